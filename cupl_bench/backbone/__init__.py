@@ -1,0 +1,132 @@
+"""Backbones: an image tower, a text tower, their tokenizer and their preprocessing: one pair of weights.
+
+A backbone knows no prompts and no data set. Its `BackboneFacts` are known before the weights are loaded, so that a
+run whose features are stored never loads them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Float, Float32
+from PIL import Image
+from torch import Tensor
+
+from cupl_bench.identity import PROTOCOL_VERSION, content_key
+
+__all__ = [
+    "Backbone",
+    "BackboneFacts",
+    "BackboneSource",
+    "Precision",
+    "TextEncoder",
+    "TokenIds",
+    "Tokens",
+    "WeightsNotHereError",
+]
+
+Precision = Literal["fp32", "bf16", "fp16"]
+TokenIds = tuple[int, ...]
+
+
+class WeightsNotHereError(Exception):
+    """The weights would have to be downloaded first; the text says from where."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneFacts:
+    """What identifies a backbone's features.
+
+    ``model`` is the architecture in full (the configuration that the model is built from), ``transform`` the image
+    transform in words, ``activation`` the one of its transformer blocks, ``image_size`` in pixels.
+    """
+
+    architecture: str
+    pretrained: str
+    weights_sha256: str
+    activation: str
+    image_size: tuple[int, int]
+    embed_dim: int
+    transform: Mapping[str, object]
+    model: Mapping[str, object]
+
+    def image_key(self, precision: Precision) -> str:
+        """The key of everything that image features depend on but the image; 64 hex digits."""
+        return content_key({"kind": "images", "transform": self.transform, **self._common(precision)})
+
+    def text_key(self, precision: Precision) -> str:
+        """The key of everything that text features depend on but the token ids; 64 hex digits."""
+        return content_key({"kind": "texts", **self._common(precision)})
+
+    def _common(self, precision: Precision) -> dict[str, object]:
+        return {
+            "weights_sha256": self.weights_sha256,
+            "model": self.model,
+            "precision": precision,
+            "protocol_version": PROTOCOL_VERSION,
+        }
+
+    def as_record(self) -> dict[str, object]:
+        """The facts as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Prompts as the text tower reads them: one id sequence per text, and which texts were cut to fit."""
+
+    sequences: tuple[TokenIds, ...]
+    truncated: tuple[bool, ...]
+
+
+class TextEncoder(Protocol):
+    """Tokenizes, and encodes token sequences that are all different."""
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """One sequence per text; equal sequences have equal features."""
+        ...
+
+    def encode(self, sequences: Sequence[TokenIds], batch_size: int) -> Float32[Tensor, "p d"]:
+        """Features of the sequences, on the CPU, not scaled."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """How texts are encoded, in a few words."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A loaded model.
+
+    ``preprocess``: one RGB image to the tensor that the image tower reads.
+    ``encode_images``: a batch of these to features, on the model's device, in its precision, not scaled.
+    ``logit_scale`` and ``logit_bias``: of the model's own temperature; ``sigmoid`` if it was trained with one.
+    """
+
+    facts: BackboneFacts
+    device: torch.device
+    preprocess: Callable[[Image.Image], Float[Tensor, "3 h w"]]
+    encode_images: Callable[[Float[Tensor, "n 3 h w"]], Float[Tensor, "n d"]]
+    text: TextEncoder
+    logit_scale: float
+    logit_bias: float | None
+
+
+class BackboneSource(Protocol):
+    """Finds a backbone's files and loads them."""
+
+    def identify(self, cache_dir: Path, *, download: bool) -> BackboneFacts:
+        """What the backbone is, from its configuration and the content of its weights, without loading them.
+
+        Raises:
+            WeightsNotHereError: the weights are not on this machine and ``download`` is False.
+        """
+        ...
+
+    def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
+        """The model that `identify` found, ready to encode."""
+        ...

@@ -1,0 +1,96 @@
+"""Single images: a probability per class at the model's own temperature, and the prompts that decided."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cupl_bench.class_embeddings import build_class_embeddings, unit_rows
+from cupl_bench.dataset.decode import decode
+from cupl_bench.errors import BrokenImageError, ConfigError, DatasetError
+from cupl_bench.runner import Machine, Question
+from cupl_bench.scores import predict, similarities
+
+__all__ = ["Answer", "classify_images"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The classes of one image, likeliest first: name, probability, and its two closest prompts."""
+
+    image: Path
+    classes: tuple[tuple[str, float, tuple[tuple[float, str], ...]], ...]
+    sigmoid: bool
+
+    def text(self) -> str:
+        """For the terminal."""
+        lines = [str(self.image)]
+        for name, probability, prompts in self.classes:
+            lines.append(f"  {100 * probability:5.1f}%  {name}")
+            lines += [f"          {similarity:.3f}  {prompt}" for similarity, prompt in prompts]
+        if self.sigmoid:
+            lines.append("  (each a probability of its own: the model was trained with a sigmoid)")
+        return "\n".join(lines)
+
+
+def classify_images(
+    images: Sequence[Path], class_names: Sequence[str], question: Question, machine: Machine
+) -> Iterator[Answer]:
+    """Answers in the order of ``images``.
+
+    Probabilities are the softmax of the similarities at the model's temperature, or their sigmoids with its bias for
+    a model that was trained so (SigLIP).
+
+    Raises:
+        DatasetError: an image is missing or cannot be decoded.
+        ConfigError: there are fewer than two class names.
+    """
+    if len(class_names) < 2:
+        raise ConfigError(f"class_names={list(class_names)} leaves nothing to choose from; give two or more.")
+    decoded = []
+    for path in images:
+        try:
+            decoded.append(decode(path.read_bytes()))
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be read ({error.strerror}).") from error
+        except BrokenImageError as error:
+            raise DatasetError(f"{path} cannot be decoded: {error}.") from error
+    prompts = question.prompts(class_names)
+    facts = question.backbone.identify(machine.cache_dir, download=True)
+    backbone = question.backbone.load(facts, machine.device, question.precision)
+    texts = prompts.distinct()
+    tokens = backbone.text.tokenize(texts)
+    distinct = list(dict.fromkeys(tokens.sequences))
+    units = unit_rows(backbone.text.encode(distinct, machine.batch_size).float().cpu().numpy(), "features of prompts")
+    row = {text: distinct.index(sequence) for text, sequence in zip(texts, tokens.sequences, strict=True)}
+    classes = build_class_embeddings(
+        units, [[row[text] for text in texts_of_class] for texts_of_class in prompts.texts], prompts.aggregation
+    )
+    for path, image in zip(images, decoded, strict=True):
+        features = backbone.encode_images(backbone.preprocess(image)[None])
+        unit = unit_rows(features.float().cpu().numpy(), f"features of {path}")
+        scores = similarities(torch.from_numpy(unit), classes)[0].double()
+        logits = scores * backbone.logit_scale + (backbone.logit_bias or 0.0)
+        sigmoid = backbone.logit_bias is not None
+        probabilities = torch.sigmoid(logits) if sigmoid else torch.softmax(logits, dim=0)
+        # The best by the same rule as everywhere, then the rest: ties go to the lowest class index.
+        best = int(predict(unit, classes).prediction[0])
+        order = [best, *(int(i) for i in np.argsort(-scores.numpy(), kind="stable") if int(i) != best)]
+        to_prompts = units @ unit[0]
+        yield Answer(
+            image=path,
+            classes=tuple(
+                (class_names[label], float(probabilities[label]), _closest(prompts.texts[label], to_prompts, row))
+                for label in order
+            ),
+            sigmoid=sigmoid,
+        )
+
+
+def _closest(
+    texts: Sequence[str], to_prompts: np.ndarray, row: dict[str, int], count: int = 2
+) -> tuple[tuple[float, str], ...]:
+    ranked = sorted({text: float(to_prompts[row[text]]) for text in texts}.items(), key=lambda item: -item[1])
+    return tuple((similarity, text) for text, similarity in ranked[:count])

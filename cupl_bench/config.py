@@ -1,0 +1,194 @@
+"""From a composed configuration to plain objects: the root schema, and the checks before any work.
+
+Two halves: the *question* (data set, backbone, prompts, precision) moves numbers; the *machine* does not.
+"""
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import platformdirs
+import torch
+from hydra.core.config_store import ConfigStore
+from hydra.utils import get_class
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+
+from cupl_bench.backbone import BackboneSource
+from cupl_bench.dataset import DatasetSource
+from cupl_bench.errors import ConfigError, nearest
+from cupl_bench.prompts import PromptStrategy
+from cupl_bench.runner import Machine, Question
+
+__all__ = ["Config", "conf_dir", "machine_of", "question_of", "register"]
+
+
+class PrecisionChoice(Enum):
+    """The number format of encoding; features and scores are float32 in any case."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Rerun(Enum):
+    """Which questions are answered anew: those without a finished record, all, or none."""
+
+    missing = "missing"
+    always = "always"
+    never = "never"
+
+
+@dataclass
+class Config:
+    """The root schema; conf/config.yaml holds the defaults."""
+
+    dataset: Any = MISSING
+    backbone: Any = MISSING
+    prompts: Any = MISSING
+    tracking: Any = MISSING
+    precision: PrecisionChoice = MISSING
+    results_dir: str = MISSING
+    cache_dir: str = MISSING
+    device: str = MISSING
+    batch_size: int = MISSING
+    num_workers: int | None = MISSING
+    rerun: Rerun = MISSING
+    images: list[str] = field(default_factory=list)
+    class_names: Any = None
+
+
+OF_THE_RUN = {
+    "dataset": ("name", "texts", "skip_broken", "primary"),
+    "backbone": ("name",),
+    "prompts": ("name",),
+}
+"""Keys of a group that are no parameters of its class."""
+
+
+def conf_dir() -> Path:
+    """The folder of configurations: inside an installed package, beside it in a checkout."""
+    package = Path(str(resources.files("cupl_bench")))
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver(
+        "asset", lambda path: str(resources.files("cupl_bench").joinpath(path)), replace=True
+    )
+    OmegaConf.register_new_resolver(
+        "user_cache",
+        lambda: os.environ.get("CUPL_BENCH_CACHE") or str(platformdirs.user_cache_path("cupl_bench")),
+        replace=True,
+    )
+
+
+def question_of(config: DictConfig) -> Question:
+    """The question that a configuration asks, with every value checked.
+
+    Raises:
+        ConfigError: a value is missing, of the wrong type or out of range.
+    """
+    plain = {group: _plain(config, group) for group in OF_THE_RUN}
+    primary = plain["dataset"]["primary"]
+    if primary not in ("top1", "mean_per_class"):
+        raise ConfigError(f"dataset.primary={primary} is not a metric; it is top1 or mean_per_class.")
+    if not isinstance(plain["dataset"]["skip_broken"], bool):
+        raise ConfigError(f"dataset.skip_broken={plain['dataset']['skip_broken']} should be true or false.")
+    return Question(
+        dataset_name=str(plain["dataset"]["name"]),
+        dataset=cast(DatasetSource, _build(plain["dataset"], "dataset")),
+        skip_broken=plain["dataset"]["skip_broken"],
+        primary=primary,
+        backbone_name=str(plain["backbone"]["name"]),
+        backbone=cast(BackboneSource, _build(plain["backbone"], "backbone")),
+        precision=config.precision.value,
+        prompts_name=str(plain["prompts"]["name"]),
+        prompts=cast(PromptStrategy, _build(plain["prompts"], "prompts")),
+    )
+
+
+def machine_of(config: DictConfig) -> Machine:
+    """Where a configuration runs; paths are made absolute here, once.
+
+    Raises:
+        ConfigError: a value is out of range, or the device is not there.
+    """
+    if config.batch_size < 1:
+        raise ConfigError(f"batch_size={config.batch_size} should be 1 or more.")
+    if config.num_workers is not None and config.num_workers < 0:
+        raise ConfigError(f"num_workers={config.num_workers} should be 0 or more, or null for a guess.")
+    device = _device(config.device)
+    workers = config.num_workers
+    if workers is None:  # a GPU waits for decoding; on a CPU decoding is a few percent of encoding
+        workers = min(16, os.cpu_count() or 1) if device.type == "cuda" else 0
+    return Machine(
+        results_dir=Path(config.results_dir).expanduser().absolute(),
+        cache_dir=Path(config.cache_dir).expanduser().absolute(),
+        device=device,
+        batch_size=config.batch_size,
+        num_workers=workers,
+        rerun=config.rerun.value,
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        known = ["auto", "cpu", "cuda"]
+        reason = str(error).strip().split("\n")[0][:120]
+        raise ConfigError(f"device={name} cannot be used here ({reason}).{nearest(name, known)}") from error
+    return device
+
+
+def _plain(config: DictConfig, group: str) -> dict[str, Any]:
+    """A group with its interpolations resolved, as plain data."""
+    try:
+        content = OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        missing = str(getattr(error, "full_key", None) or group)
+        raise ConfigError(f"{missing} is not set. Give it: {missing}=...") from error
+    if not isinstance(content, dict) or "_target_" not in content:
+        raise ConfigError(f"{group} is not an option of conf/{group}; choose one with {group}=NAME.")
+    return cast(dict[str, Any], content)
+
+
+def _build(node: Mapping[str, Any], where: str) -> object:
+    """The object that a node describes: its class called with its keys, all of them and no others.
+
+    This is the one place that turns configurations into objects.
+    """
+    target = get_class(str(node["_target_"]))
+    ours = OF_THE_RUN.get(where, ())
+    given = {name: value for name, value in node.items() if name not in ("_target_", *ours)}
+    parameters = inspect.signature(target).parameters
+    if unknown := [name for name in given if name not in parameters]:
+        raise ConfigError(f"{where}.{unknown[0]} is no setting.{nearest(unknown[0], parameters)} It has {sorted(parameters)}.")
+    if lost := [name for name in parameters if name not in given]:
+        raise ConfigError(f"{where} lacks {lost[0]}; it needs {sorted(parameters)}.")
+    values = {
+        name: _build(value, f"{where}.{name}") if isinstance(value, dict) and "_target_" in value else value
+        for name, value in given.items()
+    }
+    try:
+        return TypeAdapter(target).validate_python(values)
+    except ValidationError as error:
+        first_error = error.errors()[0]
+        key = ".".join(str(part) for part in (where, *first_error["loc"]))
+        message = str(first_error["msg"])
+        raise ConfigError(
+            f"{key}={first_error['input']!r} is of the wrong type or value: {message[0].lower()}{message[1:]}."
+        ) from error

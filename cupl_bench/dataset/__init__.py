@@ -1,0 +1,80 @@
+"""Data sets: labelled images of one split, and the class names in label order.
+
+Row i of everything per class is label i: class names may repeat, indices do not.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Int64
+
+from cupl_bench.errors import DatasetError, first
+
+__all__ = ["Dataset", "DatasetSource"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """The images of one split, still as the bytes of their files.
+
+    ``labels``: one class index per image. ``image_ids``: a name per image that a person can find it by.
+    ``image_keys``: 16 bytes per image that change with its content and with nothing else.
+    ``read``: the bytes of image i; it can be sent to worker processes.
+    ``tiers``: the tier of each class where the data set has tiers.
+    ``notes``: what a user should know about how it was read, one line each.
+
+    Raises:
+        DatasetError: there is no image, fewer than two classes, or a label that is no class.
+    """
+
+    split: str
+    class_names: tuple[str, ...]
+    labels: Int64[np.ndarray, " n"]
+    image_ids: Sequence[str]
+    image_keys: Sequence[bytes]
+    read: Callable[[int], bytes]
+    tiers: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.labels) == 0:
+            raise DatasetError(f"The split {self.split!r} holds no image.")
+        if not len(self.labels) == len(self.image_ids) == len(self.image_keys):
+            raise ValueError("labels, image_ids and image_keys differ in length")
+        if len(self.class_names) < 2:
+            raise DatasetError(
+                f"There is {len(self.class_names)} class ({first(self.class_names)}): nothing to choose from."
+                " Zero-shot classification takes two classes or more, one folder for each."
+            )
+        if blank := [label for label, name in enumerate(self.class_names) if not name.strip()]:
+            raise DatasetError(f"{len(blank)} class names are blank, first: class {first(blank)}.")
+        outside = (self.labels < 0) | (self.labels >= len(self.class_names))
+        if outside.any():
+            examples = [self.image_ids[i] for i in outside.nonzero()[0][:5]]
+            raise DatasetError(
+                f"{int(outside.sum())} of {len(self.labels)} images have a label outside 0 to"
+                f" {len(self.class_names) - 1}, first: {first(examples)} with {int(self.labels[outside][0])}."
+                " A split without labels (often 'test') cannot be scored; take another."
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The sha256 of the images' content, their labels and the class names, in order; 64 hex digits."""
+        digest = hashlib.sha256(json.dumps(self.class_names, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        digest.update(self.labels.astype("<i8").tobytes())
+        digest.update(b"".join(self.image_keys))
+        return digest.hexdigest()
+
+
+class DatasetSource(Protocol):
+    """Finds and lists the images of a data set; reads their bytes only to know their content."""
+
+    def __call__(self, cache_dir: Path) -> Dataset:
+        """The data set; what is expensive to find out again may be kept in ``cache_dir``."""
+        ...

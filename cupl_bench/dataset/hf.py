@@ -1,0 +1,201 @@
+"""Data sets of the Hugging Face hub, or in its layout on the disk, through the `datasets` library."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cupl_bench.dataset import Dataset
+from cupl_bench.dataset.digests import remembered_keys
+from cupl_bench.dataset.names import read_class_names
+from cupl_bench.errors import DatasetError, first, nearest
+from cupl_bench.identity import bytes_key
+from cupl_bench.progress import track
+
+__all__ = ["HfSource"]
+
+
+@dataclass(frozen=True)
+class ReadRow:
+    """Reads image i from a table whose images are not decoded."""
+
+    images: Any
+    column: str
+
+    def __call__(self, index: int) -> bytes:
+        cell = self.images[index][self.column]
+        if cell is None:
+            raise DatasetError(f"row {index} has no image in column {self.column!r}")
+        content = cell["bytes"]
+        return content if content is not None else Path(cell["path"]).read_bytes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HfSource:
+    """A split of a hub data set (``path`` is its id) or of a local folder of parquet, arrow, image or tar files.
+
+    ``data_files``: pattern of the files of the split, below ``path``; without it the library guesses.
+    ``image_column`` and ``label_column``: found by their types where there is only one candidate.
+    ``class_names``: a JSON list in label order, for labels that are bare numbers.
+    ``revision``: branch, tag or commit on the hub.
+
+    Images are taken as stored bytes and decoded by `cupl_bench.dataset.decode`: the library's own decoder would
+    apply the EXIF rotation that the reference codes do not.
+    """
+
+    path: str
+    split: str
+    data_files: str | list[str] | None
+    image_column: str | None
+    label_column: str | None
+    class_names: str | None
+    revision: str | None
+
+    def __call__(self, cache_dir: Path) -> Dataset:
+        import datasets
+
+        table = self._load()
+        image_column = self.image_column or _only(
+            table, "image", lambda feature: isinstance(feature, datasets.Image) or _is_image_struct(feature)
+        )
+        label_column = self.label_column or _label_column(table)
+        for key, column in (("image_column", image_column), ("label_column", label_column)):
+            if column not in table.column_names:
+                raise DatasetError(
+                    f"{self.path} has no column {column!r} (dataset.{key}); it has {table.column_names}."
+                    f"{nearest(column, table.column_names)}"
+                )
+        names, labels = self._labels(table, label_column)
+        images = table.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
+        read = ReadRow(images, image_column)
+        files = [Path(entry["filename"]) for entry in table.cache_files]
+        keys = remembered_keys(
+            files,
+            [self.path, self.split, image_column, str(len(table))],
+            cache_dir,
+            lambda: [bytes_key(read(i)) for i in track(range(len(table)), "reading images for their content keys")],
+        )
+        return Dataset(
+            split=self.split,
+            class_names=tuple(names),
+            labels=labels,
+            image_ids=[str(index) for index in range(len(table))],
+            image_keys=keys,
+            read=read,
+        )
+
+    def _load(self) -> Any:
+        import datasets
+        from datasets.exceptions import DatasetNotFoundError, DatasetsError
+        from huggingface_hub.errors import HfHubHTTPError
+
+        local = Path(self.path).is_dir()
+        if not local and (self.path.startswith(("/", "./", "../", "~")) or self.path.count("/") > 1):
+            raise DatasetError(f"dataset.path={self.path} does not exist; give a folder, or a hub id such as owner/name.")
+        files = None if self.data_files is None else {self.split: self.data_files}
+        try:
+            with _quiet(datasets):
+                return datasets.load_dataset(self.path, data_files=files, split=self.split, revision=self.revision)
+        except DatasetNotFoundError as error:
+            raise DatasetError(
+                f"{self.path} is not on the hub, or it is gated: {error} If it is gated, accept its terms on its page"
+                " and run 'hf auth login' (or set HF_TOKEN)."
+            ) from error
+        except (ConnectionError, HfHubHTTPError, TimeoutError) as error:
+            raise DatasetError(
+                f"{self.path} cannot be reached ({error}). Without a network, download it elsewhere with"
+                f" 'hf download {self.path} --repo-type dataset' and give the folder in dataset.path."
+            ) from error
+        except RuntimeError as error:
+            if "scripts are no longer supported" not in str(error):
+                raise
+            raise DatasetError(
+                f"{self.path} needs a loading script, which is never run here. Name its data files, such as"
+                " dataset.path=parquet 'dataset.data_files=hf://datasets/OWNER/NAME/data/test-*.parquet'."
+            ) from error
+        except (DatasetsError, ValueError, OSError) as error:
+            raise DatasetError(
+                f"{self.path} cannot be loaded: {error} Look at dataset.split={self.split} and dataset.data_files."
+            ) from error
+
+    def _labels(self, table: Any, column: str) -> tuple[list[str], np.ndarray]:
+        import datasets
+
+        feature = table.features[column]
+        values = table.with_format("python")[:][column] if len(table.column_names) == 1 else table[column][:]
+        if missing := sum(value is None for value in values):
+            raise DatasetError(f"{missing} of {len(values)} rows of {self.path} have no label in {column!r}.")
+        given = None if self.class_names is None else read_class_names(Path(self.class_names))
+        if isinstance(given, dict):
+            raise DatasetError(f"{self.class_names} should be a JSON list of class names in label order.")
+        if isinstance(feature, datasets.ClassLabel):
+            names = list(feature.names)
+            if given is not None and len(given) != len(names):
+                raise DatasetError(
+                    f"{self.class_names} lists {len(given)} class names, but the labels of {self.path} have {len(names)}."
+                )
+            return given or names, np.array(values, dtype=np.int64)
+        if all(isinstance(value, str) for value in values):
+            names = sorted(set(values))
+            place = {name: label for label, name in enumerate(names)}
+            if given is not None and set(given) != set(names):
+                lost = sorted(set(names) - set(given))
+                raise DatasetError(
+                    f"{self.class_names} and the labels of {self.path} are different names, first: {first(lost or given)}."
+                )
+            return names, np.array([place[value] for value in values], dtype=np.int64)
+        if not all(isinstance(value, int) for value in values):
+            raise DatasetError(f"column {column!r} of {self.path} holds neither whole numbers nor text.")
+        if given is None:
+            raise DatasetError(
+                f"the labels of {self.path} are bare numbers (column {column!r}). Give their names in label order:"
+                " dataset.class_names=FILE.json"
+            )
+        return given, np.array(values, dtype=np.int64)
+
+
+def _quiet(datasets: Any) -> Any:
+    from contextlib import contextmanager
+
+    @contextmanager
+    def manager() -> Any:
+        import sys
+
+        shown = sys.stderr.isatty()
+        if not shown:
+            datasets.disable_progress_bars()
+        try:
+            yield
+        finally:
+            if not shown:
+                datasets.enable_progress_bars()
+
+    return manager()
+
+
+def _is_image_struct(feature: Any) -> bool:
+    """Whether a column written without its metadata still looks like stored images."""
+    return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
+
+
+def _only(table: Any, what: str, fits: Any) -> str:
+    candidates = [name for name, feature in table.features.items() if fits(feature)]
+    if len(candidates) != 1:
+        raise DatasetError(
+            f"{len(candidates)} columns could be the {what} column ({first(candidates or table.column_names)}); name one"
+            f" with dataset.{what}_column=..."
+        )
+    return candidates[0]
+
+
+def _label_column(table: Any) -> str:
+    import datasets
+
+    for usual in ("label", "labels", "cls"):
+        if usual in table.column_names:
+            return usual
+    return _only(table, "label", lambda feature: isinstance(feature, datasets.ClassLabel))
+
+

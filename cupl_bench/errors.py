@@ -1,0 +1,70 @@
+"""The errors that a user can mend, and how the nearest name is offered.
+
+::
+
+    CuplBenchError            one clear message, exit code 2, never a traceback
+    |-- ConfigError           a key, an option or a value of the configuration
+    |-- DatasetError          the images or labels
+    |   `-- BrokenImageError  one image that cannot be decoded
+    |-- PromptsError          prompt files, templates, and how they join the class names
+    |-- BackboneError         architectures, weights, tokenizers
+    `-- ResultsError          records and other files below the results folder
+
+Anything else that is raised is a defect of the program or of the machine: exit code 1.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "BackboneError",
+    "BrokenImageError",
+    "ConfigError",
+    "CuplBenchError",
+    "DatasetError",
+    "PromptsError",
+    "ResultsError",
+    "first",
+    "nearest",
+]
+
+
+class CuplBenchError(Exception):
+    """A mistake that the user can mend; its text says what is wrong, how much of it, and what to do."""
+
+
+class ConfigError(CuplBenchError):
+    """A key, an option or a value of the configuration is wrong."""
+
+
+class DatasetError(CuplBenchError):
+    """The images or the labels are not what the data set promises."""
+
+
+class BrokenImageError(DatasetError):
+    """One image that cannot be decoded."""
+
+
+class PromptsError(CuplBenchError):
+    """Prompts are missing, malformed, or do not join the class names."""
+
+
+class BackboneError(CuplBenchError):
+    """An architecture, its weights or its tokenizer cannot be used."""
+
+
+class ResultsError(CuplBenchError):
+    """A record or another file below the results folder cannot be read or written."""
+
+
+def first(items: Sequence[object], count: int = 5) -> str:
+    """The first few of ``items`` as text, with the number of those left out."""
+    shown = ", ".join(repr(item) for item in items[:count])
+    return shown if len(items) <= count else f"{shown} and {len(items) - count} more"
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """A sentence that offers the names closest to ``name``; empty where none is close."""
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.casefold(), list(by_folded), n=count, cutoff=0.55)
+    return f" Did you mean {' or '.join(repr(by_folded[match]) for match in close)}?" if close else ""

@@ -1,0 +1,221 @@
+"""Images and prompts -> unit features, through the store: only what is new is encoded."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from cupl_bench.backbone import Backbone, TokenIds
+from cupl_bench.class_embeddings import unit_rows
+from cupl_bench.dataset import Dataset
+from cupl_bench.dataset.decode import decode
+from cupl_bench.errors import BackboneError, BrokenImageError, DatasetError
+from cupl_bench.identity import sequence_keys
+from cupl_bench.progress import progress
+from cupl_bench.store import RowStore
+
+__all__ = ["ImageFeatures", "TextFeatures", "encode_images", "encode_texts"]
+
+log = logging.getLogger(__name__)
+
+SHARD_ROWS = 4096
+SHARD_SECONDS = 20.0
+"""A shard is written when it is full or this old: what a killed run has to do again."""
+TEXTS_PER_BLOCK = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFeatures:
+    """Unit features of the images that can be decoded, and which these are."""
+
+    rows: Float32[np.ndarray, "k d"]
+    kept: Bool[np.ndarray, " n"]
+    num_encoded: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFeatures:
+    """Unit features of distinct token sequences; ``row_of_text[i]`` is the row of text i."""
+
+    rows: Float32[np.ndarray, "u d"]
+    row_of_text: Sequence[int]
+    truncated: Sequence[bool]
+    num_encoded: int
+
+
+@dataclass
+class Shard:
+    """Rows that wait to be written."""
+
+    store: RowStore
+    keys: list[bytes] = field(default_factory=list)
+    rows: list[Float32[np.ndarray, "b d"]] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def add(self, keys: Sequence[bytes], rows: Float32[np.ndarray, "b d"]) -> None:
+        self.keys += keys
+        self.rows.append(rows)
+        if len(self.keys) >= SHARD_ROWS or time.monotonic() - self.began > SHARD_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self.keys:
+            self.store.write(self.keys, np.concatenate(self.rows))
+        self.keys, self.rows, self.began = [], [], time.monotonic()
+
+
+@dataclass(frozen=True)
+class DecodedImages(TorchDataset[tuple[int, torch.Tensor | str]]):
+    """Images ready for the image tower, or why one is not; for worker processes."""
+
+    dataset: Dataset
+    indices: Sequence[int]
+    preprocess: Callable[..., torch.Tensor]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> tuple[int, torch.Tensor | str]:
+        index = self.indices[place]
+        try:
+            return index, self.preprocess(decode(self.dataset.read(index)))
+        except BrokenImageError as error:
+            return index, str(error)
+
+
+def encode_images(
+    dataset: Dataset,
+    load: Callable[[], Backbone],
+    store: RowStore,
+    *,
+    batch_size: int,
+    num_workers: int,
+    skip_broken: bool,
+) -> ImageFeatures:
+    """Unit features of all images, those of equal content computed once.
+
+    Args:
+        dataset: the images.
+        load: gives the backbone; called only if an image is to be encoded.
+        store: where features of this backbone, transform and precision lie.
+        batch_size: images encoded together; moves features by rounding alone.
+        num_workers: processes that decode; 0 decodes in this one.
+        skip_broken: whether images that cannot be decoded are left out.
+
+    Raises:
+        DatasetError: images cannot be decoded (all are tried first), or none can.
+        BackboneError: features are not finite.
+    """
+    present = store.present(dataset.image_keys)
+    missing: list[int] = []
+    seen: set[bytes] = set()
+    for index in np.flatnonzero(~present).tolist():
+        key = dataset.image_keys[index]
+        if key not in seen:
+            seen.add(key)
+            missing.append(index)
+    why_broken: dict[bytes, str] = {}
+    encoded = 0
+    shard = Shard(store)
+    with progress(len(missing), "encoding images") as advance:
+        for indices, batch, broken in _batches(dataset, missing, load, batch_size, num_workers):
+            why_broken.update({dataset.image_keys[index]: reason for index, reason in broken})
+            if indices:
+                keys = [dataset.image_keys[index] for index in indices]
+                shard.add(keys, _finite_units(load().encode_images(batch), "images"))
+                encoded += len(indices)
+            advance(len(indices) + len(broken))
+    shard.flush()
+    kept = np.array([key not in why_broken for key in dataset.image_keys], dtype=bool)
+    if not kept.all():
+        lost = np.flatnonzero(~kept)
+        cases = "; ".join(f"{dataset.image_ids[i]}: {why_broken[dataset.image_keys[i]]}" for i in lost[:3])
+        message = f"{len(lost)} of {len(kept)} images cannot be decoded, first: {cases}."
+        if not kept.any():
+            raise DatasetError(f"{message} Are these images at all?")
+        if not skip_broken:
+            raise DatasetError(f"{message} Mend or remove them, or leave them out with dataset.skip_broken=true.")
+        log.warning("%s They are left out.", message)
+    rows = store.read([key for key, keep in zip(dataset.image_keys, kept, strict=True) if keep])
+    return ImageFeatures(rows=rows, kept=kept, num_encoded=encoded)
+
+
+def _batches(
+    dataset: Dataset, missing: Sequence[int], load: Callable[[], Backbone], batch_size: int, num_workers: int
+) -> Iterator[tuple[list[int], torch.Tensor, list[tuple[int, str]]]]:
+    """Indices and pixels of a batch, and which images of it are broken."""
+    # Broken images have no features and are met again by every run: they alone are no reason to load a model.
+    start = 0
+    while start < len(missing):
+        try:
+            decode(dataset.read(missing[start]))
+            break
+        except BrokenImageError as error:
+            yield [], torch.empty(0), [(missing[start], str(error))]
+            start += 1
+    else:
+        return
+    backbone = load()
+    loader = DataLoader(
+        DecodedImages(dataset, missing[start:], backbone.preprocess),
+        batch_size=batch_size,
+        num_workers=num_workers,
+        pin_memory=backbone.device.type == "cuda",
+        collate_fn=_collate,
+    )
+    yield from loader
+
+
+def _collate(
+    items: Sequence[tuple[int, torch.Tensor | str]],
+) -> tuple[list[int], torch.Tensor, list[tuple[int, str]]]:
+    good = [(index, pixels) for index, pixels in items if isinstance(pixels, torch.Tensor)]
+    broken = [(index, reason) for index, reason in items if isinstance(reason, str)]
+    stacked = torch.stack([pixels for _, pixels in good]) if good else torch.empty(0)
+    return [index for index, _ in good], stacked, broken
+
+
+def encode_texts(texts: Sequence[str], backbone: Backbone, store: RowStore, *, batch_size: int) -> TextFeatures:
+    """Unit features of ``texts``, each distinct token sequence computed once, ever.
+
+    Raises:
+        BackboneError: features are not finite.
+    """
+    tokens = backbone.text.tokenize(texts)
+    distinct = list(dict.fromkeys(tokens.sequences))
+    keys = sequence_keys(distinct)
+    present = store.present(keys)
+    # In sorted order neighbours share their beginnings, which the prefix tree computes once.
+    missing = sorted(np.flatnonzero(~present).tolist(), key=lambda place: distinct[place])
+    shard = Shard(store)
+    with progress(len(missing), "encoding prompts") as advance:
+        for start in range(0, len(missing), TEXTS_PER_BLOCK):
+            block = missing[start : start + TEXTS_PER_BLOCK]
+            sequences: list[TokenIds] = [distinct[place] for place in block]
+            features = backbone.text.encode(sequences, batch_size)
+            shard.add([keys[place] for place in block], _finite_units(features, "prompts"))
+            advance(len(block))
+    shard.flush()
+    row = {sequence: place for place, sequence in enumerate(distinct)}
+    return TextFeatures(
+        rows=store.read(keys),
+        row_of_text=[row[sequence] for sequence in tokens.sequences],
+        truncated=tokens.truncated,
+        num_encoded=len(missing),
+    )
+
+
+def _finite_units(features: torch.Tensor, what: str) -> Float32[np.ndarray, "b d"]:
+    try:
+        return unit_rows(features.float().cpu().numpy(), f"features of {what}")
+    except ValueError as error:
+        raise BackboneError(
+            f"{error}. Half precision overflows in some models: try precision=fp32; else the weights are damaged."
+        ) from error

@@ -1,0 +1,60 @@
+"""Progress of anything that takes over two seconds: one line, on a terminal only."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["Advance", "progress", "track"]
+
+PATIENCE_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+class Advance(Protocol):
+    """Tells that so many more are done."""
+
+    def __call__(self, count: int) -> None: ...
+
+
+@contextmanager
+def progress(total: int, label: str) -> Iterator[Advance]:
+    """A bar on standard error that appears after two seconds and leaves nothing behind."""
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task(label, total=total)
+    began = time.monotonic()
+    shown = False
+
+    def advance(count: int) -> None:
+        nonlocal shown
+        bar.advance(task, count)
+        if not shown and time.monotonic() - began > PATIENCE_SECONDS:
+            bar.start()
+            shown = True
+
+    try:
+        yield advance
+    finally:
+        if shown:
+            bar.stop()
+
+
+def track(items: Sequence[T], label: str) -> Iterator[T]:
+    """Each item in turn, with progress."""
+    with progress(len(items), label) as advance:
+        for item in items:
+            yield item
+            advance(1)

@@ -1,0 +1,234 @@
+"""Where templates and descriptions are read, checked, and joined to class names."""
+
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+import platformdirs
+import pooch
+import requests
+
+from cupl_bench.errors import PromptsError, first, nearest
+
+__all__ = ["Descriptions", "Join", "fill", "join_by_name", "normalised", "read_descriptions", "read_templates"]
+
+Descriptions = Mapping[str, Sequence[str]]
+"""Class name -> its sentences, as CuPL's files have it."""
+
+OPEN_CLIP_LISTS = {
+    "openai_imagenet_80": "OPENAI_IMAGENET_TEMPLATES",
+    "openai_imagenet_7": "SIMPLE_IMAGENET_TEMPLATES",
+}
+"""Template lists that open_clip carries: our name -> its name in `open_clip.zero_shot_metadata`."""
+
+
+def fill(template: str, class_name: str) -> str:
+    """``template`` with the class name for each ``{}``; other braces, and braces in the name, stay as they are."""
+    return template.replace("{}", class_name)
+
+
+def read_json(path: Path, what: str) -> object:
+    """The content of a JSON file, in which no key may stand twice.
+
+    Raises:
+        PromptsError: the file is missing, not UTF-8, not JSON, or repeats a key; ``what`` says what it should hold.
+    """
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if repeated := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
+            raise PromptsError(f"{path}: {len(repeated)} keys stand more than once, first: {first(repeated)}.")
+        return dict(pairs)
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        beside = [other.name for other in path.parent.glob("*.json")] if path.parent.is_dir() else []
+        raise PromptsError(
+            f"{path} does not exist; it should hold {what}.{nearest(path.name, beside)}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise PromptsError(f"{path} is not UTF-8 text (byte {error.start}); it should hold {what}.") from error
+    except OSError as error:
+        raise PromptsError(f"{path} cannot be read ({error.strerror}); it should hold {what}.") from error
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise PromptsError(
+            f"{path} is not JSON (line {error.lineno}, column {error.colno}: {error.msg}); it should hold {what}."
+        ) from error
+    except RecursionError as error:
+        raise PromptsError(f"{path} is nested too deeply; it should hold {what}.") from error
+
+
+def read_templates(source: str | Sequence[str]) -> list[str]:
+    """Templates from a list, a JSON file that holds a list, or a list that open_clip carries by name.
+
+    Raises:
+        PromptsError: there is none, one is not text, or one lacks the ``{}`` that stands for the class name.
+    """
+    if isinstance(source, str):
+        if source in OPEN_CLIP_LISTS:
+            from open_clip import zero_shot_metadata
+
+            templates: object = [make("{}") for make in getattr(zero_shot_metadata, OPEN_CLIP_LISTS[source])]
+        elif not source.endswith(".json"):
+            raise PromptsError(
+                f"{source!r} names no templates: give a list, a path to a JSON file, or one of"
+                f" {sorted(OPEN_CLIP_LISTS)}.{nearest(source, OPEN_CLIP_LISTS)}"
+            )
+        else:
+            templates = read_json(Path(source), "a list of templates")
+        where = source
+    else:
+        templates, where = list(source), "prompts.templates"
+    if not isinstance(templates, list):
+        raise PromptsError(f"{where} holds {_kind(templates)}; it should hold a list of templates.")
+    if not templates:
+        raise PromptsError(f"{where} holds no template. Give at least one, such as 'a photo of a {{}}.'.")
+    if wrong := [template for template in templates if not isinstance(template, str)]:
+        raise PromptsError(
+            f"{where}: {len(wrong)} of {len(templates)} templates are not text, first: {first(wrong)}."
+        )
+    if wrong := [template for template in templates if "{}" not in template]:
+        raise PromptsError(
+            f"{where}: {len(wrong)} of {len(templates)} templates lack the {{}} that stands for the class name,"
+            f" first: {first(wrong)}."
+        )
+    return templates
+
+
+def read_descriptions(source: str) -> Descriptions:
+    """Image-prompts from a CuPL JSON: class name -> list of sentences. A URL is downloaded once and kept.
+
+    Raises:
+        PromptsError: the file cannot be had, or holds anything else.
+    """
+    path = _download(source) if urlparse(source).scheme in ("http", "https") else Path(source)
+    content = read_json(path, "a CuPL JSON: class name -> list of sentences")
+    if not isinstance(content, dict):
+        raise PromptsError(f"{source} holds {_kind(content)}; it should map each class name to a list of sentences.")
+    if not content:
+        raise PromptsError(f"{source} holds no class; it should map each class name to a list of sentences.")
+    if wrong := [name for name, sentences in content.items() if not isinstance(sentences, list)]:
+        raise PromptsError(
+            f"{source}: {len(wrong)} of {len(content)} classes do not hold a list of sentences, first: {first(wrong)}."
+        )
+    if wrong := [name for name, sentences in content.items() if not sentences]:
+        raise PromptsError(
+            f"{source}: {len(wrong)} of {len(content)} classes hold an empty list, first: {first(wrong)}."
+        )
+    if wrong := [name for name, row in content.items() if not all(isinstance(text, str) for text in row)]:
+        odd = next(text for text in content[wrong[0]] if not isinstance(text, str))
+        raise PromptsError(
+            f"{source}: {len(wrong)} of {len(content)} classes hold something that is not text, first:"
+            f" {wrong[0]!r} holds {odd!r}."
+        )
+    return content
+
+
+def _download(url: str) -> Path:
+    folder = platformdirs.user_cache_path("cupl_bench") / "prompts"
+    try:
+        return Path(pooch.retrieve(url, known_hash=None, path=folder, progressbar=False))
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise PromptsError(
+            f"{url} cannot be downloaded ({error}). Fetch it by hand and give its path in prompts.path."
+        ) from error
+
+
+def _kind(value: object) -> str:
+    names = {dict: "a map", list: "a list", str: "a text", bool: "a truth value", int: "a number", float: "a number"}
+    return names.get(type(value), "nothing")
+
+
+def normalised(name: str) -> str:
+    """The letters and digits of ``name``, without case, accents, spaces or punctuation."""
+    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(character for character in decomposed if character.isalnum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join:
+    """For each class the key that it owns in a file, and how it was found."""
+
+    keys: tuple[str, ...]
+    counts: Mapping[str, int]
+
+
+def join_by_name(
+    class_names: Sequence[str],
+    keys: Sequence[str],
+    where: str,
+    aliases: Mapping[str, str] | None = None,
+    ignore_extra: bool = False,
+) -> Join:
+    """Find each class its key: by an alias, letter for letter, or by the normalised name; never by position.
+
+    Args:
+        class_names: in label order; names that repeat share a key.
+        keys: what the file holds.
+        where: the file, for messages.
+        aliases: class name -> key, for real renames.
+        ignore_extra: whether keys that belong to no class are left out silently.
+
+    Raises:
+        PromptsError: a class has no key or more than one, a key belongs to no class, or an alias names neither.
+    """
+    aliases = aliases or {}
+    held = set(keys)
+    if lost := [key for key in aliases.values() if key not in held]:
+        raise PromptsError(
+            f"{len(lost)} aliases lead to no class of {where}, first: {first(lost)}.{nearest(lost[0], keys)}"
+        )
+    if lost := [name for name in aliases if name not in set(class_names)]:
+        raise PromptsError(
+            f"{len(lost)} aliases start from no class name, first: {first(lost)}.{nearest(lost[0], class_names)}"
+        )
+    by_normalised: dict[str, list[str]] = {}
+    for key in keys:
+        by_normalised.setdefault(normalised(key), []).append(key)
+    found: list[str] = []
+    missing: list[str] = []
+    how: Counter[str] = Counter()
+    for name in class_names:
+        close = by_normalised.get(normalised(name), []) if normalised(name) else []
+        if name in aliases:
+            found.append(aliases[name])
+            how["aliased"] += 1
+        elif name in held:
+            found.append(name)
+            how["exact"] += 1
+        elif len(close) == 1:
+            found.append(close[0])
+            how["normalised"] += 1
+        elif len(close) > 1:
+            raise PromptsError(
+                f"{where} holds {len(close)} classes that could be {name!r}: {first(close)}. Say which with prompts.aliases."
+            )
+        else:
+            missing.append(name)
+    if missing:
+        raise PromptsError(
+            f"{len(missing)} of {len(class_names)} classes have no prompts in {where}, first: {first(missing)}."
+            f"{nearest(missing[0], keys)} Add them to the file, or map them with prompts.aliases (a JSON file: class"
+            " name -> name in the file)."
+        )
+    extra = [key for key in keys if key not in set(found)]
+    if extra and not ignore_extra:
+        raise PromptsError(
+            f"{len(extra)} of {len(keys)} classes of {where} belong to no class of the data set, first: {first(extra)}."
+            f"{nearest(extra[0], class_names)} Is it the file of another data set? If not, say prompts.extra=ignore."
+        )
+    how["ignored"] = len(extra)
+    counts = {name: how[name] for name in ("exact", "normalised", "aliased", "ignored")}
+    return Join(keys=tuple(found), counts=counts)
+
+
+def replace_name(text: str, old: str, new: str) -> str:
+    """``text`` with the whole words ``old``, in any case, replaced by ``new``."""
+    return re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", lambda _: new, text, flags=re.IGNORECASE)

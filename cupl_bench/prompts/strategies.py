@@ -1,0 +1,154 @@
+"""The strategies: templates, descriptions, both together, and descriptions shuffled as a control."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cupl_bench.class_embeddings import Aggregation
+from cupl_bench.errors import PromptsError, first
+from cupl_bench.prompts import Prompts
+from cupl_bench.prompts.sources import (
+    Join,
+    fill,
+    join_by_name,
+    read_descriptions,
+    read_json,
+    read_templates,
+    replace_name,
+)
+
+__all__ = ["DescriptionsStrategy", "ShuffledDescriptionsStrategy", "TemplatesStrategy"]
+
+NO_TEMPLATES = (
+    "This data set has no hand-written templates of its own. Give some: prompts=templates"
+    " 'prompts.templates=[\"a photo of a {}.\"]', or dataset.texts.templates=openai_imagenet_80."
+)
+NO_DESCRIPTIONS = (
+    "This data set has no descriptions of its own. Give a CuPL file: prompts=file prompts.path=FILE, or"
+    " dataset.texts.cupl=FILE."
+)
+
+
+def _filled(templates: str | Sequence[str], class_names: Sequence[str]) -> list[list[str]]:
+    read = read_templates(templates)
+    return [[fill(template, name) for template in read] for name in class_names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplatesStrategy:
+    """Fills each template with each class name: one template is the simple prompt, many are an ensemble.
+
+    ``templates``: a list, a path to a JSON list, or the name of a list that open_clip carries.
+    """
+
+    templates: str | list[str] | None
+    aggregation: Aggregation
+
+    def __call__(self, class_names: Sequence[str]) -> Prompts:
+        if self.templates is None:
+            raise PromptsError(NO_TEMPLATES)
+        rows = _filled(self.templates, class_names)
+        return Prompts(texts=tuple(tuple(row) for row in rows), aggregation=self.aggregation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescriptionsStrategy:
+    """CuPL: the sentences that a language model wrote for each class, read from a file.
+
+    ``path``: a CuPL JSON (class name -> list of sentences), a file or a URL.
+    ``templates``: if given, their prompts join the sentences in one mean, as CuPL's "both" does.
+    ``aliases``: a JSON file, class name -> name in the file.
+    ``extra``: whether entries that belong to no class are an error or ignored.
+    ``clean``: strip each sentence, drop those without a letter or digit, drop repeats within a class. The published
+    strategy has no such step.
+
+    Source: CuPL, `classify_imagenet.py` at commit 719619c.
+    """
+
+    path: str | None
+    templates: str | list[str] | None
+    aliases: str | None
+    extra: Literal["error", "ignore"]
+    clean: bool
+    aggregation: Aggregation
+
+    def __call__(self, class_names: Sequence[str]) -> Prompts:
+        join, rows = self.sentences(class_names)
+        if self.templates is not None:
+            filled = _filled(self.templates, class_names)
+            rows = [[*templated, *row] for templated, row in zip(filled, rows, strict=True)]
+        return Prompts(
+            texts=tuple(tuple(row) for row in rows), aggregation=self.aggregation, join=join.counts
+        )
+
+    def sentences(self, class_names: Sequence[str]) -> tuple[Join, list[list[str]]]:
+        """The sentences of each class in label order, and how the names were joined."""
+        if self.path is None:
+            raise PromptsError(NO_DESCRIPTIONS)
+        held = read_descriptions(self.path)
+        join = join_by_name(
+            class_names, list(held), self.path, _read_aliases(self.aliases), ignore_extra=self.extra == "ignore"
+        )
+        rows = [list(held[key]) for key in join.keys]
+        if self.clean:
+            rows = [_cleaned(row) for row in rows]
+            if empty := [name for name, row in zip(class_names, rows, strict=True) if not row]:
+                raise PromptsError(
+                    f"{len(empty)} of {len(rows)} classes have no sentence left after prompts.clean=true, first:"
+                    f" {first(empty)}."
+                )
+        return join, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffledDescriptionsStrategy:
+    """A control: each class gets the sentences of another one, with its own name put in their place.
+
+    What remains above chance is the class name's; what is lost is what the descriptions say. ``seed`` draws the
+    permutation, in which no class keeps its sentences.
+    """
+
+    descriptions: DescriptionsStrategy
+    seed: int
+
+    def __call__(self, class_names: Sequence[str]) -> Prompts:
+        join, rows = self.descriptions.sentences(class_names)
+        if len(set(join.keys)) < 2:
+            raise PromptsError("Descriptions of a single class cannot be shuffled; take two classes or more.")
+        donors = _derangement(join.keys, random.Random(self.seed))  # noqa: S311 - not for secrets
+        texts = tuple(
+            tuple(replace_name(text, class_names[donor], name) for text in rows[donor])
+            for name, donor in zip(class_names, donors, strict=True)
+        )
+        return Prompts(texts=texts, aggregation=self.descriptions.aggregation, join=join.counts)
+
+
+def _cleaned(sentences: Sequence[str]) -> list[str]:
+    stripped = (" ".join(sentence.split()) for sentence in sentences)
+    return list(dict.fromkeys(text for text in stripped if any(character.isalnum() for character in text)))
+
+
+def _derangement(keys: Sequence[str], generator: random.Random) -> list[int]:
+    """For each class another class, drawn as one cycle, whose sentences are not its own."""
+    order = list(range(len(keys)))
+    generator.shuffle(order)
+    donors = [0] * len(keys)
+    for place, label in enumerate(order):
+        step = next(
+            candidate
+            for candidate in [*order[place + 1 :], *order[:place]]
+            if keys[candidate] != keys[label]
+        )
+        donors[label] = step
+    return donors
+
+
+def _read_aliases(path: str | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    content = read_json(Path(path), "aliases: class name -> name in the prompts file")
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content.values()):
+        raise PromptsError(f"{path} should map class names to names in the prompts file, all of them text.")
+    return content

@@ -1,0 +1,191 @@
+"""The record of a run: all that identifies a number, the number, its uncertainty, and where the answers lie.
+
+Records are written once, to a temporary name and then moved, and never edited.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cupl_bench.errors import ResultsError, first
+from cupl_bench.store import write_atomically
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "BackboneRecord",
+    "DatasetRecord",
+    "MetricsRecord",
+    "PromptsRecord",
+    "Record",
+    "StageRecord",
+    "TierRecord",
+    "TimingRecord",
+    "read_record",
+    "read_records",
+    "record_path",
+    "write_record",
+]
+
+SCHEMA_VERSION = 1
+
+
+class Frozen(BaseModel):
+    """A part of a record: nothing more than its fields, and none of them changed later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Fraction = float
+Interval = tuple[float, float]
+
+
+class DatasetRecord(Frozen):
+    """Which images. ``num_images`` are those that were scored; ``num_broken`` were left out."""
+
+    name: str
+    split: str
+    fingerprint: str
+    num_images: int
+    num_classes: int
+    num_broken: int = 0
+
+
+class BackboneRecord(Frozen):
+    """Which model, how it was built, and from which weights."""
+
+    name: str
+    architecture: str
+    pretrained: str
+    weights_sha256: str
+    activation: str
+    precision: Literal["fp32", "bf16", "fp16"]
+    embed_dim: int
+    image_size: tuple[int, int]
+    transform: Mapping[str, Any]
+
+
+class PromptsRecord(Frozen):
+    """Which prompts. ``join`` says how the class names found their entries in a prompts file."""
+
+    name: str
+    digest: str
+    num_prompts: int
+    num_distinct: int
+    num_truncated: int
+    aggregation: str
+    join: Mapping[str, int] | None = None
+
+
+class TierRecord(Frozen):
+    """Accuracy on the images of one tier of classes: among all classes, and among the tier's classes alone."""
+
+    num_images: int
+    num_classes: int
+    top1: Fraction
+    top1_ci95: Interval
+    top1_within: Fraction
+
+
+class MetricsRecord(Frozen):
+    """Fractions in [0, 1]. ``primary`` is the value of the metric that ``primary_name`` names."""
+
+    top1: Fraction = Field(ge=0, le=1)
+    top1_ci95: Interval
+    top5: Fraction | None = Field(default=None, ge=0, le=1)
+    mean_per_class: Fraction = Field(ge=0, le=1)
+    primary: Fraction = Field(ge=0, le=1)
+    primary_name: Literal["top1", "mean_per_class"]
+    tiers: Mapping[str, TierRecord] | None = None
+
+
+class StageRecord(Frozen):
+    """Wall time of one stage; ``cached`` if all of it was reused."""
+
+    seconds: float
+    cached: bool
+
+
+class TimingRecord(Frozen):
+    """Wall time by stage."""
+
+    load_backbone: StageRecord
+    image_features: StageRecord
+    text_features: StageRecord
+    class_embeddings: StageRecord
+    scores: StageRecord
+    total_seconds: float
+
+
+class ArtifactsRecord(Frozen):
+    """Paths relative to the results folder."""
+
+    predictions: str
+    class_embeddings: str
+
+
+class Record(Frozen):
+    """One run. A failed one has an ``error`` and neither metrics nor artifacts."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    protocol_version: int
+    run_key: str = Field(pattern=r"^[0-9a-f]{12}$")
+    status: Literal["ok", "failed"]
+    error: str | None = None
+    created_at: datetime
+    dataset: DatasetRecord
+    backbone: BackboneRecord
+    prompts: PromptsRecord
+    metrics: MetricsRecord | None = None
+    timing: TimingRecord | None = None
+    environment: Mapping[str, Any]
+    artifacts: ArtifactsRecord | None = None
+
+
+def record_path(results_dir: Path, run_key: str) -> Path:
+    """Where the record of a run lies."""
+    return results_dir / "records" / f"{run_key}.json"
+
+
+def write_record(results_dir: Path, record: Record) -> Path:
+    """Write a record; a failed one never takes the place of a finished one."""
+    path = record_path(results_dir, record.run_key)
+    if record.status == "failed" and path.is_file() and read_record(path).status == "ok":
+        return path
+    write_atomically(path, (record.model_dump_json(indent=2) + "\n").encode())
+    return path
+
+
+def read_record(path: Path) -> Record:
+    """The record in a file.
+
+    Raises:
+        ResultsError: the file is no record of this version.
+    """
+    try:
+        record = Record.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read ({error.strerror}).") from error
+    except ValidationError as error:
+        what = [f"{'.'.join(str(part) for part in one['loc']) or 'file'}: {one['msg']}" for one in error.errors()]
+        raise ResultsError(
+            f"{path} is no record of schema {SCHEMA_VERSION}: {first(what, 3)}. Move it out of the records folder and"
+            " run its question again."
+        ) from error
+    if record.run_key != path.stem:
+        raise ResultsError(f"{path} holds the record of run {record.run_key}; a record's name is its run key.")
+    return record
+
+
+def read_records(results_dir: Path) -> list[Record]:
+    """All records below a results folder, by the time they were made.
+
+    Raises:
+        ResultsError: there is none, or one cannot be read.
+    """
+    paths = sorted((results_dir / "records").glob("*.json"))
+    if not paths:
+        raise ResultsError(f"{results_dir} holds no record yet. Run 'cupl-bench eval' first, or name another results_dir.")
+    return sorted((read_record(path) for path in paths), key=lambda record: record.created_at)

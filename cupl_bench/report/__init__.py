@@ -1,0 +1,1 @@
+"""Records -> tables. Never runs a model."""

@@ -1,0 +1,231 @@
+"""Similarities -> predictions -> metrics (pure). Float32 similarities; the lowest class index wins a tie, always."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int64
+from scipy import stats
+
+from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings
+
+__all__ = [
+    "Metrics",
+    "PairedDifference",
+    "Predictions",
+    "TierMetrics",
+    "measure",
+    "paired_difference",
+    "predict",
+    "similarities",
+    "wilson",
+]
+
+TILE_VALUES = 16_000_000
+"""Similarities held at once (64 MB of float32), whatever the number of images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """The answer to each image. ``top`` holds the (at most five) best labels, best first."""
+
+    prediction: Int64[np.ndarray, " n"]
+    top: Int64[np.ndarray, "n k"]
+    score: Float32[np.ndarray, " n"]
+    margin: Float32[np.ndarray, " n"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TierMetrics:
+    """Accuracy on the images of one tier of classes: among all classes, and among the tier's classes alone."""
+
+    num_images: int
+    num_classes: int
+    top1: float
+    top1_ci95: tuple[float, float]
+    top1_within: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Accuracies as fractions in [0, 1]. ``top5`` is None where there are fewer than five classes."""
+
+    top1: float
+    top1_ci95: tuple[float, float]
+    top5: float | None
+    mean_per_class: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """Accuracy of one strategy less another's on the same images, a fraction, with its 95% interval."""
+
+    difference: float
+    ci95: tuple[float, float]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return not self.ci95[0] <= 0.0 <= self.ci95[1]
+
+
+def similarities(
+    images: Float32[torch.Tensor, "n d"], classes: ClassEmbeddings
+) -> Float32[torch.Tensor, "n c"]:
+    """Cosine similarity of each image to each class, in float32.
+
+    Equal class embeddings get equal similarities to the last bit: each distinct row is multiplied once.
+    """
+    if classes.aggregation is Aggregation.MAX_SIMILARITY:
+        assert classes.prompts is not None  # noqa: S101 - build_class_embeddings made both
+        assert classes.owner is not None  # noqa: S101
+        of_prompts = _products(images, classes.prompts)
+        owner = torch.from_numpy(classes.owner).to(images.device).expand(len(images), -1)
+        best = torch.full((len(images), len(classes.matrix)), -torch.inf, device=images.device)
+        return best.scatter_reduce(1, owner, of_prompts, "amax")
+    return _products(images, classes.matrix)
+
+
+def _products(
+    images: Float32[torch.Tensor, "n d"], rows: Float32[np.ndarray, "r d"]
+) -> Float32[torch.Tensor, "n r"]:
+    distinct, place = np.unique(rows, axis=0, return_inverse=True)
+    products = images @ torch.from_numpy(distinct).to(images.device).T
+    return products[:, torch.from_numpy(place.reshape(-1)).to(images.device)]
+
+
+def predict(
+    features: Float32[np.ndarray, "n d"],
+    classes: ClassEmbeddings,
+    device: torch.device | None = None,
+    columns: Int64[np.ndarray, " s"] | None = None,
+) -> Predictions:
+    """Classify every image, in tiles of bounded memory.
+
+    Args:
+        features: unit image features.
+        classes: what they are compared with.
+        device: where to multiply; the CPU if None.
+        columns: the labels that are allowed; all if None.
+
+    Raises:
+        ValueError: there is no image, or a feature or similarity is not a number.
+    """
+    if len(features) == 0:
+        raise ValueError("there is no image to classify")
+    num_classes = len(classes.matrix) if columns is None else len(columns)
+    if num_classes < 2:
+        raise ValueError(f"there is nothing to choose from: {num_classes} class")
+    device = device or torch.device("cpu")
+    labels = None if columns is None else torch.from_numpy(columns).to(device)
+    widest = max(len(classes.matrix), 0 if classes.prompts is None else len(classes.prompts))
+    step = max(1, TILE_VALUES // widest)
+    tops, scores, margins = [], [], []
+    for start in range(0, len(features), step):
+        tile = similarities(torch.from_numpy(features[start : start + step]).to(device), classes)
+        if not torch.isfinite(tile).all():
+            rows = (~torch.isfinite(tile).all(dim=1)).nonzero().flatten()
+            raise ValueError(f"{len(rows)} images have similarities that are not finite, first: {int(rows[0]) + start}")
+        if labels is not None:
+            tile = tile[:, labels]
+        top, values = _best(tile, min(5, num_classes))
+        tops.append(top if labels is None else labels[top])
+        scores.append(values[:, 0])
+        margins.append(values[:, 0] - values[:, 1])
+    top_labels = torch.cat(tops).cpu().numpy()
+    return Predictions(
+        prediction=top_labels[:, 0].copy(),
+        top=top_labels,
+        score=torch.cat(scores).cpu().numpy(),
+        margin=torch.cat(margins).cpu().numpy(),
+    )
+
+
+def _best(
+    tile: Float32[torch.Tensor, "n c"], count: int
+) -> tuple[Int64[torch.Tensor, "n k"], Float32[torch.Tensor, "n k"]]:
+    """The best columns of each row, best first; `argmax` gives the first of equals, `topk` promises nothing."""
+    left = tile.clone()
+    columns, values = [], []
+    for _ in range(count):
+        best = left.argmax(dim=1, keepdim=True)
+        columns.append(best)
+        values.append(left.gather(1, best))
+        left.scatter_(1, best, -torch.inf)
+    return torch.cat(columns, dim=1), torch.cat(values, dim=1)
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a proportion.
+
+    Raises:
+        ValueError: ``count`` is zero.
+    """
+    if count == 0:
+        raise ValueError("an accuracy of no image does not exist")
+    interval = stats.binomtest(hits, count).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def measure(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes: int) -> Metrics:
+    """Top-1 with its interval, top-5, and the mean over the classes that have images of their top-1.
+
+    Raises:
+        ValueError: there is no image, or a label is no class.
+    """
+    if len(labels) == 0:
+        raise ValueError("there is no image to measure")
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}, classes from 0 to {num_classes - 1}")
+    hits = predictions.prediction == labels
+    per_class = np.bincount(labels, minlength=num_classes)
+    hits_of_class = np.bincount(labels[hits], minlength=num_classes)
+    seen = per_class > 0
+    return Metrics(
+        top1=float(hits.mean()),
+        top1_ci95=wilson(int(hits.sum()), len(hits)),
+        top5=float((predictions.top == labels[:, None]).any(axis=1).mean()) if num_classes >= 5 else None,
+        mean_per_class=float((hits_of_class[seen] / per_class[seen]).mean()),
+    )
+
+
+def measure_tiers(
+    features: Float32[np.ndarray, "n d"],
+    classes: ClassEmbeddings,
+    predictions: Predictions,
+    labels: Int64[np.ndarray, " n"],
+    tiers: Sequence[str],
+) -> Mapping[str, TierMetrics]:
+    """Accuracy by tier, in the order in which the tiers first stand; ``tiers[i]`` is the tier of label i."""
+    out = {}
+    for tier in dict.fromkeys(tiers):
+        members = np.array([label for label, name in enumerate(tiers) if name == tier], dtype=np.int64)
+        here = np.isin(labels, members)
+        hits = predictions.prediction[here] == labels[here]
+        alone = predict(features[here], classes, columns=members) if len(members) > 1 else None
+        out[tier] = TierMetrics(
+            num_images=int(here.sum()),
+            num_classes=len(members),
+            top1=float(hits.mean()),
+            top1_ci95=wilson(int(hits.sum()), len(hits)),
+            top1_within=1.0 if alone is None else float((alone.prediction == labels[here]).mean()),
+        )
+    return out
+
+
+def paired_difference(
+    ours: Bool[np.ndarray, " n"], baseline: Bool[np.ndarray, " n"]
+) -> PairedDifference:
+    """Accuracy of ``ours`` less ``baseline``, with the 95% interval of the paired t statistic over images.
+
+    Raises:
+        ValueError: there are fewer than two images.
+    """
+    if len(ours) < 2:
+        raise ValueError("a paired difference takes two images or more")
+    step = ours.astype(np.float64) - baseline.astype(np.float64)
+    if (step == step[0]).all():  # the interval of a constant has no width; scipy gives NaN there
+        return PairedDifference(difference=float(step[0]), ci95=(float(step[0]), float(step[0])))
+    interval = stats.ttest_1samp(step, 0.0).confidence_interval(0.95)
+    return PairedDifference(difference=float(step.mean()), ci95=(float(interval.low), float(interval.high)))
