@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cupl_bench import __version__
-from cupl_bench.errors import ConfigError, CuplBenchError, ResultsError, nearest
+from cupl_bench.errors import ConfigError, CuplBenchError, nearest
 from cupl_bench.terminal import complain, say, show_log, show_table
 
 __all__ = ["main"]
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain("interrupted; what was encoded is kept, the same command goes on from there")
         return 130
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last stop: told as a defect, exit code 1
         mistake = _hydra_mistake(error, given[1:])
         if mistake is None:
             complain(f"a defect, not a mistake of yours: {type(error).__name__}: {error}")
@@ -76,9 +76,9 @@ class Outcome:
 
 def _eval(arguments: list[str]) -> int:
     from cupl_bench.config import machine_of, question_of
+    from cupl_bench.records import read_record, record_path
     from cupl_bench.report.comparison import compare, shown
     from cupl_bench.report.tables import write_tables
-    from cupl_bench.records import read_record, record_path
     from cupl_bench.runner import Workbench, run
 
     bench = Workbench()
@@ -121,7 +121,9 @@ def _eval(arguments: list[str]) -> int:
     if not seen["sweep"]:
         say(f"record    {record_path(results_dir, seen['outcome'].run_key)}")
         return 0
-    outcomes = [Outcome(**json.loads(path.read_text("utf-8"))) for path in sorted((seen["folder"] / "outcomes").glob("*.json"))]
+    outcomes = [
+        Outcome(**json.loads(path.read_text("utf-8"))) for path in sorted((seen["folder"] / "outcomes").glob("*.json"))
+    ]
     keys = list(dict.fromkeys(outcome.run_key for outcome in outcomes if outcome.run_key is not None))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if keys:
@@ -152,20 +154,21 @@ def _plan(arguments: list[str]) -> int:
         from hydra.core.hydra_config import HydraConfig
 
         try:
-            found = plan(question_of(config), machine_of(config), bench)
+            question = question_of(config)
+            found = plan(question, machine_of(config), bench)
         except CuplBenchError as error:
             mistakes.append(f"{' '.join(HydraConfig.get().overrides.task) or 'the defaults'}: {error}")
             return
         rows.append(
             {
-                "dataset": found.dataset,
-                "backbone": found.backbone,
-                "prompts": found.prompts,
+                "dataset": question.dataset_name,
+                "backbone": question.backbone_name,
+                "prompts": question.prompts_name,
                 "images": f"{found.num_images:,}",
                 "classes": f"{found.num_classes:,}",
-                "distinct prompts": f"{found.num_prompts:,}",
+                "prompts to average": f"{found.num_prompts:,}",
                 "images to encode": "unknown" if found.images_to_encode is None else f"{found.images_to_encode:,}",
-                "prompts to encode": found.texts_to_encode,
+                "prompts to encode": f"at most {found.texts_to_encode:,}" if found.texts_to_encode else "0",
                 "weights": found.weights,
                 "run": "finished" if found.finished else found.run_key or "unknown",
             }
@@ -202,14 +205,23 @@ def _classify(arguments: list[str]) -> int:
     images += list(config.images)
     names = config.class_names
     if not images:
-        raise ConfigError("classify needs an image: cupl-bench classify IMAGE ... 'class_names=[tree frog,tailed frog]'")
+        raise ConfigError(
+            "classify needs an image: cupl-bench classify IMAGE ... 'class_names=[tree frog,tailed frog]'"
+        )
     if names is None:
-        raise ConfigError("classify needs class names: 'class_names=[tree frog,tailed frog]', or a path to a JSON list.")
+        raise ConfigError(
+            "classify needs class names: 'class_names=[tree frog,tailed frog]', or a path to a JSON list."
+        )
     if isinstance(names, str):
         from cupl_bench.dataset.names import read_class_names
 
         names = read_class_names(Path(names))
-    for answer in classify_images([Path(image) for image in images], [str(name) for name in names], question_of(config), machine_of(config)):
+    for answer in classify_images(
+        [Path(image) for image in images],
+        [str(name) for name in names],
+        question_of(config),
+        machine_of(config),
+    ):
         say(answer.text())
     return 0
 
@@ -253,11 +265,13 @@ def _hydra_mistake(error: Exception, overrides: Sequence[str]) -> str | None:
         return f"{group}={option} is no option of {group}.{nearest(option, options)} Options: {', '.join(options)}."
     if match := re.search(r"Could not override '([^']+)'", text):
         key = match.group(1)
-        if "not in" in text:
+        if "To append to your config" in text or "not in" in text:
             known = _known_keys(overrides)
             return f"{key} is no key of the configuration.{nearest(key, known)} 'cupl-bench eval --help' lists all."
-        reason = " ".join(text.split("\n")[-3:]) if "Error merging" in text else text
-        return f"{key} cannot be set: {' '.join(reason.split())}"
+        return f"{key} cannot be set: {' '.join(text.split())}"
+    if match := re.match(r"Error merging override (\S+)", text):
+        reason = str(error.__cause__ or "").split("\n")[0]
+        return f"{match.group(1)} cannot be set: {reason or 'its type or value is wrong'}."
     if match := re.search(r"You must specify '([^']+)'", text):
         return f"{match.group(1)} is not set; choose an option with {match.group(1)}=NAME."
     lines = [line.strip() for line in text.splitlines() if line.strip() and "object_type" not in line]
@@ -280,7 +294,10 @@ def _known_keys(overrides: Sequence[str]) -> list[str]:
     def keys(node: object, prefix: str) -> list[str]:
         if not isinstance(node, dict):
             return [prefix]
-        return [prefix, *(key for name, value in node.items() for key in keys(value, f"{prefix}.{name}" if prefix else str(name)))]
+        return [
+            prefix,
+            *(key for name, value in node.items() for key in keys(value, f"{prefix}.{name}" if prefix else str(name))),
+        ]
 
     return [*groups, *keys(content, "")]
 

@@ -49,7 +49,8 @@ def unit_rows(rows: Float32[np.ndarray, "n d"], what: str) -> Float32[np.ndarray
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
     if bad := (~np.isfinite(lengths) | (lengths == 0)).ravel().nonzero()[0].tolist():
         raise ValueError(f"{len(bad)} of {len(rows)} {what} are zero or not finite, first: rows {bad[:5]}")
-    return (wide / lengths).astype(np.float32)
+    scaled: Float32[np.ndarray, "n d"] = (wide / lengths).astype(np.float32)
+    return scaled
 
 
 def build_class_embeddings(

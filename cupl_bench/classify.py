@@ -66,7 +66,9 @@ def classify_images(
     units = unit_rows(backbone.text.encode(distinct, machine.batch_size).float().cpu().numpy(), "features of prompts")
     row = {text: distinct.index(sequence) for text, sequence in zip(texts, tokens.sequences, strict=True)}
     classes = build_class_embeddings(
-        units, [[row[text] for text in texts_of_class] for texts_of_class in prompts.texts], prompts.aggregation
+        units,
+        [[row[text] for text in texts_of_class] for texts_of_class in prompts.texts],
+        prompts.aggregation,
     )
     for path, image in zip(images, decoded, strict=True):
         features = backbone.encode_images(backbone.preprocess(image)[None])
@@ -82,7 +84,11 @@ def classify_images(
         yield Answer(
             image=path,
             classes=tuple(
-                (class_names[label], float(probabilities[label]), _closest(prompts.texts[label], to_prompts, row))
+                (
+                    class_names[label],
+                    float(probabilities[label]),
+                    _closest(prompts.texts[label], to_prompts, row),
+                )
                 for label in order
             ),
             sigmoid=sigmoid,

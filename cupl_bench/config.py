@@ -6,7 +6,7 @@ Two halves: the *question* (data set, backbone, prompts, precision) moves number
 import inspect
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from importlib import resources
 from pathlib import Path
@@ -98,6 +98,7 @@ def question_of(config: DictConfig) -> Question:
     Raises:
         ConfigError: a value is missing, of the wrong type or out of range.
     """
+    check_keys(config)
     plain = {group: _plain(config, group) for group in OF_THE_RUN}
     primary = plain["dataset"]["primary"]
     if primary not in ("top1", "mean_per_class"):
@@ -141,6 +142,17 @@ def machine_of(config: DictConfig) -> Machine:
     )
 
 
+def check_keys(config: DictConfig) -> None:
+    """See that nothing was appended to the root (`+key=value`) that no one would read.
+
+    Raises:
+        ConfigError: a key is none of the schema's.
+    """
+    known = [one.name for one in fields(Config)]
+    if unknown := [str(key) for key in config if key not in known]:
+        raise ConfigError(f"{unknown[0]} is no key of the configuration.{nearest(unknown[0], known)}")
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -176,7 +188,9 @@ def _build(node: Mapping[str, Any], where: str) -> object:
     given = {name: value for name, value in node.items() if name not in ("_target_", *ours)}
     parameters = inspect.signature(target).parameters
     if unknown := [name for name in given if name not in parameters]:
-        raise ConfigError(f"{where}.{unknown[0]} is no setting.{nearest(unknown[0], parameters)} It has {sorted(parameters)}.")
+        raise ConfigError(
+            f"{where}.{unknown[0]} is no setting.{nearest(unknown[0], parameters)} It has {sorted(parameters)}."
+        )
     if lost := [name for name in parameters if name not in given]:
         raise ConfigError(f"{where} lacks {lost[0]}; it needs {sorted(parameters)}.")
     values = {

@@ -29,7 +29,7 @@ __all__ = [
     "write_record",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class Frozen(BaseModel):
@@ -187,5 +187,7 @@ def read_records(results_dir: Path) -> list[Record]:
     """
     paths = sorted((results_dir / "records").glob("*.json"))
     if not paths:
-        raise ResultsError(f"{results_dir} holds no record yet. Run 'cupl-bench eval' first, or name another results_dir.")
+        raise ResultsError(
+            f"{results_dir} holds no record yet. Run 'cupl-bench eval' first, or name another results_dir."
+        )
     return sorted((read_record(path) for path in paths), key=lambda record: record.created_at)

@@ -1,18 +1,18 @@
 """One run, written as the data flow; the only module that knows everyone.
 
-    dataset -> image features \
+dataset -> image features \
                                scores -> record
-    prompts -> class embeddings /
+prompts -> class embeddings /
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,14 @@ from cupl_bench.records import (
     write_record,
 )
 from cupl_bench.scores import Predictions, measure, measure_tiers, predict
-from cupl_bench.store import DamagedFileError, RowStore, read_arrays, set_aside, write_arrays, write_atomically
+from cupl_bench.store import (
+    DamagedFileError,
+    RowStore,
+    read_arrays,
+    set_aside,
+    write_arrays,
+    write_atomically,
+)
 
 __all__ = ["Machine", "Plan", "Question", "Workbench", "plan", "run"]
 
@@ -144,31 +151,68 @@ class Stages:
         )
 
 
-def _image_store(bench: Workbench, machine: Machine, facts: BackboneFacts, precision: Precision) -> RowStore:
-    folder = machine.cache_dir / "image_features" / facts.image_key(precision)[:32]
-    return bench.store(folder, {"precision": precision, **facts.as_record()})
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A question with everything that was found out before the first image is decoded."""
 
+    question: Question
+    machine: Machine
+    bench: Workbench
+    dataset: Dataset
+    prompts: Prompts
+    facts: BackboneFacts
+    stages: Stages = field(default_factory=Stages)
 
-def _text_store(bench: Workbench, machine: Machine, facts: BackboneFacts, precision: Precision) -> RowStore:
-    folder = machine.cache_dir / "text_features" / facts.text_key(precision)[:32]
-    return bench.store(folder, {"precision": precision, **facts.as_record()})
+    @property
+    def key(self) -> str:
+        """The run key: names, numbers and digests, never paths."""
+        question, facts = self.question, self.facts
+        return run_key(
+            {
+                "dataset": [
+                    question.dataset_name, self.dataset.split, self.dataset.fingerprint, question.skip_broken
+                ],
+                "primary": question.primary,
+                "backbone": [
+                    question.backbone_name, facts.image_key(question.precision), facts.text_key(question.precision)
+                ],
+                "prompts": [question.prompts_name, self.prompts.digest],
+            }
+        )  # fmt: skip
 
+    @property
+    def images(self) -> RowStore:
+        """The store of this backbone's image features."""
+        return self._store("image_features", self.facts.image_key(self.question.precision))
 
-def _class_embeddings_path(machine: Machine, facts: BackboneFacts, precision: Precision, prompts: Prompts) -> Path:
-    key = content_key({"texts": facts.text_key(precision), "prompts": prompts.digest})
-    return machine.cache_dir / "class_embeddings" / f"{key[:32]}.safetensors"
+    @property
+    def texts(self) -> RowStore:
+        """The store of this backbone's text features."""
+        return self._store("text_features", self.facts.text_key(self.question.precision))
 
+    def _store(self, kind: str, key: str) -> RowStore:
+        facts = {"precision": self.question.precision, **self.facts.as_record()}
+        return self.bench.store(self.machine.cache_dir / kind / key[:32], facts)
 
-def key_of(question: Question, dataset: Dataset, facts: BackboneFacts, prompts: Prompts) -> str:
-    """The run key: names, numbers and digests, never paths."""
-    return run_key(
-        {
-            "dataset": [question.dataset_name, dataset.split, dataset.fingerprint, question.skip_broken],
-            "primary": question.primary,
-            "backbone": [question.backbone_name, facts.image_key(question.precision), facts.text_key(question.precision)],
-            "prompts": [question.prompts_name, prompts.digest],
-        }
-    )
+    @property
+    def class_embeddings_path(self) -> Path:
+        """Where the class embeddings of these prompts are kept."""
+        key = content_key({"texts": self.facts.text_key(self.question.precision), "prompts": self.prompts.digest})
+        return self.machine.cache_dir / "class_embeddings" / f"{key[:32]}.safetensors"
+
+    @property
+    def record_path(self) -> Path:
+        """Where the record of this question lies."""
+        return record_path(self.machine.results_dir, self.key)
+
+    def load(self) -> Backbone:
+        """The backbone; only what must be encoded asks for it."""
+        with self.stages.stage("load_backbone"):
+            backbone = self.bench.backbone(
+                self.question.backbone, self.facts, self.machine.device, self.question.precision
+            )
+        self.stages.cached["load_backbone"] = False
+        return backbone
 
 
 def check_results_dir(results_dir: Path) -> None:
@@ -186,180 +230,163 @@ def run(question: Question, machine: Machine, bench: Workbench) -> Record:
     """Answer a question, or find its answer, and leave the record.
 
     Raises:
-        CuplBenchError: something that the user can mend; a failed record tells it too, once the key is known.
+        CuplBenchError: something that the user can mend; once the run key is known, a failed record tells it too.
     """
     began = time.perf_counter()
-    stages = Stages()
     check_results_dir(machine.results_dir)
-    # Everything that is cheap to check comes before the first image is decoded.
     dataset = bench.dataset(question.dataset, machine.cache_dir)
-    prompts = question.prompts(dataset.class_names)
-    facts = question.backbone.identify(machine.cache_dir, download=True)
-    key = key_of(question, dataset, facts, prompts)
-    log.info(
-        "%s  %s x %s x %s, %s", key, question.dataset_name, question.backbone_name, question.prompts_name, question.precision
+    job = Job(
+        question=question,
+        machine=machine,
+        bench=bench,
+        dataset=dataset,
+        prompts=question.prompts(dataset.class_names),
+        facts=question.backbone.identify(machine.cache_dir, download=True),
     )
-    finished = _finished(machine, key)
+    names = (question.dataset_name, question.backbone_name, question.prompts_name)
+    log.info("%s  %s, %s", job.key, " x ".join(names), question.precision)
+    finished = _finished(job)
     if finished is not None:
         return finished
-    _say_question(question, dataset, prompts)
+    _say_question(job)
     try:
-        return _answer(question, machine, bench, stages, dataset, prompts, facts, key, began)
+        return _answer(job, began)
     except CuplBenchError as error:
-        _write_failure(question, machine, dataset, prompts, facts, key, error)
+        _write_failure(job, error)
         raise
 
 
-def _finished(machine: Machine, key: str) -> Record | None:
+def _finished(job: Job) -> Record | None:
     """The record of a run that need not run again."""
-    path = record_path(machine.results_dir, key)
-    if path.is_file() and machine.rerun != "always":
+    if job.record_path.is_file() and job.machine.rerun != "always":
         try:
-            record = read_record(path)
+            record = read_record(job.record_path)
         except ResultsError as error:
-            set_aside(path, error)
+            set_aside(job.record_path, error)
         else:
-            if record.status == "ok" and _artifacts_are_whole(machine, record):
+            if record.status == "ok" and _artifacts_are_whole(job, record):
                 log.info("          finished before; rerun=always runs it again")
                 return record
-    if machine.rerun == "never":
-        raise ResultsError(f"There is no finished record of this question ({path}), and rerun=never forbids to run it.")
+    if job.machine.rerun == "never":
+        raise ResultsError(
+            f"There is no finished record of this question ({job.record_path}), and rerun=never forbids to run it."
+        )
     return None
 
 
-def _artifacts_are_whole(machine: Machine, record: Record) -> bool:
+def _artifacts_are_whole(job: Job, record: Record) -> bool:
     if record.artifacts is None:
         return False
-    paths = [machine.results_dir / path for path in (record.artifacts.predictions, record.artifacts.class_embeddings)]
+    paths = [
+        job.machine.results_dir / path for path in (record.artifacts.predictions, record.artifacts.class_embeddings)
+    ]
     if lost := [str(path) for path in paths if not path.is_file()]:
         log.warning("          the record is here, but not %s: running again", " and ".join(lost))
     return not lost
 
 
-def _say_question(question: Question, dataset: Dataset, prompts: Prompts) -> None:
+def _say_question(job: Job) -> None:
+    dataset, prompts = job.dataset, job.prompts
     log.info(
         "dataset   %s, split %s: %s images of %s classes, fingerprint %s",
-        question.dataset_name, dataset.split, f"{len(dataset.labels):,}", f"{len(dataset.class_names):,}",
+        job.question.dataset_name, dataset.split, f"{len(dataset.labels):,}", f"{len(dataset.class_names):,}",
         dataset.fingerprint[:12],
     )  # fmt: skip
     for note in dataset.notes:
         log.info("          %s", note)
     log.info(
         "prompts   %s: %s prompts, %s distinct, %s",
-        question.prompts_name, f"{prompts.num_prompts:,}", f"{len(prompts.distinct()):,}", prompts.aggregation,
+        job.question.prompts_name, f"{prompts.num_prompts:,}", f"{len(prompts.distinct()):,}", prompts.aggregation,
     )  # fmt: skip
     if prompts.join is not None:
         joined = ", ".join(f"{count} {how}" for how, count in prompts.join.items() if count)
         log.info("          class names joined: %s", joined)
 
 
-def _answer(
-    question: Question, machine: Machine, bench: Workbench, stages: Stages, dataset: Dataset, prompts: Prompts,
-    facts: BackboneFacts, key: str, began: float,
-) -> Record:  # fmt: skip
-    def load() -> Backbone:
-        with stages.stage("load_backbone"):
-            backbone = bench.backbone(question.backbone, facts, machine.device, question.precision)
-        stages.cached["load_backbone"] = False
-        return backbone
-
-    images = _image_features(question, machine, bench, stages, dataset, facts, load)
-    classes, num_truncated = _class_embeddings(question, machine, bench, stages, prompts, facts, load)
-    labels = dataset.labels[images.kept]
-    with stages.stage("scores"):
-        predictions = predict(images.rows, classes, machine.device)
-        metrics = measure(predictions, labels, len(dataset.class_names))
-        tiers = (
-            None
-            if dataset.tiers is None
-            else {
-                tier: TierRecord(**asdict(values))
-                for tier, values in measure_tiers(images.rows, classes, predictions, labels, dataset.tiers).items()
-            }
-        )
-    stages.cached["scores"] = False
+def _answer(job: Job, began: float) -> Record:
+    images = _image_features(job)
+    classes, num_truncated = _class_embeddings(job)
+    labels = job.dataset.labels[images.kept]
+    with job.stages.stage("scores"):
+        predictions = predict(images.rows, classes, job.machine.device)
+        metrics = measure(predictions, labels, len(job.dataset.class_names))
+        tiers = None
+        if job.dataset.tiers is not None:
+            measured = measure_tiers(images.rows, classes, predictions, labels, job.dataset.tiers)
+            tiers = {tier: TierRecord(**asdict(values)) for tier, values in measured.items()}
+    job.stages.cached["scores"] = False
     artifacts = ArtifactsRecord(
-        predictions=f"predictions/{key}.parquet", class_embeddings=f"class_embeddings/{key}.safetensors"
+        predictions=f"predictions/{job.key}.parquet", class_embeddings=f"class_embeddings/{job.key}.safetensors"
     )
-    _write_predictions(machine.results_dir / artifacts.predictions, dataset, images, predictions)
-    _write_class_embeddings(machine.results_dir / artifacts.class_embeddings, classes, {"run_key": key})
-    record = Record(
-        protocol_version=PROTOCOL_VERSION,
-        run_key=key,
+    results_dir = job.machine.results_dir
+    _write_predictions(results_dir / artifacts.predictions, job.dataset, images, predictions)
+    _write_class_embeddings(results_dir / artifacts.class_embeddings, classes, {"run_key": job.key})
+    primary = job.question.primary
+    record = _record(
+        job,
         status="ok",
-        created_at=datetime.now(UTC),
-        dataset=_dataset_record(question, dataset, num_broken=int((~images.kept).sum())),
-        backbone=_backbone_record(question, facts),
-        prompts=_prompts_record(question, prompts, num_truncated),
+        num_broken=int((~images.kept).sum()),
+        num_truncated=num_truncated,
         metrics=MetricsRecord(
             **asdict(metrics),
-            primary=metrics.top1 if question.primary == "top1" else metrics.mean_per_class,
-            primary_name=question.primary,
+            primary=metrics.top1 if primary == "top1" else metrics.mean_per_class,
+            primary_name=primary,
             tiers=tiers,
         ),
-        timing=stages.timing(time.perf_counter() - began),
-        environment=describe_environment(machine.device),
+        timing=job.stages.timing(time.perf_counter() - began),
         artifacts=artifacts,
     )
-    write_record(machine.results_dir, record)
+    write_record(results_dir, record)
     low, high = metrics.top1_ci95
-    log.info("top-1     %.1f%% [%.1f, %.1f] of %s images", 100 * metrics.top1, 100 * low, 100 * high, f"{len(labels):,}")
+    log.info(
+        "top-1     %.1f%% [%.1f, %.1f] of %s images", 100 * metrics.top1, 100 * low, 100 * high, f"{len(labels):,}"
+    )
     return record
 
 
-def _image_features(
-    question: Question, machine: Machine, bench: Workbench, stages: Stages, dataset: Dataset, facts: BackboneFacts,
-    load: Callable[[], Backbone],
-) -> ImageFeatures:  # fmt: skip
-    with stages.stage("image_features"):
+def _image_features(job: Job) -> ImageFeatures:
+    with job.stages.stage("image_features"):
         images = encode_images(
-            dataset,
-            load,
-            _image_store(bench, machine, facts, question.precision),
-            batch_size=machine.batch_size,
-            num_workers=machine.num_workers,
-            skip_broken=question.skip_broken,
+            job.dataset,
+            job.load,
+            job.images,
+            batch_size=job.machine.batch_size,
+            num_workers=job.machine.num_workers,
+            skip_broken=job.question.skip_broken,
         )
-    stages.cached["image_features"] = images.num_encoded == 0
-    log.info(
-        "images    %s reused, %s encoded (%.1f s)",
-        f"{len(images.rows) - images.num_encoded:,}", f"{images.num_encoded:,}", stages.seconds["image_features"],
-    )  # fmt: skip
+    job.stages.cached["image_features"] = images.num_encoded == 0
+    reused = len(images.rows) - images.num_encoded
+    seconds = job.stages.seconds["image_features"]
+    log.info("images    %s reused, %s encoded (%.1f s)", f"{reused:,}", f"{images.num_encoded:,}", seconds)
     return images
 
 
-def _class_embeddings(
-    question: Question, machine: Machine, bench: Workbench, stages: Stages, prompts: Prompts, facts: BackboneFacts,
-    load: Callable[[], Backbone],
-) -> tuple[ClassEmbeddings, int]:  # fmt: skip
+def _class_embeddings(job: Job) -> tuple[ClassEmbeddings, int]:
     """The class embeddings, and how many prompts were cut to fit the context."""
-    path = _class_embeddings_path(machine, facts, question.precision, prompts)
-    with stages.stage("class_embeddings"):
-        found = _read_class_embeddings(path, prompts.aggregation)
+    with job.stages.stage("class_embeddings"):
+        found = _read_class_embeddings(job.class_embeddings_path, job.prompts.aggregation)
     if found is not None:
         log.info("texts     class embeddings reused")
-        _warn_truncated(found[1], prompts)
+        _warn_truncated(found[1], job.prompts)
         return found
-    with stages.stage("text_features"):
-        texts = prompts.distinct()
-        features = encode_texts(
-            texts, load(), _text_store(bench, machine, facts, question.precision), batch_size=machine.batch_size
-        )
-    stages.cached["text_features"] = features.num_encoded == 0
+    with job.stages.stage("text_features"):
+        texts = job.prompts.distinct()
+        features = encode_texts(texts, job.load(), job.texts, batch_size=job.machine.batch_size)
+    job.stages.cached["text_features"] = features.num_encoded == 0
     log.info(
         "texts     %s distinct: %s reused, %s encoded by %s (%.1f s)",
         f"{len(features.rows):,}", f"{len(features.rows) - features.num_encoded:,}", f"{features.num_encoded:,}",
-        load().text.note, stages.seconds["text_features"],
+        job.load().text.note, job.stages.seconds["text_features"],
     )  # fmt: skip
-    with stages.stage("class_embeddings"):
+    with job.stages.stage("class_embeddings"):
         row = dict(zip(texts, features.row_of_text, strict=True))
         cut = dict(zip(texts, features.truncated, strict=True))
-        rows_of_class = [[row[text] for text in texts_of_class] for texts_of_class in prompts.texts]
-        classes = build_class_embeddings(features.rows, rows_of_class, prompts.aggregation)
-        num_truncated = sum(cut[text] for texts_of_class in prompts.texts for text in texts_of_class)
-        _write_class_embeddings(path, classes, {"num_truncated": num_truncated})
-    stages.cached["class_embeddings"] = False
-    _warn_truncated(num_truncated, prompts)
+        rows_of_class = [[row[text] for text in texts_of_class] for texts_of_class in job.prompts.texts]
+        classes = build_class_embeddings(features.rows, rows_of_class, job.prompts.aggregation)
+        num_truncated = sum(cut[text] for texts_of_class in job.prompts.texts for text in texts_of_class)
+        _write_class_embeddings(job.class_embeddings_path, classes, {"num_truncated": num_truncated})
+    job.stages.cached["class_embeddings"] = False
+    _warn_truncated(num_truncated, job.prompts)
     return classes, num_truncated
 
 
@@ -401,7 +428,7 @@ def _write_predictions(path: Path, dataset: Dataset, images: ImageFeatures, pred
     frame = pd.DataFrame(
         {
             "index": index,
-            "image_id": [dataset.image_ids[i] for i in index],
+            "image_id": [dataset.image_ids[i] for i in index.tolist()],
             "label": labels,
             "prediction": predictions.prediction,
             "correct": predictions.prediction == labels,
@@ -413,55 +440,46 @@ def _write_predictions(path: Path, dataset: Dataset, images: ImageFeatures, pred
     write_atomically(path, frame.to_parquet(index=False))
 
 
-def _dataset_record(question: Question, dataset: Dataset, num_broken: int) -> DatasetRecord:
-    return DatasetRecord(
-        name=question.dataset_name,
-        split=dataset.split,
-        fingerprint=dataset.fingerprint,
-        num_images=len(dataset.labels) - num_broken,
-        num_classes=len(dataset.class_names),
-        num_broken=num_broken,
-    )
-
-
-def _backbone_record(question: Question, facts: BackboneFacts) -> BackboneRecord:
-    return BackboneRecord(
-        name=question.backbone_name,
-        precision=question.precision,
-        **{name: value for name, value in facts.as_record().items() if name != "model"},
-    )
-
-
-def _prompts_record(question: Question, prompts: Prompts, num_truncated: int) -> PromptsRecord:
-    return PromptsRecord(
-        name=question.prompts_name,
-        digest=prompts.digest,
-        num_prompts=prompts.num_prompts,
-        num_distinct=len(prompts.distinct()),
-        num_truncated=num_truncated,
-        aggregation=prompts.aggregation,
-        join=prompts.join,
-    )
-
-
-def _write_failure(
-    question: Question, machine: Machine, dataset: Dataset, prompts: Prompts, facts: BackboneFacts, key: str,
-    error: Exception,
-) -> None:  # fmt: skip
-    write_record(
-        machine.results_dir,
-        Record(
-            protocol_version=PROTOCOL_VERSION,
-            run_key=key,
-            status="failed",
-            error=f"{type(error).__name__}: {error}",
-            created_at=datetime.now(UTC),
-            dataset=_dataset_record(question, dataset, num_broken=0),
-            backbone=_backbone_record(question, facts),
-            prompts=_prompts_record(question, prompts, 0),
-            environment=describe_environment(machine.device),
+def _record(
+    job: Job, *, status: Literal["ok", "failed"], num_broken: int = 0, num_truncated: int = 0, **rest: Any
+) -> Record:
+    """The record of a job: who asked what, with the answer in ``rest``."""
+    question, dataset, prompts = job.question, job.dataset, job.prompts
+    return Record(
+        protocol_version=PROTOCOL_VERSION,
+        run_key=job.key,
+        status=status,
+        created_at=datetime.now(UTC),
+        dataset=DatasetRecord(
+            name=question.dataset_name,
+            split=dataset.split,
+            fingerprint=dataset.fingerprint,
+            num_images=len(dataset.labels) - num_broken,
+            num_classes=len(dataset.class_names),
+            num_broken=num_broken,
         ),
+        backbone=BackboneRecord(
+            name=question.backbone_name,
+            precision=question.precision,
+            **{name: value for name, value in job.facts.as_record().items() if name != "model"},
+        ),
+        prompts=PromptsRecord(
+            name=question.prompts_name,
+            digest=prompts.digest,
+            num_prompts=prompts.num_prompts,
+            num_distinct=len(prompts.distinct()),
+            num_truncated=num_truncated,
+            aggregation=prompts.aggregation,
+            join=prompts.join,
+        ),
+        environment=describe_environment(job.machine.device),
+        **rest,
     )
+
+
+def _write_failure(job: Job, error: Exception) -> None:
+    failed = _record(job, status="failed", error=f"{type(error).__name__}: {error}")
+    write_record(job.machine.results_dir, failed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -469,47 +487,41 @@ class Plan:
     """What a run would do; numbers are None where they cannot be known without a download."""
 
     run_key: str | None
-    dataset: str
-    backbone: str
-    prompts: str
     num_images: int
     num_classes: int
     num_prompts: int
     finished: bool
     images_to_encode: int | None
-    texts_to_encode: str
+    texts_to_encode: int
     weights: str
 
 
 def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
-    """What `run` would reuse and compute for a question; loads no model and downloads nothing."""
+    """What `run` would reuse and compute for a question; loads no model and downloads nothing.
+
+    ``texts_to_encode`` is an upper bound: which texts share their tokens is known to the tokenizer alone.
+    """
     dataset = bench.dataset(question.dataset, machine.cache_dir)
     prompts = question.prompts(dataset.class_names)
-    known = {
-        "dataset": question.dataset_name,
-        "backbone": question.backbone_name,
-        "prompts": question.prompts_name,
-        "num_images": len(dataset.labels),
-        "num_classes": len(dataset.class_names),
-        "num_prompts": prompts.num_prompts,
-    }
+    unknown = Plan(
+        run_key=None,
+        num_images=len(dataset.labels),
+        num_classes=len(dataset.class_names),
+        num_prompts=prompts.num_prompts,
+        finished=False,
+        images_to_encode=None,
+        texts_to_encode=len(prompts.distinct()),
+        weights="here",
+    )
     try:
         facts = question.backbone.identify(machine.cache_dir, download=False)
     except WeightsNotHereError as error:
-        return Plan(
-            run_key=None, finished=False, images_to_encode=None, texts_to_encode=f"{len(prompts.distinct()):,}",
-            weights=f"to download from {error}", **known,
-        )  # fmt: skip
-    key = key_of(question, dataset, facts, prompts)
-    path = record_path(machine.results_dir, key)
-    finished = path.is_file() and read_record(path).status == "ok"
-    present = _image_store(bench, machine, facts, question.precision).present(dataset.image_keys)
-    ready = _class_embeddings_path(machine, facts, question.precision, prompts).is_file()
-    return Plan(
-        run_key=key,
-        finished=finished,
-        images_to_encode=0 if finished else len({k for k, here in zip(dataset.image_keys, present, strict=True) if not here}),
-        texts_to_encode="0" if finished or ready else f"at most {len(prompts.distinct()):,}",
-        weights="here",
-        **known,
-    )
+        return replace(unknown, weights=f"to download from {error}")
+    job = Job(question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts)
+    if job.record_path.is_file() and read_record(job.record_path).status == "ok":
+        return replace(unknown, run_key=job.key, finished=True, images_to_encode=0, texts_to_encode=0)
+    present = job.images.present(dataset.image_keys)
+    missing = {key for key, here in zip(dataset.image_keys, present, strict=True) if not here}
+    ready = job.class_embeddings_path.is_file()
+    texts = 0 if ready else unknown.texts_to_encode
+    return replace(unknown, run_key=job.key, images_to_encode=len(missing), texts_to_encode=texts)

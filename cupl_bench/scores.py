@@ -70,9 +70,7 @@ class PairedDifference:
         return not self.ci95[0] <= 0.0 <= self.ci95[1]
 
 
-def similarities(
-    images: Float32[torch.Tensor, "n d"], classes: ClassEmbeddings
-) -> Float32[torch.Tensor, "n c"]:
+def similarities(images: Float32[torch.Tensor, "n d"], classes: ClassEmbeddings) -> Float32[torch.Tensor, "n c"]:
     """Cosine similarity of each image to each class, in float32.
 
     Equal class embeddings get equal similarities to the last bit: each distinct row is multiplied once.
@@ -87,9 +85,7 @@ def similarities(
     return _products(images, classes.matrix)
 
 
-def _products(
-    images: Float32[torch.Tensor, "n d"], rows: Float32[np.ndarray, "r d"]
-) -> Float32[torch.Tensor, "n r"]:
+def _products(images: Float32[torch.Tensor, "n d"], rows: Float32[np.ndarray, "r d"]) -> Float32[torch.Tensor, "n r"]:
     distinct, place = np.unique(rows, axis=0, return_inverse=True)
     products = images @ torch.from_numpy(distinct).to(images.device).T
     return products[:, torch.from_numpy(place.reshape(-1)).to(images.device)]
@@ -214,9 +210,7 @@ def measure_tiers(
     return out
 
 
-def paired_difference(
-    ours: Bool[np.ndarray, " n"], baseline: Bool[np.ndarray, " n"]
-) -> PairedDifference:
+def paired_difference(ours: Bool[np.ndarray, " n"], baseline: Bool[np.ndarray, " n"]) -> PairedDifference:
     """Accuracy of ``ours`` less ``baseline``, with the 95% interval of the paired t statistic over images.
 
     Raises:

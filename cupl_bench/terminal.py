@@ -42,6 +42,10 @@ def show_table(table: pd.DataFrame, title: str) -> None:
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
         console = Console(file=sys.stdout, highlight=False, width=400)
+    same = [name for name in ("dataset", "backbone", "images") if name in table and table[name].nunique() == 1]
+    if same:  # what all rows share is said once
+        title = f"{title}: {', '.join(f'{name} {table[name].iloc[0]}' for name in same)}"
+        table = table.drop(columns=same)
     shown = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
     words = {"dataset", "backbone", "precision", "prompts"}
     for column in table.columns:

@@ -8,9 +8,9 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -23,6 +23,15 @@ from cupl_bench.identity import content_key
 
 __all__ = ["OpenClipSource"]
 
+DEFAULT_TRANSFORM: dict[str, Any] = {
+    "mode": "RGB",
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+    "fill_color": 0,
+}
+"""What open_clip's `PreprocessCfg` takes where nothing is said: OpenAI's transform."""
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -45,12 +54,16 @@ class OpenClipSource:
     transform_of: str | None
 
     def identify(self, cache_dir: Path, *, download: bool) -> BackboneFacts:
+        # A local config and local weights are identified without open_clip, whose import takes seconds.
         config, preprocess = self._config()
         tag = self._tag()
+        if tag is not None:
+            import open_clip
+
+            trained = open_clip.get_pretrained_cfg(self.architecture, tag).get("quick_gelu", False)
+            self._check_activation(config, f"The weights {tag}", trained=bool(trained))
         weights = self._weights(tag, download=download)
         digest = file_digest(weights, cache_dir)
-        self._check_activation(config, tag, digest)
-        vision = config["vision_cfg"]
         transform = self._transform(config, preprocess, tag)
         size = transform["size"]
         return BackboneFacts(
@@ -61,7 +74,7 @@ class OpenClipSource:
             image_size=(size, size) if isinstance(size, int) else (size[0], size[1]),
             embed_dim=int(config["embed_dim"]),
             transform=transform,
-            model={**config, "vision_cfg": vision},
+            model=config,
         )
 
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
@@ -71,6 +84,9 @@ class OpenClipSource:
 
         weights = self._weights(self._tag(), download=True)
         config, _ = self._config()
+        known = _quick_gelu_of_digests().get(facts.weights_sha256[:8])
+        if known is not None:
+            self._check_activation(config, f"{self.pretrained} (known by its sha256)", trained=known)
         with _registered(config, self.architecture) as name, _warnings_are_errors(facts.architecture):
             try:
                 model = open_clip.create_model(
@@ -93,11 +109,13 @@ class OpenClipSource:
 
         def encode_images(batch: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode():
-                return model.encode_image(batch.to(device=device, dtype=dtype, non_blocking=True))
+                features: torch.Tensor = model.encode_image(batch.to(device=device, dtype=dtype, non_blocking=True))
+            return features
 
         def encode_text(rows: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode():
-                return model.encode_text(rows.to(device))
+                features: torch.Tensor = model.encode_text(rows.to(device))
+            return features
 
         context_length = int(getattr(tokenizer, "context_length", None) or model.context_length)
         padded = PaddedTextEncoder(
@@ -120,10 +138,10 @@ class OpenClipSource:
 
     def _config(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The model config, and the image transform that came with it (empty where none did)."""
-        import open_clip
-
         path = Path(self.architecture)
         if path.suffix != ".json":
+            import open_clip
+
             config = open_clip.get_model_config(self.architecture) if ":" not in self.architecture else None
             if config is None:
                 raise BackboneError(
@@ -134,7 +152,9 @@ class OpenClipSource:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise BackboneError(f"{path} cannot be read ({error.strerror}); it should hold an open_clip config.") from error
+            raise BackboneError(
+                f"{path} cannot be read ({error.strerror}); it should hold an open_clip config."
+            ) from error
         except ValueError as error:
             raise BackboneError(f"{path} is not JSON ({error}); it should hold an open_clip config.") from error
         config = content.get("model_cfg", content) if isinstance(content, dict) else {}
@@ -144,18 +164,21 @@ class OpenClipSource:
 
     def _tag(self) -> str | None:
         """``pretrained`` where it is a tag of the architecture."""
+        if self.architecture.endswith(".json"):
+            return None
         import open_clip
 
-        return self.pretrained if self.pretrained in open_clip.list_pretrained_tags_by_model(self.architecture) else None
+        return (
+            self.pretrained if self.pretrained in open_clip.list_pretrained_tags_by_model(self.architecture) else None
+        )
 
     def _weights(self, tag: str | None, *, download: bool) -> Path:
+        if tag is None and Path(self.pretrained).is_file():
+            return Path(self.pretrained)
         import open_clip
         from open_clip.pretrained import download_pretrained
 
         if tag is None:
-            path = Path(self.pretrained)
-            if path.is_file():
-                return path
             tags = open_clip.list_pretrained_tags_by_model(self.architecture)
             offer = f" Its tags: {', '.join(tags)}." if tags else " This architecture has no tags: give a path."
             raise BackboneError(
@@ -174,23 +197,15 @@ class OpenClipSource:
                 " download them elsewhere and give their path in backbone.pretrained."
             ) from error
 
-    def _check_activation(self, config: Mapping[str, Any], tag: str | None, digest: str) -> None:
-        import open_clip
-
+    def _check_activation(self, config: Mapping[str, Any], what: str, *, trained: bool) -> None:
         built = bool(config.get("quick_gelu", False))
-        if tag is not None:
-            trained: bool | None = bool(open_clip.get_pretrained_cfg(self.architecture, tag).get("quick_gelu", False))
-            what = f"the weights {tag}"
-        else:
-            trained = _quick_gelu_of_digests().get(digest[:8])
-            what = f"{self.pretrained} (known by its sha256)"
-        if trained is None or trained == built:
+        if trained == built:
             return
-        with_it = f"{self.architecture.removesuffix('-quickgelu')}-quickgelu"
-        mend = with_it if trained else self.architecture.removesuffix("-quickgelu")
+        plain = self.architecture.removesuffix("-quickgelu")
         raise BackboneError(
             f"{what} were trained with {'QuickGELU' if trained else 'GELU'}, but {self.architecture} is built with"
-            f" {'QuickGELU' if built else 'GELU'}: accuracy would silently drop. Take backbone.architecture={mend}."
+            f" {'QuickGELU' if built else 'GELU'}: accuracy would silently drop. Take"
+            f" backbone.architecture={f'{plain}-quickgelu' if trained else plain}."
         )
 
     def _transform(self, config: Mapping[str, Any], given: Mapping[str, Any], tag: str | None) -> dict[str, Any]:
@@ -199,12 +214,13 @@ class OpenClipSource:
         open_clip itself gives local weights OpenAI's mean and deviation whatever the architecture, which is wrong for
         SigLIP and its kin.
         """
+        size = config["vision_cfg"].get("image_size", 224)
+        known = {key: value for key, value in given.items() if key in DEFAULT_TRANSFORM}
+        if known or self.architecture.endswith(".json"):
+            return {**DEFAULT_TRANSFORM, **known, "size": size}
         import open_clip
-        from open_clip.transform import PreprocessCfg
 
-        transform = asdict(PreprocessCfg())
-        known = {key: value for key, value in given.items() if key in transform}
-        if not known and (source := tag or self.transform_of) is not None:
+        if (source := tag or self.transform_of) is not None:
             tags = open_clip.list_pretrained_tags_by_model(self.architecture)
             if source not in tags:
                 raise BackboneError(
@@ -212,7 +228,7 @@ class OpenClipSource:
                     f" Its tags: {', '.join(tags) or 'none'}."
                 )
             known = open_clip.get_pretrained_cfg(self.architecture, source)
-        elif not known:
+        else:
             tags = open_clip.list_pretrained_tags_by_model(self.architecture)
             found = [_only_transform(open_clip.get_pretrained_cfg(self.architecture, name)) for name in tags]
             if found and all(other == found[0] for other in found):
@@ -223,13 +239,12 @@ class OpenClipSource:
                     " another with backbone.transform_of=TAG.",
                     self.architecture,
                 )
-        transform.update({key: value for key, value in known.items() if key in transform and value is not None})
-        transform["size"] = config["vision_cfg"].get("image_size", 224)
-        return json.loads(json.dumps(transform))
+        return {**DEFAULT_TRANSFORM, **_only_transform(known), "size": size}
 
 
 def _only_transform(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: config[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in config}
+    found = {key: config[key] for key in DEFAULT_TRANSFORM if config.get(key) is not None}
+    return cast(dict[str, Any], json.loads(json.dumps(found)))
 
 
 def _activation(config: Mapping[str, Any]) -> str:
@@ -344,12 +359,17 @@ def _explain(error: Exception, weights: Path, architecture: str) -> str:
             f"{weights} does not hold the weights of {architecture}: {short} ... Take the architecture that the weights"
             " were trained with."
         )
-    if "weights_only" in text.lower() or "TorchScript" in text:
+    if "weights_only" in text.lower() or "Weights only" in text or "TorchScript" in text:
         return (
-            f"{weights} can only be read by running code that it contains, which is never done here. Convert it to"
-            " safetensors on a machine that trusts it."
+            f"{weights} holds no weights, or weights that can only be read by running code inside the file, which is"
+            " never done here. If it is a whole download, convert it to safetensors on a machine that trusts it."
         )
-    if "SafetensorError" in type(error).__name__ or "header" in text.lower() or "magic number" in text or "pickle" in text.lower():
+    if (
+        "SafetensorError" in type(error).__name__
+        or "header" in text.lower()
+        or "magic number" in text
+        or "pickle" in text.lower()
+    ):
         return f"{weights} holds no weights that can be read ({short}). Is the download complete?"
     if any(word in text for word in ("huggingface", "offline", "connection", "resolve")):
         return f"{architecture} needs files that cannot be had from the hub: {short}"

@@ -36,7 +36,9 @@ class TransformersSource:
         config = self._json(folder / "config.json")
         kind = config.get("model_type")
         if kind not in MODEL_TYPES:
-            raise BackboneError(f"{self.path} is a model of type {kind!r}; those that work here: {', '.join(MODEL_TYPES)}.")
+            raise BackboneError(
+                f"{self.path} is a model of type {kind!r}; those that work here: {', '.join(MODEL_TYPES)}."
+            )
         files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
         if not files:
             raise BackboneError(f"{self.path} holds no weights: no *.safetensors and no pytorch_model.bin.")
@@ -85,7 +87,11 @@ class TransformersSource:
 
         def padded_rows(texts: Sequence[str]) -> torch.Tensor:
             return tokenizer(
-                list(texts), padding="max_length", max_length=context_length, truncation=True, return_tensors="pt"
+                list(texts),
+                padding="max_length",
+                max_length=context_length,
+                truncation=True,
+                return_tensors="pt",
             )["input_ids"]
 
         def lengths(texts: Sequence[str]) -> list[int]:
@@ -144,7 +150,9 @@ class TransformersSource:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise BackboneError(f"{path} is missing or not JSON ({error}); {self.path} is not a whole model folder.") from error
+            raise BackboneError(
+                f"{path} is missing or not JSON ({error}); {self.path} is not a whole model folder."
+            ) from error
         if not isinstance(content, dict):
             raise BackboneError(f"{path} holds no map; {self.path} is not a whole model folder.")
         return content
@@ -160,7 +168,8 @@ class TransformersSource:
 
 def _features(output: Any) -> torch.Tensor:
     """The projected features: a tensor up to transformers 4, a field of the output since 5."""
-    return output if isinstance(output, torch.Tensor) else output.pooler_output
+    features: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
+    return features
 
 
 def _pillow_processor(folder: Path) -> Any:
@@ -170,4 +179,5 @@ def _pillow_processor(folder: Path) -> Any:
     choice: dict[str, object] = (
         {"backend": "pil"} if int(transformers.__version__.split(".")[0]) >= 5 else {"use_fast": False}
     )
-    return transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, **choice)
+    loader: Any = transformers.AutoImageProcessor
+    return loader.from_pretrained(folder, local_files_only=True, **choice)

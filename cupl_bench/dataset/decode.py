@@ -30,7 +30,7 @@ def decode(content: bytes) -> Image.Image:
                 return image.convert("RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BrokenImageError(f"it unpacks to more than {Image.MAX_IMAGE_PIXELS} pixels") from error
-    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise nearly anything on damaged input
+    except Exception as error:
         raise BrokenImageError(str(error).split("<_io.")[0].strip() or type(error).__name__) from error
 
 

@@ -27,7 +27,7 @@ class ReadFile:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderSource:
-    """One folder per class below ``path``; labels follow the sorted folder names, as torchvision's `ImageFolder` has it.
+    """One folder per class below ``path``; labels follow the sorted folder names, as torchvision's `ImageFolder` does.
 
     ``class_names``: a JSON list in the order of the sorted folders, or a JSON map folder -> class name. A map may
     name more classes than there are folders: labels then follow its sorted keys, and the rest are classes without
@@ -48,9 +48,7 @@ class FolderSource:
                 f"dataset.path={root} {problem}; it should be a folder with one folder of images per class."
                 f"{nearest(root.name, siblings)}"
             )
-        folders = sorted(
-            entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")
-        )
+        folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
         if not folders:
             raise DatasetError(
                 f"{root} holds no class folder. Put the images of each class into a folder of its own below it."
@@ -99,14 +97,16 @@ class FolderSource:
         if len(given) != len(folders):
             raise DatasetError(
                 f"{self.class_names} lists {len(given)} class names, but {self.path} holds {len(folders)} class"
-                f" folders (sorted: {first(folders, 3)}). Give one name per folder in that order, or a map folder -> name."
+                f" folders (sorted: {first(folders, 3)}). Give one name per folder in that order, or a map"
+                    " folder -> name."
             )
         return given, {folder: label for label, folder in enumerate(folders)}
 
 
 def _images_below(folder: Path, endings: frozenset[str]) -> tuple[list[Path], list[Path]]:
     """The image files below ``folder``, sorted by their path, and the other files."""
-    images, others = [], []
+    images: list[Path] = []
+    others: list[Path] = []
     for directory, subfolders, names in os.walk(folder, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:

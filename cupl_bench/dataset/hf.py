@@ -1,6 +1,5 @@
 """Data sets of the Hugging Face hub, or in its layout on the disk, through the `datasets` library."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,9 @@ class HfSource:
 
         local = Path(self.path).is_dir()
         if not local and (self.path.startswith(("/", "./", "../", "~")) or self.path.count("/") > 1):
-            raise DatasetError(f"dataset.path={self.path} does not exist; give a folder, or a hub id such as owner/name.")
+            raise DatasetError(
+                f"dataset.path={self.path} does not exist; give a folder, or a hub id such as owner/name."
+            )
         files = None if self.data_files is None else {self.split: self.data_files}
         try:
             with _quiet(datasets):
@@ -134,7 +135,8 @@ class HfSource:
             names = list(feature.names)
             if given is not None and len(given) != len(names):
                 raise DatasetError(
-                    f"{self.class_names} lists {len(given)} class names, but the labels of {self.path} have {len(names)}."
+                    f"{self.class_names} lists {len(given)} class names, but the labels of {self.path} have"
+                    f" {len(names)}."
                 )
             return given or names, np.array(values, dtype=np.int64)
         if all(isinstance(value, str) for value in values):
@@ -143,7 +145,8 @@ class HfSource:
             if given is not None and set(given) != set(names):
                 lost = sorted(set(names) - set(given))
                 raise DatasetError(
-                    f"{self.class_names} and the labels of {self.path} are different names, first: {first(lost or given)}."
+                    f"{self.class_names} and the labels of {self.path} are different names, first:"
+                    f" {first(lost or given)}."
                 )
             return names, np.array([place[value] for value in values], dtype=np.int64)
         if not all(isinstance(value, int) for value in values):
@@ -184,10 +187,10 @@ def _only(table: Any, what: str, fits: Any) -> str:
     candidates = [name for name, feature in table.features.items() if fits(feature)]
     if len(candidates) != 1:
         raise DatasetError(
-            f"{len(candidates)} columns could be the {what} column ({first(candidates or table.column_names)}); name one"
-            f" with dataset.{what}_column=..."
+            f"{len(candidates)} columns could be the {what} column ({first(candidates or table.column_names)}); name"
+            f" one with dataset.{what}_column=..."
         )
-    return candidates[0]
+    return str(candidates[0])
 
 
 def _label_column(table: Any) -> str:
@@ -197,5 +200,3 @@ def _label_column(table: Any) -> str:
         if usual in table.column_names:
             return usual
     return _only(table, "label", lambda feature: isinstance(feature, datasets.ClassLabel))
-
-

@@ -80,7 +80,9 @@ class WebdatasetSource:
                 shards,
                 [str(len(images))],
                 cache_dir,
-                lambda: [bytes_key(read(i)) for i in track(range(len(images)), "reading images for their content keys")],
+                lambda: [
+                    bytes_key(read(i)) for i in track(range(len(images)), "reading images for their content keys")
+                ],
             ),
             read=read,
         )
@@ -94,7 +96,9 @@ class WebdatasetSource:
         else:
             found = [Path(path) for path in glob.glob(self.path)]  # noqa: PTH207 - the pattern may be absolute
         if not found:
-            raise DatasetError(f"dataset.path={self.path} leads to no .tar shard; give a folder, a glob or a brace pattern.")
+            raise DatasetError(
+                f"dataset.path={self.path} leads to no .tar shard; give a folder, a glob or a brace pattern."
+            )
         if lost := [path.name for path in found if not path.is_file()]:
             raise DatasetError(f"{len(lost)} of {len(found)} shards of {self.path} do not exist, first: {first(lost)}.")
         found.sort(key=lambda path: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)])

@@ -1,5 +1,6 @@
 """Where templates and descriptions are read, checked, and joined to class names."""
 
+import importlib.util
 import json
 import re
 import unicodedata
@@ -15,7 +16,15 @@ import requests
 
 from cupl_bench.errors import PromptsError, first, nearest
 
-__all__ = ["Descriptions", "Join", "fill", "join_by_name", "normalised", "read_descriptions", "read_templates"]
+__all__ = [
+    "Descriptions",
+    "Join",
+    "fill",
+    "join_by_name",
+    "normalised",
+    "read_descriptions",
+    "read_templates",
+]
 
 Descriptions = Mapping[str, Sequence[str]]
 """Class name -> its sentences, as CuPL's files have it."""
@@ -48,9 +57,7 @@ def read_json(path: Path, what: str) -> object:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         beside = [other.name for other in path.parent.glob("*.json")] if path.parent.is_dir() else []
-        raise PromptsError(
-            f"{path} does not exist; it should hold {what}.{nearest(path.name, beside)}"
-        ) from error
+        raise PromptsError(f"{path} does not exist; it should hold {what}.{nearest(path.name, beside)}") from error
     except UnicodeDecodeError as error:
         raise PromptsError(f"{path} is not UTF-8 text (byte {error.start}); it should hold {what}.") from error
     except OSError as error:
@@ -73,9 +80,7 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
     """
     if isinstance(source, str):
         if source in OPEN_CLIP_LISTS:
-            from open_clip import zero_shot_metadata
-
-            templates: object = [make("{}") for make in getattr(zero_shot_metadata, OPEN_CLIP_LISTS[source])]
+            templates: object = _open_clip_templates(OPEN_CLIP_LISTS[source])
         elif not source.endswith(".json"):
             raise PromptsError(
                 f"{source!r} names no templates: give a list, a path to a JSON file, or one of"
@@ -91,15 +96,28 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
     if not templates:
         raise PromptsError(f"{where} holds no template. Give at least one, such as 'a photo of a {{}}.'.")
     if wrong := [template for template in templates if not isinstance(template, str)]:
-        raise PromptsError(
-            f"{where}: {len(wrong)} of {len(templates)} templates are not text, first: {first(wrong)}."
-        )
+        raise PromptsError(f"{where}: {len(wrong)} of {len(templates)} templates are not text, first: {first(wrong)}.")
     if wrong := [template for template in templates if "{}" not in template]:
         raise PromptsError(
             f"{where}: {len(wrong)} of {len(templates)} templates lack the {{}} that stands for the class name,"
             f" first: {first(wrong)}."
         )
     return templates
+
+
+def _open_clip_templates(name: str) -> list[str]:
+    """A template list of open_clip, read from its one file: importing the whole package takes seconds."""
+    package = importlib.util.find_spec("open_clip")
+    if package is None or package.origin is None:
+        raise PromptsError("open_clip, which carries the template lists, is not installed.")
+    spec = importlib.util.spec_from_file_location(
+        "zero_shot_metadata", Path(package.origin).with_name("zero_shot_metadata.py")
+    )
+    if spec is None or spec.loader is None:
+        raise PromptsError("This version of open_clip carries no template lists; give prompts.templates.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return [make("{}") for make in getattr(module, name)]
 
 
 def read_descriptions(source: str) -> Descriptions:
@@ -142,7 +160,14 @@ def _download(url: str) -> Path:
 
 
 def _kind(value: object) -> str:
-    names = {dict: "a map", list: "a list", str: "a text", bool: "a truth value", int: "a number", float: "a number"}
+    names = {
+        dict: "a map",
+        list: "a list",
+        str: "a text",
+        bool: "a truth value",
+        int: "a number",
+        float: "a number",
+    }
     return names.get(type(value), "nothing")
 
 
@@ -208,7 +233,8 @@ def join_by_name(
             how["normalised"] += 1
         elif len(close) > 1:
             raise PromptsError(
-                f"{where} holds {len(close)} classes that could be {name!r}: {first(close)}. Say which with prompts.aliases."
+                f"{where} holds {len(close)} classes that could be {name!r}: {first(close)}. Say which"
+                " with prompts.aliases."
             )
         else:
             missing.append(name)

@@ -79,9 +79,7 @@ class DescriptionsStrategy:
         if self.templates is not None:
             filled = _filled(self.templates, class_names)
             rows = [[*templated, *row] for templated, row in zip(filled, rows, strict=True)]
-        return Prompts(
-            texts=tuple(tuple(row) for row in rows), aggregation=self.aggregation, join=join.counts
-        )
+        return Prompts(texts=tuple(tuple(row) for row in rows), aggregation=self.aggregation, join=join.counts)
 
     def sentences(self, class_names: Sequence[str]) -> tuple[Join, list[list[str]]]:
         """The sentences of each class in label order, and how the names were joined."""
@@ -89,7 +87,11 @@ class DescriptionsStrategy:
             raise PromptsError(NO_DESCRIPTIONS)
         held = read_descriptions(self.path)
         join = join_by_name(
-            class_names, list(held), self.path, _read_aliases(self.aliases), ignore_extra=self.extra == "ignore"
+            class_names,
+            list(held),
+            self.path,
+            _read_aliases(self.aliases),
+            ignore_extra=self.extra == "ignore",
         )
         rows = [list(held[key]) for key in join.keys]
         if self.clean:
@@ -136,11 +138,7 @@ def _derangement(keys: Sequence[str], generator: random.Random) -> list[int]:
     generator.shuffle(order)
     donors = [0] * len(keys)
     for place, label in enumerate(order):
-        step = next(
-            candidate
-            for candidate in [*order[place + 1 :], *order[:place]]
-            if keys[candidate] != keys[label]
-        )
+        step = next(candidate for candidate in [*order[place + 1 :], *order[:place]] if keys[candidate] != keys[label])
         donors[label] = step
     return donors
 

@@ -25,7 +25,7 @@ class ReadDrawing:
     files: np.ndarray
 
     def __call__(self, index: int) -> bytes:
-        return self.files[index].tobytes()
+        return bytes(self.files[index])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,7 @@ class DemoSource:
         folder = Path(drawing.__file__).parent
         names = ("drawing.py", "species.json")
         sources = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
-        return content_key(
-            {**sources, "pillow": PIL.__version__, "numpy": np.__version__, "seed": self._seed}
-        )
+        return content_key({**sources, "pillow": PIL.__version__, "numpy": np.__version__, "seed": self._seed})
 
     def _draw(self, path: Path) -> np.ndarray:
         """PPM files, one per row, all of the same size; kept in ``path``."""

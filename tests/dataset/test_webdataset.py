@@ -1,0 +1,113 @@
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from conftest import encoded
+
+from cupl_bench.dataset import Dataset
+from cupl_bench.dataset.decode import decode
+from cupl_bench.dataset.webdataset import WebdatasetSource
+from cupl_bench.errors import DatasetError
+
+
+def write_tar(path: Path, members: list[tuple[str, bytes]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def sample(number: int, label: int, kind: str = "jpg") -> list[tuple[str, bytes]]:
+    return [(f"s{number:07}.cls", str(label).encode()), (f"s{number:07}.{kind}", encoded(number, {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}[kind]))]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Twelve shards in CLIP_benchmark's layout, with endings that are mixed across and inside shards."""
+    for shard in range(12):
+        kinds = ["jpg", "webp", "png"]
+        members = [*sample(2 * shard, shard % 3, kinds[shard % 3]), *sample(2 * shard + 1, 0, kinds[(shard + 1) % 3])]
+        write_tar(tmp_path / "set" / "test" / f"{shard}.tar", members)
+    (tmp_path / "set" / "test" / "nshards.txt").write_text("12\n")
+    (tmp_path / "set" / "classnames.txt").write_text("ant\nbee\ntree frog\n")
+    return tmp_path / "set" / "test"
+
+
+def load(path: Path | str, cache: Path, class_names: str | None = None) -> Dataset:
+    return WebdatasetSource(path=str(path), split="test", class_names=class_names)(cache)
+
+
+def test_every_image_once_in_the_order_of_the_shard_numbers(root: Path, tmp_path: Path) -> None:
+    """String order would be 0, 1, 10, 11, 2; readers that go by the first ending lose the others silently."""
+    found = load(root, tmp_path / "cache")
+    assert found.image_ids == [f"{number // 2}.tar/s{number:07}" for number in range(24)]
+    assert found.labels[::2].tolist() == [shard % 3 for shard in range(12)]
+    assert found.class_names == ("ant", "bee", "tree frog")
+    assert all(decode(found.read(i)).size == (40, 36) for i in range(24))
+    assert found.read(0) == encoded(0)
+
+
+def test_the_webdataset_library_reads_the_same(root: Path, tmp_path: Path) -> None:
+    import webdataset
+
+    theirs = webdataset.WebDataset([str(root / f"{i}.tar") for i in range(12)], shardshuffle=False, empty_check=False)
+    expected = [
+        (int(one["cls"]), next(content for ending, content in one.items() if ending in ("jpg", "png", "webp")))
+        for one in theirs
+    ]
+    found = load(root, tmp_path / "cache")
+    assert [(int(label), found.read(i)) for i, label in enumerate(found.labels)] == expected
+
+
+def test_globs_and_braces_are_the_same(root: Path, tmp_path: Path) -> None:
+    by_folder = load(root, tmp_path / "cache")
+    assert load(f"{root}/*.tar", tmp_path / "cache").fingerprint == by_folder.fingerprint
+    assert load(f"{root}/{{0..11}}.tar", tmp_path / "cache").fingerprint == by_folder.fingerprint
+
+
+def test_an_incomplete_download_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="1 of 13 shards .* do not exist, first: '12.tar'"):
+        load(f"{root}/{{0..12}}.tar", tmp_path / "cache")
+    (root / "11.tar").unlink()
+    with pytest.raises(DatasetError, match="says 12 shards, but 11 are here"):
+        load(root, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([("a.jpg", encoded(1))], "1 of 1 images .* have no .cls label, first: 'a'"),
+        ([("a.cls", b"0"), ("b.cls", b"0"), ("b.jpg", encoded(1))], "1 of 2 labels .* have no image, first: 'a'"),
+        ([("a.cls", b"cat"), ("a.jpg", encoded(1))], "the label of 'a' is b'cat'; it should be a whole number"),
+        ([("a.cls", b"0"), ("a.jpg", encoded(1)), ("a.png", encoded(1, "PNG"))], "sample 'a' has two images"),
+        ([("a.cls", b"0"), ("a.jpg", encoded(1)), ("a.jpg", encoded(2))], "holds 1 files more than once, first: 'a.jpg'"),
+        ([("a.cls", b"7"), ("a.jpg", encoded(1))], "1 of 1 images have a label outside 0 to 2"),
+        ([("readme.txt", b"")], "holds no image"),
+    ],
+)
+def test_shards_that_are_wrong(tmp_path: Path, members: list[tuple[str, bytes]], message: str) -> None:
+    write_tar(tmp_path / "set" / "0.tar", members)
+    (tmp_path / "set" / "classnames.txt").write_text("a\nb\nc\n")
+    with pytest.raises(DatasetError, match=message):
+        load(tmp_path / "set", tmp_path / "cache")
+
+
+def test_a_shard_that_is_cut_or_no_tar(root: Path, tmp_path: Path) -> None:
+    content = (root / "3.tar").read_bytes()
+    (root / "3.tar").write_bytes(content[: len(content) // 3])
+    with pytest.raises(DatasetError, match="3.tar"):
+        load(root, tmp_path / "cache")
+    (root / "3.tar").write_bytes(b"<html>not found</html>" * 100)
+    with pytest.raises(DatasetError, match="is not a whole, uncompressed tar"):
+        load(root, tmp_path / "cache")
+
+
+def test_no_shards_and_no_names(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="leads to no .tar shard"):
+        load(tmp_path / "nowhere", tmp_path / "cache")
+    (root.parent / "classnames.txt").unlink()
+    with pytest.raises(DatasetError, match="has no classnames.txt"):
+        load(root, tmp_path / "cache")

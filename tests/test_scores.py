@@ -1,0 +1,159 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
+
+from cupl_bench import scores
+from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, unit_rows
+from cupl_bench.scores import measure, measure_tiers, paired_difference, predict, similarities, wilson
+
+
+def classes_of(matrix: np.ndarray) -> ClassEmbeddings:
+    return ClassEmbeddings(aggregation=Aggregation.MEAN, matrix=matrix.astype(np.float32))
+
+
+def random_units(seed: int, count: int, width: int = 16) -> np.ndarray:
+    return unit_rows(np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32), "rows")
+
+
+@pytest.mark.parametrize("num_classes", [2, 4, 5, 30])
+@pytest.mark.parametrize("tile", [16_000_000, 40])
+def test_metrics_equal_scikit_learn(num_classes: int, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "TILE_VALUES", tile)
+    images, matrix = random_units(1, 333), random_units(2, num_classes)
+    labels = np.random.default_rng(3).integers(0, num_classes, 333)
+    predictions = predict(images, classes_of(matrix))
+    found = measure(predictions, labels, num_classes)
+    similarity = images @ matrix.T
+    assert np.array_equal(predictions.prediction, similarity.argmax(1))
+    assert found.top1 == pytest.approx(sklearn_metrics.accuracy_score(labels, similarity.argmax(1)))
+    assert found.mean_per_class == pytest.approx(sklearn_metrics.balanced_accuracy_score(labels, similarity.argmax(1)))
+    if num_classes < 5:
+        assert found.top5 is None
+    else:
+        every = np.arange(num_classes)
+        expected = sklearn_metrics.top_k_accuracy_score(labels, similarity, k=5, labels=every) if num_classes > 5 else 1.0
+        assert found.top5 == pytest.approx(expected)
+    ordered = np.sort(similarity, axis=1)
+    np.testing.assert_allclose(predictions.score, ordered[:, -1], atol=1e-6)
+    np.testing.assert_allclose(predictions.margin, ordered[:, -1] - ordered[:, -2], atol=1e-6)
+
+
+def test_labels_shifted_by_one_are_not_right() -> None:
+    matrix = np.eye(6)
+    predictions = predict(np.eye(6, dtype=np.float32), classes_of(matrix))
+    assert measure(predictions, np.arange(6), 6).top1 == 1.0
+    assert measure(predictions, (np.arange(6) + 1) % 6, 6).top1 == 0.0
+
+
+def test_classes_that_never_occur_do_not_count_in_the_mean() -> None:
+    """torchmetrics' macro average counts a class that is predicted but never present; balanced accuracy does not."""
+    predictions = predict(np.eye(4, dtype=np.float32)[[0, 0, 1, 3]], classes_of(np.eye(4)))
+    assert measure(predictions, np.array([0, 0, 1, 1]), 4).mean_per_class == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("copies", [[0, 7], [3, 5, 9], list(range(10))])
+def test_the_lowest_index_wins_ties_in_every_metric(copies: list[int]) -> None:
+    """Trap T3: with two classes of one name, argmax and topk give different labels."""
+    matrix = random_units(4, 10)
+    matrix[copies] = matrix[copies[0]]
+    images = random_units(5, 500)
+    images[:200] = matrix[copies[0]]
+    predictions = predict(images, classes_of(matrix))
+    assert set(predictions.prediction[:200].tolist()) == {copies[0]}
+    assert np.array_equal(predictions.top[:, 0], predictions.prediction)
+    assert predictions.top[0, : min(5, len(copies))].tolist() == copies[:5]
+    assert not set(predictions.prediction.tolist()) & set(copies[1:])
+
+
+def test_equal_classes_have_equal_similarities_wherever_they_stand() -> None:
+    matrix = random_units(6, 1000, 33)
+    matrix[[657, 744]] = matrix[1]
+    found = similarities(torch.from_numpy(random_units(7, 64, 33)), classes_of(matrix))
+    assert torch.equal(found[:, 657], found[:, 1])
+    assert torch.equal(found[:, 744], found[:, 1])
+
+
+def test_nan_is_an_error_and_never_a_label() -> None:
+    """Trap T4: argmax of a NaN row gives a label."""
+    images = random_units(8, 5)
+    images[2, 0] = np.nan
+    with pytest.raises(ValueError, match="1 images have similarities that are not finite, first: 2"):
+        predict(images, classes_of(random_units(9, 4)))
+
+
+def test_no_image_is_an_error_and_never_zero() -> None:
+    with pytest.raises(ValueError, match="no image"):
+        predict(np.empty((0, 16), dtype=np.float32), classes_of(random_units(9, 4)))
+    with pytest.raises(ValueError, match="no image"):
+        wilson(0, 0)
+
+
+def test_one_class_is_an_error() -> None:
+    with pytest.raises(ValueError, match="nothing to choose"):
+        predict(random_units(1, 3), classes_of(random_units(9, 1)))
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_a_label_that_is_no_class_is_an_error(label: int) -> None:
+    predictions = predict(random_units(1, 2), classes_of(random_units(9, 4)))
+    with pytest.raises(ValueError, match="labels run from"):
+        measure(predictions, np.array([0, label]), 4)
+
+
+def test_half_precision_would_change_predictions_and_is_not_used() -> None:
+    """Trap T11: scores in fp16 make ties; ours are float32 whatever encoded the features."""
+    images, matrix = random_units(10, 2000, 512), random_units(11, 1000, 512)
+    ours = predict(images, classes_of(matrix)).prediction
+    half = (torch.from_numpy(images).half() @ torch.from_numpy(matrix).half().T).float().argmax(1).numpy()
+    exact = (images.astype(np.float64) @ matrix.astype(np.float64).T).argmax(1)
+    assert (half != exact).any()
+    assert np.array_equal(ours, exact)
+
+
+def test_max_similarity_takes_the_nearest_prompt() -> None:
+    units = random_units(12, 9)
+    rows_of_class = [[0, 1, 1], [2], [3, 4, 5, 8]]
+    classes = build_class_embeddings(units, rows_of_class, Aggregation.MAX_SIMILARITY)
+    images = random_units(13, 20)
+    expected = np.stack([(images @ units[rows].T).max(1) for rows in rows_of_class], axis=1)
+    np.testing.assert_allclose(similarities(torch.from_numpy(images), classes).numpy(), expected, atol=1e-6)
+
+
+@given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_the_formula(pair: tuple[int, int]) -> None:
+    hits, count = pair
+    z, share = 1.959963984540054, hits / count
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    low, high = wilson(hits, count)
+    assert low == pytest.approx(max(centre - half, 0), abs=1e-9)
+    assert high == pytest.approx(min(centre + half, 1), abs=1e-9)
+
+
+def test_tiers_are_measured_among_all_classes_and_alone() -> None:
+    matrix = np.eye(4)
+    images = np.eye(4, dtype=np.float32)[[0, 1, 2, 3]] * 0.8 + np.eye(4, dtype=np.float32)[[0, 1, 0, 2]] * 0.9
+    labels = np.arange(4)
+    predictions = predict(unit_rows(images, "images"), classes_of(matrix))
+    tiers = measure_tiers(unit_rows(images, "images"), classes_of(matrix), predictions, labels, ["a", "a", "b", "b"])
+    assert list(tiers) == ["a", "b"]
+    assert (tiers["a"].top1, tiers["b"].top1) == (1.0, 0.0)
+    assert tiers["b"].top1_within == 0.5  # image 2 leaves class 0 out, image 3 still prefers class 2
+    assert tiers["b"].num_images == 2
+
+
+def test_paired_difference_is_narrower_than_unpaired_where_strategies_agree() -> None:
+    generator = np.random.default_rng(0)
+    baseline = generator.random(2000) < 0.6
+    ours = baseline | (generator.random(2000) < 0.05)
+    found = paired_difference(ours, baseline)
+    assert found.difference == pytest.approx(ours.mean() - baseline.mean())
+    assert found.differs
+    unpaired = 1.96 * math.sqrt(ours.var() / 2000 + baseline.var() / 2000)
+    assert (found.ci95[1] - found.ci95[0]) / 2 < unpaired / 2
+    assert not paired_difference(baseline, baseline).differs

@@ -1,0 +1,114 @@
+import json
+import multiprocessing
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cupl_bench.errors import ResultsError
+from cupl_bench.identity import bytes_key
+from cupl_bench.store import DamagedFileError, RowStore, read_arrays, write_arrays, write_atomically
+
+
+def keys(*names: str) -> list[bytes]:
+    return [bytes_key(name.encode()) for name in names]
+
+
+def rows(*values: float) -> np.ndarray:
+    return np.array([[value, -value] for value in values], dtype=np.float32)
+
+
+def test_rows_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
+    store = RowStore(folder=tmp_path, facts={})
+    store.write(keys("a", "b"), rows(1, 2))
+    store.write(keys("c"), rows(3))
+    fresh = RowStore(folder=tmp_path, facts={})
+    assert fresh.present(keys("c", "x", "a")).tolist() == [True, False, True]
+    assert fresh.read(keys("c", "a", "c")).tolist() == [[3, -3], [1, -1], [3, -3]]
+
+
+def test_a_reader_sees_what_another_writer_adds(tmp_path: Path) -> None:
+    reader, writer = RowStore(folder=tmp_path, facts={}), RowStore(folder=tmp_path, facts={})
+    assert not reader.present(keys("a")).any()
+    writer.write(keys("a"), rows(1))
+    assert reader.present(keys("a")).all()
+
+
+def test_nan_is_never_stored(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="1 of 2 feature rows hold NaN"):
+        RowStore(folder=tmp_path, facts={}).write(keys("a", "b"), rows(1, float("nan")))
+    assert not list(tmp_path.iterdir())
+
+
+def flip(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: flip(content, len(content) - 1),
+        lambda content: flip(content, len(content) // 2),
+        lambda content: content[:-3],
+        lambda content: content[:5],
+        lambda content: b"",
+        lambda content: struct.pack("<Q", 2**40) + content[8:],
+        lambda content: b"not safetensors at all, but long enough to be looked at",
+    ],
+)
+def test_a_damaged_shard_is_named_set_aside_and_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage) -> None:
+    store = RowStore(folder=tmp_path, facts={})
+    store.write(keys("a", "b"), rows(1, 2))
+    store.write(keys("c"), rows(3))
+    name = next(store.shard_names())
+    (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+    fresh = RowStore(folder=tmp_path, facts={})
+    present = fresh.present(keys("a", "b", "c"))
+    assert present.sum() in (1, 2)
+    assert name in caplog.text
+    assert (tmp_path / "damaged" / name).is_file()
+    fresh.write([key for key, here in zip(keys("a", "b", "c"), present, strict=True) if not here], rows(*[9] * int((~present).sum())))
+    assert RowStore(folder=tmp_path, facts={}).present(keys("a", "b", "c")).all()
+
+
+def test_shapes_and_names_are_part_of_the_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_arrays(path, {"x": np.arange(6, dtype=np.int64).reshape(2, 3)}, {"why": "ü"})
+    arrays, facts = read_arrays(path)
+    assert (arrays["x"].shape, facts) == ((2, 3), {"why": "ü"})
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])
+    assert header["x"]["shape"] == [2, 3]
+    path.write_bytes(content.replace(b'"shape":[2,3]', b'"shape":[3,2]'))
+    with pytest.raises(DamagedFileError, match="does not have the content"):
+        read_arrays(path)
+
+
+def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="cannot be written"):
+        write_atomically(tmp_path / "file" / "below", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def write_many(folder: str, first: int) -> None:
+    store = RowStore(folder=Path(folder), facts={})
+    for number in range(first, first + 20):
+        store.present(keys("0"))
+        store.write(keys(str(number)), rows(number))
+
+
+def test_two_processes_on_one_store_lose_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=write_many, args=(str(tmp_path), first)) for first in (0, 10)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    store = RowStore(folder=tmp_path, facts={})
+    names = [str(number) for number in range(30)]
+    assert store.present(keys(*names)).all()
+    assert store.read(keys(*names))[:, 0].tolist() == list(range(30))
+    assert not list(tmp_path.glob("*.tmp"))
