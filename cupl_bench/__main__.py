@@ -234,8 +234,17 @@ def _hydra(job: Callable[[Any], None], overrides: Sequence[str]) -> None:
 
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us, not to Hydra's own reporting
-    sys.argv = ["cupl-bench", *overrides]
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    # Hydra's parser wants its flag before the overrides; users write it anywhere.
+    flags = [one for one in overrides if one in ("-m", "--multirun")]
+    given, handlers = sys.argv, list(logging.getLogger().handlers)
+    sys.argv = ["cupl-bench", *flags[:1], *(one for one in overrides if one not in flags)]
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    finally:
+        sys.argv = given
+        for handler in set(logging.getLogger().handlers) - set(handlers):  # the log file of this run
+            logging.getLogger().removeHandler(handler)
+            handler.close()
 
 
 def _compose(overrides: Sequence[str]) -> Any:

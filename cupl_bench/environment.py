@@ -31,7 +31,7 @@ def describe_environment(device: torch.device) -> dict[str, object]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "command": " ".join(Path(part).name if place == 0 else part for place, part in enumerate(sys.argv)),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,6 +15,7 @@ PATIENCE_SECONDS = 2.0
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Advance(Protocol):
     """Tells that so many more are done."""
 

@@ -7,7 +7,7 @@ run whose features are stored never loads them.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float32
@@ -81,6 +81,7 @@ class Tokens:
     truncated: tuple[bool, ...]
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """Tokenizes, and encodes token sequences that are all different."""
 
@@ -116,6 +117,7 @@ class Backbone:
     logit_bias: float | None
 
 
+@runtime_checkable
 class BackboneSource(Protocol):
     """Finds a backbone's files and loads them."""
 

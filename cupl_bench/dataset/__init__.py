@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64
@@ -72,6 +72,7 @@ class Dataset:
         return digest.hexdigest()
 
 
+@runtime_checkable
 class DatasetSource(Protocol):
     """Finds and lists the images of a data set; reads their bytes only to know their content."""
 

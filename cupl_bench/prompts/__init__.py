@@ -5,7 +5,7 @@ A strategy knows neither data set nor backbone. Row i answers class i: class nam
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cupl_bench.class_embeddings import Aggregation
 from cupl_bench.errors import PromptsError, first
@@ -56,6 +56,7 @@ class Prompts:
         return list(dict.fromkeys(text for row in self.texts for text in row))
 
 
+@runtime_checkable
 class PromptStrategy(Protocol):
     """Writes prompts for every class."""
 

@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from conftest import encoded, picture
+from making import encoded, picture
 from PIL import Image
 
 from cupl_bench.dataset.decode import decode, extensions

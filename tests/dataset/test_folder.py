@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import encoded, make_folder
+from making import encoded, make_folder
 
 from cupl_bench.dataset import Dataset, digests
 from cupl_bench.dataset.folder import FolderSource

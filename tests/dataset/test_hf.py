@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import encoded, make_folder
+from making import encoded, make_folder
 
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.decode import decode

@@ -1,9 +1,10 @@
+import gc
 import io
 import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import encoded
+from making import encoded
 
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.decode import decode
@@ -50,6 +51,7 @@ def test_every_image_once_in_the_order_of_the_shard_numbers(root: Path, tmp_path
     assert found.read(0) == encoded(0)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the library leaves its files open
 def test_the_webdataset_library_reads_the_same(root: Path, tmp_path: Path) -> None:
     import webdataset
 
@@ -58,6 +60,8 @@ def test_the_webdataset_library_reads_the_same(root: Path, tmp_path: Path) -> No
         (int(one["cls"]), next(content for ending, content in one.items() if ending in ("jpg", "png", "webp")))
         for one in theirs
     ]
+    del theirs
+    gc.collect()
     found = load(root, tmp_path / "cache")
     assert [(int(label), found.read(i)) for i, label in enumerate(found.labels)] == expected
 

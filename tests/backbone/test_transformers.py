@@ -1,0 +1,144 @@
+"""`transformers` models, built small and saved in the layout of the hub."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from making import picture
+
+from cupl_bench.backbone.transformers import TransformersSource, _features, _pillow_processor
+from cupl_bench.errors import BackboneError
+
+CPU = torch.device("cpu")
+TEXTS = ["a photo of a tree frog.", "a photo of a cat.", "", "frog " * 100]
+
+
+def save_bpe(folder: Path) -> None:
+    """The vocabulary and merges of CLIP's tokenizer, from open_clip's copy."""
+    import open_clip
+
+    tokenizer = open_clip.SimpleTokenizer()
+    vocabulary = dict(tokenizer.encoder)
+    vocabulary = {name.replace("<start_of_text>", "<|startoftext|>").replace("<end_of_text>", "<|endoftext|>"): i for name, i in vocabulary.items()}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.get)
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n")
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hf_clip")
+    torch.manual_seed(0)
+    config = transformers.CLIPConfig(
+        text_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "eos_token_id": 49407, "bos_token_id": 49406, "pad_token_id": 49407},
+        vision_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )  # fmt: skip
+    transformers.CLIPModel(config).save_pretrained(folder)
+    save_bpe(folder)
+    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}))
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}})
+    )
+    return folder
+
+
+def test_clip_features_are_the_librarys_own(clip_folder: Path, tmp_path: Path) -> None:
+    source = TransformersSource(path=str(clip_folder), revision=None)
+    facts = source.identify(tmp_path, download=False)
+    assert (facts.embed_dim, facts.activation, facts.image_size) == (24, "quick_gelu", (32, 32))
+    ours = source.load(facts, CPU, "fp32")
+    model = transformers.CLIPModel.from_pretrained(clip_folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(clip_folder)
+    tokens = ours.text.tokenize(TEXTS)
+    assert tokens.truncated == (False, False, False, True)
+    assert ours.text.note == "prefix tree"
+    with torch.no_grad():
+        rows = tokenizer(TEXTS, padding="max_length", max_length=77, truncation=True, return_tensors="pt")
+        expected = _features(model.get_text_features(**rows))
+        torch.testing.assert_close(ours.text.encode(tokens.sequences, 8), expected, atol=1e-5, rtol=1e-4)
+        processor = _pillow_processor(clip_folder)
+        images = [picture(i) for i in range(3)]
+        pixels = processor(images=images, return_tensors="pt")["pixel_values"]
+        assert torch.equal(torch.stack([ours.preprocess(image) for image in images]), pixels)
+        torch.testing.assert_close(ours.encode_images(pixels), _features(model.get_image_features(pixel_values=pixels)))
+    assert ours.logit_bias is None
+
+
+def test_the_tokenizer_agrees_with_open_clips(clip_folder: Path, tmp_path: Path) -> None:
+    import open_clip
+
+    source = TransformersSource(path=str(clip_folder), revision=None)
+    ours = source.load(source.identify(tmp_path, download=False), CPU, "fp32")
+    for text, sequence in zip(TEXTS, ours.text.tokenize(TEXTS).sequences, strict=True):
+        row = open_clip.SimpleTokenizer()([text])[0].tolist()
+        assert list(sequence) == row[: row.index(49407) + 1]
+
+
+def test_siglip_is_padded_and_has_a_bias(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder = tmp_path / "siglip"
+    config = transformers.SiglipConfig(
+        text_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 64, "max_position_embeddings": 16, "projection_size": 32},
+        vision_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.SiglipModel(config).eval()
+    with torch.no_grad():
+        model.logit_bias.fill_(-3.0)
+    model.save_pretrained(folder)
+    words = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "a", "photo", "of", "frog", "cat"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>").save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    )
+    source = TransformersSource(path=str(folder), revision=None)
+    ours = source.load(source.identify(tmp_path, download=False), CPU, "fp32")
+    texts = ["a photo of a frog", "cat", "a " * 40]
+    tokens = ours.text.tokenize(texts)
+    assert {len(row) for row in tokens.sequences} == {16}
+    assert tokens.truncated == (False, False, True)
+    assert ours.text.note == "padded rows"
+    with torch.no_grad():
+        expected = _features(model.get_text_features(input_ids=torch.tensor(tokens.sequences)))
+    torch.testing.assert_close(ours.text.encode(tokens.sequences, 2), expected)
+    assert ours.logit_bias == pytest.approx(-3.0)
+
+
+def test_folders_that_are_no_model(clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def identify(path: Path | str) -> object:
+        return TransformersSource(path=str(path), revision=None).identify(tmp_path / "cache", download=True)
+
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BackboneError, match="config.json is missing or not JSON"):
+        identify(tmp_path / "empty")
+    (tmp_path / "empty" / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(BackboneError, match="is a model of type 'bert'; those that work here: clip, siglip"):
+        identify(tmp_path / "empty")
+    (tmp_path / "empty" / "config.json").write_text((clip_folder / "config.json").read_text())
+    with pytest.raises(BackboneError, match="holds no weights"):
+        identify(tmp_path / "empty")
+    with pytest.raises(BackboneError, match="neither a folder nor a hub id"):
+        identify("/nowhere/at/all/x")
+
+
+def test_missing_weights_are_an_error_and_never_random(clip_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(clip_folder, tmp_path / "copy"))
+    weights = load_file(folder / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    source = TransformersSource(path=str(folder), revision=None)
+    with pytest.raises(BackboneError, match="1 weights are missing or of another shape, first: 'text_projection.weight'"):
+        source.load(source.identify(tmp_path / "cache", download=False), CPU, "fp32")

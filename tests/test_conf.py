@@ -1,0 +1,145 @@
+"""Every option composes, names every parameter of its class, and builds."""
+
+from inspect import signature
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from cupl_bench import config as configs
+from cupl_bench.config import conf_dir, machine_of, question_of, register
+from cupl_bench.errors import ConfigError
+
+OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml"))
+OF_CLASSES = [option for option in OPTIONS if option.split("=")[0] in configs.OF_THE_RUN]
+NEEDED = {
+    "dataset=folder": ["dataset.path=x"],
+    "dataset=hf": ["dataset.path=x"],
+    "dataset=webdataset": ["dataset.path=x"],
+    "backbone=open_clip": ["backbone.architecture=ViT-B-32", "backbone.pretrained=x"],
+    "backbone=transformers": ["backbone.path=x"],
+    "prompts=templates": ["prompts.templates=['a {}']"],
+    "prompts=file": ["prompts.path=x"],
+}
+"""What a user must give: the options that mean their own things."""
+
+
+def composed(*overrides: str):
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def test_the_groups_are_those_of_the_contract() -> None:
+    assert {option.split("=")[0] for option in OPTIONS} >= {"dataset", "backbone", "prompts", "machine", "tracking", "experiment"}
+
+
+@pytest.mark.parametrize("option", OF_CLASSES)
+def test_an_option_names_every_parameter_of_its_class_and_builds(option: str) -> None:
+    config = composed(option, *NEEDED.get(option, []))
+    group, name = option.split("=")
+    node = config[group]
+    parameters = signature(get_object(node._target_)).parameters
+    assert set(node) - {"_target_"} - set(configs.OF_THE_RUN[group]) == set(parameters)
+    assert set(configs.OF_THE_RUN[group]) <= set(node)
+    assert node.name == name
+    assert not [parameter for parameter in parameters.values() if parameter.default is not parameter.empty]
+    question_of(config)
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in OF_CLASSES])
+def test_every_other_option_composes(option: str) -> None:
+    config = composed(option, *(["device=cpu"] if option == "machine=gpu" else []))
+    machine_of(config)
+
+
+@pytest.mark.parametrize("path", sorted(conf_dir().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_file_opens_with_its_source(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    if lines[0] == "# @package _global_":
+        assert lines[1].startswith("# ")
+
+
+@pytest.mark.parametrize("path", sorted((conf_dir() / "backbone").glob("*.yaml")), ids=lambda path: path.stem)
+def test_open_clip_knows_the_architecture_the_tag_and_their_activation(path: Path) -> None:
+    """Trap T1: `ViT-B-32` with OpenAI's weights is built with the wrong activation and only warns."""
+    import open_clip
+
+    content = yaml.safe_load(path.read_text())
+    architecture, tag = content.get("architecture", "???"), content.get("pretrained", "???")
+    if "???" in (architecture, tag) or "${" in architecture:
+        return
+    weights = open_clip.get_pretrained_cfg(architecture, tag)
+    assert weights, f"no tag {tag} of {architecture}"
+    assert bool(weights.get("quick_gelu")) == bool(open_clip.get_model_config(architecture).get("quick_gelu"))
+
+
+def test_the_default_transform_is_open_clips() -> None:
+    from dataclasses import asdict
+
+    from open_clip.transform import PreprocessCfg
+
+    from cupl_bench.backbone.open_clip import DEFAULT_TRANSFORM
+
+    theirs = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(PreprocessCfg()).items()}
+    del theirs["size"]
+    assert theirs == DEFAULT_TRANSFORM
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+foo=1"], "foo is no key of the configuration"),
+        (["+bach_size=1"], "Did you mean 'batch_size'"),
+        (["+prompts.foo=1"], r"prompts.foo is no setting"),
+        (["+prompts.temlates=1"], "Did you mean 'templates'"),
+        (["prompts.aggregation=median"], "prompts.aggregation='median' is of the wrong type or value"),
+        (["prompts.templates=3"], "prompts.templates.*=3 is of the wrong type"),
+        (["dataset=folder"], "dataset.path is not set. Give it: dataset.path="),
+        (["dataset.split=train"], "dataset.split='train' is of the wrong type or value"),
+        (["dataset.skip_broken=perhaps"], "dataset.skip_broken=perhaps should be true or false"),
+        (["dataset.primary=f1"], "dataset.primary=f1 is not a metric"),
+        (["prompts=cupl", "prompts.extra=drop"], "prompts.extra='drop'"),
+        (["prompts=cupl_shuffled", "prompts.descriptions.clean=maybe"], "prompts.descriptions.clean='maybe'"),
+    ],
+)
+def test_mistakes_stop_before_any_work(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        question_of(composed(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("batch_size=0", "batch_size=0 should be 1"), ("num_workers=-1", "num_workers=-1 should be 0"), ("device=cudda", "Did you mean 'cuda'")],
+)
+def test_machines_that_do_not_exist(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        machine_of(composed(override))
+
+
+def test_the_cache_folder_can_be_set_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUPL_BENCH_CACHE", str(tmp_path))
+    assert machine_of(composed("device=cpu")).cache_dir == tmp_path
+    monkeypatch.delenv("CUPL_BENCH_CACHE")
+    assert "cupl_bench" in machine_of(composed("device=cpu")).cache_dir.parts
+
+
+def test_relative_paths_are_taken_from_where_the_user_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert machine_of(composed("device=cpu", "results_dir=mine")).results_dir == tmp_path / "mine"
+
+
+def test_hydra_does_not_move_and_keeps_logs_only() -> None:
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        settings = compose("config", return_hydra_config=True).hydra
+    assert settings.job.chdir is False
+    assert settings.output_subdir is None
+    for folder in (settings.run, settings.sweep):
+        text = str(OmegaConf.to_container(folder, resolve=False)["dir"])
+        assert text.startswith("${results_dir}/logs/")
+        assert "%f" in text
