@@ -396,7 +396,7 @@ def test_a_sweep_ends_with_one_table_and_one_line_for_each_failure(cli, on_photo
 
 def test_a_sweep_over_backbones_keeps_them_apart(cli, on_photos, tmp_path: Path) -> None:
     other = make_tiny(tmp_path / "other", seed=3)
-    assert on_photos("-m", "prompts=simple,name_only") == 0
+    assert on_photos("-m", "prompts=simple,name_only") == 0, cli.err
     assert on_photos("-m", "prompts=simple,name_only", f"backbone.pretrained={other.weights}") == 0
     table = pd.read_csv(cli.results / "tables" / "comparison.csv")
     assert len(table) == 4
@@ -417,7 +417,7 @@ def test_plan_tells_and_leaves_nothing(cli, on_photos, photos: Path, tiny: TinyM
 
 
 def test_report_writes_tables_from_records_alone(cli, on_photos, photos: Path) -> None:
-    assert on_photos("-m", "prompts=simple,name_only") == 0
+    assert on_photos("-m", "prompts=simple,name_only") == 0, cli.err
     shutil.rmtree(photos)
     shutil.rmtree(cli.cache)
     shutil.rmtree(cli.results / "tables")
@@ -433,7 +433,7 @@ def test_report_writes_tables_from_records_alone(cli, on_photos, photos: Path) -
 
 
 def test_report_refuses_to_mix_protocol_versions(cli, on_photos) -> None:
-    assert on_photos("-m", "prompts=simple,name_only") == 0
+    assert on_photos("-m", "prompts=simple,name_only") == 0, cli.err
     path = next((cli.results / "records").glob("*.json"))
     path.write_text(path.read_text().replace('"protocol_version": 1', '"protocol_version": 2'))
     assert cli("report") == 2

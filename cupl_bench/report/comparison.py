@@ -1,7 +1,7 @@
 """Records side by side: one row per run, grouped so that only like is compared with like."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 BASELINE = "simple"
 """The prompt strategy that the others of a group are compared with, where it is there."""
+
+DIFFERENCE = ("difference", "difference_low", "difference_high")
 
 Group = tuple[str, str, str, str, str, str]
 
@@ -157,7 +159,9 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
         if str(column).startswith("top1_") and column not in ("top1_low", "top1_high"):
             out[str(column).removeprefix("top1_").replace("_", " ")] = [_percent(value) for value in comparison[column]]
     if comparison["difference"].notna().any():
-        out[f"less {BASELINE} [95%]"] = [_difference_text(row) for row in comparison.to_dict("records")]
+        out[f"less {BASELINE} [95%]"] = [
+            _difference_text(*values) for values in zip(*(comparison[name] for name in DIFFERENCE), strict=True)
+        ]
     return out
 
 
@@ -165,8 +169,7 @@ def _percent(value: float | None) -> str:
     return "" if value is None or np.isnan(value) else f"{100 * value:.1f}"
 
 
-def _difference_text(row: Mapping[str, float | None]) -> str:
-    difference, low, high = (row[name] for name in ("difference", "difference_low", "difference_high"))
+def _difference_text(difference: float | None, low: float | None, high: float | None) -> str:
     if difference is None or low is None or high is None or np.isnan(difference):
         return ""
     text = f"{100 * difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
