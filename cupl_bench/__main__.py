@@ -129,7 +129,7 @@ def _eval(arguments: list[str]) -> int:
     if keys:
         say("")
         records = [read_record(record_path(results_dir, key)) for key in keys]
-        show_table(shown(compare(records, results_dir)), "Accuracy in percent")
+        _show_comparison(shown(compare(records, results_dir)))
         _, files = write_tables(results_dir)
         say(f"records   {results_dir / 'records'}\ntables    {', '.join(str(path) for path in files)}")
     for outcome in failed:
@@ -189,10 +189,16 @@ def _report(arguments: list[str]) -> int:
 
     config = _compose(arguments)
     comparison, files = write_tables(Path(config.results_dir).expanduser().absolute())
-    show_table(shown(comparison), "Accuracy in percent")
+    _show_comparison(shown(comparison))
     for path in files:
         say(str(path))
     return 0
+
+
+def _show_comparison(table: Any) -> None:
+    show_table(table, "Accuracy in percent")
+    if any("n.s." in str(cell) for column in table for cell in table[column]):
+        say("n.s.: not significant, the 95% interval of the paired difference holds zero")
 
 
 def _classify(arguments: list[str]) -> int:

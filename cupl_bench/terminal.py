@@ -38,18 +38,43 @@ def show_log() -> None:
 
 
 def show_table(table: pd.DataFrame, title: str) -> None:
-    """A table as wide as it needs to be, plain where standard output is no terminal."""
-    console = Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, highlight=False, width=400)
-    same = [name for name in ("dataset", "backbone", "images") if name in table and table[name].nunique() == 1]
-    if same:  # what all rows share is said once
+    """A table that fits the terminal; as wide as it needs to be where standard output is none.
+
+    What all rows share is said once, in the title. Where the terminal is too narrow, the columns that tell least are
+    left out and named below.
+    """
+    same = [name for name in ("dataset", "backbone", "images") if name in table and len(set(table[name])) == 1]
+    if same:
         title = f"{title}: {', '.join(f'{name} {table[name].iloc[0]}' for name in same)}"
         table = table.drop(columns=same)
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
-    words = {"dataset", "backbone", "precision", "prompts"}
+    console = Console(file=sys.stdout, highlight=False)
+    left_out = []
+    if console.is_terminal:
+        spare = [name for name in table if str(name).endswith(" alone")] + ["mean per class", "top-5", "run", "images"]
+        for name in spare:
+            if name in table and _width(table) > console.width:
+                left_out.append(str(name))
+                table = table.drop(columns=name)
+    else:
+        console = Console(file=sys.stdout, highlight=False, width=_width(table) + len(title))
+    grid = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    words = {"dataset", "backbone", "precision", "prompts", "weights"}
     for column in table.columns:
-        shown.add_column(str(column), justify="left" if column in words else "right", overflow="fold")
+        grid.add_column(str(column), justify="left" if column in words else "right", overflow="fold")
     for row in table.itertuples(index=False):
-        shown.add_row(*(str(cell) for cell in row))
-    console.print(shown)
+        grid.add_row(*(str(cell) for cell in row))
+    console.print(grid)
+    if left_out:
+        say(f"left out for want of width: {', '.join(left_out)}")
+
+
+def _width(table: pd.DataFrame) -> int:
+    """How many characters the table takes, its gaps included."""
+    return sum(2 + max(len(str(name)), *(len(str(cell)) for cell in table[name])) for name in table)

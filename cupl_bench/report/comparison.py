@@ -136,7 +136,10 @@ def _row(record: Record, difference: PairedDifference | None) -> dict[str, objec
 
 
 def shown(comparison: pd.DataFrame) -> pd.DataFrame:
-    """The columns that a person reads, as text: percent with one decimal, and what differs from the baseline."""
+    """The columns that a person reads, as text: percent with one decimal.
+
+    A difference to the baseline whose interval holds zero is marked n.s. (not significant).
+    """
     out = pd.DataFrame(index=comparison.index)
     several = comparison.groupby("dataset")["fingerprint"].nunique()
     out["dataset"] = [
@@ -173,4 +176,4 @@ def _difference_text(difference: float | None, low: float | None, high: float | 
     if difference is None or low is None or high is None or np.isnan(difference):
         return ""
     text = f"{100 * difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return f"{text}, no difference" if low <= 0 <= high else text
+    return f"{text} n.s." if low <= 0 <= high else text
