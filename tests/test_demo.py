@@ -1,0 +1,167 @@
+"""The embedded default, as a newcomer meets it: from a wheel, in an environment of its own, from another folder."""
+
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cupl_bench.records import Record, read_records
+from cupl_bench.report.comparison import compare
+
+ROOT = Path(__file__).parents[1]
+STRATEGIES = ["name_only", "simple", "ensemble", "cupl", "cupl_ensemble"]
+
+
+@dataclass(frozen=True)
+class Demo:
+    folder: Path
+    out: str
+    seconds: float
+
+    @property
+    def records(self) -> dict[str, Record]:
+        return {record.prompts.name: record for record in read_records(self.folder / "results")}
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return compare(read_records(self.folder / "results"), self.folder / "results").set_index("prompts")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=ROOT, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`cupl-bench` of an environment that holds the wheel; its dependencies come from the one that runs the tests.
+
+    A path file lends the other packages, but not this one: path files in a lent folder are not followed, so the
+    editable installation stays out of sight.
+    """
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)]
+    subprocess.run(install, check=True)
+    own = next(folder.glob("lib/python*/site-packages"))
+    lent = next(path for path in sys.path if path.endswith("site-packages"))
+    (own / "lent.pth").write_text(lent)
+    where = subprocess.run([str(python), "-c", "import cupl_bench; print(cupl_bench.__file__)"], cwd=folder, check=True, capture_output=True, text=True)
+    assert str(own) in where.stdout
+    return folder / "bin" / "cupl-bench"
+
+
+@pytest.fixture(scope="module")
+def demo(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    environment = {**os.environ, "HOME": str(folder / "home"), "CUPL_BENCH_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    began = time.monotonic()
+    done = subprocess.run([str(program), "eval"], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return Demo(folder=folder, out=done.stdout, seconds=time.monotonic() - began)
+
+
+def test_the_wheel_carries_configurations_and_data(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in [*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "cupl_bench").rglob("*")]:
+        if path.is_file() and "__pycache__" not in path.parts:
+            inside = path.relative_to(ROOT).as_posix()
+            assert (f"cupl_bench/{inside}" if inside.startswith("conf/") else inside) in names
+
+
+def test_it_prints_the_table_and_leaves_the_records(demo: Demo) -> None:
+    assert list(demo.records) == STRATEGIES
+    assert "Accuracy in percent: dataset demo, backbone demo, images 2,304" in demo.out
+    assert "rendered flowers, not photographs" in demo.out
+    assert "2,816 reused, 0 encoded" in demo.out  # cupl_ensemble costs nothing after cupl and ensemble
+    assert demo.out.count("2,304 encoded") == 1
+    assert {path.name for path in demo.folder.iterdir()} == {"results", "cache"}
+    for record in demo.records.values():
+        assert record.status == "ok"
+        assert record.dataset.num_images >= 2000
+        assert record.dataset.num_classes >= 25
+        assert record.environment["commit"] is None
+
+
+def test_cupl_beats_simple_by_five_points_and_its_interval_leaves_out_zero(demo: Demo) -> None:
+    cupl = demo.table.loc["cupl"]
+    assert cupl["difference"] >= 0.05
+    assert cupl["difference_low"] > 0
+
+
+def test_the_gain_is_made_where_names_say_nothing(demo: Demo) -> None:
+    cupl, simple = demo.table.loc["cupl"], demo.table.loc["simple"]
+    assert cupl["top1_never_alone"] >= 0.60
+    assert simple["top1_never_alone"] < 0.30
+    for tier in ("often", "rarely"):
+        assert cupl[f"top1_{tier}"] > simple[f"top1_{tier}"] - 0.05
+
+
+def test_where_strategies_do_not_differ_the_table_says_so(demo: Demo) -> None:
+    ensemble = demo.table.loc["ensemble"]
+    line = next(line for line in demo.out.splitlines() if line.strip().startswith("ensemble "))
+    assert ("n.s." in line) == (ensemble["difference_low"] <= 0 <= ensemble["difference_high"])
+
+
+def run(demo: Demo, program: Path, *arguments: str) -> str:
+    environment = {**os.environ, "HOME": str(demo.folder / "home"), "CUPL_BENCH_CACHE": str(demo.folder / "cache")}
+    done = subprocess.run([str(program), *arguments], cwd=demo.folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_shuffled_descriptions_fall_far_below_all(demo: Demo, program: Path) -> None:
+    lowest = demo.table["top1"].min()
+    run(demo, program, "eval", "prompts=cupl_shuffled")
+    assert demo.records["cupl_shuffled"].metrics.top1 < lowest - 0.2
+
+
+def test_the_eighty_together_beat_the_mean_of_the_eighty_alone(demo: Demo) -> None:
+    """From the stored text features, each template as a classifier of its own."""
+    import numpy as np
+
+    from cupl_bench.backbone.open_clip import OpenClipSource
+    from cupl_bench.class_embeddings import build_class_embeddings
+    from cupl_bench.dataset.demo import DemoSource
+    from cupl_bench.features import encode_images, encode_texts
+    from cupl_bench.prompts.sources import fill, read_templates
+    from cupl_bench.scores import measure, predict
+    from cupl_bench.store import RowStore
+
+    assets = ROOT / "cupl_bench" / "backbone" / "assets" / "demo"
+    source = OpenClipSource(architecture=str(assets / "open_clip_config.json"), pretrained=str(assets / "model.safetensors"), transform_of=None)
+    import torch
+
+    cache = demo.folder / "cache"
+    facts = source.identify(cache, download=False)
+    backbone = source.load(facts, torch.device("cpu"), "fp32")
+    dataset = DemoSource(split="test")(cache)
+    stores = [RowStore(folder=cache / kind / key("fp32")[:32], facts={}) for kind, key in (("image_features", facts.image_key), ("text_features", facts.text_key))]
+    images = encode_images(dataset, lambda: backbone, stores[0], batch_size=128, num_workers=0, skip_broken=False)
+    templates = read_templates("openai_imagenet_80")
+    texts = [fill(template, name) for template in templates for name in dataset.class_names]
+    features = encode_texts(texts, backbone, stores[1], batch_size=128)
+    assert (images.num_encoded, features.num_encoded) == (0, 0)
+    alone = []
+    for number in range(len(templates)):
+        rows = features.row_of_text[number * len(dataset.class_names) : (number + 1) * len(dataset.class_names)]
+        classes = build_class_embeddings(features.rows, [[row] for row in rows])
+        alone.append(measure(predict(images.rows, classes), dataset.labels, len(dataset.class_names)).top1)
+    assert demo.records["ensemble"].metrics.top1 >= np.mean(alone) + 0.02
+
+
+def test_a_second_run_reuses_everything(demo: Demo, program: Path) -> None:
+    began = time.monotonic()
+    out = run(demo, program, "eval")
+    assert out.count("finished before") == len(STRATEGIES)
+    assert time.monotonic() - began < demo.seconds
