@@ -1,5 +1,6 @@
 """Data sets of the Hugging Face hub, or in its layout on the disk, through the `datasets` library."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from cupl_bench.errors import DatasetError, first, nearest
 from cupl_bench.identity import bytes_key
 from cupl_bench.progress import track
 
-__all__ = ["HfSource"]
+__all__ = ["HfRows", "HfSource"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,20 @@ class ReadRow:
             raise DatasetError(f"row {index} has no image in column {self.column!r}")
         content = cell["bytes"]
         return content if content is not None else Path(cell["path"]).read_bytes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HfRows:
+    """The rows of a split: images, their content keys, and their labels as stored.
+
+    ``names``: of the whole numbers in ``values``, where the table carries them.
+    """
+
+    read: Callable[[int], bytes]
+    keys: Sequence[bytes]
+    label_column: str
+    values: Sequence[int | str]
+    names: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +68,23 @@ class HfSource:
     revision: str | None
 
     def __call__(self, cache_dir: Path) -> Dataset:
+        rows = self.rows(cache_dir)
+        names, labels = self._named(rows)
+        return Dataset(
+            split=self.split,
+            class_names=tuple(names),
+            labels=labels,
+            image_ids=[str(index) for index in range(len(labels))],
+            image_keys=rows.keys,
+            read=rows.read,
+        )
+
+    def rows(self, cache_dir: Path) -> HfRows:
+        """The rows of the split, with their labels as they are stored.
+
+        Raises:
+            DatasetError: the split cannot be had, a column is missing, or a row has no label.
+        """
         import datasets
 
         table = self._load()
@@ -66,7 +98,10 @@ class HfSource:
                     f"{self.path} has no column {column!r} (dataset.{key}); it has {table.column_names}."
                     f"{nearest(column, table.column_names)}"
                 )
-        names, labels = self._labels(table, label_column)
+        feature = table.features[label_column]
+        values = list(table[label_column][:])
+        if missing := sum(value is None for value in values):
+            raise DatasetError(f"{missing} of {len(values)} rows of {self.path} have no label in {label_column!r}.")
         images = table.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
         read = ReadRow(images, image_column)
         files = [Path(entry["filename"]) for entry in table.cache_files]
@@ -76,14 +111,8 @@ class HfSource:
             cache_dir,
             lambda: [bytes_key(read(i)) for i in track(range(len(table)), "reading images for their content keys")],
         )
-        return Dataset(
-            split=self.split,
-            class_names=tuple(names),
-            labels=labels,
-            image_ids=[str(index) for index in range(len(table))],
-            image_keys=keys,
-            read=read,
-        )
+        names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+        return HfRows(read=read, keys=keys, label_column=label_column, values=values, names=names)
 
     def _load(self) -> Any:
         import datasets
@@ -121,26 +150,20 @@ class HfSource:
                 f"{self.path} cannot be loaded: {error} Look at dataset.split={self.split} and dataset.data_files."
             ) from error
 
-    def _labels(self, table: Any, column: str) -> tuple[list[str], np.ndarray]:
-        import datasets
-
-        feature = table.features[column]
-        values = table.with_format("python")[:][column] if len(table.column_names) == 1 else table[column][:]
-        if missing := sum(value is None for value in values):
-            raise DatasetError(f"{missing} of {len(values)} rows of {self.path} have no label in {column!r}.")
+    def _named(self, rows: HfRows) -> tuple[list[str], np.ndarray]:
+        column, values = rows.label_column, rows.values
         given = None if self.class_names is None else read_class_names(Path(self.class_names))
         if isinstance(given, dict):
             raise DatasetError(f"{self.class_names} should be a JSON list of class names in label order.")
-        if isinstance(feature, datasets.ClassLabel):
-            names = list(feature.names)
-            if given is not None and len(given) != len(names):
+        if rows.names is not None:
+            if given is not None and len(given) != len(rows.names):
                 raise DatasetError(
                     f"{self.class_names} lists {len(given)} class names, but the labels of {self.path} have"
-                    f" {len(names)}."
+                    f" {len(rows.names)}."
                 )
-            return given or names, np.array(values, dtype=np.int64)
+            return given or list(rows.names), np.array(values, dtype=np.int64)
         if all(isinstance(value, str) for value in values):
-            names = sorted(set(values))
+            names = sorted({str(value) for value in values})
             place = {name: label for label, name in enumerate(names)}
             if given is not None and set(given) != set(names):
                 lost = sorted(set(names) - set(given))
@@ -148,7 +171,7 @@ class HfSource:
                     f"{self.class_names} and the labels of {self.path} are different names, first:"
                     f" {first(lost or given)}."
                 )
-            return names, np.array([place[value] for value in values], dtype=np.int64)
+            return names, np.array([place[str(value)] for value in values], dtype=np.int64)
         if not all(isinstance(value, int) for value in values):
             raise DatasetError(f"column {column!r} of {self.path} holds neither whole numbers nor text.")
         if given is None:

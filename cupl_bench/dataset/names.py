@@ -1,11 +1,18 @@
-"""Class names that a user gives in a JSON file: a list in label order, or a map from source class to name."""
+"""Class names: the key by which two spellings are one name, and the JSON files in which a user gives names."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 from cupl_bench.errors import DatasetError, first
 
-__all__ = ["read_class_names"]
+__all__ = ["normalised", "read_class_names"]
+
+
+def normalised(name: str) -> str:
+    """The letters and digits of ``name``, without case, accents, spaces or punctuation."""
+    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(character for character in decomposed if character.isalnum())
 
 
 def read_class_names(path: Path) -> list[str] | dict[str, str]:

@@ -4,6 +4,7 @@ import glob
 import re
 import tarfile
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cupl_bench.errors import DatasetError, first
 from cupl_bench.identity import bytes_key
 from cupl_bench.progress import track
 
-__all__ = ["WebdatasetSource"]
+__all__ = ["Samples", "WebdatasetSource"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ class ReadMember:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Samples:
+    """The images of all shards and their labels as stored."""
+
+    labels: Sequence[int]
+    image_ids: Sequence[str]
+    keys: Sequence[bytes]
+    read: Callable[[int], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
 class WebdatasetSource:
     """Shards of samples that share a name: an image, and `.cls` with the label as a number.
 
@@ -53,8 +64,29 @@ class WebdatasetSource:
     class_names: str | None
 
     def __call__(self, cache_dir: Path) -> Dataset:
+        names = self.names()
+        if names is None:
+            raise DatasetError(
+                f"{self.path} has no classnames.txt beside its shards. Give the names in label order:"
+                " dataset.class_names=FILE.json"
+            )
+        samples = self.samples(cache_dir)
+        return Dataset(
+            split=self.split,
+            class_names=tuple(names),
+            labels=np.array(samples.labels, dtype=np.int64),
+            image_ids=samples.image_ids,
+            image_keys=samples.keys,
+            read=samples.read,
+        )
+
+    def samples(self, cache_dir: Path) -> Samples:
+        """Every image of the shards once, in their order, with its label.
+
+        Raises:
+            DatasetError: a shard is missing or damaged, or an image or a label stands alone.
+        """
         shards = self._shards()
-        names = self._names(shards[0].parent)
         endings = extensions()
         images: dict[tuple[int, str], tuple[int, int, int]] = {}
         labels: dict[tuple[int, str], int] = {}
@@ -71,12 +103,10 @@ class WebdatasetSource:
                 f" {first([sample for _, sample in lost])}."
             )
         read = ReadMember(tuple(str(shard) for shard in shards), tuple(images.values()))
-        return Dataset(
-            split=self.split,
-            class_names=tuple(names),
-            labels=np.array([labels[sample] for sample in images], dtype=np.int64),
+        return Samples(
+            labels=[labels[sample] for sample in images],
             image_ids=[f"{shards[shard].name}/{sample}" for shard, sample in images],
-            image_keys=remembered_keys(
+            keys=remembered_keys(
                 shards,
                 [str(len(images))],
                 cache_dir,
@@ -107,7 +137,9 @@ class WebdatasetSource:
             raise DatasetError(f"{counted} says {said} shards, but {len(found)} are here. Complete the download.")
         return found
 
-    def _names(self, folder: Path) -> list[str]:
+    def names(self) -> list[str] | None:
+        """The class names in label order: given, or from `classnames.txt`; None where there are none."""
+        folder = self._shards()[0].parent
         if self.class_names is not None:
             given = read_class_names(Path(self.class_names))
             if isinstance(given, dict):
@@ -116,10 +148,7 @@ class WebdatasetSource:
         for place in (folder / "classnames.txt", folder.parent / "classnames.txt"):
             if place.is_file():
                 return [line.strip() for line in place.read_text(encoding="utf-8").splitlines() if line.strip()]
-        raise DatasetError(
-            f"{self.path} has no classnames.txt beside its shards. Give the names in label order:"
-            " dataset.class_names=FILE.json"
-        )
+        return None
 
 
 def _list_shard(

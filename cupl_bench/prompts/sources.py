@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import platformdirs
 import pooch
 import requests
 
+from cupl_bench.dataset.names import normalised
 from cupl_bench.errors import PromptsError, first, nearest
 
 __all__ = [
@@ -169,12 +169,6 @@ def _kind(value: object) -> str:
         float: "a number",
     }
     return names.get(type(value), "nothing")
-
-
-def normalised(name: str) -> str:
-    """The letters and digits of ``name``, without case, accents, spaces or punctuation."""
-    decomposed = unicodedata.normalize("NFKD", name.casefold())
-    return "".join(character for character in decomposed if character.isalnum())
 
 
 @dataclass(frozen=True, kw_only=True)
