@@ -1,6 +1,6 @@
 """Compares class embeddings and predictions with CLIP_benchmark's, on your own photographs and prompts.
 
-    python scripts/parity.py --photos DIR --names NAMES.json --prompts CUPL.json --weights FILE [--architecture ViT-B-32]
+    python scripts/parity.py --photos DIR --names NAMES.json --prompts CUPL.json --weights FILE
 
 DIR holds one folder of images per class; NAMES.json maps each folder to its class name. The 80 templates of ImageNet
 and the sentences of CUPL.json are encoded by both. Where FILE does not exist, random weights are written to it: they
@@ -66,7 +66,8 @@ def main() -> None:
                 [
                     "eval", "dataset=folder", f"dataset.path={options.photos}", f"dataset.class_names={chosen}",
                     "backbone=open_clip", f"backbone.architecture={options.architecture}",
-                    f"backbone.pretrained={options.weights}", *ours, f"results_dir='{results}'", f"cache_dir={folder}/cache",
+                    f"backbone.pretrained={options.weights}", f"results_dir='{results}'", f"cache_dir={folder}/cache",
+                    *ours,
                 ]
             )  # fmt: skip
             if code != 0:

@@ -14,6 +14,7 @@ from cupl_bench.records import Record, read_record
 settings.register_profile("cupl_bench", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("cupl_bench")
 
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
     return make_tiny(tmp_path_factory.mktemp("tiny"))

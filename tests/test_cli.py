@@ -29,14 +29,34 @@ def test_a_run_leaves_what_the_contract_says(cli, on_photos) -> None:
     assert content["schema_version"] == 1
     assert content["status"] == "ok"
     assert content["dataset"] == {
-        "name": "folder", "split": "all", "fingerprint": record.dataset.fingerprint, "num_images": 15, "num_classes": 5, "num_broken": 0,
-    }  # fmt: skip
-    assert set(content["backbone"]) >= {"name", "architecture", "pretrained", "weights_sha256", "activation", "precision", "embed_dim"}
+        "name": "folder",
+        "split": "all",
+        "fingerprint": record.dataset.fingerprint,
+        "num_images": 15,
+        "num_classes": 5,
+        "num_broken": 0,
+    }
+    assert set(content["backbone"]) >= {
+        "name",
+        "architecture",
+        "pretrained",
+        "weights_sha256",
+        "activation",
+        "precision",
+        "embed_dim",
+    }
     assert content["prompts"]["num_prompts"] == content["prompts"]["num_distinct"] == 35
     assert content["prompts"]["aggregation"] == "mean"
     assert set(content["metrics"]) >= {"top1", "top1_ci95", "top5", "mean_per_class", "primary"}
     assert content["metrics"]["top5"] == 1.0
-    assert set(content["timing"]) == {"load_backbone", "image_features", "text_features", "class_embeddings", "scores", "total_seconds"}
+    assert set(content["timing"]) == {
+        "load_backbone",
+        "image_features",
+        "text_features",
+        "class_embeddings",
+        "scores",
+        "total_seconds",
+    }
     assert content["timing"]["image_features"]["cached"] is False
     frame = pd.read_parquet(cli.results / content["artifacts"]["predictions"])
     assert list(frame) == ["index", "image_id", "label", "prediction", "correct", "top5", "score", "margin"]
@@ -147,7 +167,9 @@ def test_fewer_than_five_classes_have_no_top5(cli, tiny: TinyModel, tmp_path: Pa
 
 
 @pytest.mark.parametrize("aggregation", ["mean_similarity", "max_similarity"])
-def test_other_aggregations_are_other_questions_and_reproducible_from_their_artifact(cli, on_photos, aggregation: str) -> None:
+def test_other_aggregations_are_other_questions_and_reproducible_from_their_artifact(
+    cli, on_photos, aggregation: str
+) -> None:
     prompts = ["prompts=templates", "prompts.templates=['a {}.','the {} in the wild, seen from far.','{}']"]
     assert on_photos(*prompts) == 0
     mean = cli.record()
@@ -188,7 +210,10 @@ def test_images_that_are_all_broken_are_an_error(cli, tiny: TinyModel, tmp_path:
     for name in ("a", "b"):
         (tmp_path / "set" / name).mkdir(parents=True)
         (tmp_path / "set" / name / "x.jpg").write_text(f"no image {name}")
-    assert cli("eval", "dataset=folder", f"dataset.path={tmp_path / 'set'}", "dataset.skip_broken=true", *tiny.overrides) == 2
+    assert (
+        cli("eval", "dataset=folder", f"dataset.path={tmp_path / 'set'}", "dataset.skip_broken=true", *tiny.overrides)
+        == 2
+    )
     assert "2 of 2 images cannot be decoded" in cli.err
 
 
@@ -454,11 +479,24 @@ def test_classify_gives_probabilities_and_the_prompts_that_decided(cli, tiny: Ti
     assert "a photo of a tree frog." in cli.out
 
 
-def test_classify_takes_a_file_of_descriptions_and_several_images(cli, tiny: TinyModel, photos: Path, tmp_path: Path) -> None:
-    rows = {"tree frog": ["A tree frog is green.", "It has toes."], "tailed frog": ["A tailed frog is brown."], "newt": ["x"]}
+def test_classify_takes_a_file_of_descriptions_and_several_images(
+    cli, tiny: TinyModel, photos: Path, tmp_path: Path
+) -> None:
+    rows = {
+        "tree frog": ["A tree frog is green.", "It has toes."],
+        "tailed frog": ["A tailed frog is brown."],
+        "newt": ["x"],
+    }
     (tmp_path / "p.json").write_text(json.dumps(rows))
     images = [str(photos / "ant" / "0.jpg"), str(photos / "bee" / "1.jpg")]
-    arguments = ["classify", *images, "class_names=[tree frog,tailed frog]", *tiny.overrides, "prompts=file", f"prompts.path={tmp_path / 'p.json'}"]
+    arguments = [
+        "classify",
+        *images,
+        "class_names=[tree frog,tailed frog]",
+        *tiny.overrides,
+        "prompts=file",
+        f"prompts.path={tmp_path / 'p.json'}",
+    ]
     assert cli(*arguments) == 2
     assert "prompts.extra=ignore" in cli.err
     assert cli(*arguments, "prompts.extra=ignore") == 0
@@ -475,8 +513,31 @@ def test_classify_takes_a_file_of_descriptions_and_several_images(cli, tiny: Tin
         (["TEXT", "class_names=[a,b]"], "cannot be decoded"),
     ],
 )
-def test_classify_refuses(cli, tiny: TinyModel, photos: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_classify_refuses(
+    cli, tiny: TinyModel, photos: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
     (tmp_path / "text.jpg").write_text("text")
     places = {"IMAGE": str(photos / "ant" / "0.jpg"), "TEXT": str(tmp_path / "text.jpg")}
     assert cli("classify", *(places.get(one, one) for one in arguments), *tiny.overrides) == 2
     assert message in cli.err
+
+
+# A user's own strategy ------------------------------------------------------------------------------------------
+
+
+def test_a_strategy_is_one_class_and_one_file(
+    cli, photos: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example of README.md, in a folder of configurations of its own."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    code, settings = (readme.split(f"```{kind}\n")[1].split("```")[0] for kind in ("python", "yaml"))
+    Path("my_prompts.py").write_text(code)
+    Path("my_conf/prompts").mkdir(parents=True)
+    Path("my_conf/prompts/coloured.yaml").write_text(settings)
+    monkeypatch.syspath_prepend(".")
+    arguments = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides]
+    assert cli("eval", "--config-dir", "my_conf", "prompts=coloured", *arguments) == 0, cli.err
+    record = cli.record()
+    assert (record.prompts.name, record.prompts.num_prompts) == ("coloured", 15)
+    assert cli("eval", "--config-dir", "my_conf", "prompts=coloured", "prompts.colours=3", *arguments) == 2
+    assert "prompts.colours=3 is of the wrong type" in cli.err

@@ -34,7 +34,14 @@ def composed(*overrides: str):
 
 
 def test_the_groups_are_those_of_the_contract() -> None:
-    assert {option.split("=")[0] for option in OPTIONS} >= {"dataset", "backbone", "prompts", "machine", "tracking", "experiment"}
+    assert {option.split("=")[0] for option in OPTIONS} >= {
+        "dataset",
+        "backbone",
+        "prompts",
+        "machine",
+        "tracking",
+        "experiment",
+    }
 
 
 @pytest.mark.parametrize("option", OF_CLASSES)
@@ -85,7 +92,9 @@ def test_the_default_transform_is_open_clips() -> None:
 
     from cupl_bench.backbone.open_clip import DEFAULT_TRANSFORM
 
-    theirs = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(PreprocessCfg()).items()}
+    theirs = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(PreprocessCfg()).items()
+    }
     del theirs["size"]
     assert theirs == DEFAULT_TRANSFORM
 
@@ -114,7 +123,11 @@ def test_mistakes_stop_before_any_work(overrides: list[str], message: str) -> No
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("batch_size=0", "batch_size=0 should be 1"), ("num_workers=-1", "num_workers=-1 should be 0"), ("device=cudda", "Did you mean 'cuda'")],
+    [
+        ("batch_size=0", "batch_size=0 should be 1"),
+        ("num_workers=-1", "num_workers=-1 should be 0"),
+        ("device=cudda", "Did you mean 'cuda'"),
+    ],
 )
 def test_machines_that_do_not_exist(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

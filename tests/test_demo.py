@@ -36,7 +36,12 @@ class Demo:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     return next(folder.glob("*.whl"))
 
 
@@ -50,12 +55,28 @@ def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)]
+    install = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--disable-pip-version-check",
+        str(wheel),
+    ]
     subprocess.run(install, check=True)
     own = next(folder.glob("lib/python*/site-packages"))
     lent = next(path for path in sys.path if path.endswith("site-packages"))
     (own / "lent.pth").write_text(lent)
-    where = subprocess.run([str(python), "-c", "import cupl_bench; print(cupl_bench.__file__)"], cwd=folder, check=True, capture_output=True, text=True)
+    where = subprocess.run(
+        [str(python), "-c", "import cupl_bench; print(cupl_bench.__file__)"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert str(own) in where.stdout
     return folder / "bin" / "cupl-bench"
 
@@ -63,7 +84,12 @@ def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def demo(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("elsewhere")
-    environment = {**os.environ, "HOME": str(folder / "home"), "CUPL_BENCH_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    environment = {
+        **os.environ,
+        "HOME": str(folder / "home"),
+        "CUPL_BENCH_CACHE": str(folder / "cache"),
+        "HF_HUB_OFFLINE": "1",
+    }
     began = time.monotonic()
     done = subprocess.run([str(program), "eval"], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -139,14 +165,21 @@ def test_the_eighty_together_beat_the_mean_of_the_eighty_alone(demo: Demo) -> No
     from cupl_bench.store import RowStore
 
     assets = ROOT / "cupl_bench" / "backbone" / "assets" / "demo"
-    source = OpenClipSource(architecture=str(assets / "open_clip_config.json"), pretrained=str(assets / "model.safetensors"), transform_of=None)
+    source = OpenClipSource(
+        architecture=str(assets / "open_clip_config.json"),
+        pretrained=str(assets / "model.safetensors"),
+        transform_of=None,
+    )
     import torch
 
     cache = demo.folder / "cache"
     facts = source.identify(cache, download=False)
     backbone = source.load(facts, torch.device("cpu"), "fp32")
     dataset = DemoSource(split="test")(cache)
-    stores = [RowStore(folder=cache / kind / key("fp32")[:32], facts={}) for kind, key in (("image_features", facts.image_key), ("text_features", facts.text_key))]
+    stores = [
+        RowStore(folder=cache / kind / key("fp32")[:32], facts={})
+        for kind, key in (("image_features", facts.image_key), ("text_features", facts.text_key))
+    ]
     images = encode_images(dataset, lambda: backbone, stores[0], batch_size=128, num_workers=0, skip_broken=False)
     templates = read_templates("openai_imagenet_80")
     texts = [fill(template, name) for template in templates for name in dataset.class_names]

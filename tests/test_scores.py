@@ -36,7 +36,9 @@ def test_metrics_equal_scikit_learn(num_classes: int, tile: int, monkeypatch: py
         assert found.top5 is None
     else:
         every = np.arange(num_classes)
-        expected = sklearn_metrics.top_k_accuracy_score(labels, similarity, k=5, labels=every) if num_classes > 5 else 1.0
+        expected = (
+            sklearn_metrics.top_k_accuracy_score(labels, similarity, k=5, labels=every) if num_classes > 5 else 1.0
+        )
         assert found.top5 == pytest.approx(expected)
     ordered = np.sort(similarity, axis=1)
     np.testing.assert_allclose(predictions.score, ordered[:, -1], atol=1e-6)

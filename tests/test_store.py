@@ -57,7 +57,9 @@ def flip(content: bytes, place: int) -> bytes:
         lambda content: b"not safetensors at all, but long enough to be looked at",
     ],
 )
-def test_a_damaged_shard_is_named_set_aside_and_rebuilt(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage) -> None:
+def test_a_damaged_shard_is_named_set_aside_and_rebuilt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage
+) -> None:
     store = RowStore(folder=tmp_path, facts={})
     store.write(keys("a", "b"), rows(1, 2))
     store.write(keys("c"), rows(3))
@@ -68,7 +70,10 @@ def test_a_damaged_shard_is_named_set_aside_and_rebuilt(tmp_path: Path, caplog: 
     assert present.sum() in (1, 2)
     assert name in caplog.text
     assert (tmp_path / "damaged" / name).is_file()
-    fresh.write([key for key, here in zip(keys("a", "b", "c"), present, strict=True) if not here], rows(*[9] * int((~present).sum())))
+    fresh.write(
+        [key for key, here in zip(keys("a", "b", "c"), present, strict=True) if not here],
+        rows(*[9] * int((~present).sum())),
+    )
     assert RowStore(folder=tmp_path, facts={}).present(keys("a", "b", "c")).all()
 
 

@@ -1,14 +1,16 @@
 """CLIP and SigLIP models of the `transformers` library, from a local folder or the hub."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TokenIds, WeightsNotHereError
+from cupl_bench.backbone.pixels import ImageTransform, normalise, split_transform
 from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
 from cupl_bench.dataset.digests import file_digest
 from cupl_bench.errors import BackboneError, first
@@ -77,22 +79,28 @@ class TransformersSource:
         text_config = model.config.text_config
         context_length = int(text_config.max_position_embeddings)
 
+        transform = _transform(processor, facts.transform)
+        table = None if transform.table is None else transform.table.to(device, DTYPES[precision])
+
         def encode_images(batch: torch.Tensor) -> torch.Tensor:
+            here = batch.to(device, non_blocking=True)
             with torch.inference_mode():
-                return _features(model.get_image_features(pixel_values=batch.to(device, DTYPES[precision])))
+                floats = here.to(DTYPES[precision]) if table is None else normalise(here, table)
+                return _features(model.get_image_features(pixel_values=floats))
 
         def encode_text(rows: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode():
                 return _features(model.get_text_features(input_ids=rows.to(device)))
 
         def padded_rows(texts: Sequence[str]) -> torch.Tensor:
-            return tokenizer(
+            rows: torch.Tensor = tokenizer(
                 list(texts),
                 padding="max_length",
                 max_length=context_length,
                 truncation=True,
                 return_tensors="pt",
             )["input_ids"]
+            return rows
 
         def lengths(texts: Sequence[str]) -> list[int]:
             return [len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
@@ -111,7 +119,9 @@ class TransformersSource:
         return Backbone(
             facts=facts,
             device=device,
-            preprocess=lambda image: processor(images=image, return_tensors="pt")["pixel_values"][0],
+            preprocess=transform.exact,
+            preprocess_fast=transform.fast,
+            geometry=None if table is None else transform.geometry,
             encode_images=encode_images,
             text=choose_text_encoder(model, padded, unpadded, context_length, pad_id=tokenizer.pad_token_id or 0),
             logit_scale=float(model.logit_scale.exp()),
@@ -164,6 +174,33 @@ class TransformersSource:
         whole = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
         tower: dict[str, Any] = getattr(whole, name).to_dict()
         return tower
+
+
+@dataclass(frozen=True)
+class Processed:
+    """What an image processor makes of an image, with some of its steps left out; for worker processes."""
+
+    processor: Any
+    without: tuple[str, ...] = ()
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        found: torch.Tensor = self.processor(
+            images=image, return_tensors="pt", input_data_format="channels_last", **dict.fromkeys(self.without, False)
+        )["pixel_values"][0]
+        return found
+
+
+def _transform(processor: Any, facts: Mapping[str, object]) -> ImageTransform:
+    """The processor in two parts: what it does to pixels it says by leaving out the other part."""
+    pointwise = ("do_rescale", "do_normalize")
+    names = ("image_mean", "image_std", "rescale_factor", *pointwise)
+    return split_transform(
+        Processed(processor),
+        Processed(processor, pointwise),
+        Processed(processor, ("do_resize", "do_center_crop")),
+        None,
+        {"source": "transformers", **{name: facts[name] for name in facts if name not in names}},
+    )
 
 
 def _features(output: Any) -> torch.Tensor:

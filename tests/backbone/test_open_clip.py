@@ -93,13 +93,17 @@ def test_weights_that_were_trained_with_another_activation_are_refused(tmp_path:
             source.identify(tmp_path, download=False)
 
 
-def test_local_copies_of_published_weights_are_known_by_their_digest(tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_copies_of_published_weights_are_known_by_their_digest(
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = _quick_gelu_of_digests()
     assert known["40d36571"] is True  # OpenAI's ViT-B/32
     assert len(known) > 15
     source = source_of(tiny)
     facts = facts_of(source, tmp_path)
-    monkeypatch.setattr("cupl_bench.backbone.open_clip._quick_gelu_of_digests", lambda: {facts.weights_sha256[:8]: True})
+    monkeypatch.setattr(
+        "cupl_bench.backbone.open_clip._quick_gelu_of_digests", lambda: {facts.weights_sha256[:8]: True}
+    )
     with pytest.raises(BackboneError, match="known by its sha256.*trained with QuickGELU"):
         source.load(facts, CPU, "fp32")
 
@@ -110,7 +114,9 @@ def test_siglip_weights_from_a_file_keep_siglips_transform(tiny: TinyModel, tmp_
     assert (facts.transform["mean"], facts.transform["resize_mode"]) == ([0.5, 0.5, 0.5], "squash")
 
 
-def test_tags_that_differ_in_their_transform_can_be_chosen_from(tiny: TinyModel, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_tags_that_differ_in_their_transform_can_be_chosen_from(
+    tiny: TinyModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def facts(transform_of: str | None) -> BackboneFacts:
         source = OpenClipSource(architecture="ViT-L-14", pretrained=str(tiny.weights), transform_of=transform_of)
         return facts_of(source, tmp_path)
@@ -126,7 +132,10 @@ def test_architectures_and_weights_that_are_not_there(tiny: TinyModel, tmp_path:
     cases = {
         "open_clip has no architecture 'ViT-B-33'. Did you mean 'ViT-B-32'": {"architecture": "ViT-B-33"},
         "nowhere.json cannot be read": {"architecture": str(tmp_path / "nowhere.json")},
-        "is neither a file nor a tag of ViT-B-32. Did you mean 'openai'": {"architecture": "ViT-B-32", "pretrained": "openia"},
+        "is neither a file nor a tag of ViT-B-32. Did you mean 'openai'": {
+            "architecture": "ViT-B-32",
+            "pretrained": "openia",
+        },
         "nowhere.safetensors is neither a file nor a tag": {"pretrained": str(tmp_path / "nowhere.safetensors")},
     }
     for message, changes in cases.items():

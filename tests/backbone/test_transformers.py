@@ -21,7 +21,10 @@ def save_bpe(folder: Path) -> None:
 
     tokenizer = open_clip.SimpleTokenizer()
     vocabulary = dict(tokenizer.encoder)
-    vocabulary = {name.replace("<start_of_text>", "<|startoftext|>").replace("<end_of_text>", "<|endoftext|>"): i for name, i in vocabulary.items()}
+    vocabulary = {
+        name.replace("<start_of_text>", "<|startoftext|>").replace("<end_of_text>", "<|endoftext|>"): i
+        for name, i in vocabulary.items()
+    }
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.get)
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n")
@@ -31,17 +34,31 @@ def save_bpe(folder: Path) -> None:
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hf_clip")
     torch.manual_seed(0)
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = transformers.CLIPConfig(
-        text_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "eos_token_id": 49407, "bos_token_id": 49406, "pad_token_id": 49407},
-        vision_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8},
+        text_config={**small, "eos_token_id": 49407, "bos_token_id": 49406, "pad_token_id": 49407},
+        vision_config={**small, "image_size": 32, "patch_size": 8},
         projection_dim=24,
     )  # fmt: skip
     transformers.CLIPModel(config).save_pretrained(folder)
     save_bpe(folder)
-    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps({**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}))
+    special = {
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    }
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"})
+    )
     (folder / "preprocessor_config.json").write_text(
-        json.dumps({"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}})
+        json.dumps(
+            {
+                "image_processor_type": "CLIPImageProcessor",
+                "size": {"shortest_edge": 32},
+                "crop_size": {"height": 32, "width": 32},
+            }
+        )
     )
     return folder
 
@@ -82,9 +99,10 @@ def test_siglip_is_padded_and_has_a_bias(tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     folder = tmp_path / "siglip"
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = transformers.SiglipConfig(
-        text_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 64, "max_position_embeddings": 16, "projection_size": 32},
-        vision_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8},
+        text_config={**small, "vocab_size": 64, "max_position_embeddings": 16, "projection_size": 32},
+        vision_config={**small, "image_size": 32, "patch_size": 8},
     )  # fmt: skip
     torch.manual_seed(0)
     model = transformers.SiglipModel(config).eval()
@@ -94,9 +112,18 @@ def test_siglip_is_padded_and_has_a_bias(tmp_path: Path) -> None:
     words = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", "a", "photo", "of", "frog", "cat"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>").save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(
-        json.dumps({"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+        json.dumps(
+            {
+                "image_processor_type": "SiglipImageProcessor",
+                "size": {"height": 32, "width": 32},
+                "image_mean": [0.5] * 3,
+                "image_std": [0.5] * 3,
+            }
+        )
     )
     source = TransformersSource(path=str(folder), revision=None)
     ours = source.load(source.identify(tmp_path, download=False), CPU, "fp32")
@@ -140,5 +167,7 @@ def test_missing_weights_are_an_error_and_never_random(clip_folder: Path, tmp_pa
     del weights["text_projection.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     source = TransformersSource(path=str(folder), revision=None)
-    with pytest.raises(BackboneError, match="1 weights are missing or of another shape, first: 'text_projection.weight'"):
+    with pytest.raises(
+        BackboneError, match="1 weights are missing or of another shape, first: 'text_projection.weight'"
+    ):
         source.load(source.identify(tmp_path / "cache", download=False), CPU, "fp32")

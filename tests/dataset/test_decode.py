@@ -16,7 +16,10 @@ def test_any_mode_becomes_rgb_as_the_reference_does(mode: str) -> None:
     assert np.array_equal(np.asarray(decode(content)), np.asarray(expected))
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("RGBA", "PNG"), ("P", "PNG"), ("I;16", "PNG"), ("1", "PNG"), ("LA", "PNG"), ("RGB", "WEBP"), ("P", "GIF")])
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("RGBA", "PNG"), ("P", "PNG"), ("I;16", "PNG"), ("1", "PNG"), ("LA", "PNG"), ("RGB", "WEBP"), ("P", "GIF")],
+)
 def test_other_kinds(mode: str, kind: str) -> None:
     buffer = io.BytesIO()
     image = picture(2)
@@ -41,7 +44,15 @@ def test_an_animation_gives_its_first_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"a text file called .jpg", encoded(6)[:-40], encoded(6)[:300], encoded(6, "PNG")[:80], b"\x89PNG\r\n\x1a\n" + b"\0" * 40]
+    "content",
+    [
+        b"",
+        b"a text file called .jpg",
+        encoded(6)[:-40],
+        encoded(6)[:300],
+        encoded(6, "PNG")[:80],
+        b"\x89PNG\r\n\x1a\n" + b"\0" * 40,
+    ],
 )
 def test_what_is_no_whole_image_is_broken(content: bytes) -> None:
     with pytest.raises(BrokenImageError):

@@ -15,8 +15,13 @@ from cupl_bench.dataset.hf import HfSource
 from cupl_bench.errors import DatasetError
 
 DEFAULTS: dict[str, Any] = {
-    "split": "test", "data_files": None, "image_column": None, "label_column": None, "class_names": None, "revision": None,
-}  # fmt: skip
+    "split": "test",
+    "data_files": None,
+    "image_column": None,
+    "label_column": None,
+    "class_names": None,
+    "revision": None,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +56,9 @@ def test_other_column_names_are_found_or_asked_for(tmp_path: Path) -> None:
     feature = datasets.ClassLabel(names=["ant", "bee"])
     root = write_parquet(tmp_path / "set" / "test-0.parquet", [1, 0], feature, column="fine_label", image="img")
     assert load(root, tmp_path / "cache", data_files="*.parquet").labels.tolist() == [1, 0]
-    with pytest.raises(DatasetError, match=r"no column 'fine_labels' \(dataset.label_column\).*Did you mean 'fine_label'"):
+    with pytest.raises(
+        DatasetError, match=r"no column 'fine_labels' \(dataset.label_column\).*Did you mean 'fine_label'"
+    ):
         load(root, tmp_path / "cache", data_files="*.parquet", label_column="fine_labels")
 
 

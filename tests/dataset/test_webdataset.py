@@ -22,7 +22,10 @@ def write_tar(path: Path, members: list[tuple[str, bytes]]) -> None:
 
 
 def sample(number: int, label: int, kind: str = "jpg") -> list[tuple[str, bytes]]:
-    return [(f"s{number:07}.cls", str(label).encode()), (f"s{number:07}.{kind}", encoded(number, {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}[kind]))]
+    return [
+        (f"s{number:07}.cls", str(label).encode()),
+        (f"s{number:07}.{kind}", encoded(number, {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}[kind])),
+    ]
 
 
 @pytest.fixture
@@ -87,7 +90,10 @@ def test_an_incomplete_download_is_refused(root: Path, tmp_path: Path) -> None:
         ([("a.cls", b"0"), ("b.cls", b"0"), ("b.jpg", encoded(1))], "1 of 2 labels .* have no image, first: 'a'"),
         ([("a.cls", b"cat"), ("a.jpg", encoded(1))], "the label of 'a' is b'cat'; it should be a whole number"),
         ([("a.cls", b"0"), ("a.jpg", encoded(1)), ("a.png", encoded(1, "PNG"))], "sample 'a' has two images"),
-        ([("a.cls", b"0"), ("a.jpg", encoded(1)), ("a.jpg", encoded(2))], "holds 1 files more than once, first: 'a.jpg'"),
+        (
+            [("a.cls", b"0"), ("a.jpg", encoded(1)), ("a.jpg", encoded(2))],
+            "holds 1 files more than once, first: 'a.jpg'",
+        ),
         ([("a.cls", b"7"), ("a.jpg", encoded(1))], "1 of 1 images have a label outside 0 to 2"),
         ([("readme.txt", b"")], "holds no image"),
     ],

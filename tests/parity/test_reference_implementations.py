@@ -88,14 +88,18 @@ def test_the_eighty_templates_equal_clip_benchmark(cli, root: Path, model, tiny:
     templates = [make("{c}") for make in open_clip.OPENAI_IMAGENET_TEMPLATES]
     # CLIP_benchmark fills with str.format, which would trip over braces in a name; ours does not.
     expected, answers = reference_answers(model, root, templates)
-    embeddings, predictions = ours(cli, root, tiny, tmp_path, "prompts=ensemble", "dataset.texts.templates=openai_imagenet_80")
+    embeddings, predictions = ours(
+        cli, root, tiny, tmp_path, "prompts=ensemble", "dataset.texts.templates=openai_imagenet_80"
+    )
     assert np.abs(embeddings - expected).max() < 1e-5
     assert np.array_equal(predictions, answers)
     assert np.array_equal(embeddings[1], embeddings[4])
     assert not (predictions == 4).any()
 
 
-def test_per_class_sentences_equal_clip_benchmark(cli, root: Path, model, tiny: TinyModel, tmp_path: Path, sentences) -> None:
+def test_per_class_sentences_equal_clip_benchmark(
+    cli, root: Path, model, tiny: TinyModel, tmp_path: Path, sentences
+) -> None:
     (tmp_path / "cupl.json").write_text(json.dumps(dict(sorted(sentences.items()))))
     expected, answers = reference_answers(model, root, sentences)
     embeddings, predictions = ours(cli, root, tiny, tmp_path, "prompts=file", f"prompts.path={tmp_path / 'cupl.json'}")
@@ -103,7 +107,9 @@ def test_per_class_sentences_equal_clip_benchmark(cli, root: Path, model, tiny: 
     assert np.array_equal(predictions, answers)
 
 
-def test_prompts_of_two_classes_swapped_are_noticed(cli, root: Path, model, tiny: TinyModel, tmp_path: Path, sentences) -> None:
+def test_prompts_of_two_classes_swapped_are_noticed(
+    cli, root: Path, model, tiny: TinyModel, tmp_path: Path, sentences
+) -> None:
     expected, _ = reference_answers(model, root, sentences)
     swapped = {**sentences, "crane": sentences["tree frog"], "tree frog": sentences["crane"]}
     (tmp_path / "cupl.json").write_text(json.dumps(swapped))
@@ -111,12 +117,20 @@ def test_prompts_of_two_classes_swapped_are_noticed(cli, root: Path, model, tiny
     assert np.abs(embeddings - expected).max() > 1e-2
 
 
-def test_templates_and_sentences_in_one_mean_equal_cupls_both(cli, root: Path, model, tiny: TinyModel, tmp_path: Path, sentences) -> None:
+def test_templates_and_sentences_in_one_mean_equal_cupls_both(
+    cli, root: Path, model, tiny: TinyModel, tmp_path: Path, sentences
+) -> None:
     (tmp_path / "cupl.json").write_text(json.dumps(sentences))
     both = {name: [*(f"{a} {name}." for a in ("a", "the")), *rows] for name, rows in sentences.items()}
     expected, answers = reference_answers(model, root, both)
     embeddings, predictions = ours(
-        cli, root, tiny, tmp_path, "prompts=file", f"prompts.path={tmp_path / 'cupl.json'}", "prompts.templates=['a {}.','the {}.']"
+        cli,
+        root,
+        tiny,
+        tmp_path,
+        "prompts=file",
+        f"prompts.path={tmp_path / 'cupl.json'}",
+        "prompts.templates=['a {}.','the {}.']",
     )
     assert np.abs(embeddings - expected).max() < 1e-5
     assert np.array_equal(predictions, answers)

@@ -74,7 +74,12 @@ def test_a_missing_file_offers_its_neighbour(tmp_path: Path) -> None:
         read_descriptions(str(tmp_path / "pet_prompts_full.json"))
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
 def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: object) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "prompts.json"
     path.write_text(json.dumps(content))

@@ -20,8 +20,13 @@ SENTENCES = {
 def strategy(tmp_path: Path) -> DescriptionsStrategy:
     (tmp_path / "cupl.json").write_text(json.dumps(SENTENCES))
     return DescriptionsStrategy(
-        path=str(tmp_path / "cupl.json"), templates=None, aliases=None, extra="error", clean=False, aggregation=Aggregation.MEAN,
-    )  # fmt: skip
+        path=str(tmp_path / "cupl.json"),
+        templates=None,
+        aliases=None,
+        extra="error",
+        clean=False,
+        aggregation=Aggregation.MEAN,
+    )
 
 
 def test_row_i_answers_class_i_whatever_the_order_of_the_file(strategy: DescriptionsStrategy) -> None:
@@ -42,7 +47,11 @@ def test_nothing_is_cleaned_unless_asked(strategy: DescriptionsStrategy) -> None
     names = list(SENTENCES)
     assert strategy(names).texts == tuple(tuple(row) for row in SENTENCES.values())
     cleaned = replace(strategy, clean=True)(names)
-    assert cleaned.texts == (("A tree frog has large eyes.", "Green skin."), ("A tailed frog is small.",), ("A newt has a tail.",))
+    assert cleaned.texts == (
+        ("A tree frog has large eyes.", "Green skin."),
+        ("A tailed frog is small.",),
+        ("A newt has a tail.",),
+    )
     assert cleaned.digest != strategy(names).digest
 
 
@@ -68,7 +77,9 @@ def test_no_data_set_gets_descriptions_of_another(strategy: DescriptionsStrategy
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_shuffled_descriptions_belong_to_another_class_and_bear_this_ones_name(strategy: DescriptionsStrategy, seed: int) -> None:
+def test_shuffled_descriptions_belong_to_another_class_and_bear_this_ones_name(
+    strategy: DescriptionsStrategy, seed: int
+) -> None:
     names = list(SENTENCES)
     shuffled = ShuffledDescriptionsStrategy(descriptions=strategy, seed=seed)(names)
     own = strategy(names)
