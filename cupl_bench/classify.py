@@ -71,7 +71,7 @@ def classify_images(
         prompts.aggregation,
     )
     for path, image in zip(images, decoded, strict=True):
-        features = backbone.encode_images(backbone.preprocess(image)[None])
+        features = backbone.encode_images(backbone.transform.exact(image)[None])
         unit = unit_rows(features.float().cpu().numpy(), f"features of {path}")
         scores = similarities(torch.from_numpy(unit), classes)[0].double()
         logits = scores * backbone.logit_scale + (backbone.logit_bias or 0.0)

@@ -65,7 +65,7 @@ class Config:
 
 
 OF_THE_RUN = {
-    "dataset": ("name", "texts", "skip_broken", "primary"),
+    "dataset": ("name", "texts", "skip_broken", "decode", "primary"),
     "backbone": ("name",),
     "prompts": ("name",),
 }
@@ -103,12 +103,16 @@ def question_of(config: DictConfig) -> Question:
     primary = plain["dataset"]["primary"]
     if primary not in ("top1", "mean_per_class"):
         raise ConfigError(f"dataset.primary={primary} is not a metric; it is top1 or mean_per_class.")
+    decode = plain["dataset"]["decode"]
+    if decode not in ("exact", "fast"):
+        raise ConfigError(f"dataset.decode={decode} is no way to decode; it is exact or fast.")
     if not isinstance(plain["dataset"]["skip_broken"], bool):
         raise ConfigError(f"dataset.skip_broken={plain['dataset']['skip_broken']} should be true or false.")
     return Question(
         dataset_name=str(plain["dataset"]["name"]),
         dataset=cast(DatasetSource, _build(plain["dataset"], "dataset")),
         skip_broken=plain["dataset"]["skip_broken"],
+        decode=decode,
         primary=primary,
         backbone_name=str(plain["backbone"]["name"]),
         backbone=cast(BackboneSource, _build(plain["backbone"], "backbone")),

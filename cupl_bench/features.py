@@ -8,19 +8,20 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
+from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from cupl_bench.backbone import Backbone, TokenIds
 from cupl_bench.class_embeddings import unit_rows
 from cupl_bench.dataset import Dataset
-from cupl_bench.dataset.decode import decode
+from cupl_bench.dataset.decode import Decode, decode, decode_tensor
 from cupl_bench.errors import BackboneError, BrokenImageError, DatasetError
 from cupl_bench.identity import sequence_keys
 from cupl_bench.progress import progress
 from cupl_bench.store import RowStore
 
-__all__ = ["ImageFeatures", "TextFeatures", "encode_images", "encode_texts"]
+__all__ = ["ImageFeatures", "TextFeatures", "encode_images", "encode_texts", "pixels_of"]
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class DecodedImages(TorchDataset[tuple[int, torch.Tensor | str]]):
 
     dataset: Dataset
     indices: Sequence[int]
-    preprocess: Callable[..., torch.Tensor]
+    pixels: Callable[[bytes], torch.Tensor]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -85,9 +86,44 @@ class DecodedImages(TorchDataset[tuple[int, torch.Tensor | str]]):
     def __getitem__(self, place: int) -> tuple[int, torch.Tensor | str]:
         index = self.indices[place]
         try:
-            return index, self.preprocess(decode(self.dataset.read(index)))
+            return index, self.pixels(self.dataset.read(index))
         except BrokenImageError as error:
             return index, str(error)
+
+
+@dataclass(frozen=True)
+class ExactPixels:
+    """A file's pixels as the model's own transform makes them."""
+
+    preprocess: Callable[[Image.Image], torch.Tensor]
+
+    def __call__(self, content: bytes) -> torch.Tensor:
+        return self.preprocess(decode(content))
+
+
+@dataclass(frozen=True)
+class FastPixels:
+    """A file's pixels by way of tensors alone."""
+
+    preprocess: Callable[[torch.Tensor], torch.Tensor]
+
+    def __call__(self, content: bytes) -> torch.Tensor:
+        return self.preprocess(decode_tensor(content))
+
+
+def pixels_of(backbone: Backbone, decode_by: Decode) -> Callable[[bytes], torch.Tensor]:
+    """What turns a file into the pixels that a backbone reads; for worker processes.
+
+    Raises:
+        BackboneError: the backbone's transform has no fast form.
+    """
+    if decode_by == "exact":
+        return ExactPixels(backbone.transform.exact)
+    if backbone.transform.fast is None:
+        raise BackboneError(
+            f"The image transform of {backbone.facts.architecture} has no fast form. Take dataset.decode=exact."
+        )
+    return FastPixels(backbone.transform.fast)
 
 
 def encode_images(
@@ -95,6 +131,7 @@ def encode_images(
     load: Callable[[], Backbone],
     store: RowStore,
     *,
+    decode_by: Decode = "exact",
     batch_size: int,
     num_workers: int,
     skip_broken: bool,
@@ -105,6 +142,7 @@ def encode_images(
         dataset: the images.
         load: gives the backbone; called only if an image is to be encoded.
         store: where features of this backbone, transform and precision lie.
+        decode_by: whether pixels are those of the model's own transform or nearly those.
         batch_size: images encoded together; moves features by rounding alone.
         num_workers: processes that decode; 0 decodes in this one.
         skip_broken: whether images that cannot be decoded are left out.
@@ -125,7 +163,7 @@ def encode_images(
     encoded = 0
     shard = Shard(store)
     with progress(len(missing), "encoding images") as advance:
-        for indices, batch, broken in _batches(dataset, missing, load, batch_size, num_workers):
+        for indices, batch, broken in _batches(dataset, missing, load, decode_by, batch_size, num_workers):
             why_broken.update({dataset.image_keys[index]: reason for index, reason in broken})
             if indices:
                 keys = [dataset.image_keys[index] for index in indices]
@@ -148,7 +186,12 @@ def encode_images(
 
 
 def _batches(
-    dataset: Dataset, missing: Sequence[int], load: Callable[[], Backbone], batch_size: int, num_workers: int
+    dataset: Dataset,
+    missing: Sequence[int],
+    load: Callable[[], Backbone],
+    decode_by: Decode,
+    batch_size: int,
+    num_workers: int,
 ) -> Iterator[tuple[list[int], torch.Tensor, list[tuple[int, str]]]]:
     """Indices and pixels of a batch, and which images of it are broken."""
     # Broken images have no features and are met again by every run: they alone are no reason to load a model.
@@ -164,7 +207,7 @@ def _batches(
         return
     backbone = load()
     loader = DataLoader(
-        DecodedImages(dataset, missing[start:], backbone.preprocess),
+        DecodedImages(dataset, missing[start:], pixels_of(backbone, decode_by)),
         batch_size=batch_size,
         num_workers=num_workers,
         pin_memory=backbone.device.type == "cuda",

@@ -21,6 +21,7 @@ import torch
 from cupl_bench.backbone import Backbone, BackboneFacts, BackboneSource, Precision, WeightsNotHereError
 from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings
 from cupl_bench.dataset import Dataset, DatasetSource
+from cupl_bench.dataset.decode import Decode
 from cupl_bench.environment import describe_environment
 from cupl_bench.errors import CuplBenchError, ResultsError
 from cupl_bench.features import ImageFeatures, encode_images, encode_texts
@@ -64,6 +65,7 @@ class Question:
     dataset_name: str
     dataset: DatasetSource
     skip_broken: bool
+    decode: Decode
     primary: Primary
     backbone_name: str
     backbone: BackboneSource
@@ -174,7 +176,8 @@ class Job:
                 ],
                 "primary": question.primary,
                 "backbone": [
-                    question.backbone_name, facts.image_key(question.precision), facts.text_key(question.precision)
+                    question.backbone_name, facts.image_key(question.precision, question.decode),
+                    facts.text_key(question.precision),
                 ],
                 "prompts": [question.prompts_name, self.prompts.digest],
             }
@@ -183,7 +186,7 @@ class Job:
     @property
     def images(self) -> RowStore:
         """The store of this backbone's image features."""
-        return self._store("image_features", self.facts.image_key(self.question.precision))
+        return self._store("image_features", self.facts.image_key(self.question.precision, self.question.decode))
 
     @property
     def texts(self) -> RowStore:
@@ -350,6 +353,7 @@ def _image_features(job: Job) -> ImageFeatures:
             job.dataset,
             job.load,
             job.images,
+            decode_by=job.question.decode,
             batch_size=job.machine.batch_size,
             num_workers=job.machine.num_workers,
             skip_broken=job.question.skip_broken,

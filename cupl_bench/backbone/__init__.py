@@ -11,9 +11,10 @@ from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float32
-from PIL import Image
 from torch import Tensor
 
+from cupl_bench.backbone.pixels import ImageTransform
+from cupl_bench.dataset.decode import Decode
 from cupl_bench.identity import PROTOCOL_VERSION, content_key
 
 __all__ = [
@@ -52,9 +53,9 @@ class BackboneFacts:
     transform: Mapping[str, object]
     model: Mapping[str, object]
 
-    def image_key(self, precision: Precision) -> str:
+    def image_key(self, precision: Precision, decode: Decode = "exact") -> str:
         """The key of everything that image features depend on but the image; 64 hex digits."""
-        return content_key({"kind": "images", "transform": self.transform, **self._common(precision)})
+        return content_key({"kind": "images", "transform": self.transform, "decode": decode, **self._common(precision)})
 
     def text_key(self, precision: Precision) -> str:
         """The key of everything that text features depend on but the token ids; 64 hex digits."""
@@ -103,15 +104,16 @@ class TextEncoder(Protocol):
 class Backbone:
     """A loaded model.
 
-    ``preprocess``: one RGB image to the tensor that the image tower reads.
-    ``encode_images``: a batch of these to features, on the model's device, in its precision, not scaled.
+    ``transform``: one image to its pixels.
+    ``encode_images``: a batch of these, or of the floats that they stand for, to features, on the model's device, in
+    its precision, not scaled.
     ``logit_scale`` and ``logit_bias``: of the model's own temperature; ``sigmoid`` if it was trained with one.
     """
 
     facts: BackboneFacts
     device: torch.device
-    preprocess: Callable[[Image.Image], Float[Tensor, "3 h w"]]
-    encode_images: Callable[[Float[Tensor, "n 3 h w"]], Float[Tensor, "n d"]]
+    transform: ImageTransform
+    encode_images: Callable[[Tensor], Float[Tensor, "n d"]]
     text: TextEncoder
     logit_scale: float
     logit_bias: float | None

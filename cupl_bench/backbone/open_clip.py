@@ -16,6 +16,7 @@ import torch
 
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision, WeightsNotHereError
 from cupl_bench.backbone.bpe import FastBpe
+from cupl_bench.backbone.pixels import normalise, transform_of_open_clip
 from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
 from cupl_bench.dataset.digests import file_digest
 from cupl_bench.errors import BackboneError, first, nearest
@@ -80,7 +81,6 @@ class OpenClipSource:
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
         import open_clip
         from open_clip.model import get_input_dtype
-        from open_clip.transform import PreprocessCfg, image_transform_v2
 
         weights = self._weights(self._tag(), download=True)
         config, _ = self._config()
@@ -104,12 +104,16 @@ class OpenClipSource:
                 raise BackboneError(_explain(error, weights, facts.architecture)) from error
         model.eval().requires_grad_(requires_grad=False)
         _check_built_activation(model, facts)
-        preprocess = image_transform_v2(PreprocessCfg(**facts.transform), is_train=False)
+        transform = transform_of_open_clip(facts.transform)
         dtype = get_input_dtype(precision) or torch.float32
+        table = None if transform.table is None else transform.table.to(device, dtype)
 
         def encode_images(batch: torch.Tensor) -> torch.Tensor:
+            here = batch.to(device, non_blocking=True)
             with torch.inference_mode():
-                features: torch.Tensor = model.encode_image(batch.to(device=device, dtype=dtype, non_blocking=True))
+                features: torch.Tensor = model.encode_image(
+                    here.to(dtype) if table is None or here.dtype.is_floating_point else normalise(here, table)
+                )
             return features
 
         def encode_text(rows: torch.Tensor) -> torch.Tensor:
@@ -129,7 +133,7 @@ class OpenClipSource:
         return Backbone(
             facts=facts,
             device=device,
-            preprocess=preprocess,
+            transform=transform,
             encode_images=encode_images,
             text=choose_text_encoder(model, padded, bpe, context_length, pad_id=0),
             logit_scale=float(model.logit_scale.exp()),
@@ -145,7 +149,8 @@ class OpenClipSource:
             config = open_clip.get_model_config(self.architecture) if ":" not in self.architecture else None
             if config is None:
                 raise BackboneError(
-                    f"open_clip has no architecture {self.architecture!r}.{nearest(self.architecture, open_clip.list_models())}"
+                    f"open_clip has no architecture {self.architecture!r}."
+                    f"{nearest(self.architecture, open_clip.list_models())}"
                     " Give one of open_clip.list_models(), or the path to a config that ends in .json."
                 )
             return config, {}

@@ -327,14 +327,18 @@ def _tower_of_open_clip(model: Any) -> CausalTextTower | None:
     if models is None or parts is None:
         return None
     if type(model) is models.CLIP:
-        text, pool_type, eos_id = model, model.text_pool_type, model.text_eos_id
+        text, pool_type = model, model.text_pool_type
     elif type(model) is models.CustomTextCLIP and type(model.text) is parts.TextTransformer:
         text = model.text
         if text.cls_emb is not None or text.output_tokens:
             return None
-        pool_type, eos_id = text.pool_type, text.eos_id
+        pool_type = text.pool_type
     else:
         return None
+    # Releases before the pooling at an id have no such attribute, and need none.
+    eos_id = None
+    if pool_type == "eos":
+        eos_id = model.text_eos_id if text is model else text.eos_id
     norms = (nn.LayerNorm, parts.LayerNorm, parts.LayerNormFp32)
     if (
         pool_type not in ("argmax", "eos")
@@ -388,7 +392,7 @@ def _tower_of_open_clip(model: Any) -> CausalTextTower | None:
         final_norm=text.ln_final,
         projection=weight,
         projection_bias=bias,
-        eot_id=eos_id if pool_type == "eos" else None,
+        eot_id=eos_id,
     )
 
 

@@ -85,7 +85,11 @@ class TransformersSource:
         def encode_images(batch: torch.Tensor) -> torch.Tensor:
             here = batch.to(device, non_blocking=True)
             with torch.inference_mode():
-                floats = here.to(DTYPES[precision]) if table is None else normalise(here, table)
+                floats = (
+                    here.to(DTYPES[precision])
+                    if table is None or here.dtype.is_floating_point
+                    else normalise(here, table)
+                )
                 return _features(model.get_image_features(pixel_values=floats))
 
         def encode_text(rows: torch.Tensor) -> torch.Tensor:
@@ -119,9 +123,7 @@ class TransformersSource:
         return Backbone(
             facts=facts,
             device=device,
-            preprocess=transform.exact,
-            preprocess_fast=transform.fast,
-            geometry=None if table is None else transform.geometry,
+            transform=transform,
             encode_images=encode_images,
             text=choose_text_encoder(model, padded, unpadded, context_length, pad_id=tokenizer.pad_token_id or 0),
             logit_scale=float(model.logit_scale.exp()),

@@ -1,4 +1,7 @@
-"""The one decoder of all sources: bytes -> Pillow -> RGB, without EXIF rotation, as the reference codes do.
+"""The one decoder of all sources: bytes to RGB, without EXIF rotation, as the reference codes do.
+
+Pillow decides what is an image and of which kind. Grey and three-channel JPEGs are then decoded by torchvision: the
+same library below, so the same pixels (a test says so), without Pillow's detour through its own layout.
 
 Source: openai/CLIP `clip.py`, open_clip `transform.py` and torchvision's `pil_loader` all call
 `Image.open(...).convert("RGB")` and leave the EXIF orientation alone.
@@ -6,12 +9,22 @@ Source: openai/CLIP `clip.py`, open_clip `transform.py` and torchvision's `pil_l
 
 import io
 import warnings
+from typing import Literal
 
+import numpy as np
+import torch
+from jaxtyping import UInt8
 from PIL import Image
+from torch import Tensor
 
 from cupl_bench.errors import BrokenImageError
 
-__all__ = ["decode", "extensions"]
+__all__ = ["Decode", "decode", "decode_tensor", "extensions"]
+
+Decode = Literal["exact", "fast"]
+"""How images become pixels: as the model's own transform does it on Pillow, or on tensors, nearly so."""
+
+END_OF_JPEG = b"\xff\xd9"
 
 
 def decode(content: bytes) -> Image.Image:
@@ -20,6 +33,26 @@ def decode(content: bytes) -> Image.Image:
     Raises:
         BrokenImageError: the bytes are no image, are cut short, or unpack to a size that Pillow calls a bomb.
     """
+    found = _open(content)
+    if isinstance(found, Image.Image):
+        return found
+    return Image.fromarray(found.permute(1, 2, 0).numpy())
+
+
+def decode_tensor(content: bytes) -> UInt8[Tensor, "3 h w"]:
+    """The same pixels as a tensor.
+
+    Raises:
+        BrokenImageError: as `decode`.
+    """
+    found = _open(content)
+    if isinstance(found, Image.Image):
+        return torch.from_numpy(np.array(found)).permute(2, 0, 1)
+    return found
+
+
+def _open(content: bytes) -> Image.Image | UInt8[Tensor, "3 h w"]:
+    """The image in mode RGB, as whichever decoder made it."""
     if not content:
         raise BrokenImageError("the file is empty")
     try:
@@ -27,11 +60,27 @@ def decode(content: bytes) -> Image.Image:
             warnings.simplefilter("ignore")  # palette and EXIF warnings do not change pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content)) as image:
+                # A file without its end is Pillow's to judge: the library fills up what is lost.
+                if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB") and END_OF_JPEG in content[-64:]:
+                    pixels = _decode_jpeg(content)
+                    if pixels is not None:
+                        return pixels
                 return image.convert("RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BrokenImageError(f"it unpacks to more than {Image.MAX_IMAGE_PIXELS} pixels") from error
     except Exception as error:
         raise BrokenImageError(str(error).split("<_io.")[0].strip() or type(error).__name__) from error
+
+
+def _decode_jpeg(content: bytes) -> UInt8[Tensor, "3 h w"] | None:
+    """The pixels, or None if torchvision refuses the file."""
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    try:
+        pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
+    except RuntimeError:
+        return None
+    return pixels
 
 
 def extensions() -> frozenset[str]:

@@ -36,7 +36,7 @@ def test_features_are_the_models_own(tiny: TinyModel, tmp_path: Path) -> None:
     assert tokens.truncated == (False, False, True, False)
     with torch.no_grad():
         expected = theirs.encode_text(open_clip.SimpleTokenizer()(texts))
-        pixels = torch.stack([ours.preprocess(picture(i)) for i in range(3)])
+        pixels = torch.stack([ours.transform.floats(picture(i)) for i in range(3)])
         torch.testing.assert_close(ours.encode_images(pixels), theirs.encode_image(pixels))
     torch.testing.assert_close(ours.text.encode(tokens.sequences, 2), expected, atol=1e-5, rtol=1e-4)
     assert ours.text.note == "prefix tree"
@@ -45,7 +45,7 @@ def test_features_are_the_models_own(tiny: TinyModel, tmp_path: Path) -> None:
 
 def test_the_transform_is_open_clips(tiny: TinyModel, tmp_path: Path) -> None:
     source = source_of(tiny)
-    preprocess = source.load(facts_of(source, tmp_path), CPU, "fp32").preprocess
+    preprocess = source.load(facts_of(source, tmp_path), CPU, "fp32").transform.floats
     for size in [(40, 36), (20, 300), (33, 32), (32, 32), (7, 5)]:
         image = picture(1, size)
         assert torch.equal(preprocess(image), open_clip.image_transform(32, is_train=False)(image))
@@ -192,7 +192,7 @@ def test_pickled_tensors_are_read_with_weights_only(tiny: TinyModel, tmp_path: P
     loaded = source.load(facts_of(source, tmp_path), CPU, "fp32")
     reference = source_of(tiny)
     expected = reference.load(facts_of(reference, tmp_path), CPU, "fp32")
-    pixels = loaded.preprocess(picture(3))[None]
+    pixels = loaded.transform.floats(picture(3))[None]
     assert torch.equal(loaded.encode_images(pixels), expected.encode_images(pixels))
 
 
@@ -217,7 +217,7 @@ def test_half_precision_encodes_near_full_precision(tiny: TinyModel, tmp_path: P
     source = source_of(tiny)
     facts = facts_of(source, tmp_path)
     full, half = source.load(facts, CPU, "fp32"), source.load(facts, CPU, precision)
-    pixels = full.preprocess(picture(5))[None]
+    pixels = full.transform.floats(picture(5))[None]
     left, right = (torch.nn.functional.normalize(model.encode_images(pixels).float()) for model in (full, half))
     assert 0 < float((left - right).abs().max()) < 0.05
     tokens = full.text.tokenize(["a photo of a cat."]).sequences

@@ -80,7 +80,7 @@ def test_clip_features_are_the_librarys_own(clip_folder: Path, tmp_path: Path) -
         processor = _pillow_processor(clip_folder)
         images = [picture(i) for i in range(3)]
         pixels = processor(images=images, return_tensors="pt")["pixel_values"]
-        assert torch.equal(torch.stack([ours.preprocess(image) for image in images]), pixels)
+        assert torch.equal(torch.stack([ours.transform.floats(image) for image in images]), pixels)
         torch.testing.assert_close(ours.encode_images(pixels), _features(model.get_image_features(pixel_values=pixels)))
     assert ours.logit_bias is None
 
