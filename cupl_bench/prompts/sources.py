@@ -1,5 +1,6 @@
 """Where templates and descriptions are read, checked, and joined to class names."""
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -14,11 +15,14 @@ import pooch
 import requests
 
 from cupl_bench.dataset.names import normalised
-from cupl_bench.errors import PromptsError, first, nearest
+from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, read_texts, spec_names
+from cupl_bench.errors import DatasetError, PromptsError, first, nearest
 
 __all__ = [
     "Descriptions",
     "Join",
+    "Official",
+    "fetch_official",
     "fill",
     "join_by_name",
     "normalised",
@@ -81,13 +85,10 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
     if isinstance(source, str):
         if source in OPEN_CLIP_LISTS:
             templates: object = _open_clip_templates(OPEN_CLIP_LISTS[source])
-        elif not source.endswith(".json"):
-            raise PromptsError(
-                f"{source!r} names no templates: give a list, a path to a JSON file, or one of"
-                f" {sorted(OPEN_CLIP_LISTS)}.{nearest(source, OPEN_CLIP_LISTS)}"
-            )
-        else:
+        elif source.endswith(".json"):
             templates = read_json(Path(source), "a list of templates")
+        else:
+            templates = _templates_of_dataset(source)
         where = source
     else:
         templates, where = list(source), "prompts.templates"
@@ -103,6 +104,22 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
             f" first: {first(wrong)}."
         )
     return templates
+
+
+def _templates_of_dataset(source: str) -> list[str]:
+    """The list ``dataset/list``, such as `cub/waffle`, of a named data set."""
+    dataset, _, name = source.partition("/")
+    lists: list[str] = []
+    if dataset in spec_names():
+        templates = read_texts(dataset).templates
+        if name in templates:
+            return list(templates[name])
+        lists = [f"{dataset}/{one}" for one in templates]
+    known = [*sorted(OPEN_CLIP_LISTS), *lists]
+    raise PromptsError(
+        f"{source!r} names no templates: give a list, a path to a JSON file, DATASET/LIST, or one of {known}."
+        f"{nearest(source, known)}"
+    )
 
 
 def _open_clip_templates(name: str) -> list[str]:
@@ -147,6 +164,69 @@ def read_descriptions(source: str) -> Descriptions:
             f" {wrong[0]!r} holds {odd!r}."
         )
     return content
+
+
+@dataclass(frozen=True, kw_only=True)
+class Official:
+    """CuPL's own file for a data set, as it lies in the cache, checked.
+
+    ``aliases``: class name -> key, for spellings that are other words. ``subset``: whether the data set has a part of
+    the file's classes.
+    """
+
+    path: Path
+    aliases: Mapping[str, str]
+    subset: bool
+
+
+def fetch_official(dataset: str, variant: str, cache_dir: Path) -> Official:
+    """The file of the CuPL paper for a named data set, downloaded once at a fixed commit and checked each time.
+
+    Args:
+        dataset: its name.
+        variant: ``base`` or ``full``.
+        cache_dir: it is kept below this, in `prompts/cupl`.
+
+    Raises:
+        PromptsError: CuPL has no file for it, it cannot be downloaded, or it is not the published content.
+    """
+    try:
+        texts = read_texts(dataset)
+    except DatasetError as error:
+        raise PromptsError(str(error)) from error
+    if texts.cupl is None:
+        raise PromptsError(f"CuPL has no file of image-prompts for {dataset}. {texts.instead_of_cupl or ''}".strip())
+    file = texts.cupl.base if variant == "base" else texts.cupl.full
+    folder = cache_dir / "prompts" / "cupl" / CUPL_COMMIT[:12]
+    path = folder / file.path.rsplit("/", 1)[-1]
+    by_hand = f"Fetch {file.url} by hand and put it into {folder}, or give its place in prompts.path."
+    if not path.is_file():
+        try:
+            pooch.retrieve(
+                file.url,
+                known_hash=None if file.sha256 is None else f"sha256:{file.sha256}",
+                fname=path.name,
+                path=folder,
+                progressbar=False,
+            )
+        except (requests.RequestException, OSError, ValueError) as error:
+            raise PromptsError(f"{file.url} cannot be downloaded ({error}). {by_hand}") from error
+    if (found := _content_of(path, file)) is not None:
+        raise PromptsError(f"{path} is not CuPL's {file.path} ({found}). Remove it and start again. {by_hand}")
+    return Official(path=path, aliases=texts.cupl.aliases, subset=texts.cupl.subset)
+
+
+def _content_of(path: Path, file: CuplFile) -> str | None:
+    """What is wrong with the content of ``path``; None where it is the published one."""
+    content = path.read_bytes()
+    if file.sha256 is not None:
+        found, expected = hashlib.sha256(content).hexdigest(), file.sha256
+    else:
+        # Git's own name for a content: all that is known of the two files of ImageNet.
+        blob = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)
+        blob.update(content)
+        found, expected = blob.hexdigest(), file.git_blob
+    return None if found == expected else f"digest {found[:12]}, expected {expected[:12]}"
 
 
 def _download(url: str) -> Path:

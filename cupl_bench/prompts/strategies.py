@@ -11,6 +11,7 @@ from cupl_bench.errors import PromptsError, first
 from cupl_bench.prompts import Prompts
 from cupl_bench.prompts.sources import (
     Join,
+    fetch_official,
     fill,
     join_by_name,
     read_descriptions,
@@ -20,6 +21,9 @@ from cupl_bench.prompts.sources import (
 )
 
 __all__ = ["DescriptionsStrategy", "ShuffledDescriptionsStrategy", "TemplatesStrategy"]
+
+OFFICIAL = "cupl:"
+"""What a path begins with that means the paper's file of a named data set."""
 
 NO_TEMPLATES = (
     "This data set has no hand-written templates of its own. Give some: prompts=templates"
@@ -57,7 +61,8 @@ class TemplatesStrategy:
 class DescriptionsStrategy:
     """CuPL: the sentences that a language model wrote for each class, read from a file.
 
-    ``path``: a CuPL JSON (class name -> list of sentences), a file or a URL.
+    ``path``: a CuPL JSON (class name -> list of sentences), a file or a URL; or ``cupl:NAME``, the paper's own file for
+    that data set, of which ``variant`` takes ``base`` or ``full`` (None: full). It is kept in ``cache_dir``.
     ``templates``: if given, their prompts join the sentences in one mean, as CuPL's "both" does.
     ``aliases``: a JSON file, class name -> name in the file.
     ``extra``: whether entries that belong to no class are an error or ignored.
@@ -68,6 +73,8 @@ class DescriptionsStrategy:
     """
 
     path: str | None
+    variant: Literal["base", "full"] | None
+    cache_dir: str
     templates: str | list[str] | None
     aliases: str | None
     extra: Literal["error", "ignore"]
@@ -85,14 +92,20 @@ class DescriptionsStrategy:
         """The sentences of each class in label order, and how the names were joined."""
         if self.path is None:
             raise PromptsError(NO_DESCRIPTIONS)
-        held = read_descriptions(self.path)
-        join = join_by_name(
-            class_names,
-            list(held),
-            self.path,
-            _read_aliases(self.aliases),
-            ignore_extra=self.extra == "ignore",
-        )
+        path, aliases, ignore_extra = self.path, _read_aliases(self.aliases), self.extra == "ignore"
+        if self.path.startswith(OFFICIAL):
+            official = fetch_official(
+                self.path.removeprefix(OFFICIAL), self.variant or "full", Path(self.cache_dir).expanduser()
+            )
+            path, ignore_extra = str(official.path), ignore_extra or official.subset
+            aliases = {name: key for name, key in official.aliases.items() if name in set(class_names)} | aliases
+        elif self.variant is not None:
+            raise PromptsError(
+                f"prompts.variant={self.variant} chooses between the two files of the CuPL paper, but the"
+                f" descriptions come from {self.path}. Leave out one of the two."
+            )
+        held = read_descriptions(path)
+        join = join_by_name(class_names, list(held), path, aliases, ignore_extra=ignore_extra)
         rows = [list(held[key]) for key in join.keys]
         if self.clean:
             rows = [_cleaned(row) for row in rows]

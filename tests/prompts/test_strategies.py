@@ -21,6 +21,8 @@ def strategy(tmp_path: Path) -> DescriptionsStrategy:
     (tmp_path / "cupl.json").write_text(json.dumps(SENTENCES))
     return DescriptionsStrategy(
         path=str(tmp_path / "cupl.json"),
+        variant=None,
+        cache_dir=str(tmp_path / "cache"),
         templates=None,
         aliases=None,
         extra="error",

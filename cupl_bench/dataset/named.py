@@ -1,0 +1,247 @@
+"""A data set by its name: found or fetched, its labels joined by name, its size checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+from pydantic import NonNegativeInt, PositiveInt
+
+from cupl_bench.dataset import Dataset
+from cupl_bench.dataset.archives import ARCHIVE_ENDINGS, unpack
+from cupl_bench.dataset.classes import Classes
+from cupl_bench.dataset.layouts import Layout
+from cupl_bench.dataset.listing import Listing
+from cupl_bench.dataset.remotes import Fetched, Remote
+from cupl_bench.dataset.spec import CUSTOM, Protocol, Spec, read_spec
+from cupl_bench.errors import DatasetError, first, nearest
+
+__all__ = ["NamedSource"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Images, where they come from, and the protocol that their layout answers."""
+
+    listing: Listing
+    origin: str
+    protocols: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedSource:
+    """One of the data sets that are described in `cupl_bench/dataset/specs`.
+
+    ``spec``: its name there, or the path of a spec of the user's own (`.json`).
+    ``path``: the user's folder or archive; None: ``root`` / name, and if there is nothing, a download.
+    ``source``: ``auto``; ``local`` never downloads; or a remote by its name (a hub id, ``torchvision``, ``archive``).
+    ``protocol``: which images: ``standard``, another of the spec's, or ``custom`` for whatever is there.
+    ``names``: which list of class names.
+    ``limit``: so many images of each class, drawn with ``seed``; for a quick look.
+    """
+
+    spec: str
+    path: str | None
+    root: str
+    source: str
+    protocol: str
+    names: str
+    limit: PositiveInt | None
+    seed: NonNegativeInt
+
+    def __call__(self, cache_dir: Path) -> Dataset:
+        spec = read_spec(self.spec)
+        protocol = spec.protocol(self.protocol)
+        classes = spec.classes.without(protocol.without)
+        names = classes.named(self.names)
+        found = self._find(spec, classes, cache_dir)
+        listing = self._present(found.listing)
+        labels = _labels(spec, classes, listing)
+        split = protocol.split
+        notes = [*listing.notes, f"from {found.origin}"]
+        if self.protocol == CUSTOM:
+            split = f"custom: {len(labels)} of {protocol.num_images} images of {protocol.split}"
+            if without := len(names) - len(np.unique(labels)):
+                notes.append(f"{without} of {len(names)} classes have no image here")
+        else:
+            self._check_size(spec, protocol, listing, labels, len(names))
+        if self.limit is not None:
+            taken = _some_of_each(labels, self.limit, self.seed)
+            listing, labels = listing.take(taken), labels[taken]
+            split = f"{split}, {self.limit} per class (seed {self.seed})"
+        return Dataset(
+            split=split,
+            class_names=names,
+            labels=labels,
+            image_ids=listing.image_ids,
+            image_keys=listing.images.keys(cache_dir),
+            read=listing.images.read(),
+            notes=tuple(notes),
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Where the data set is looked for first."""
+        name = Path(self.spec).stem
+        return Path(self.root).expanduser() / name if self.path is None else Path(self.path).expanduser()
+
+    def _find(self, spec: Spec, classes: Classes, cache_dir: Path) -> Found:
+        others: list[Found] = []
+        given = self._unpacked(spec)
+        layouts = [*spec.layouts, *(remote.layout for remote in spec.remotes if remote.kind == "hub")]
+        downloaded = [given / kind for kind in dict.fromkeys(remote.kind for remote in spec.remotes)]
+        for place in [place for place in (given, *downloaded) if place.is_dir()]:
+            for layout in layouts:
+                found = _listed(layout, Fetched(folder=place, origin="a local folder"), classes, cache_dir)
+                if found is not None and (self.protocol == CUSTOM or self.protocol in found.protocols):
+                    return found
+                others += [] if found is None else [found]
+        if others:
+            raise DatasetError(
+                f"What lies in {others[0].listing.where} answers dataset.protocol={first(others[0].protocols)}, not"
+                f" {self.protocol}. Take that, or dataset.protocol=custom. {self._how(spec)}"
+            )
+        remote = self._remote(spec)
+        if self.path is not None or remote is None:
+            raise DatasetError(f"{spec.title} is not in {given}. {self._how(spec)}")
+        try:
+            fetched = remote.fetch(self.folder / remote.kind)
+        except DatasetError as error:
+            raise DatasetError(f"{spec.title} is not in {given}, and {error} {self._how(spec)}") from error
+        for layout in [remote.layout] if remote.kind == "hub" else layouts:
+            found = _listed(layout, fetched, classes, cache_dir)
+            if found is not None and (self.protocol == CUSTOM or self.protocol in found.protocols):
+                return found
+        raise DatasetError(
+            f"{fetched.origin} was downloaded to {fetched.folder}, but does not hold {spec.title} as protocol"
+            f" {self.protocol} knows it: it has changed. {self._how(spec)}"
+        )
+
+    def _remote(self, spec: Spec) -> Remote | None:
+        """What to download from; None for nothing."""
+        known = ["auto", "local", *(remote.title for remote in spec.remotes)]
+        if self.source not in known:
+            raise DatasetError(
+                f"dataset.source={self.source} is no source of {spec.name}; it has {known}."
+                f"{nearest(self.source, known)}"
+            )
+        if self.source == "auto":
+            fitting = [
+                remote
+                for remote in spec.remotes
+                if remote.kind != "hub" or self.protocol == CUSTOM or self.protocol in remote.layout.protocols
+            ]
+            return fitting[0] if fitting else None
+        return next((remote for remote in spec.remotes if remote.title == self.source), None)
+
+    def _unpacked(self, spec: Spec) -> Path:
+        """The folder to look into: that of the user, or what an archive unpacks to."""
+        given = self.folder
+        md5_of = {remote.url.rsplit("/", 1)[-1]: remote.md5 for remote in spec.remotes if remote.kind == "archive"}
+        if given.is_file():
+            if not given.name.endswith(ARCHIVE_ENDINGS):
+                raise DatasetError(
+                    f"dataset.path={given} is neither a folder nor an archive ({', '.join(ARCHIVE_ENDINGS)})."
+                )
+            # Beside the archive, never in its place: a read-only place gives a message that says so.
+            return unpack(given, given.with_name(f"{given.name}.unpacked"), md5_of.get(given.name))
+        for name, md5 in md5_of.items():
+            if (given / name).is_file():
+                return unpack(given / name, given / f"{name}.unpacked", md5)
+        return given
+
+    def _how(self, spec: Spec) -> str:
+        """The next step of a user who has not got the data set."""
+        way = spec.how_to_get.replace("{folder}", str(self.folder))
+        remotes = [remote.title for remote in spec.remotes]
+        download = f" Or let it be downloaded: dataset.source={' or '.join(remotes)}." if remotes else ""
+        return f"{way} Another place is named with dataset.path=FOLDER.{download} More: docs/datasets/{spec.name}.md"
+
+    def _present(self, listing: Listing) -> Listing:
+        """The images that are on the disk; under a fixed protocol all must be."""
+        missing = set(listing.images.missing())
+        if not missing:
+            return listing
+        examples = [listing.image_ids[index] for index in sorted(missing)[:3]]
+        if self.protocol != CUSTOM:
+            raise DatasetError(
+                f"{len(missing)} of {len(listing.classes)} images of {listing.where} are listed but not there, first:"
+                f" {first(examples)}. Complete it, or say dataset.protocol=custom to take what is there."
+            )
+        kept = listing.take([index for index in range(len(listing.classes)) if index not in missing])
+        note = f"{len(missing)} of {len(listing.classes)} listed images are not there, first: {first(examples)}"
+        return Listing(
+            where=kept.where,
+            classes=kept.classes,
+            image_ids=kept.image_ids,
+            images=kept.images,
+            notes=(*kept.notes, note),
+        )
+
+    def _check_size(
+        self, spec: Spec, protocol: Protocol, listing: Listing, labels: Int64[np.ndarray, " n"], num_classes: int
+    ) -> None:
+        """See that these are the images of the protocol.
+
+        Raises:
+            DatasetError: there are more or fewer images, or a class has none.
+        """
+        present = len(np.unique(labels))
+        if len(labels) == protocol.num_images and present == num_classes:
+            return
+        others = [
+            name for name, other in spec.protocols.items() if other.num_images == len(labels) and name != self.protocol
+        ]
+        hint = f" That is the size of dataset.protocol={others[0]}." if others else ""
+        raise DatasetError(
+            f"{listing.where} holds {len(labels):,} images of {present} classes; {spec.title}, split {protocol.split},"
+            f" has {protocol.num_images:,} of {num_classes}. Its number could not be compared with any other's.{hint}"
+            " Complete the data, or say dataset.protocol=custom, which the record will tell."
+        )
+
+
+def _listed(layout: Layout, fetched: Fetched, classes: Classes, cache_dir: Path) -> Found | None:
+    listing = layout.listing(fetched.folder, classes, cache_dir)
+    return None if listing is None else Found(listing=listing, origin=fetched.origin, protocols=layout.protocols)
+
+
+def _labels(spec: Spec, classes: Classes, listing: Listing) -> Int64[np.ndarray, " n"]:
+    """The label of each image, found by the word its source uses; two words of a source never mean one class.
+
+    Raises:
+        DatasetError: a word means no class, or two mean the same.
+    """
+    words = list(dict.fromkeys(listing.classes))
+    label_of = {word: word if isinstance(word, int) else classes.find(word) for word in words}
+    if unknown := [word for word in words if label_of[word] is None]:
+        raise DatasetError(
+            f"{len(unknown)} of {len(words)} classes in {listing.where} are none of {spec.title}, first:"
+            f" {first(unknown)}.{nearest(str(unknown[0]), classes.ids)} Is it another data set, or another version?"
+        )
+    if beyond := [word for word in words if isinstance(word, int) and not 0 <= word < len(classes.ids)]:
+        raise DatasetError(
+            f"{listing.where}: {len(beyond)} labels are outside 0 to {len(classes.ids) - 1}, first: {first(beyond)}."
+            " A split without labels (often 'test') cannot be scored."
+        )
+    word_of: dict[int | None, str | int] = {}
+    for word, label in label_of.items():
+        if label in word_of:
+            raise DatasetError(
+                f"{listing.where}: the classes {word_of[label]!r} and {word!r} are both"
+                f" {classes.ids[int(label or 0)]!r} of {spec.title}; one of them is another class."
+            )
+        word_of[label] = word
+    return np.array([label_of[word] for word in listing.classes], dtype=np.int64)
+
+
+def _some_of_each(labels: Int64[np.ndarray, " n"], limit: int, seed: int) -> list[int]:
+    """``limit`` places of each class (all where there are fewer), drawn without replacement, in their own order."""
+    drawn = np.random.default_rng(seed).permutation(len(labels))
+    taken: dict[int, int] = {}
+    kept: list[int] = []
+    for place in drawn.tolist():
+        label = int(labels[place])
+        if taken.get(label, 0) < limit:
+            taken[label] = taken.get(label, 0) + 1
+            kept.append(place)
+    return sorted(kept)

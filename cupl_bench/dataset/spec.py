@@ -1,0 +1,81 @@
+"""What is known of a named data set, as data: one JSON file each in `cupl_bench/dataset/specs`."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from cupl_bench.dataset.classes import Classes
+from cupl_bench.dataset.layouts import Layout
+from cupl_bench.dataset.remotes import Remote
+from cupl_bench.dataset.texts import Facts, Texts, spec_content
+from cupl_bench.errors import DatasetError, nearest
+
+__all__ = ["CUSTOM", "Protocol", "Spec", "read_spec"]
+
+CUSTOM = "custom"
+"""The protocol that takes whatever images are there; the record's split says so."""
+
+
+class Protocol(Facts):
+    """The images that a number is over. ``without``: ids of classes that it leaves out. ``source``: who says so."""
+
+    split: str
+    num_images: int
+    without: tuple[str, ...]
+    source: str
+
+
+class Spec(Facts):
+    """A data set: classes in label order, protocols (the standard one first), texts, and where it is found.
+
+    ``layouts``: tried in order on the user's folder. ``remotes``: the first is what is downloaded.
+    ``reference``: published top-1, for sanity: [backbone, prompts, value, source].
+    """
+
+    name: str
+    title: str
+    primary: Literal["top1", "mean_per_class"]
+    metric_note: str | None
+    protocols: Mapping[str, Protocol]
+    classes: Classes
+    texts: Texts
+    layouts: tuple[Layout, ...]
+    remotes: tuple[Remote, ...]
+    how_to_get: str
+    licence: str
+    citation: str
+    traps: tuple[str, ...]
+    reference: tuple[tuple[str, str, str, str], ...]
+
+    def protocol(self, name: str) -> Protocol:
+        """The protocol of that name; ``custom`` has the size of the standard one, which is not required of it.
+
+        Raises:
+            DatasetError: there is none.
+        """
+        known = [*self.protocols, CUSTOM]
+        if name not in known:
+            raise DatasetError(
+                f"dataset.protocol={name} is no protocol of {self.name}; it has {known}.{nearest(name, known)}"
+            )
+        return next(iter(self.protocols.values())) if name == CUSTOM else self.protocols[name]
+
+
+def read_spec(name: str) -> Spec:
+    """The spec of a named data set, or a user's own file that ends in `.json`.
+
+    Raises:
+        DatasetError: there is none, or it is not what a spec should be.
+    """
+    content: dict[str, Any] = spec_content(name)
+    # The ImageNet family has one list of classes, kept once.
+    classes = content.get("classes")
+    try:
+        if isinstance(classes, dict) and "of" in classes:
+            whole = Classes.model_validate(spec_content(str(classes["of"]))["classes"])
+            indices = classes["indices"]
+            content["classes"] = whole if indices is None else whole.subset(indices)
+        return Spec.model_validate(content)
+    except (ValidationError, KeyError, TypeError) as error:
+        raise DatasetError(f"The spec {name!r} is not as it should be: {error}") from error

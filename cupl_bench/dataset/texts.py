@@ -1,0 +1,100 @@
+"""The texts that belong to a named data set: hand-written templates, and which files of CuPL are its own.
+
+A spec (`cupl_bench/dataset/specs/*.json`) holds both; this module reads that part alone, so that prompts can be read
+without anything that reads images.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from cupl_bench.errors import DatasetError, nearest
+
+__all__ = ["CUPL_COMMIT", "CuplFile", "CuplFiles", "Texts", "read_texts", "spec_content", "spec_names"]
+
+CUPL_COMMIT = "719619c829792ff8f37298266e941b7f077c7f5c"
+"""The commit of github.com/sarahpratt/CuPL that is fetched from. The files carry no licence: none is shipped."""
+
+SPECS = Path(__file__).with_name("specs")
+
+
+class Facts(BaseModel):
+    """A part of a spec: nothing more than its fields, and none of them changed later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CuplFile(Facts):
+    """A file of CuPL at the pinned commit.
+
+    ``sha256`` is None where it is not known here; then ``git_blob`` (the id that git gives the content) is checked.
+    """
+
+    path: str
+    git_blob: str
+    sha256: str | None
+    bytes: int | None
+
+    @property
+    def url(self) -> str:
+        """Where it is fetched from."""
+        return f"https://raw.githubusercontent.com/sarahpratt/CuPL/{CUPL_COMMIT}/{self.path.replace(' ', '%20')}"
+
+
+class CuplFiles(Facts):
+    """The two files of a data set.
+
+    ``aliases``: class name -> key, for names of a variant that are spelled in other words than the file's keys.
+    ``subset``: the data set has a part of the classes of the files (ImageNet-A and -R).
+    """
+
+    base: CuplFile
+    full: CuplFile
+    aliases: Mapping[str, str]
+    subset: bool
+
+
+class Texts(Facts):
+    """Templates by the name of their list, the default one first; ``cupl`` is None where CuPL has no file.
+
+    ``templates_source``: where each list comes from. ``instead_of_cupl``: what to take where there is no file.
+    """
+
+    templates: Mapping[str, tuple[str, ...]]
+    templates_source: Mapping[str, str]
+    cupl: CuplFiles | None
+    instead_of_cupl: str | None
+
+
+def spec_names() -> list[str]:
+    """The named data sets, sorted."""
+    return sorted(path.stem for path in SPECS.glob("*.json"))
+
+
+def spec_content(name: str) -> dict[str, object]:
+    """The content of a spec: one of the package by its name, or a file of a user that ends in `.json`.
+
+    Raises:
+        DatasetError: there is no such spec, or it is not JSON.
+    """
+    path = Path(name) if name.endswith(".json") else SPECS / f"{name}.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DatasetError(f"There is no data set {name!r}.{nearest(name, spec_names())}") from error
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read as a spec of a data set ({error}).") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path} should hold a JSON map.")
+    return content
+
+
+def read_texts(name: str) -> Texts:
+    """The templates and CuPL files of a named data set.
+
+    Raises:
+        DatasetError: there is no such data set.
+    """
+    return Texts.model_validate(spec_content(name)["texts"])
