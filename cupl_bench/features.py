@@ -57,9 +57,12 @@ class Shard:
     store: RowStore
     keys: list[bytes] = field(default_factory=list)
     rows: list[Float32[np.ndarray, "b d"]] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0
+    """When the first of the rows that wait came, in seconds of the monotonic clock."""
 
     def add(self, keys: Sequence[bytes], rows: Float32[np.ndarray, "b d"]) -> None:
+        if not self.keys:
+            self.began = time.monotonic()
         self.keys += keys
         self.rows.append(rows)
         if len(self.keys) >= SHARD_ROWS or time.monotonic() - self.began > SHARD_SECONDS:
@@ -69,7 +72,7 @@ class Shard:
         """Write what waits."""
         if self.keys:
             self.store.write(self.keys, np.concatenate(self.rows))
-        self.keys, self.rows, self.began = [], [], time.monotonic()
+        self.keys, self.rows = [], []
 
 
 @dataclass(frozen=True)

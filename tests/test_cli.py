@@ -236,14 +236,11 @@ def test_images_that_are_all_broken_are_an_error(cli, tiny: TinyModel, tmp_path:
         (["backbone.architecture=ViT-B-33"], "open_clip has no architecture 'ViT-B-33'. Did you mean 'ViT-B-32'"),
         (["backbone.pretrained=nowhere.safetensors"], "nowhere.safetensors is neither a file nor a tag"),
         (["dataset.path=nowhere"], "dataset.path=nowhere does not exist"),
-        (["backbone=vit_b32_openai", "backbone.architecture=ViT-B-32"], "accuracy would silently drop"),
+        (["backbone.architecture=ViT-B-32", "backbone.pretrained=openai"], "accuracy would silently drop"),
     ],
 )
 def test_mistakes_end_with_one_message_and_code_2(cli, on_photos, arguments: list[str], message: str) -> None:
-    if "backbone=vit_b32_openai" in arguments:
-        assert cli("eval", *arguments) == 2
-    else:
-        assert on_photos(*arguments) == 2
+    assert on_photos(*arguments) == 2
     assert message in cli.err
     assert "Traceback" not in cli.err + cli.out
     assert len(cli.err.strip().splitlines()) == 1
@@ -377,7 +374,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_record(cli, tiny: TinyModel, tm
     process.send_signal(signal.SIGKILL)
     process.communicate()
     survived = sum(len(read_arrays(path)[0]["rows"]) for path in stored.rglob("*.safetensors"))
-    assert 48 <= survived < 240
+    assert 16 <= survived < 240
     assert not list((tmp_path / "killed" / "records").glob("*.json"))
     cli.results, cli.cache = tmp_path / "killed", tmp_path / "killed_cache"
     assert cli(*arguments) == 0
