@@ -1,21 +1,15 @@
-"""Class embeddings from prompts, side by side with three peers, on one thread in one run.
-
-    python scripts/benchmark_text.py --prompts imagenet_prompts_base.json
+"""Class embeddings from prompts, side by side with three peers.
 
 Weights are random, which changes no time. The limit of a set is the number of token slots that the peers
 encode, padded to the context, over the number of distinct token prefixes. A share of the limit compares with
 CLIP_benchmark at the same precision (fp32: amp off; bf16: its default, autocast to bf16).
 """
 
-import argparse
 import contextlib
 import io
 import json
-import os
-import statistics
-import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import open_clip
@@ -26,40 +20,36 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
 
+from benchmarking.rows import Row, Table, in_turn, median
 from cupl_bench.backbone.bpe import FastBpe
 from cupl_bench.backbone.prefix_tree import CausalTextTower, encode_sequences, find_causal_tower
+
+__all__ = ["measure", "peer_version"]
 
 ClassPrompts = Mapping[str, Sequence[str]]
 Embeddings = Float[Tensor, "c d"]
 
+MODEL = "ViT-B-32"
 TRANSFORMERS_BATCH = 64
 
 
-def main() -> None:
-    """Prints a table for each set of prompts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=Path, help="a CuPL file: class name -> sentences")
-    parser.add_argument("--model", default="ViT-B-32")
-    parser.add_argument("--classes", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--core", type=int, default=0)
-    arguments = parser.parse_args()
-    os.sched_setaffinity(0, {arguments.core})
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    torch.manual_seed(0)
+def peer_version() -> str:
+    """Of CLIP_benchmark."""
+    return version("clip-benchmark")
 
-    names = [str(name) for name in open_clip.IMAGENET_CLASSNAMES[:: 1000 // arguments.classes][: arguments.classes]]
+
+def measure(files: Sequence[Path], repeats: int, *, num_classes: int) -> list[Table]:
+    """A table for the 80 templates and for each file."""
+    names = [str(name) for name in open_clip.IMAGENET_CLASSNAMES[:: 1000 // num_classes][:num_classes]]
     templates = list(open_clip.OPENAI_IMAGENET_TEMPLATES)
     sets: dict[str, ClassPrompts] = {
         f"{len(templates)} templates": {name: [template(name) for template in templates] for name in names}
     }
-    if arguments.prompts is not None:
-        content = json.loads(arguments.prompts.read_text())
-        sets[arguments.prompts.name] = {name: content[name] for name in list(content)[: arguments.classes]}
-    models = {precision: _model(arguments.model, precision) for precision in ("fp32", "bf16")}
-    for title, prompts in sets.items():
-        _compare(title, prompts, models, arguments.model, arguments.repeats)
+    for file in files:
+        content = json.loads(file.read_text())
+        sets[file.name] = {name: content[name] for name in list(content)[:num_classes]}
+    models = {precision: _model(MODEL, precision) for precision in ("fp32", "bf16")}
+    return [_compare(title, prompts, models, repeats) for title, prompts in sets.items()]
 
 
 def _model(name: str, precision: str) -> nn.Module:
@@ -68,46 +58,64 @@ def _model(name: str, precision: str) -> nn.Module:
     return open_clip.create_model(name, precision=precision).eval()
 
 
-def _compare(title: str, prompts: ClassPrompts, models: Mapping[str, nn.Module], name: str, repeats: int) -> None:
-    tokenizer = open_clip.get_tokenizer(name)
+def _compare(title: str, prompts: ClassPrompts, models: Mapping[str, nn.Module], repeats: int) -> Table:
+    tokenizer = open_clip.get_tokenizer(MODEL)
     fast = FastBpe.from_tokenizer(tokenizer)
     towers = {precision: find_causal_tower(model) for precision, model in models.items()}
     if fast is None or towers["fp32"] is None or towers["bf16"] is None:
-        raise SystemExit(f"{name} has no causal text tower with open_clip's own tokenizer.")
+        raise SystemExit(f"{MODEL} has no causal text tower with open_clip's own tokenizer.")
     texts = [text for sentences in prompts.values() for text in sentences]
     sequences, _ = fast(texts)
     slots = len(texts) * tokenizer.context_length
     nodes = len({sequence[:end] for sequence in set(sequences) for end in range(1, len(sequence) + 1)})
     limit = slots / nodes
-    print(f"\n{title}: {len(prompts)} classes, {len(texts)} prompts, {slots} slots, {nodes} nodes, limit {limit:.2f}")
 
     twin = _transformers_twin(models["fp32"])
     model = models["fp32"]
-    peer = "CLIP_benchmark fp32", "CLIP_benchmark bf16"
-    ways: dict[str, Callable[[], Embeddings]] = {
-        peer[0]: lambda: _of_clip_benchmark(model, tokenizer, prompts, amp=False),
-        peer[1]: lambda: _of_clip_benchmark(model, tokenizer, prompts, amp=True),
-        "transformers fp32": lambda: _of_transformers(twin, fast, prompts),
-        "cupl_bench fp32": lambda: _ours(towers["fp32"], fast, prompts),
-        "cupl_bench bf16": lambda: _ours(towers["bf16"], fast, prompts),
-    }
-    if len({tuple(text.replace(name, "{}") for text in sentences) for name, sentences in prompts.items()}) == 1:
-        ways["open_clip fp32"] = lambda: _of_open_clip(model, tokenizer, list(prompts))
-
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
     found: dict[str, Embeddings] = {}
-    for _ in range(repeats):  # in turn, so that a slower minute of the machine falls on all of them
-        for way, embed in ways.items():
-            started = time.perf_counter()
-            found[way] = embed()
-            seconds[way].append(time.perf_counter() - started)
-    medians = {way: statistics.median(values) for way, values in seconds.items()}
-    print(f"{'':22}{'seconds':>9}{'fastest':>9}{'ratio':>8}{'share of limit':>16}{'max abs diff':>14}")
-    for way, median in medians.items():
-        same_precision = peer[1] if way.endswith("bf16") else peer[0]
-        ratio = medians[same_precision] / median
-        diff = float((found[way] - found[peer[0]]).abs().max())
-        print(f"{way:22}{median:9.2f}{min(seconds[way]):9.2f}{ratio:8.2f}{ratio / limit:16.2f}{diff:14.1e}")
+
+    def kept(name: str, embed: Callable[[], Embeddings]) -> Callable[[], None]:
+        return lambda: found.update({name: embed()})
+
+    ways = {
+        "CLIP_benchmark fp32": lambda: _of_clip_benchmark(model, tokenizer, prompts, amp=False),
+        "CLIP_benchmark bf16": lambda: _of_clip_benchmark(model, tokenizer, prompts, amp=True),
+        "transformers": lambda: _of_transformers(twin, fast, prompts),
+        "ours fp32": lambda: _ours(towers["fp32"], fast, prompts),
+        "ours bf16": lambda: _ours(towers["bf16"], fast, prompts),
+    }
+    templates = len({tuple(text.replace(name, "{}") for text in sentences) for name, sentences in prompts.items()}) == 1
+    if templates:
+        ways["open_clip fp32"] = lambda: _of_open_clip(model, tokenizer, list(prompts))
+    seconds = in_turn({name: kept(name, embed) for name, embed in ways.items()}, repeats)
+    medians = {name: median(values) for name, values in seconds.items()}
+
+    def off(name: str) -> float:
+        return float((found[name] - found["CLIP_benchmark fp32"]).abs().max())
+
+    def row(ours: str, peer: str, bar: float, unit: float) -> Row:
+        ratio = medians[peer] / medians[ours]
+        share = f", {ratio / limit:.2f} of the limit" if unit != 1 else ""
+        allowed = off("CLIP_benchmark bf16") if ours == "ours bf16" else 1e-5
+        return Row(
+            what=f"{ours}, {medians[ours]:.2f} s",
+            against=f"{peer}, {medians[peer]:.2f} s",
+            value=f"{ratio:.1f} times{share}; class embeddings differ by {off(ours):.0e}",
+            bar=f">= {bar} {'of the limit' if unit != 1 else 'times'}; <= {allowed:.0e}",
+            met=ratio / unit >= bar and off(ours) <= allowed,
+            seconds={ours: seconds[ours], peer: seconds[peer]},
+        )
+
+    rows = [row("ours fp32", "CLIP_benchmark fp32", 0.9, limit)]
+    if templates:
+        rows.append(row("ours fp32", "open_clip fp32", 0.9, limit))
+    rows.append(row("ours bf16", "CLIP_benchmark bf16", 0.85, limit))
+    rows.append(row("ours fp32", "transformers", 2 if templates else 1.5, 1))
+    note = (
+        f"{MODEL}, random weights, {len(prompts)} classes, {len(texts):,} prompts: {slots:,} padded slots, {nodes:,}"
+        f" distinct prefixes, limit {limit:.1f}. transformers pads batches of {TRANSFORMERS_BATCH} to their longest."
+    )
+    return Table(title=f"Text: {title}", note=note, rows=rows)
 
 
 def _ours(tower: CausalTextTower | None, tokenizer: FastBpe, prompts: ClassPrompts) -> Embeddings:
@@ -194,7 +202,3 @@ def _transformers_twin(model: nn.Module) -> CLIPModel:
             ):
                 mine.load_state_dict(theirs.state_dict())
     return twin
-
-
-if __name__ == "__main__":
-    main()
