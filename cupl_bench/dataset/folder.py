@@ -98,7 +98,7 @@ class FolderSource:
             raise DatasetError(
                 f"{self.class_names} lists {len(given)} class names, but {self.path} holds {len(folders)} class"
                 f" folders (sorted: {first(folders, 3)}). Give one name per folder in that order, or a map"
-                    " folder -> name."
+                " folder -> name."
             )
         return given, {folder: label for label, folder in enumerate(folders)}
 

@@ -1,0 +1,432 @@
+"""Each data set in its true layout, in miniature: the right label, the right name, and what torchvision says."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trees
+from making import encoded
+from trees import MAKERS, Expected, pixels_of
+
+from cupl_bench.dataset import Dataset
+from cupl_bench.dataset.named import NamedSource
+from cupl_bench.dataset.spec import read_spec
+from cupl_bench.dataset.texts import spec_names
+from cupl_bench.errors import DatasetError
+
+DEFAULTS: dict[str, Any] = {"source": "local", "protocol": "custom", "limit": None, "seed": 0}
+
+
+def load(name: str, path: Path | None, cache: Path, **changes: Any) -> Dataset:
+    spec = str(changes.pop("spec", name))
+    names = next(iter(read_spec(spec).classes.names))
+    given = None if path is None else str(path)
+    settings = {**DEFAULTS, "names": names, "spec": spec, "path": given, "root": str(cache / "datasets"), **changes}
+    return NamedSource(**settings)(cache)
+
+
+def ids_of(found: Dataset, name: str) -> Expected:
+    ids = read_spec(name).classes.ids
+    return {found.read(i): ids[label] for i, label in enumerate(found.labels)}
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+def test_every_image_has_its_label_and_every_label_its_name(name: str, tmp_path: Path) -> None:
+    expected = MAKERS[name](tmp_path / "set")
+    found = load(name, tmp_path / "set", tmp_path / "cache")
+    assert len(found.labels) == len(expected)
+    assert ids_of(found, name) == expected
+    classes = read_spec(name).classes
+    assert found.class_names == next(iter(classes.names.values()))
+    assert found.split.startswith(f"custom: {len(expected)} of ")
+
+
+@pytest.mark.parametrize("make", [trees.imagenet_folders, trees.imagenet_flat, trees.imagenet_suffixed])
+def test_imagenet_in_three_layouts(make: Callable[[Path], Expected], tmp_path: Path) -> None:
+    expected = make(tmp_path / "set")
+    found = load("imagenet", tmp_path / "set", tmp_path / "cache")
+    assert ids_of(found, "imagenet") == expected
+    label_of = {trees.ids("imagenet")[label]: label for label in found.labels.tolist()}
+    assert label_of["n02119022"] == 277
+    assert found.class_names[277] == "red fox"
+
+
+def test_imagenets_folder_is_found_from_inside_and_outside(tmp_path: Path) -> None:
+    expected = trees.imagenet_folders(tmp_path / "datasets" / "imagenet")
+    for path in (tmp_path / "datasets" / "imagenet", tmp_path / "datasets" / "imagenet" / "val", None):
+        assert ids_of(load("imagenet", path, tmp_path), "imagenet") == expected
+
+
+def test_torchvision_numbers_the_folders_that_are_there_we_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import ImageNet, imagenet
+
+    trees.imagenet_folders(tmp_path)
+    wnids = dict.fromkeys(trees.ids("imagenet"), ("name",))
+    (tmp_path / "meta.bin").write_bytes(b"")
+    monkeypatch.setattr(imagenet, "load_meta_file", lambda root: (wnids, []))
+    theirs = {Path(path).read_bytes(): label for path, label in ImageNet(str(tmp_path), split="val").samples}
+    ours = load("imagenet", tmp_path, tmp_path / "cache")
+    ids = sorted({path.parent.name for path in (tmp_path / "val").glob("*/*")})
+    for i, label in enumerate(ours.labels):
+        assert ids[theirs[ours.read(i)]] == trees.ids("imagenet")[label]
+    assert ids.index("n02119022") == 1
+    assert 277 in ours.labels
+
+
+def test_imagenet_whole_equals_torchvisions(tmp_path: Path) -> None:
+    """With all thousand folders both count alike."""
+    from torchvision.datasets import ImageFolder
+
+    content = encoded(1)
+    for wnid in trees.ids("imagenet"):
+        (tmp_path / "val" / wnid).mkdir(parents=True)
+        (tmp_path / "val" / wnid / "a.JPEG").write_bytes(content)
+    ours = load("imagenet", tmp_path, tmp_path / "cache")
+    theirs = ImageFolder(str(tmp_path / "val"))
+    assert ours.labels.tolist() == theirs.targets == list(range(1000))
+    assert ours.image_ids == [str(Path(path).relative_to(tmp_path / "val")) for path, _ in theirs.samples]
+
+
+def test_the_devkits_numbers_are_read_as_torchvision_reads_them(tmp_path: Path) -> None:
+    from torchvision.datasets.imagenet import parse_devkit_archive  # noqa: F401 - its steps are those below
+
+    trees.imagenet_flat(tmp_path)
+    import scipy.io
+
+    data = tmp_path / "ILSVRC2012_devkit_t12" / "data"
+    meta = scipy.io.loadmat(str(data / "meta.mat"), squeeze_me=True)["synsets"]
+    leaves = [row for row in meta if row[4] == 0]
+    wnid_of = {int(row[0]): str(row[1]) for row in leaves}
+    truth = [int(line) for line in (data / "ILSVRC2012_validation_ground_truth.txt").read_text().split()]
+    ours = load("imagenet", tmp_path, tmp_path / "cache")
+    theirs = [trees.ids("imagenet").index(wnid_of[number]) for place, number in enumerate(truth) if place != 2]
+    assert ours.labels.tolist() == theirs
+    assert {277, 278} <= set(theirs)
+
+
+def test_a_flat_folder_without_devkit_says_what_to_fetch(tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG").write_bytes(encoded(1))
+    with pytest.raises(
+        DatasetError,
+        match=r"their labels are in the devkit. Download https://image-net.org/.*t12.tar.gz and unpack it into",
+    ):
+        load("imagenet", tmp_path, tmp_path / "cache")
+
+
+def test_imagenets_duplicate_names_stay_unless_asked(tmp_path: Path) -> None:
+    """Rule 3: 998 distinct names; each of the thousand labels is its own."""
+    trees.imagenet_suffixed(tmp_path / "set")
+    found = load("imagenet", tmp_path / "set", tmp_path / "cache")
+    assert len(found.class_names) == 1000
+    assert len(set(found.class_names)) == 998
+    assert found.class_names[657] == found.class_names[744] == "missile"
+    told = load("imagenet", tmp_path / "set", tmp_path / "cache", names="disambiguated")
+    assert len(set(told.class_names)) == 1000
+    assert [place for place in range(1000) if told.class_names[place] != found.class_names[place]] == [744, 836]
+    assert told.fingerprint != found.fingerprint
+    with pytest.raises(DatasetError, match="dataset.names=disambigated is no list.*Did you mean 'disambiguated'"):
+        load("imagenet", tmp_path / "set", tmp_path / "cache", names="disambigated")
+
+
+def test_cubs_names_in_three_spellings(tmp_path: Path) -> None:
+    trees.cub(tmp_path / "set")
+    spelled = {
+        names: load("cub", tmp_path / "set", tmp_path / "cache", names=names).class_names
+        for names in ("archive", "hyphen", "lower")
+    }
+    at = [0, 21, 140]
+    assert [spelled["archive"][i] for i in at] == ["Black footed Albatross", "Chuck will Widow", "Artic Tern"]
+    assert [spelled["hyphen"][i] for i in at] == ["Black-footed Albatross", "Chuck-will Widow", "Artic Tern"]
+    assert [spelled["lower"][i] for i in at] == ["black footed albatross", "chuck will widow", "artic tern"]
+    assert "Gray-crowned-Rosy Finch" in spelled["hyphen"]
+
+
+@pytest.mark.parametrize("base", ["CUB_200_2011", "", "CUB_200_2011/CUB_200_2011"])
+def test_cub_nested_as_copies_have_it(base: str, tmp_path: Path) -> None:
+    expected = trees.cub(tmp_path / "set", base)
+    found = load("cub", tmp_path / "set", tmp_path / "cache")
+    assert ids_of(found, "cub") == expected
+    assert sorted(set(found.labels.tolist())) == [0, 1, 21, 140]
+
+
+def test_cubs_files_must_name_the_same_images(tmp_path: Path) -> None:
+    trees.cub(tmp_path)
+    split = tmp_path / "CUB_200_2011" / "train_test_split.txt"
+    split.write_text("".join(f"{line}\n" for line in split.read_text().splitlines() if line != "11 1"))
+    with pytest.raises(DatasetError, match="images.txt and train_test_split.txt differ in 1 image ids, first: '11'"):
+        load("cub", tmp_path, tmp_path / "cache")
+
+
+def by_content(samples: Any) -> dict[bytes, int]:
+    return {Path(path).read_bytes(): int(label) for path, label in samples}
+
+
+def ours_by_content(found: Dataset) -> dict[bytes, int]:
+    return {found.read(i): int(label) for i, label in enumerate(found.labels)}
+
+
+def torchvisions(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[bytes, int]:
+    from torchvision import datasets as theirs
+
+    if name == "flowers":
+        monkeypatch.setattr(
+            theirs.Flowers102,
+            "_file_dict",
+            {key: (file, None) for key, (file, _) in theirs.Flowers102._file_dict.items()},
+        )
+        opened = theirs.Flowers102(str(root), split="test")
+    elif name == "dtd":
+        opened = theirs.DTD(str(root / "dtd").removesuffix("/dtd"), split="test", partition=1)
+    elif name == "food101":
+        opened = theirs.Food101(str(root), split="test")
+    elif name == "aircraft":
+        opened = theirs.FGVCAircraft(str(root), split="test", annotation_level="variant")
+    elif name == "pets":
+        opened = theirs.OxfordIIITPet(str(root), split="test", target_types="category")
+        return by_content(zip(opened._images, opened._labels, strict=True))
+    elif name == "sun397":
+        opened = theirs.SUN397(str(root))
+    elif name == "cars":
+        return by_content(theirs.StanfordCars(str(root), split="test")._samples)
+    elif name == "eurosat":
+        return by_content(theirs.EuroSAT(str(root)).samples)
+    else:
+        opened = theirs.Caltech101(str(root))
+        base = root / "caltech101" / "101_ObjectCategories"
+        files = [
+            base / opened.categories[label] / f"image_{number:04}.jpg"
+            for label, number in zip(opened.y, [0] * len(opened.y), strict=True)
+        ]
+        return {path.read_bytes(): label + 1 for path, label in zip(files, opened.y, strict=True)}  # no background
+    files = opened._image_files
+    return by_content(zip(files, opened._labels, strict=True))
+
+
+@pytest.mark.parametrize(
+    "name", ["flowers", "dtd", "food101", "aircraft", "pets", "sun397", "cars", "eurosat", "caltech101"]
+)
+def test_labels_equal_torchvisions_on_the_same_tree(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    MAKERS[name](tmp_path / "set")
+    ours = ours_by_content(load(name, tmp_path / "set", tmp_path / "cache"))
+    if name == "caltech101":
+        for number in (tmp_path / "set").glob("caltech101/101_ObjectCategories/*/image_0000.jpg"):
+            number.with_name("image_0001.jpg").write_bytes(number.read_bytes())  # torchvision counts from one
+        ours = {content: label for content, label in ours.items() if label != 0}
+    theirs = torchvisions(name, tmp_path / "set", monkeypatch)
+    assert ours == theirs
+    assert len(set(ours.values())) > 4
+
+
+@pytest.mark.parametrize("hundred", [False, True])
+def test_cifar_is_torchvisions(hundred: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision import datasets as theirs
+
+    name = "cifar100" if hundred else "cifar10"
+    expected, md5 = trees.cifar(tmp_path / "set", hundred)
+    known = theirs.CIFAR100 if hundred else theirs.CIFAR10
+    with pytest.raises(DatasetError, match="is not whole .*download it again: https://"):
+        load(name, tmp_path / "set", tmp_path / "cache")
+    monkeypatch.setattr(known, "train_list", [])
+    monkeypatch.setattr(
+        known, "test_list", [["test" if hundred else "test_batch", md5["test" if hundred else "test_batch"]]]
+    )
+    monkeypatch.setattr(known, "meta", {**known.meta, "md5": md5[known.meta["filename"]]})
+    found = load(name, tmp_path / "set", tmp_path / "cache")
+    assert {pixels_of(content): one for content, one in ids_of(found, name).items()} == expected
+    opened = known(str(tmp_path / "set"), train=False)
+    assert found.labels.tolist() == opened.targets
+    assert pixels_of(found.read(2)) == opened.data[2].tobytes()
+    again = load(name, tmp_path / "set", tmp_path / "other")
+    assert again.fingerprint == found.fingerprint
+
+
+def test_a_flower_split_of_one_image(tmp_path: Path) -> None:
+    """torchvision fails on it: MATLAB stores a scalar."""
+    expected = trees.flowers(tmp_path / "set", test=(4,))
+    assert ids_of(load("flowers", tmp_path / "set", tmp_path / "cache"), "flowers") == expected
+
+
+def test_flower_labels_do_not_overflow(tmp_path: Path) -> None:
+    """Labels are stored in 8 bits; 102 - 1 must stay 101 and 1 - 1 must be 0."""
+    trees.flowers(tmp_path / "set", labels=(1, 102, 102), test=(1, 2))
+    assert load("flowers", tmp_path / "set", tmp_path / "cache").labels.tolist() == [0, 101]
+
+
+def test_a_training_image_is_never_in_the_split(tmp_path: Path) -> None:
+    trees.cub(tmp_path / "set")
+    found = load("cub", tmp_path / "set", tmp_path / "cache")
+    assert not [name for name in found.image_ids if "_0000_" in name]
+    assert len(found.labels) == 8
+
+
+@pytest.mark.parametrize("name", ["caltech101", "resisc45", "sun397", "eurosat"])
+def test_a_whole_archive_is_a_protocol_of_its_own(name: str, tmp_path: Path) -> None:
+    """SUN397 has three test sets, Caltech-101 and RESISC45 a drawn one: all images are none of them."""
+    MAKERS[name](tmp_path / "set")
+    if name == "sun397":
+        (tmp_path / "set" / "SUN397" / "Testing_01.txt").unlink()
+    if name == "eurosat":
+        with pytest.raises(DatasetError, match="holds 20 images of 10 classes; EuroSAT .* has 27,000 of 10"):
+            load(name, tmp_path / "set", tmp_path / "cache", protocol="standard")
+        return
+    with pytest.raises(DatasetError, match="answers dataset.protocol='all', not standard"):
+        load(name, tmp_path / "set", tmp_path / "cache", protocol="standard")
+
+
+def test_coops_split_is_a_protocol_of_its_own(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    base = root / "caltech101"
+    expected = trees.folders(base / "101_ObjectCategories", [(one, one) for one in ("Faces", "accordion", "yin_yang")])
+    rows = [
+        [f"{one}/image_0000.jpg", label, one.lower()] for label, one in enumerate(["Faces", "accordion", "yin_yang"])
+    ]
+    (base / "split_zhou_Caltech101.json").write_text(json.dumps({"train": [], "val": [], "test": rows}))
+    with pytest.raises(
+        DatasetError, match="holds 3 images of 3 classes; Caltech-101, split coop test, has 2,465 of 100"
+    ):
+        load("caltech101", root, tmp_path / "cache", protocol="coop")
+    spec = mended(
+        "caltech101",
+        tmp_path,
+        "coop",
+        3,
+        [one for one in trees.ids("caltech101") if one not in ("Faces", "accordion", "yin_yang")],
+    )
+    found = load("caltech101", root, tmp_path / "cache", protocol="coop", spec=spec)
+    assert found.class_names == ("off-center face", "accordion", "yin and yang symbol")
+    assert {
+        found.read(i): ("Faces", "accordion", "yin_yang")[label] for i, label in enumerate(found.labels)
+    } == expected
+    assert found.split == "coop test"
+
+
+def mended(name: str, folder: Path, protocol: str, size: int, without: list[str] | None = None) -> Path:
+    """The spec of ``name`` with another size, so that a miniature is whole."""
+    from cupl_bench.dataset.texts import spec_content
+
+    content: Any = spec_content(name)
+    if "of" in content["classes"]:
+        content["classes"] = json.loads(read_spec(name).classes.model_dump_json())
+    content["protocols"][protocol] |= {"num_images": size} | ({} if without is None else {"without": without})
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_the_whole_data_set_is_its_standard_protocol(tmp_path: Path) -> None:
+    trees.dtd(tmp_path / "set")
+    found = load(
+        "dtd", tmp_path / "set", tmp_path / "cache", protocol="standard", spec=mended("dtd", tmp_path, "standard", 47)
+    )
+    assert found.split == "test1"
+    assert len(found.labels) == 47
+
+
+@pytest.mark.parametrize("name", spec_names())
+def test_anything_but_the_expected_size_is_refused(name: str, tmp_path: Path) -> None:
+    """Rule 9."""
+    if name not in MAKERS:
+        pytest.skip("CIFAR's files are checked by their md5")
+    MAKERS[name](tmp_path / "set")
+    with pytest.raises(DatasetError, match="dataset.protocol=") as caught:
+        load(name, tmp_path / "set", tmp_path / "cache", protocol="standard")
+    assert "dataset.protocol=custom" in str(caught.value)
+
+
+def test_a_class_without_images_is_refused_even_if_the_size_fits(tmp_path: Path) -> None:
+    trees.dtd(tmp_path / "set")
+    labels = tmp_path / "set" / "dtd" / "dtd" / "labels" / "test1.txt"
+    labels.write_text(labels.read_text().replace("woven/woven_0002.jpg", "banded/banded_0001.jpg"))
+    with pytest.raises(DatasetError, match="holds 47 images of 46 classes"):
+        load(
+            "dtd",
+            tmp_path / "set",
+            tmp_path / "cache",
+            protocol="standard",
+            spec=mended("dtd", tmp_path, "standard", 47),
+        )
+
+
+def test_a_missing_image_is_refused_or_left_out_and_told(tmp_path: Path) -> None:
+    trees.dtd(tmp_path / "set")
+    (tmp_path / "set" / "dtd" / "dtd" / "images" / "woven" / "woven_0002.jpg").unlink()
+    with pytest.raises(DatasetError, match="1 of 47 images .* are listed but not there, first: 'woven/woven_0002.jpg'"):
+        load("dtd", tmp_path / "set", tmp_path / "cache", protocol="standard")
+    found = load("dtd", tmp_path / "set", tmp_path / "cache")
+    assert found.split == "custom: 46 of 1880 images of test1"
+    assert any("1 of 47 listed images are not there" in note for note in found.notes)
+    assert any("1 of 47 classes have no image here" in note for note in found.notes)
+
+
+def test_an_unknown_class_is_another_data_set(tmp_path: Path) -> None:
+    trees.folders(tmp_path / "set" / "val", [("n02119022", ""), ("n99999999", "")])
+    with pytest.raises(DatasetError, match="1 of 2 classes in .* are none of ImageNet-1k .*, first: 'n99999999'"):
+        load("imagenet", tmp_path / "set", tmp_path / "cache")
+
+
+def test_two_folders_that_mean_one_class_are_refused(tmp_path: Path) -> None:
+    trees.folders(tmp_path / "set" / "test", [("Acadian_Flycatcher", ""), ("Acadian flycatcher", "")])
+    with pytest.raises(DatasetError, match="are both .Acadian_Flycatcher. of Birdsnap"):
+        load("birdsnap", tmp_path / "set", tmp_path / "cache")
+
+
+def test_v2_by_the_number_of_its_folder_never_its_place(tmp_path: Path) -> None:
+    trees.imagenet_v2(tmp_path)
+    found = load("imagenet_v2", tmp_path, tmp_path / "cache")
+    assert sorted(found.labels.tolist()) == [0, 1, 2, 10, 999]
+    trees.folders(tmp_path / "imagenetv2-matched-frequency-format-val", [("1000", "")])
+    with pytest.raises(DatasetError, match="1 labels are outside 0 to 999"):
+        load("imagenet_v2", tmp_path, tmp_path / "cache")
+
+
+def test_a_and_r_have_their_own_two_hundred(tmp_path: Path) -> None:
+    whole = trees.ids("imagenet")
+    assert [whole.index(one) for one in trees.ids("imagenet_a")[:6]] == [6, 11, 13, 15, 17, 22]
+    assert [whole.index(one) for one in trees.ids("imagenet_r")[:6]] == [1, 2, 4, 6, 8, 9]
+    for name in ("imagenet_a", "imagenet_r"):
+        assert list(trees.ids(name)) == sorted(trees.ids(name))
+        assert len(trees.ids(name)) == 200
+
+
+def test_a_limit_takes_so_many_of_each_class_and_is_in_the_split(tmp_path: Path) -> None:
+    trees.eurosat(tmp_path / "set")
+    trees.folders(tmp_path / "set" / "eurosat" / "2750", [("River", "")], 9)
+    whole = load("eurosat", tmp_path / "set", tmp_path / "cache")
+    few = load("eurosat", tmp_path / "set", tmp_path / "cache", limit=2, seed=3)
+    assert np.bincount(few.labels).tolist() == [2] * 10
+    assert few.split == "custom: 27 of 27000 images of all images, 2 per class (seed 3)"
+    assert set(few.image_ids) < set(whole.image_ids)
+    assert list(few.image_ids) == [one for one in whole.image_ids if one in set(few.image_ids)]
+    assert [few.read(i) for i in range(3)] == [
+        whole.read(list(whole.image_ids).index(few.image_ids[i])) for i in range(3)
+    ]
+    again = load("eurosat", tmp_path / "set", tmp_path / "other", limit=2, seed=3)
+    other = load("eurosat", tmp_path / "set", tmp_path / "cache", limit=2, seed=4)
+    assert again.fingerprint == few.fingerprint != other.fingerprint
+
+
+def test_the_fingerprint_is_of_content_not_of_places(tmp_path: Path) -> None:
+    import shutil
+
+    trees.cub(tmp_path / "one")
+    shutil.copytree(tmp_path / "one" / "CUB_200_2011", tmp_path / "two")
+    one, two = load("cub", tmp_path / "one", tmp_path / "c1"), load("cub", tmp_path / "two", tmp_path / "c2")
+    assert one.fingerprint == two.fingerprint
+    lower = load("cub", tmp_path / "one", tmp_path / "c1", names="lower")
+    assert lower.fingerprint != one.fingerprint
+
+
+def test_a_protocol_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(
+        DatasetError,
+        match=r"dataset.protocol=cop is no protocol of flowers; it has \['standard', 'coop', 'custom'\].*'coop'",
+    ):
+        load("flowers", tmp_path, tmp_path / "cache", protocol="cop")
+    with pytest.raises(DatasetError, match="There is no data set 'flower'. Did you mean 'flowers'"):
+        load("flowers", tmp_path, tmp_path / "cache", spec="flower")

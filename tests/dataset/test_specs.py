@@ -1,0 +1,253 @@
+"""What the specs say, against sources that do not know of each other; and that YAML, spec and pages agree."""
+
+import importlib.util
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cupl_bench.config import conf_dir
+from cupl_bench.dataset.names import normalised
+from cupl_bench.dataset.spec import Spec, read_spec
+from cupl_bench.dataset.texts import CUPL_COMMIT, spec_names
+from cupl_bench.errors import DatasetError
+from cupl_bench.prompts.sources import join_by_name, read_templates
+
+NAMES = spec_names()
+SPECS: dict[str, Spec] = {name: read_spec(name) for name in NAMES}
+SIZES = {
+    "imagenet": (50_000, 1000), "cub": (5_794, 200), "flowers": (6_149, 102), "dtd": (1_880, 47), "cars": (8_041, 196),
+    "sun397": (19_850, 397), "food101": (25_250, 101), "aircraft": (3_333, 100), "pets": (3_669, 37),
+    "caltech101": (6_085, 102), "ucf101": (3_783, 101), "kinetics700": (31_669, 700), "resisc45": (6_300, 45),
+    "cifar10": (10_000, 10), "cifar100": (10_000, 100), "birdsnap": (2_149, 500), "imagenet_v2": (10_000, 1000),
+    "imagenet_sketch": (50_889, 1000), "imagenet_a": (7_500, 200), "imagenet_r": (30_000, 200), "eurosat": (27_000, 10),
+}  # fmt: skip
+
+
+def clip_benchmark(file: str) -> dict[str, Any]:
+    package = importlib.util.find_spec("clip_benchmark")
+    assert package is not None
+    assert package.origin is not None
+    return json.loads((Path(package.origin).parent / "datasets" / file).read_text())
+
+
+def test_sizes_and_metrics_are_those_of_the_papers() -> None:
+    found = {name: (spec.protocols["standard"].num_images, len(spec.classes.ids)) for name, spec in SPECS.items()}
+    assert found == SIZES
+    means = {name for name, spec in SPECS.items() if spec.primary == "mean_per_class"}
+    assert means == {"flowers", "aircraft", "pets", "caltech101"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_words_of_a_class_lead_to_it_alone(name: str) -> None:
+    """Rule 2: a bijection between ids and labels; ids, and names that do not repeat, lead to their label."""
+    classes = SPECS[name].classes
+    for label, one in enumerate(classes.ids):
+        assert classes.find(one) == label
+    for names in classes.names.values():
+        keys = [normalised(one) for one in names]
+        for label, one in enumerate(names):
+            if keys.count(normalised(one)) == 1 and one not in ("missile", "sunglasses"):
+                assert classes.find(one) == label
+    for word, one in classes.also.items():
+        assert classes.find(word) == classes.ids.index(one)
+
+
+def test_the_imagenet_names_are_open_clips_and_clip_benchmarks() -> None:
+    import open_clip
+
+    names = list(SPECS["imagenet"].classes.names["openai"])
+    assert names == list(open_clip.IMAGENET_CLASSNAMES) == clip_benchmark("en_classnames.json")["imagenet1k"]
+    for name in ("imagenet_v2", "imagenet_sketch"):
+        assert list(SPECS[name].classes.names["openai"]) == names
+
+
+def test_the_wnids_are_sorted_and_in_the_order_of_torchvisions_words() -> None:
+    from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+    classes = SPECS["imagenet"].classes
+    assert list(classes.ids) == sorted(classes.ids)
+    told = classes.names["disambiguated"]
+    repeated = (657, 744, 836, 837)
+    assert [told[place] for place in repeated] == ["missile", "projectile", "sunglass", "sunglasses"]
+    assert [_IMAGENET_CATEGORIES[place] for place in repeated] == [told[place] for place in repeated]
+    alike = sum(normalised(a) == normalised(b) for a, b in zip(told, _IMAGENET_CATEGORIES, strict=True))
+    assert alike > 600  # OpenAI chose other synonyms for the rest; an order shifted by one leaves two
+
+
+def test_wnids_and_masks_are_clip_benchmarks() -> None:
+    package = importlib.util.find_spec("clip_benchmark")
+    assert package is not None
+    assert package.origin is not None
+    text = (Path(package.origin).parent / "datasets" / "builder.py").read_text()
+
+    def listed(variable: str) -> set[str]:
+        start = text.index(f"{variable} = ")
+        end = min(place for sign in "]}" if (place := text.find(sign, start)) > 0)
+        return set(re.findall(r"n\d{8}", text[start:end]))
+
+    assert set(SPECS["imagenet"].classes.ids) == listed("all_imagenet_wordnet_ids")
+    assert set(SPECS["imagenet_a"].classes.ids) == listed("imagenet_a_wnids")
+    assert set(SPECS["imagenet_r"].classes.ids) == listed("imagenet_r_wnids")
+
+
+def test_flowers_against_torchvision_and_clip_benchmark() -> None:
+    from torchvision.datasets import Flowers102
+
+    names = SPECS["flowers"].classes.names
+    assert list(names["openai"]) == clip_benchmark("en_classnames.json")["flowers"]
+    assert list(names["torchvision"]) == list(Flowers102.classes)
+    differ = [place for place in range(102) if names["openai"][place] != names["torchvision"][place]]
+    assert differ == [15, 59, 92]
+
+
+def test_pets_against_clip_benchmark() -> None:
+    """Rule 1: OpenAI's list has the cats first; labels are alphabetical without case."""
+    names = list(SPECS["pets"].classes.names["openai"])
+    assert [name.lower() for name in names] == [name.lower() for name in clip_benchmark("en_classnames.json")["pets"]]
+    assert sorted(names) != names == sorted(names, key=str.lower)
+
+
+def test_caltech_against_clip_benchmark_in_both_orders() -> None:
+    classes, theirs = SPECS["caltech101"].classes, clip_benchmark("en_classnames.json")
+    assert list(classes.names["openai"]) == theirs["caltech101"]
+    vtab = [classes.find(name) for name in theirs["caltech101_vtab"]]
+    assert sorted(label for label in vtab if label is not None) == list(range(102))
+    assert [classes.ids[label] for label in vtab if label is not None] == sorted(classes.ids, key=str.lower)
+
+
+def test_eurosat_against_clip_benchmark() -> None:
+    theirs = [normalised(name) for name in clip_benchmark("en_classnames.json")["eurosat"]]
+    assert [normalised(name) for name in SPECS["eurosat"].classes.names["openai"]] == theirs
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifars_order_is_alphabetical_as_its_authors_have_it(name: str) -> None:
+    assert list(SPECS[name].classes.ids) == sorted(SPECS[name].classes.ids)
+
+
+@pytest.mark.parametrize("name", ["dtd", "food101", "resisc45", "kinetics700", "birdsnap", "imagenet"])
+def test_ids_are_sorted_where_labels_are_sorted_folders(name: str) -> None:
+    assert list(SPECS[name].classes.ids) == sorted(SPECS[name].classes.ids)
+
+
+def test_sun_swaps_one_pair_of_openais_list() -> None:
+    assert SPECS["sun397"].classes.ids[206:208] == ("jail indoor", "jail cell")
+
+
+def test_cubs_names_come_from_its_folders() -> None:
+    classes = SPECS["cub"].classes
+    assert [int(one[:3]) for one in classes.ids] == list(range(1, 201))
+    assert [one[4:].replace("_", " ") for one in classes.ids] == list(classes.names["archive"])
+
+
+BENCHMARKS = ["food101", "sun397", "cars", "dtd", "pets", "caltech101", "flowers", "cifar10", "cifar100", "eurosat"]
+
+
+@pytest.mark.parametrize(("name", "benchmark"), [*((name, name) for name in BENCHMARKS), ("aircraft", "fgvc_aircraft")])
+def test_the_templates_are_clip_benchmarks(name: str, benchmark: str) -> None:
+    theirs = [
+        one.replace("{c}", "{}") for one in clip_benchmark("en_zeroshot_classification_templates.json")[benchmark]
+    ]
+    assert list(SPECS[name].texts.templates["openai"]) == theirs
+    assert read_templates(f"{name}/openai") == theirs
+
+
+def test_the_counts_of_templates_are_those_of_openai() -> None:
+    lists = {name: spec.texts.templates.get("openai") for name, spec in SPECS.items()}
+    assert {name: len(listed) for name, listed in lists.items() if listed is not None} == {
+        "aircraft": 2, "birdsnap": 1, "caltech101": 34, "cars": 8, "cifar10": 18, "cifar100": 18, "dtd": 8,
+        "eurosat": 3, "flowers": 1, "food101": 1, "kinetics700": 28, "pets": 1, "resisc45": 18, "sun397": 2,
+        "ucf101": 48,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_option_says_what_the_spec_says(name: str) -> None:
+    option = yaml.safe_load((conf_dir() / "dataset" / f"{name}.yaml").read_text())
+    spec = SPECS[name]
+    assert (option["spec"], option["primary"], option["protocol"]) == (name, spec.primary, "standard")
+    assert option["names"] == next(iter(spec.classes.names))
+    assert option["texts"]["cupl"] == f"cupl:{name}"
+    default = option["texts"]["templates"]
+    expected = f"{name}/{next(iter(spec.texts.templates))}" if spec.texts.templates else "openai_imagenet_80"
+    assert default == expected
+    assert all("{}" in template for template in read_templates(default))
+    assert set(spec.texts.templates) == set(spec.texts.templates_source)
+    assert set(spec.classes.names) <= set(spec.classes.source)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_source_runs_a_script_or_guesses_its_files(name: str) -> None:
+    """Rules 4 to 6."""
+    for remote in SPECS[name].remotes:
+        if remote.kind == "hub":
+            assert remote.files
+            assert not [pattern for pattern in remote.files if pattern.endswith(".py") or pattern in ("*", "**")]
+            assert remote.repo not in ("nelorth/oxford-flowers", "pkuHaowei/cub-200-2011-birds", "randall-lab/cub200")
+            assert "standard" in remote.layout.protocols or remote.layout.protocols[0] in SPECS[name].protocols
+
+
+def cupl_keys(name: str) -> list[str]:
+    """The keys of CuPL's file, as its own spelling differs from OpenAI's in known places; in another order."""
+    names = SPECS[name].classes.names["openai"]
+    indoors = "indoor|outdoor|exterior|interior|public|platform|door|shop|vegetable"
+    spelled = {
+        "cars": lambda one: one.replace("C/V", "CV"),
+        "caltech101": lambda one: " ".join(one.split()),
+        "sun397": lambda one: re.sub(rf" ({indoors})$", r" (\1)", one),
+    }.get(name, lambda one: one)
+    keys = list(dict.fromkeys(spelled(one) for one in names))
+    random.Random(5).shuffle(keys)
+    return keys
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if SPECS[name].texts.cupl is not None])
+def test_every_class_finds_its_image_prompts_and_none_is_left_over(name: str) -> None:
+    spec = SPECS[name]
+    assert spec.texts.cupl is not None
+    parent = name if not name.startswith("imagenet") else "imagenet"
+    keys = cupl_keys(parent)
+    for names in spec.classes.names.values():
+        aliases = {one: key for one, key in spec.texts.cupl.aliases.items() if one in names}
+        join = join_by_name(names, keys, "file", aliases, ignore_extra=spec.texts.cupl.subset)
+        expected = [normalised(aliases.get(one, one)) for one in names]
+        assert [normalised(key) for key in join.keys] == expected
+        assert bool(join.counts["ignored"]) == spec.texts.cupl.subset
+
+
+def test_the_files_are_pinned_by_commit_and_digest() -> None:
+    assert len(CUPL_COMMIT) == 40
+    pairs = [spec.texts.cupl for spec in SPECS.values() if spec.texts.cupl is not None]
+    files = {file.path: file for pair in pairs for file in (pair.base, pair.full)}
+    assert len(files) == 30
+    for path, file in files.items():
+        assert len(file.git_blob) == 40
+        assert file.sha256 is None if path.endswith("imagenet_prompts_full.json") else len(file.sha256 or "") == 64
+        assert file.url == f"https://raw.githubusercontent.com/sarahpratt/CuPL/{CUPL_COMMIT}/{path}"
+    assert SPECS["pets"].texts.cupl is not None
+    assert SPECS["pets"].texts.cupl.base.path.endswith("/pet_prompts_base.json")
+    assert SPECS["pets"].texts.cupl.full.path.endswith("/pets_prompts_full.json")
+    assert {name for name, spec in SPECS.items() if spec.texts.cupl is None} == {"cub", "eurosat"}
+
+
+def test_two_swapped_classes_or_a_shifted_list_do_not_pass(tmp_path: Path) -> None:
+    """The checks above see what they are for: a list moved by one, and a list of another length."""
+    content = json.loads(SPECS["flowers"].model_dump_json())
+    content["classes"]["names"]["openai"] = content["classes"]["names"]["openai"][1:]
+    (tmp_path / "flowers.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="lists of names of another length than the ids"):
+        read_spec(str(tmp_path / "flowers.json"))
+    content = json.loads(SPECS["dtd"].model_dump_json())
+    content["classes"]["ids"][1] = content["classes"]["ids"][0]
+    (tmp_path / "dtd.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="class ids repeat"):
+        read_spec(str(tmp_path / "dtd.json"))
+    content["clases"] = {}
+    (tmp_path / "dtd.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="is not as it should be"):
+        read_spec(str(tmp_path / "dtd.json"))
