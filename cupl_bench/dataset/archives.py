@@ -64,8 +64,9 @@ def unpack(archive: Path, folder: Path, md5: str | None = None) -> Path:
     except tarfile.FilterError as error:
         raise DatasetError(f"{archive} holds a path that leaves its folder ({error}); it is not unpacked.") from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        reason = str(error).partition(":\n")[0] or type(error).__name__  # tarfile lists every compression it tried
         raise DatasetError(
-            f"{archive} cannot be unpacked into {folder} ({error}). If the disk is not full, the file is damaged:"
+            f"{archive} cannot be unpacked into {folder} ({reason}). If the disk is not full, the file is damaged:"
             " download it again."
         ) from error
     finally:
