@@ -10,7 +10,8 @@ import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0] not in commands:
         complain(f"{given[0]!r} is no command.{nearest(given[0], commands)}\n{USAGE}")
         return 2
-    show_log()
+    from cupl_bench.ranks import joined, rank
+
+    if rank():  # one of torchrun's other processes: it encodes its share of the images and says nothing
+        commands = {"eval": _assist}
+    else:
+        show_log()
     try:
-        return commands[given[0]](given[1:])
+        with joined():
+            return commands[given[0]](given[1:]) if given[0] in commands else 0
     except CuplBenchError as error:
         complain(str(error))
         return 2
@@ -90,6 +97,7 @@ def _eval(arguments: list[str]) -> int:
         settings = HydraConfig.get()
         sweep = settings.mode is not None and settings.mode.name == "MULTIRUN"
         name = " ".join(settings.overrides.task) or "the defaults"
+        bench.several_backbones = _sweeps_over_backbones(arguments, dict(settings.sweeper.get("params") or {}))
         seen.update(sweep=sweep, results_dir=Path(config.results_dir).expanduser().absolute())
         if sweep:
             seen["folder"] = Path(settings.sweep.dir)
@@ -138,6 +146,39 @@ def _eval(arguments: list[str]) -> int:
         return 0
     complain(f"{len(failed)} of {len(outcomes)} jobs failed")
     return 2 if all(outcome.mistake for outcome in failed) else 1
+
+
+def _sweeps_over_backbones(arguments: Sequence[str], params: Mapping[str, Any]) -> bool:
+    """Whether more than one backbone, or one in more than one precision, will read the same images."""
+    given = {key: value for key, _, value in (one.partition("=") for one in arguments)}
+    return any(
+        key.split(".")[0] in ("backbone", "precision") and re.search(r",|\*|range|choice", str(value))
+        for key, value in {**given, **params}.items()
+    )
+
+
+def _assist(arguments: list[str]) -> int:
+    from cupl_bench.config import machine_of, question_of
+    from cupl_bench.runner import Workbench, assist
+
+    bench = Workbench()
+
+    def job(config: Any) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        settings = HydraConfig.get()
+        bench.several_backbones = _sweeps_over_backbones(arguments, dict(settings.sweeper.get("params") or {}))
+        with suppress(Exception):  # rank 0 has the same error and tells it
+            assist(question_of(config), machine_of(config), bench)
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+    ):
+        _hydra(job, [*(arguments or ["experiment=demo"]), f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
+    return 0
 
 
 def _plan(arguments: list[str]) -> int:

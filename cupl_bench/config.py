@@ -24,6 +24,7 @@ from cupl_bench.backbone import BackboneSource
 from cupl_bench.dataset import DatasetSource
 from cupl_bench.errors import ConfigError, nearest
 from cupl_bench.prompts import PromptStrategy
+from cupl_bench.ranks import local_rank, world_size
 from cupl_bench.runner import Machine, Question
 
 __all__ = ["Config", "conf_dir", "machine_of", "question_of", "register"]
@@ -59,6 +60,7 @@ class Config:
     device: str = MISSING
     batch_size: int = MISSING
     num_workers: int | None = MISSING
+    cache_limit_gb: float = MISSING
     rerun: Rerun = MISSING
     images: list[str] = field(default_factory=list)
     class_names: Any = None
@@ -132,16 +134,19 @@ def machine_of(config: DictConfig) -> Machine:
         raise ConfigError(f"batch_size={config.batch_size} should be 1 or more.")
     if config.num_workers is not None and config.num_workers < 0:
         raise ConfigError(f"num_workers={config.num_workers} should be 0 or more, or null for a guess.")
+    if not config.cache_limit_gb >= 0:
+        raise ConfigError(f"cache_limit_gb={config.cache_limit_gb} should be 0 or more.")
     device = _device(config.device)
     workers = config.num_workers
     if workers is None:  # a GPU waits for decoding; on a CPU decoding is a few percent of encoding
-        workers = min(16, os.cpu_count() or 1) if device.type == "cuda" else 0
+        workers = min(16, (os.cpu_count() or 1) // world_size()) if device.type == "cuda" else 0
     return Machine(
         results_dir=Path(config.results_dir).expanduser().absolute(),
         cache_dir=Path(config.cache_dir).expanduser().absolute(),
         device=device,
         batch_size=config.batch_size,
         num_workers=workers,
+        cache_limit_gb=config.cache_limit_gb,
         rerun=config.rerun.value,
     )
 
@@ -159,7 +164,11 @@ def check_keys(config: DictConfig) -> None:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and world_size() > 1:  # each process its own
+        if world_size() > torch.cuda.device_count():
+            raise ConfigError(f"{world_size()} processes want a GPU each; here are {torch.cuda.device_count()}.")
+        name = f"cuda:{local_rank()}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

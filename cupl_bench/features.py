@@ -18,7 +18,9 @@ from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.decode import Decode, decode, decode_tensor
 from cupl_bench.errors import BackboneError, BrokenImageError, DatasetError
 from cupl_bench.identity import sequence_keys
+from cupl_bench.pixel_store import PixelStore
 from cupl_bench.progress import progress
+from cupl_bench.ranks import from_first, gathered, rank, world_size
 from cupl_bench.store import RowStore
 
 __all__ = ["ImageFeatures", "TextFeatures", "encode_images", "encode_texts", "pixels_of"]
@@ -29,6 +31,8 @@ SHARD_ROWS = 4096
 SHARD_SECONDS = 20.0
 """A shard is written when it is full or this old: what a killed run has to do again."""
 TEXTS_PER_BLOCK = 4096
+PIXEL_SHARD_BYTES = 64_000_000
+"""Pixels that are held in memory and written together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +58,19 @@ class TextFeatures:
 class Shard:
     """Rows that wait to be written."""
 
-    store: RowStore
+    store: RowStore | PixelStore
+    max_rows: int
     keys: list[bytes] = field(default_factory=list)
-    rows: list[Float32[np.ndarray, "b d"]] = field(default_factory=list)
+    rows: list[np.ndarray] = field(default_factory=list)
     began: float = 0.0
     """When the first of the rows that wait came, in seconds of the monotonic clock."""
 
-    def add(self, keys: Sequence[bytes], rows: Float32[np.ndarray, "b d"]) -> None:
+    def add(self, keys: Sequence[bytes], rows: np.ndarray) -> None:
         if not self.keys:
             self.began = time.monotonic()
         self.keys += keys
         self.rows.append(rows)
-        if len(self.keys) >= SHARD_ROWS or time.monotonic() - self.began > SHARD_SECONDS:
+        if len(self.keys) >= self.max_rows or time.monotonic() - self.began > SHARD_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -134,6 +139,7 @@ def encode_images(
     load: Callable[[], Backbone],
     store: RowStore,
     *,
+    pixels: Callable[[Backbone], PixelStore | None] = lambda _: None,
     decode_by: Decode = "exact",
     batch_size: int,
     num_workers: int,
@@ -145,6 +151,7 @@ def encode_images(
         dataset: the images.
         load: gives the backbone; called only if an image is to be encoded.
         store: where features of this backbone, transform and precision lie.
+        pixels: where the pixels that a backbone reads are kept for the next one, if they are.
         decode_by: whether pixels are those of the model's own transform or nearly those.
         batch_size: images encoded together; moves features by rounding alone.
         num_workers: processes that decode; 0 decodes in this one.
@@ -154,26 +161,19 @@ def encode_images(
         DatasetError: images cannot be decoded (all are tried first), or none can.
         BackboneError: features are not finite.
     """
-    present = store.present(dataset.image_keys)
-    missing: list[int] = []
-    seen: set[bytes] = set()
-    for index in np.flatnonzero(~present).tolist():
-        key = dataset.image_keys[index]
-        if key not in seen:
-            seen.add(key)
-            missing.append(index)
-    why_broken: dict[bytes, str] = {}
-    encoded = 0
-    shard = Shard(store)
-    with progress(len(missing), "encoding images") as advance:
-        for indices, batch, broken in _batches(dataset, missing, load, decode_by, batch_size, num_workers):
-            why_broken.update({dataset.image_keys[index]: reason for index, reason in broken})
-            if indices:
-                keys = [dataset.image_keys[index] for index in indices]
-                shard.add(keys, _finite_units(load().encode_images(batch), "images"))
-                encoded += len(indices)
-            advance(len(indices) + len(broken))
-    shard.flush()
+    # Found once: what is missing changes as soon as one of the processes has written.
+    missing = from_first(lambda: _missing(dataset, store))
+
+    def encode_own() -> tuple[list[int], dict[bytes, str]]:
+        first, last = (len(missing) * place // world_size() for place in (rank(), rank() + 1))
+        return _encode(dataset, missing[first:last], load, store, pixels, decode_by, batch_size, num_workers)
+
+    shares = gathered(encode_own)
+    done = sorted(index for indices, _ in shares for index in indices)
+    if done != missing:
+        raise RuntimeError(f"{len(missing)} images were to be encoded, each once; {len(done)} were")
+    why_broken = {key: reason for _, broken in shares for key, reason in broken.items()}
+    store.present(dataset.image_keys)  # reads what other processes wrote
     kept = np.array([key not in why_broken for key in dataset.image_keys], dtype=bool)
     if not kept.all():
         lost = np.flatnonzero(~kept)
@@ -185,13 +185,48 @@ def encode_images(
             raise DatasetError(f"{message} Mend or remove them, or leave them out with dataset.skip_broken=true.")
         log.warning("%s They are left out.", message)
     rows = store.read([key for key, keep in zip(dataset.image_keys, kept, strict=True) if keep])
-    return ImageFeatures(rows=rows, kept=kept, num_encoded=encoded)
+    return ImageFeatures(rows=rows, kept=kept, num_encoded=len(missing) - len(why_broken))
+
+
+def _missing(dataset: Dataset, store: RowStore) -> list[int]:
+    """The first image of each content that has no row, in order."""
+    missing: dict[bytes, int] = {}
+    for index in np.flatnonzero(~store.present(dataset.image_keys)).tolist():
+        missing.setdefault(dataset.image_keys[index], index)
+    return list(missing.values())
+
+
+def _encode(
+    dataset: Dataset,
+    missing: Sequence[int],
+    load: Callable[[], Backbone],
+    store: RowStore,
+    pixels: Callable[[Backbone], PixelStore | None],
+    decode_by: Decode,
+    batch_size: int,
+    num_workers: int,
+) -> tuple[list[int], dict[bytes, str]]:
+    """Encode these images; gives those that were tried, and why some are broken."""
+    tried: list[int] = []
+    why_broken: dict[bytes, str] = {}
+    shard = Shard(store, max_rows=SHARD_ROWS)
+    with progress(len(missing), "encoding images") as advance:
+        for indices, batch, broken in _batches(dataset, missing, load, pixels, decode_by, batch_size, num_workers):
+            why_broken.update({dataset.image_keys[index]: reason for index, reason in broken})
+            if indices:
+                keys = [dataset.image_keys[index] for index in indices]
+                shard.add(keys, _finite_units(load().encode_images(batch), "images"))
+            tried += [*indices, *(index for index, _ in broken)]
+            advance(len(indices) + len(broken))
+    shard.flush()
+    return tried, why_broken
 
 
 def _batches(
     dataset: Dataset,
     missing: Sequence[int],
     load: Callable[[], Backbone],
+    pixels: Callable[[Backbone], PixelStore | None],
     decode_by: Decode,
     batch_size: int,
     num_workers: int,
@@ -209,14 +244,33 @@ def _batches(
     else:
         return
     backbone = load()
+    left = {dataset.image_keys[index]: index for index in missing[start:]}
+    keep = None
+    kept_pixels = pixels(backbone)
+    if kept_pixels is not None:
+        for keys, rows in kept_pixels.stored(list(left)):
+            for place in range(0, len(keys), batch_size):
+                here = slice(place, place + batch_size)
+                yield [left.pop(key) for key in keys[here]], torch.from_numpy(rows[here]), []
+        height, width = backbone.facts.image_size
+        log.info("pixels    %s read, %s to decode", f"{len(missing) - start - len(left):,}", f"{len(left):,}")
+        if kept_pixels.has_room(len(left) * 3 * height * width):
+            keep = Shard(kept_pixels, max_rows=max(1, PIXEL_SHARD_BYTES // (3 * height * width)))
+        else:
+            log.info("pixels    not kept for the next backbone: more than cache_limit_gb")
     loader = DataLoader(
-        DecodedImages(dataset, missing[start:], pixels_of(backbone, decode_by)),
+        DecodedImages(dataset, list(left.values()), pixels_of(backbone, decode_by)),
         batch_size=batch_size,
         num_workers=num_workers,
         pin_memory=backbone.device.type == "cuda",
         collate_fn=_collate,
     )
-    yield from loader
+    for indices, batch, broken in loader:
+        if keep is not None and indices:
+            keep.add([dataset.image_keys[index] for index in indices], batch.numpy())
+        yield indices, batch, broken
+    if keep is not None:
+        keep.flush()
 
 
 def _collate(
@@ -240,7 +294,7 @@ def encode_texts(texts: Sequence[str], backbone: Backbone, store: RowStore, *, b
     present = store.present(keys)
     # In sorted order neighbours share their beginnings, which the prefix tree computes once.
     missing = sorted(np.flatnonzero(~present).tolist(), key=lambda place: distinct[place])
-    shard = Shard(store)
+    shard = Shard(store, max_rows=SHARD_ROWS)
     with progress(len(missing), "encoding prompts") as advance:
         for start in range(0, len(missing), TEXTS_PER_BLOCK):
             block = missing[start : start + TEXTS_PER_BLOCK]

@@ -26,7 +26,9 @@ from cupl_bench.environment import describe_environment
 from cupl_bench.errors import CuplBenchError, ResultsError
 from cupl_bench.features import ImageFeatures, encode_images, encode_texts
 from cupl_bench.identity import PROTOCOL_VERSION, content_key, run_key
+from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts, PromptStrategy
+from cupl_bench.ranks import from_first, in_turn
 from cupl_bench.records import (
     ArtifactsRecord,
     BackboneRecord,
@@ -51,7 +53,7 @@ from cupl_bench.store import (
     write_atomically,
 )
 
-__all__ = ["Machine", "Plan", "Question", "Workbench", "plan", "run"]
+__all__ = ["Machine", "Plan", "Question", "Workbench", "assist", "plan", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ class Machine:
     device: torch.device
     batch_size: int
     num_workers: int
+    cache_limit_gb: float
     rerun: Literal["missing", "always", "never"]
 
 
@@ -91,7 +94,10 @@ class Workbench:
     """What the jobs of a sweep share: the last data set, the last backbone, the open stores.
 
     Sources are equal when their settings are, so a job finds what the one before it has left.
+    ``several_backbones``: whether pixels are worth keeping for the next one.
     """
+
+    several_backbones: bool = False
 
     _dataset: tuple[DatasetSource, Path, Dataset] | None = None
     _backbone: tuple[tuple[BackboneFacts, torch.device, Precision], Backbone] | None = None
@@ -197,6 +203,17 @@ class Job:
         facts = {"precision": self.question.precision, **self.facts.as_record()}
         return self.bench.store(self.machine.cache_dir / kind / key[:32], facts)
 
+    def pixels(self, backbone: Backbone) -> PixelStore | None:
+        """The store of the pixels that this backbone reads, if another may want them."""
+        if not self.bench.several_backbones or backbone.transform.table is None:
+            return None
+        facts = {**backbone.transform.geometry, "decode": self.question.decode, "protocol_version": PROTOCOL_VERSION}
+        return PixelStore(
+            folder=self.machine.cache_dir / "pixels" / content_key(facts)[:32],
+            facts=facts,
+            limit_bytes=self.machine.cache_limit_gb * 1e9,
+        )
+
     @property
     def class_embeddings_path(self) -> Path:
         """Where the class embeddings of these prompts are kept."""
@@ -237,18 +254,10 @@ def run(question: Question, machine: Machine, bench: Workbench) -> Record:
     """
     began = time.perf_counter()
     check_results_dir(machine.results_dir)
-    dataset = bench.dataset(question.dataset, machine.cache_dir)
-    job = Job(
-        question=question,
-        machine=machine,
-        bench=bench,
-        dataset=dataset,
-        prompts=question.prompts(dataset.class_names),
-        facts=question.backbone.identify(machine.cache_dir, download=True),
-    )
+    job = in_turn(lambda: _job(question, machine, bench))
     names = (question.dataset_name, question.backbone_name, question.prompts_name)
     log.info("%s  %s, %s", job.key, " x ".join(names), question.precision)
-    finished = _finished(job)
+    finished = from_first(lambda: _finished(job))
     if finished is not None:
         return finished
     _say_question(job)
@@ -257,6 +266,25 @@ def run(question: Question, machine: Machine, bench: Workbench) -> Record:
     except CuplBenchError as error:
         _write_failure(job, error)
         raise
+
+
+def assist(question: Question, machine: Machine, bench: Workbench) -> None:
+    """What the other processes of torchrun do while rank 0 runs: encode their share of the images."""
+    job = in_turn(lambda: _job(question, machine, bench))
+    if from_first(lambda: _finished(job)) is None:
+        _image_features(job)
+
+
+def _job(question: Question, machine: Machine, bench: Workbench) -> Job:
+    dataset = bench.dataset(question.dataset, machine.cache_dir)
+    return Job(
+        question=question,
+        machine=machine,
+        bench=bench,
+        dataset=dataset,
+        prompts=question.prompts(dataset.class_names),
+        facts=question.backbone.identify(machine.cache_dir, download=True),
+    )
 
 
 def _finished(job: Job) -> Record | None:
@@ -353,6 +381,7 @@ def _image_features(job: Job) -> ImageFeatures:
             job.dataset,
             job.load,
             job.images,
+            pixels=job.pixels,
             decode_by=job.question.decode,
             batch_size=job.machine.batch_size,
             num_workers=job.machine.num_workers,
