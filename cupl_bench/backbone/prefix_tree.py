@@ -407,7 +407,7 @@ def _tower_of_transformers(model: Any) -> CausalTextTower | None:
     if type(model) not in (parts.CLIPModel, parts.CLIPTextModelWithProjection):
         return None
     text = model.text_model
-    pointwise = {activations.GELUActivation, activations.QuickGELUActivation, activations.GELUTanh, nn.GELU}
+    pointwise = {activations.GELUActivation, activations.QuickGELUActivation, nn.GELU}
     if type(text.final_layer_norm) is not nn.LayerNorm or type(model.text_projection) is not nn.Linear:
         return None
     blocks = []
