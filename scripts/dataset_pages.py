@@ -86,7 +86,8 @@ def page(spec: Spec) -> str:
     parts = [
         f"# {spec.title}",
         "",
-        f"`dataset={spec.name}`. Written by `scripts/dataset_pages.py`; edit `cupl_bench/dataset/specs/{spec.name}.json`.",
+        f"`dataset={spec.name}`. Written by `scripts/dataset_pages.py` from"
+        f" `cupl_bench/dataset/specs/{spec.name}.json`.",
         "",
         f"- Metric: **{METRICS[spec.primary]}**; every record has both. {spec.metric_note or ''}".rstrip(),
         f"- Licence: {spec.licence}.",

@@ -1,0 +1,44 @@
+"""Named data sets through the public command."""
+
+from pathlib import Path
+
+import trees
+from conftest import Cli
+from making import TinyModel
+
+
+def test_a_data_set_is_evaluated_by_its_name(cli: Cli, tiny: TinyModel, tmp_path: Path) -> None:
+    trees.dtd(cli.cache / "datasets" / "dtd")
+    arguments = ["dataset=dtd", "dataset.protocol=custom", "prompts=ensemble", *tiny.overrides]
+    assert cli("eval", *arguments) == 0, cli.err
+    record = cli.record()
+    assert (record.dataset.name, record.dataset.split) == ("dtd", "custom: 47 of 1880 images of test1")
+    assert (record.dataset.num_images, record.dataset.num_classes) == (47, 47)
+    assert record.prompts.num_prompts == 47 * 8
+    assert record.metrics is not None
+    assert record.metrics.primary_name == "top1"
+
+
+def test_the_primary_metric_is_the_data_sets(cli: Cli, tiny: TinyModel, tmp_path: Path) -> None:
+    trees.flowers(tmp_path / "mine")
+    arguments = ["dataset=flowers", f"dataset.path={tmp_path / 'mine'}", "dataset.protocol=custom", *tiny.overrides]
+    assert cli("eval", *arguments) == 0, cli.err
+    record = cli.record()
+    assert record.metrics is not None
+    assert record.metrics.primary_name == "mean_per_class"
+    assert record.metrics.primary == record.metrics.mean_per_class
+    whole = record.run_key
+    assert cli("eval", *arguments, "dataset.limit=1") == 0, cli.err
+    assert cli.record().run_key != whole
+    assert cli.record().dataset.split.endswith(", 1 per class (seed 0)")
+
+
+def test_a_missing_or_partial_data_set_is_one_message(cli: Cli, tiny: TinyModel) -> None:
+    assert cli("eval", "dataset=cub", "dataset.source=local", *tiny.overrides) == 2
+    assert "CUB-200-2011 is not in" in cli.err
+    assert "Traceback" not in cli.err
+    trees.cub(cli.cache / "datasets" / "cub")
+    assert cli("eval", "dataset=cub", *tiny.overrides) == 2
+    assert "holds 8 images of 4 classes; CUB-200-2011, split test, has 5,794 of 200" in cli.err
+    assert cli("eval", "dataset=cub", "dataset.protocol=custom", "prompts=cupl", *tiny.overrides) == 2
+    assert "CuPL has no file of image-prompts for cub" in cli.err
