@@ -253,7 +253,6 @@ def run(question: Question, machine: Machine, bench: Workbench) -> Record:
         CuplBenchError: something that the user can mend; once the run key is known, a failed record tells it too.
     """
     began = time.perf_counter()
-    check_results_dir(machine.results_dir)
     job = in_turn(lambda: _job(question, machine, bench))
     names = (question.dataset_name, question.backbone_name, question.prompts_name)
     log.info("%s  %s, %s", job.key, " x ".join(names), question.precision)
@@ -276,6 +275,7 @@ def assist(question: Question, machine: Machine, bench: Workbench) -> None:
 
 
 def _job(question: Question, machine: Machine, bench: Workbench) -> Job:
+    check_results_dir(machine.results_dir)
     dataset = bench.dataset(question.dataset, machine.cache_dir)
     return Job(
         question=question,

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def measure(work: Path, photos: Sequence[bytes], files: Sequence[Path], repeats:
             "ours_fourth": lambda: _ours(work, weights, "cupl_ensemble"),
         },
         repeats,
+        time.perf_counter,
     )
     medians = {name: median(values) for name, values in seconds.items()}
     rows = [

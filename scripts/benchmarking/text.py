@@ -8,6 +8,7 @@ CLIP_benchmark at the same precision (fp32: amp off; bf16: its default, autocast
 import contextlib
 import io
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -87,7 +88,7 @@ def _compare(title: str, prompts: ClassPrompts, models: Mapping[str, nn.Module],
     templates = len({tuple(text.replace(name, "{}") for text in sentences) for name, sentences in prompts.items()}) == 1
     if templates:
         ways["open_clip fp32"] = lambda: _of_open_clip(model, tokenizer, list(prompts))
-    seconds = in_turn({name: kept(name, embed) for name, embed in ways.items()}, repeats)
+    seconds = in_turn({name: kept(name, embed) for name, embed in ways.items()}, repeats, time.process_time)
     medians = {name: median(values) for name, values in seconds.items()}
 
     def off(name: str) -> float:
@@ -113,7 +114,7 @@ def _compare(title: str, prompts: ClassPrompts, models: Mapping[str, nn.Module],
     rows.append(row("ours fp32", "transformers", 2 if templates else 1.5, 1))
     note = (
         f"{MODEL}, random weights, {len(prompts)} classes, {len(texts):,} prompts: {slots:,} padded slots, {nodes:,}"
-        f" distinct prefixes, limit {limit:.1f}. transformers pads batches of {TRANSFORMERS_BATCH} to their longest."
+        f" distinct prefixes, limit {limit:.1f}. CPU seconds. transformers pads batches of {TRANSFORMERS_BATCH} to their longest."
     )
     return Table(title=f"Text: {title}", note=note, rows=rows)
 
