@@ -86,7 +86,7 @@ def measure(files: Sequence[bytes], repeats: int) -> Table:
         for name, bar in (("exact", 1.05), ("fast", 1.8))
     ]
     note = (
-        f"{len(files)} JPEGs to 224 x 224 floats, in batches of {BATCH}, by CPU time. Exact floats equal open_clip's to the last"
-        f" bit: {'yes' if equal else '**no**'}. Fast pixels differ by at most {off:.1f} of 255."
+        f"{len(files)} JPEGs to 224 x 224 floats, in batches of {BATCH}, by CPU time. Exact floats equal"
+        f" open_clip's to the last bit: {'yes' if equal else '**no**'}. Fast pixels differ by at most {off:.1f} of 255."
     )
     return Table(title="Images", note=note, rows=rows)

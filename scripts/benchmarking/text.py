@@ -114,7 +114,8 @@ def _compare(title: str, prompts: ClassPrompts, models: Mapping[str, nn.Module],
     rows.append(row("ours fp32", "transformers", 2 if templates else 1.5, 1))
     note = (
         f"{MODEL}, random weights, {len(prompts)} classes, {len(texts):,} prompts: {slots:,} padded slots, {nodes:,}"
-        f" distinct prefixes, limit {limit:.1f}. CPU seconds. transformers pads batches of {TRANSFORMERS_BATCH} to their longest."
+        f" distinct prefixes, limit {limit:.1f}. CPU seconds. transformers pads batches of"
+        f" {TRANSFORMERS_BATCH} to their longest."
     )
     return Table(title=f"Text: {title}", note=note, rows=rows)
 
