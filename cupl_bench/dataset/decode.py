@@ -24,8 +24,6 @@ __all__ = ["Decode", "decode", "decode_tensor", "extensions"]
 Decode = Literal["exact", "fast"]
 """How images become pixels: as the model's own transform does it on Pillow, or on tensors, nearly so."""
 
-END_OF_JPEG = b"\xff\xd9"
-
 
 def decode(content: bytes) -> Image.Image:
     """The image in mode RGB; of an animation the first frame.
@@ -60,8 +58,7 @@ def _open(content: bytes) -> Image.Image | UInt8[Tensor, "3 h w"]:
             warnings.simplefilter("ignore")  # palette and EXIF warnings do not change pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content)) as image:
-                # A file without its end is Pillow's to judge: the library fills up what is lost.
-                if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB") and END_OF_JPEG in content[-64:]:
+                if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
                     pixels = _decode_jpeg(content)
                     if pixels is not None:
                         return pixels
@@ -73,7 +70,7 @@ def _open(content: bytes) -> Image.Image | UInt8[Tensor, "3 h w"]:
 
 
 def _decode_jpeg(content: bytes) -> UInt8[Tensor, "3 h w"] | None:
-    """The pixels, or None if torchvision refuses the file."""
+    """The pixels, or None if torchvision refuses the file, as it does one cut short: Pillow judges that."""
     from torchvision.io import ImageReadMode, decode_jpeg
 
     try:
