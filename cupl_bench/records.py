@@ -43,7 +43,10 @@ Interval = tuple[float, float]
 
 
 class DatasetRecord(Frozen):
-    """Which images. ``num_images`` are those that were scored; ``num_broken`` were left out."""
+    """Which images. ``num_images`` are those that were scored; ``num_broken`` were left out.
+
+    ``origin``: of a named data set its source, protocol and list of class names.
+    """
 
     name: str
     split: str
@@ -51,6 +54,7 @@ class DatasetRecord(Frozen):
     num_images: int
     num_classes: int
     num_broken: int = 0
+    origin: Mapping[str, str] | None = None
 
 
 class BackboneRecord(Frozen):
@@ -68,7 +72,7 @@ class BackboneRecord(Frozen):
 
 
 class PromptsRecord(Frozen):
-    """Which prompts. ``join`` says how the class names found their entries in a prompts file."""
+    """Which prompts. ``join`` says how the class names found their entries in a prompts file, ``source`` which."""
 
     name: str
     digest: str
@@ -77,6 +81,7 @@ class PromptsRecord(Frozen):
     num_truncated: int
     aggregation: str
     join: Mapping[str, int] | None = None
+    source: str | None = None
 
 
 class TierRecord(Frozen):

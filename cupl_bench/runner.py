@@ -22,6 +22,7 @@ from cupl_bench.backbone import Backbone, BackboneFacts, BackboneSource, Precisi
 from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings
 from cupl_bench.dataset import Dataset, DatasetSource
 from cupl_bench.dataset.decode import Decode
+from cupl_bench.dataset.named import NamedSource
 from cupl_bench.environment import describe_environment
 from cupl_bench.errors import CuplBenchError, ResultsError
 from cupl_bench.features import ImageFeatures, encode_images, encode_texts
@@ -490,6 +491,7 @@ def _record(
             num_images=len(dataset.labels) - num_broken,
             num_classes=len(dataset.class_names),
             num_broken=num_broken,
+            origin=dataset.origin,
         ),
         backbone=BackboneRecord(
             name=question.backbone_name,
@@ -504,6 +506,7 @@ def _record(
             num_truncated=num_truncated,
             aggregation=prompts.aggregation,
             join=prompts.join,
+            source=prompts.source,
         ),
         environment=describe_environment(job.machine.device),
         **rest,
@@ -534,7 +537,10 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
 
     ``texts_to_encode`` is an upper bound: which texts share their tokens is known to the tokenizer alone.
     """
-    dataset = bench.dataset(question.dataset, machine.cache_dir)
+    source = question.dataset
+    if isinstance(source, NamedSource):
+        source = source.on_this_machine()
+    dataset = bench.dataset(source, machine.cache_dir)
     prompts = question.prompts(dataset.class_names)
     unknown = Plan(
         run_key=None,

@@ -35,6 +35,7 @@ def test_a_run_leaves_what_the_contract_says(cli, on_photos) -> None:
         "num_images": 15,
         "num_classes": 5,
         "num_broken": 0,
+        "origin": None,
     }
     assert set(content["backbone"]) >= {
         "name",

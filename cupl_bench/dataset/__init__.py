@@ -5,7 +5,7 @@ Row i of everything per class is label i: class names may repeat, indices do not
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ class Dataset:
     ``read``: the bytes of image i; it can be sent to worker processes.
     ``tiers``: the tier of each class where the data set has tiers.
     ``notes``: what a user should know about how it was read, one line each.
+    ``origin``: of a named data set its source, protocol and list of names; no path of this machine.
 
     Raises:
         DatasetError: there is no image, fewer than two classes, or a label that is no class.
@@ -41,6 +42,7 @@ class Dataset:
     read: Callable[[int], bytes]
     tiers: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    origin: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if len(self.labels) == 0:

@@ -1,6 +1,6 @@
 """A data set by its name: found or fetched, its labels joined by name, its size checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +77,7 @@ class NamedSource:
             image_keys=listing.images.keys(cache_dir),
             read=listing.images.read(),
             notes=tuple(notes),
+            origin={"source": found.origin, "protocol": self.protocol, "names": self.names},
         )
 
     @property
@@ -84,6 +85,10 @@ class NamedSource:
         """Where the data set is looked for first."""
         name = Path(self.spec).stem
         return Path(self.root).expanduser() / name if self.path is None else Path(self.path).expanduser()
+
+    def on_this_machine(self) -> "NamedSource":
+        """The same, without a download: what is not here is told, with what would fetch it."""
+        return replace(self, source="local")
 
     def _find(self, spec: Spec, classes: Classes, cache_dir: Path) -> Found:
         others: list[Found] = []

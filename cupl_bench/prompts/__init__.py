@@ -19,7 +19,7 @@ class Prompts:
     """The prompts of every class in label order; a prompt that stands twice in a class weighs twice.
 
     ``join`` counts how the class names found their entries in a file: ``exact``, ``normalised``, ``aliased`` and
-    ``ignored`` (entries that belong to no class); None where no file was joined.
+    ``ignored`` (entries that belong to no class); None where no file was joined. ``source`` names that file.
 
     Raises:
         PromptsError: a class has no prompt, or a prompt is blank.
@@ -28,6 +28,7 @@ class Prompts:
     texts: tuple[tuple[str, ...], ...]
     aggregation: Aggregation
     join: Mapping[str, int] | None = None
+    source: str | None = None
 
     def __post_init__(self) -> None:
         if empty := [label for label, row in enumerate(self.texts) if not row]:

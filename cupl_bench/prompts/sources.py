@@ -171,10 +171,11 @@ class Official:
     """CuPL's own file for a data set, as it lies in the cache, checked.
 
     ``aliases``: class name -> key, for spellings that are other words. ``subset``: whether the data set has a part of
-    the file's classes.
+    the file's classes. ``source``: repository, commit and file.
     """
 
     path: Path
+    source: str
     aliases: Mapping[str, str]
     subset: bool
 
@@ -213,7 +214,8 @@ def fetch_official(dataset: str, variant: str, cache_dir: Path) -> Official:
             raise PromptsError(f"{file.url} cannot be downloaded ({error}). {by_hand}") from error
     if (found := _content_of(path, file)) is not None:
         raise PromptsError(f"{path} is not CuPL's {file.path} ({found}). Remove it and start again. {by_hand}")
-    return Official(path=path, aliases=texts.cupl.aliases, subset=texts.cupl.subset)
+    source = f"sarahpratt/CuPL@{CUPL_COMMIT} {file.path}"
+    return Official(path=path, source=source, aliases=texts.cupl.aliases, subset=texts.cupl.subset)
 
 
 def _content_of(path: Path, file: CuplFile) -> str | None:
@@ -253,10 +255,11 @@ def _kind(value: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Join:
-    """For each class the key that it owns in a file, and how it was found."""
+    """For each class the key that it owns in a file, how it was found, and which file that was."""
 
     keys: tuple[str, ...]
     counts: Mapping[str, int]
+    where: str
 
 
 def join_by_name(
@@ -326,7 +329,7 @@ def join_by_name(
         )
     how["ignored"] = len(extra)
     counts = {name: how[name] for name in ("exact", "normalised", "aliased", "ignored")}
-    return Join(keys=tuple(found), counts=counts)
+    return Join(keys=tuple(found), counts=counts, where=where)
 
 
 def replace_name(text: str, old: str, new: str) -> str:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -86,13 +86,16 @@ class DescriptionsStrategy:
         if self.templates is not None:
             filled = _filled(self.templates, class_names)
             rows = [[*templated, *row] for templated, row in zip(filled, rows, strict=True)]
-        return Prompts(texts=tuple(tuple(row) for row in rows), aggregation=self.aggregation, join=join.counts)
+        return Prompts(
+            texts=tuple(tuple(row) for row in rows), aggregation=self.aggregation, join=join.counts, source=join.where
+        )
 
     def sentences(self, class_names: Sequence[str]) -> tuple[Join, list[list[str]]]:
         """The sentences of each class in label order, and how the names were joined."""
         if self.path is None:
             raise PromptsError(NO_DESCRIPTIONS)
         path, aliases, ignore_extra = self.path, _read_aliases(self.aliases), self.extra == "ignore"
+        official = None
         if self.path.startswith(OFFICIAL):
             official = fetch_official(
                 self.path.removeprefix(OFFICIAL), self.variant or "full", Path(self.cache_dir).expanduser()
@@ -105,7 +108,8 @@ class DescriptionsStrategy:
                 f" descriptions come from {self.path}. Leave out one of the two."
             )
         held = read_descriptions(path)
-        join = join_by_name(class_names, list(held), path, aliases, ignore_extra=ignore_extra)
+        where = official.source if official is not None else Path(path).name if "://" not in path else path
+        join = replace(join_by_name(class_names, list(held), path, aliases, ignore_extra=ignore_extra), where=where)
         rows = [list(held[key]) for key in join.keys]
         if self.clean:
             rows = [_cleaned(row) for row in rows]
@@ -137,7 +141,7 @@ class ShuffledDescriptionsStrategy:
             tuple(replace_name(text, class_names[donor], name) for text in rows[donor])
             for name, donor in zip(class_names, donors, strict=True)
         )
-        return Prompts(texts=texts, aggregation=self.descriptions.aggregation, join=join.counts)
+        return Prompts(texts=texts, aggregation=self.descriptions.aggregation, join=join.counts, source=join.where)
 
 
 def _cleaned(sentences: Sequence[str]) -> list[str]:

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import huggingface_hub
+import pooch
+import pytest
 import trees
 from conftest import Cli
 from making import TinyModel
@@ -14,6 +17,7 @@ def test_a_data_set_is_evaluated_by_its_name(cli: Cli, tiny: TinyModel, tmp_path
     record = cli.record()
     assert (record.dataset.name, record.dataset.split) == ("dtd", "custom: 47 of 1880 images of test1")
     assert (record.dataset.num_images, record.dataset.num_classes) == (47, 47)
+    assert record.dataset.origin == {"source": "a local folder", "protocol": "custom", "names": "openai"}
     assert record.prompts.num_prompts == 47 * 8
     assert record.metrics is not None
     assert record.metrics.primary_name == "top1"
@@ -42,3 +46,20 @@ def test_a_missing_or_partial_data_set_is_one_message(cli: Cli, tiny: TinyModel)
     assert "holds 8 images of 4 classes; CUB-200-2011, split test, has 5,794 of 200" in cli.err
     assert cli("eval", "dataset=cub", "dataset.protocol=custom", "prompts=cupl", *tiny.overrides) == 2
     assert "CuPL has no file of image-prompts for cub" in cli.err
+
+
+def test_a_plan_downloads_nothing_and_says_what_would(
+    cli: Cli, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(*_: object, **__: object) -> str:
+        raise AssertionError("a plan downloads")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(pooch, "retrieve", download)
+    assert cli("plan", "dataset=imagenet", *tiny.overrides) == 2
+    assert "dataset.source=ILSVRC/imagenet-1k" in cli.err
+    assert cli("plan", "dataset=cub", *tiny.overrides) == 2
+    assert "dataset.source=archive or bentrevett/caltech-ucsd-birds-200-2011" in cli.err
+    trees.cub(cli.cache / "datasets" / "cub")
+    assert cli("plan", "dataset=cub", "dataset.protocol=custom", *tiny.overrides) == 0, cli.err
+    assert not cli.results.exists()

@@ -72,6 +72,7 @@ def test_fetched_once_at_the_pinned_commit(upstream: dict[str, Any], tmp_path: P
     names = NAMES["openai"]
     prompts = strategy(tmp_path)(names)
     assert prompts.texts[77] == (f"A {names[77]} (full).",)
+    assert prompts.source == f"sarahpratt/CuPL@{CUPL_COMMIT} all/full one.json"
     assert strategy(tmp_path)(names).digest == prompts.digest
     assert strategy(tmp_path, variant="base")(names).texts[0] == (f"A {names[0]} (base).",)
     start = f"https://raw.githubusercontent.com/sarahpratt/CuPL/{CUPL_COMMIT}/all/"
@@ -115,6 +116,7 @@ def test_a_variant_of_a_users_own_file_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text('{"a": ["x"], "b": ["y"]}')
     own = strategy(tmp_path, path=str(tmp_path / "own.json"))
     assert own(["a", "b"]).texts == (("x",), ("y",))
+    assert own(["a", "b"]).source == "own.json"
     with pytest.raises(PromptsError, match="prompts.variant=base chooses between the two files of the CuPL paper"):
         replace(own, variant="base")(["a", "b"])
 
