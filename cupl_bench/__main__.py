@@ -205,23 +205,30 @@ def _plan(arguments: list[str]) -> int:
                 "dataset": question.dataset_name,
                 "backbone": question.backbone_name,
                 "prompts": question.prompts_name,
-                "images": f"{found.num_images:,}",
-                "classes": f"{found.num_classes:,}",
-                "prompts to average": f"{found.num_prompts:,}",
-                "images to encode": "unknown" if found.images_to_encode is None else f"{found.images_to_encode:,}",
-                "prompts to encode": f"at most {found.texts_to_encode:,}" if found.texts_to_encode else "0",
+                "data": found.dataset_here,
+                "images": _count(found.num_images),
+                "classes": _count(found.num_classes),
+                "prompts to average": _count(found.num_prompts),
+                "images to encode": _count(found.images_to_encode),
+                "prompts to encode": ("<= " if found.texts_to_encode else "") + _count(found.texts_to_encode),
                 "weights": found.weights,
-                "run": "finished" if found.finished else found.run_key or "unknown",
+                "run": "finished" if found.finished else found.run_key or "",
             }
         )
 
+    # One question is a sweep of one, and 'dataset=glob(*)' needs no flag: it is the doctor of a fresh machine.
+    given = ["-m", *(arguments or ["experiment=demo"])]
     with tempfile.TemporaryDirectory() as folder:  # a plan leaves nothing behind
-        _hydra(job, [*(arguments or ["experiment=demo"]), f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
+        _hydra(job, [*given, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
     if rows:
         show_table(pd.DataFrame(rows), "What eval would do")
     for mistake in mistakes:
         complain(mistake)
     return 2 if mistakes else 0
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
 
 
 def _report(arguments: list[str]) -> int:

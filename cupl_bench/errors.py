@@ -5,7 +5,8 @@
     CuplBenchError            one clear message, exit code 2, never a traceback
     |-- ConfigError           a key, an option or a value of the configuration
     |-- DatasetError          the images or labels
-    |   `-- BrokenImageError  one image that cannot be decoded
+    |   |-- BrokenImageError  one image that cannot be decoded
+    |   `-- DataNotHereError  a data set that is not on this machine
     |-- PromptsError          prompt files, templates, and how they join the class names
     |-- BackboneError         architectures, weights, tokenizers
     `-- ResultsError          records and other files below the results folder
@@ -21,6 +22,7 @@ __all__ = [
     "BrokenImageError",
     "ConfigError",
     "CuplBenchError",
+    "DataNotHereError",
     "DatasetError",
     "PromptsError",
     "ResultsError",
@@ -43,6 +45,10 @@ class DatasetError(CuplBenchError):
 
 class BrokenImageError(DatasetError):
     """One image that cannot be decoded."""
+
+
+class DataNotHereError(DatasetError):
+    """A data set is not on this machine; the text says how to get it."""
 
 
 class PromptsError(CuplBenchError):

@@ -24,7 +24,7 @@ from cupl_bench.dataset import Dataset, DatasetSource
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.named import NamedSource
 from cupl_bench.environment import describe_environment
-from cupl_bench.errors import CuplBenchError, ResultsError
+from cupl_bench.errors import CuplBenchError, DataNotHereError, ResultsError
 from cupl_bench.features import ImageFeatures, encode_images, encode_texts
 from cupl_bench.identity import PROTOCOL_VERSION, content_key, run_key
 from cupl_bench.pixel_store import PixelStore
@@ -522,14 +522,15 @@ def _write_failure(job: Job, error: Exception) -> None:
 class Plan:
     """What a run would do; numbers are None where they cannot be known without a download."""
 
-    run_key: str | None
-    num_images: int
-    num_classes: int
-    num_prompts: int
-    finished: bool
-    images_to_encode: int | None
-    texts_to_encode: int
-    weights: str
+    dataset_here: str
+    num_images: int | None = None
+    num_classes: int | None = None
+    num_prompts: int | None = None
+    images_to_encode: int | None = None
+    texts_to_encode: int | None = None
+    weights: str = "not looked for"
+    run_key: str | None = None
+    finished: bool = False
 
 
 def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
@@ -538,17 +539,20 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     ``texts_to_encode`` is an upper bound: which texts share their tokens is known to the tokenizer alone.
     """
     source = question.dataset
-    if isinstance(source, NamedSource):
-        source = source.on_this_machine()
-    dataset = bench.dataset(source, machine.cache_dir)
+    try:
+        here = source.on_this_machine() if isinstance(source, NamedSource) else source
+        dataset = bench.dataset(here, machine.cache_dir)
+    except DataNotHereError:
+        if not isinstance(source, NamedSource):
+            raise
+        return Plan(dataset_here=source.not_here())
     prompts = question.prompts(dataset.class_names)
+    origin = (dataset.origin or {}).get("source", "here")
     unknown = Plan(
-        run_key=None,
+        dataset_here=f"{origin}, split {dataset.split}",
         num_images=len(dataset.labels),
         num_classes=len(dataset.class_names),
         num_prompts=prompts.num_prompts,
-        finished=False,
-        images_to_encode=None,
         texts_to_encode=len(prompts.distinct()),
         weights="here",
     )

@@ -64,9 +64,7 @@ def test_a_sharded_run_is_the_single_run(cli, many: Path, tiny: TinyModel, tmp_p
         assert shared.status == single.status
         assert shared.metrics == single.metrics
         if single.status == "ok":
-            ours, theirs = (
-                pd.read_parquet(folder / single.artifacts.predictions) for folder in (results, cli.results)
-            )
+            ours, theirs = (pd.read_parquet(folder / single.artifacts.predictions) for folder in (results, cli.results))
             assert (ours["prediction"] == theirs["prediction"]).all()
             assert (ours["label"] == theirs["label"]).all()
             np.testing.assert_allclose(ours["score"], theirs["score"], atol=1e-6)

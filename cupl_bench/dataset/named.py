@@ -14,7 +14,7 @@ from cupl_bench.dataset.layouts import Layout
 from cupl_bench.dataset.listing import Listing
 from cupl_bench.dataset.remotes import Fetched, Remote
 from cupl_bench.dataset.spec import CUSTOM, Protocol, Spec, read_spec
-from cupl_bench.errors import DatasetError, first, nearest
+from cupl_bench.errors import DataNotHereError, DatasetError, first, nearest
 
 __all__ = ["NamedSource"]
 
@@ -86,6 +86,18 @@ class NamedSource:
         name = Path(self.spec).stem
         return Path(self.root).expanduser() / name if self.path is None else Path(self.path).expanduser()
 
+    def not_here(self) -> str:
+        """What a run would fetch where nothing is here, its size where that is known, and what it should hold."""
+        spec = read_spec(self.spec)
+        protocol = spec.protocol(self.protocol)
+        holds = f"{protocol.split}, {protocol.num_images:,} images"
+        remote = self._remote(spec) if self.path is None else None
+        if remote is None:
+            return f"not here, by hand: docs/datasets/{spec.name}.md; {holds}"
+        size = "size not known" if remote.bytes is None else f"{remote.bytes / 1e9:.2f} GB"
+        gated = ", gated" if remote.kind == "hub" and remote.gated else ""
+        return f"not here, to download: {remote.title} ({size}{gated}); {holds}"
+
     def on_this_machine(self) -> "NamedSource":
         """The same, without a download: what is not here is told, with what would fetch it."""
         return replace(self, source="local")
@@ -108,7 +120,7 @@ class NamedSource:
             )
         remote = self._remote(spec)
         if self.path is not None or remote is None:
-            raise DatasetError(f"{spec.title} is not in {given}. {self._how(spec)}")
+            raise DataNotHereError(f"{spec.title} is not in {given}. {self._how(spec)}")
         try:
             fetched = remote.fetch(self.folder / remote.kind)
         except DatasetError as error:

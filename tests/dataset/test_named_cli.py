@@ -9,6 +9,8 @@ import trees
 from conftest import Cli
 from making import TinyModel
 
+from cupl_bench.config import conf_dir
+
 
 def test_a_data_set_is_evaluated_by_its_name(cli: Cli, tiny: TinyModel, tmp_path: Path) -> None:
     trees.dtd(cli.cache / "datasets" / "dtd")
@@ -56,10 +58,18 @@ def test_a_plan_downloads_nothing_and_says_what_would(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     monkeypatch.setattr(pooch, "retrieve", download)
-    assert cli("plan", "dataset=imagenet", *tiny.overrides) == 2
-    assert "dataset.source=ILSVRC/imagenet-1k" in cli.err
-    assert cli("plan", "dataset=cub", *tiny.overrides) == 2
-    assert "dataset.source=archive or bentrevett/caltech-ucsd-birds-200-2011" in cli.err
+    assert cli("plan", "dataset=imagenet,cub,ucf101", *tiny.overrides) == 0, cli.err
+    assert "not here, to download: ILSVRC/imagenet-1k (size not known, gated); val, 50,000 images" in cli.out
+    assert "not here, to download: archive (size not known); test, 5,794 images" in cli.out
+    assert "not here, by hand: docs/datasets/ucf101.md; testlist01, 3,783 images" in cli.out
     trees.cub(cli.cache / "datasets" / "cub")
     assert cli("plan", "dataset=cub", "dataset.protocol=custom", *tiny.overrides) == 0, cli.err
+    assert "a local folder, split custom: 8 of 5794 images of test" in cli.out
     assert not cli.results.exists()
+
+
+def test_the_doctor_of_a_fresh_machine_lists_every_data_set(cli: Cli) -> None:
+    assert cli("plan", "dataset=glob(*)") == 2  # folder, hf and webdataset have no path yet: one line each
+    assert cli.err.count("dataset.path is not set") == len(cli.err.strip().splitlines()) == 3
+    for path in (conf_dir() / "dataset").glob("*.yaml"):
+        assert path.stem in cli.out + cli.err
