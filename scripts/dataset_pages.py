@@ -90,7 +90,7 @@ def page(spec: Spec) -> str:
         f" `cupl_bench/dataset/specs/{spec.name}.json`.",
         "",
         f"- Metric: **{METRICS[spec.primary]}**; every record has both. {spec.metric_note or ''}".rstrip(),
-        f"- Licence: {spec.licence}.",
+        f"- Licence, as far as known here; read it at the source: {spec.licence}.",
         f"- Cite: {spec.citation}.",
         "",
         "## Protocols",
