@@ -121,6 +121,10 @@ def question_of(config: DictConfig) -> Question:
         precision=config.precision.value,
         prompts_name=str(plain["prompts"]["name"]),
         prompts=cast(PromptStrategy, _build(plain["prompts"], "prompts")),
+        config={
+            **{group: OmegaConf.to_container(config[group], resolve=False) for group in OF_THE_RUN},
+            "precision": config.precision.value,
+        },
     )
 
 

@@ -12,12 +12,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from cupl_bench.backbone import Backbone, TokenIds
+from cupl_bench.backbone import Backbone
 from cupl_bench.class_embeddings import unit_rows
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.decode import Decode, decode, decode_tensor
 from cupl_bench.errors import BackboneError, BrokenImageError, DatasetError
-from cupl_bench.identity import sequence_keys
+from cupl_bench.identity import sequence_keys, text_keys
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.progress import progress
 from cupl_bench.ranks import from_first, gathered, rank, world_size
@@ -52,6 +52,8 @@ class TextFeatures:
     row_of_text: Sequence[int]
     truncated: Sequence[bool]
     num_encoded: int
+    note: str | None
+    """How new texts were encoded, in a few words; None where all were known and no model was asked."""
 
 
 @dataclass
@@ -282,34 +284,98 @@ def _collate(
     return [index for index, _ in good], stacked, broken
 
 
-def encode_texts(texts: Sequence[str], backbone: Backbone, store: RowStore, *, batch_size: int) -> TextFeatures:
+def encode_texts(
+    texts: Sequence[str],
+    load: Callable[[], Backbone],
+    store: RowStore,
+    *,
+    tokenizer: str | None,
+    batch_size: int,
+) -> TextFeatures:
     """Unit features of ``texts``, each distinct token sequence computed once, ever.
+
+    Args:
+        texts: the prompts.
+        load: gives the backbone; called only if a text is new.
+        store: where text features of this backbone and precision lie. What the tokens of each text were is kept
+            beside them, so that known texts need no tokenizer.
+        tokenizer: the key of the backbone's tokenizer; None where it has none, which tokenizes every time.
+        batch_size: sequences encoded together by towers that read padded rows.
 
     Raises:
         BackboneError: features are not finite.
     """
-    tokens = backbone.text.tokenize(texts)
-    distinct = list(dict.fromkeys(tokens.sequences))
-    keys = sequence_keys(distinct)
-    present = store.present(keys)
-    # In sorted order neighbours share their beginnings, which the prefix tree computes once.
-    missing = sorted(np.flatnonzero(~present).tolist(), key=lambda place: distinct[place])
-    shard = Shard(store, max_rows=SHARD_ROWS)
-    with progress(len(missing), "encoding prompts") as advance:
-        for start in range(0, len(missing), TEXTS_PER_BLOCK):
-            block = missing[start : start + TEXTS_PER_BLOCK]
-            sequences: list[TokenIds] = [distinct[place] for place in block]
-            features = backbone.text.encode(sequences, batch_size)
-            shard.add([keys[place] for place in block], _finite_units(features, "prompts"))
-            advance(len(block))
-    shard.flush()
-    row = {sequence: place for place, sequence in enumerate(distinct)}
+    memo = _TokenMemo.beside(store, tokenizer)
+    keys, truncated = memo.read(texts)
+    known = {key for key in keys if key is not None}
+    stored = {key for key, here in zip(known, store.present(list(known)), strict=True) if here}
+    new = [place for place, key in enumerate(keys) if key not in stored]
+    num_encoded, note = 0, None
+    if new:
+        text_encoder = load().text
+        note = text_encoder.note
+        tokens = text_encoder.tokenize([texts[place] for place in new])
+        distinct = list(dict.fromkeys(tokens.sequences))
+        key_of = dict(zip(distinct, sequence_keys(distinct), strict=True))
+        present = store.present(list(key_of.values()))
+        # In sorted order neighbours share their beginnings, which the prefix tree computes once.
+        missing = sorted(sequence for sequence, here in zip(distinct, present, strict=True) if not here)
+        num_encoded = len(missing)
+        shard = Shard(store, max_rows=SHARD_ROWS)
+        with progress(len(missing), "encoding prompts") as advance:
+            for start in range(0, len(missing), TEXTS_PER_BLOCK):
+                block = missing[start : start + TEXTS_PER_BLOCK]
+                features = text_encoder.encode(block, batch_size)
+                shard.add([key_of[sequence] for sequence in block], _finite_units(features, "prompts"))
+                advance(len(block))
+        shard.flush()
+        for place, sequence, cut in zip(new, tokens.sequences, tokens.truncated, strict=True):
+            keys[place], truncated[place] = key_of[sequence], cut
+        memo.write([texts[place] for place in new], [key_of[one] for one in tokens.sequences], tokens.truncated)
+    found = [key for key in keys if key is not None]
+    row = {key: place for place, key in enumerate(dict.fromkeys(found))}
     return TextFeatures(
-        rows=store.read(keys),
-        row_of_text=[row[sequence] for sequence in tokens.sequences],
-        truncated=tokens.truncated,
-        num_encoded=len(missing),
+        rows=store.read(list(row)),
+        row_of_text=[row[key] for key in found],
+        truncated=truncated,
+        num_encoded=num_encoded,
+        note=note,
     )
+
+
+@dataclass(frozen=True)
+class _TokenMemo:
+    """For each text that was tokenized the key of its tokens, and whether it was cut to fit.
+
+    ``rows``: 16 bytes of the key, then 1 or 0; None where the tokenizer has no key.
+    """
+
+    rows: RowStore | None
+
+    @classmethod
+    def beside(cls, store: RowStore, tokenizer: str | None) -> "_TokenMemo":
+        if tokenizer is None:
+            return cls(None)
+        facts = {"content": "keys of texts -> keys of their tokens, 1 if cut", "tokenizer": tokenizer}
+        return cls(RowStore(folder=store.folder / "tokens" / tokenizer[:32], facts=facts, dtype=np.uint8))
+
+    def read(self, texts: Sequence[str]) -> tuple[list[bytes | None], list[bool]]:
+        """The key of each text's tokens, None where it is not known, and which texts were cut."""
+        keys: list[bytes | None] = [None] * len(texts)
+        truncated = [False] * len(texts)
+        if self.rows is not None:
+            of_texts = text_keys(texts)
+            places = np.flatnonzero(self.rows.present(of_texts)).tolist()
+            for place, row in zip(places, self.rows.read([of_texts[place] for place in places]), strict=True):
+                keys[place], truncated[place] = row[:-1].tobytes(), bool(row[-1])
+        return keys, truncated
+
+    def write(self, texts: Sequence[str], keys: Sequence[bytes], truncated: Sequence[bool]) -> None:
+        if self.rows is None:
+            return
+        of_tokens = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), -1)
+        cut = np.array(truncated, dtype=np.uint8)[:, None]
+        self.rows.write(text_keys(texts), np.concatenate([of_tokens, cut], axis=1))
 
 
 def _finite_units(features: torch.Tensor, what: str) -> Float32[np.ndarray, "b d"]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-__all__ = ["PROTOCOL_VERSION", "bytes_key", "content_key", "run_key", "sequence_keys"]
+__all__ = ["PROTOCOL_VERSION", "bytes_key", "content_key", "run_key", "sequence_keys", "text_keys"]
 
 PROTOCOL_VERSION = 1
 """Raised whenever the number of an unchanged question can move; part of every key and every record."""
@@ -36,3 +36,8 @@ def bytes_key(content: bytes) -> bytes:
 def sequence_keys(sequences: Iterable[tuple[int, ...]]) -> list[bytes]:
     """The 16 bytes by which stored features of each token sequence are found."""
     return [hashlib.sha256(np.asarray(ids, dtype="<u4").tobytes()).digest()[:16] for ids in sequences]
+
+
+def text_keys(texts: Iterable[str]) -> list[bytes]:
+    """The 16 bytes by which what is known of each text is found."""
+    return [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in texts]

@@ -125,14 +125,18 @@ class TimingRecord(Frozen):
 
 
 class ArtifactsRecord(Frozen):
-    """Paths relative to the results folder."""
+    """Paths relative to the results folder. ``prompts``: the class names and their prompts, a row per prompt."""
 
     predictions: str
     class_embeddings: str
+    prompts: str | None = None
 
 
 class Record(Frozen):
-    """One run. A failed one has an ``error`` and neither metrics nor artifacts."""
+    """One run. A failed one has an ``error`` and neither metrics nor artifacts.
+
+    ``config``: the question's half of the configuration, with its interpolations as they stand in the files.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     protocol_version: int
@@ -146,6 +150,7 @@ class Record(Frozen):
     metrics: MetricsRecord | None = None
     timing: TimingRecord | None = None
     environment: Mapping[str, Any]
+    config: Mapping[str, Any] | None = None
     artifacts: ArtifactsRecord | None = None
 
 

@@ -7,7 +7,7 @@ prompts -> class embeddings /
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -63,7 +63,10 @@ Primary = Literal["top1", "mean_per_class"]
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a run asks; all of it can move the number and enters the run key."""
+    """What a run asks; all of it can move the number and enters the run key.
+
+    ``config`` is the configuration that it was built from, kept for the record: it is not hashed.
+    """
 
     dataset_name: str
     dataset: DatasetSource
@@ -75,6 +78,7 @@ class Question:
     precision: Precision
     prompts_name: str
     prompts: PromptStrategy
+    config: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,9 +313,7 @@ def _finished(job: Job) -> Record | None:
 def _artifacts_are_whole(job: Job, record: Record) -> bool:
     if record.artifacts is None:
         return False
-    paths = [
-        job.machine.results_dir / path for path in (record.artifacts.predictions, record.artifacts.class_embeddings)
-    ]
+    paths = [job.machine.results_dir / path for path in record.artifacts.model_dump(exclude_none=True).values()]
     if lost := [str(path) for path in paths if not path.is_file()]:
         log.warning("          the record is here, but not %s: running again", " and ".join(lost))
     return not lost
@@ -348,11 +350,14 @@ def _answer(job: Job, began: float) -> Record:
             tiers = {tier: TierRecord(**asdict(values)) for tier, values in measured.items()}
     job.stages.cached["scores"] = False
     artifacts = ArtifactsRecord(
-        predictions=f"predictions/{job.key}.parquet", class_embeddings=f"class_embeddings/{job.key}.safetensors"
+        predictions=f"predictions/{job.key}.parquet",
+        class_embeddings=f"class_embeddings/{job.key}.safetensors",
+        prompts=f"prompts/{job.key}.parquet",
     )
     results_dir = job.machine.results_dir
     _write_predictions(results_dir / artifacts.predictions, job.dataset, images, predictions)
     _write_class_embeddings(results_dir / artifacts.class_embeddings, classes, {"run_key": job.key})
+    _write_prompts(results_dir / f"prompts/{job.key}.parquet", job.dataset.class_names, job.prompts)
     primary = job.question.primary
     record = _record(
         job,
@@ -405,12 +410,14 @@ def _class_embeddings(job: Job) -> tuple[ClassEmbeddings, int]:
         return found
     with job.stages.stage("text_features"):
         texts = job.prompts.distinct()
-        features = encode_texts(texts, job.load(), job.texts, batch_size=job.machine.batch_size)
+        features = encode_texts(
+            texts, job.load, job.texts, tokenizer=job.facts.tokenizer, batch_size=job.machine.batch_size
+        )
     job.stages.cached["text_features"] = features.num_encoded == 0
     log.info(
-        "texts     %s distinct: %s reused, %s encoded by %s (%.1f s)",
+        "texts     %s distinct: %s reused, %s encoded%s (%.1f s)",
         f"{len(features.rows):,}", f"{len(features.rows) - features.num_encoded:,}", f"{features.num_encoded:,}",
-        job.load().text.note, job.stages.seconds["text_features"],
+        f" by {features.note}" if features.num_encoded else "", job.stages.seconds["text_features"],
     )  # fmt: skip
     with job.stages.stage("class_embeddings"):
         row = dict(zip(texts, features.row_of_text, strict=True))
@@ -474,6 +481,12 @@ def _write_predictions(path: Path, dataset: Dataset, images: ImageFeatures, pred
     write_atomically(path, frame.to_parquet(index=False))
 
 
+def _write_prompts(path: Path, class_names: Sequence[str], prompts: Prompts) -> None:
+    rows = [(label, name, text) for label, name in enumerate(class_names) for text in prompts.texts[label]]
+    frame = pd.DataFrame(rows, columns=["label", "class_name", "text"])
+    write_atomically(path, frame.to_parquet(index=False, compression="zstd"))
+
+
 def _record(
     job: Job, *, status: Literal["ok", "failed"], num_broken: int = 0, num_truncated: int = 0, **rest: Any
 ) -> Record:
@@ -509,6 +522,7 @@ def _record(
             source=prompts.source,
         ),
         environment=describe_environment(job.machine.device),
+        config=question.config,
         **rest,
     )
 

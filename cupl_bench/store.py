@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -117,16 +117,17 @@ def set_aside(path: Path, reason: object) -> None:
 
 @dataclass
 class RowStore:
-    """Float32 rows of one width, found by the 16-byte key of what they were computed from.
+    """Rows of one width, found by the 16-byte key of what they were computed from.
 
     ``folder`` belongs to one way of computing (weights, preprocessing, precision): its name holds that key.
-    ``facts`` says the same in words and is written into every shard.
+    ``facts`` says the same in words and is written into every shard. ``dtype``: of the rows; features are float32.
     """
 
     folder: Path
     facts: Mapping[str, object]
+    dtype: type[np.generic] = np.float32
     _index: dict[bytes, tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
-    _shards: list[Float32[np.ndarray, "r d"]] = field(default_factory=list, init=False, repr=False)
+    _shards: list[Shaped[np.ndarray, "r d"]] = field(default_factory=list, init=False, repr=False)
     _known: set[str] = field(default_factory=set, init=False, repr=False)
 
     def _refresh(self) -> None:
@@ -139,7 +140,7 @@ class RowStore:
             try:
                 arrays, _ = read_arrays(path)
                 keys, rows = arrays["keys"], arrays["rows"]
-                if keys.shape != (len(rows), KEY_BYTES) or rows.dtype != np.float32 or rows.ndim != 2:
+                if keys.shape != (len(rows), KEY_BYTES) or rows.dtype != self.dtype or rows.ndim != 2:
                     raise DamagedFileError(f"{path} holds arrays of the wrong shape or type")
             except FileNotFoundError:
                 continue
@@ -149,7 +150,7 @@ class RowStore:
             self._known.add(path.name)
             self._add(keys, rows)
 
-    def _add(self, keys: np.ndarray, rows: Float32[np.ndarray, "r d"]) -> None:
+    def _add(self, keys: np.ndarray, rows: Shaped[np.ndarray, "r d"]) -> None:
         shard = len(self._shards)
         self._shards.append(rows)
         for row, key in enumerate(keys):
@@ -160,7 +161,7 @@ class RowStore:
         self._refresh()
         return np.fromiter((key in self._index for key in keys), dtype=bool, count=len(keys))
 
-    def write(self, keys: Sequence[bytes], rows: Float32[np.ndarray, "r d"]) -> None:
+    def write(self, keys: Sequence[bytes], rows: Shaped[np.ndarray, "r d"]) -> None:
         """Keep the rows of ``keys`` as one shard, on the disk before this returns.
 
         Raises:
@@ -175,7 +176,7 @@ class RowStore:
         self._known.add(name)
         self._add(packed, rows)
 
-    def read(self, keys: Sequence[bytes]) -> Float32[np.ndarray, "n d"]:
+    def read(self, keys: Sequence[bytes]) -> Shaped[np.ndarray, "n d"]:
         """Row i belongs to ``keys[i]``.
 
         Raises:
@@ -183,7 +184,7 @@ class RowStore:
         """
         places = np.array([self._index[key] for key in keys], dtype=np.int64).reshape(-1, 2)
         width = self._shards[0].shape[1] if self._shards else 0
-        out = np.empty((len(keys), width), dtype=np.float32)
+        out = np.empty((len(keys), width), dtype=self.dtype)
         for shard in np.unique(places[:, 0]):
             here = places[:, 0] == shard
             out[here] = self._shards[shard][places[here, 1]]

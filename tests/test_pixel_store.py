@@ -8,7 +8,7 @@ import pytest
 from making import TINY, TinyModel, encoded, make_tiny
 
 from cupl_bench import features
-from cupl_bench.__main__ import _sweeps_over_backbones
+from cupl_bench.commands.eval import sweeps_over_backbones
 from cupl_bench.dataset.folder import ReadFile
 from cupl_bench.pixel_store import PixelStore
 
@@ -135,4 +135,4 @@ def test_each_image_comes_once_and_the_limit_holds(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_which_sweeps_read_images_more_than_once(arguments: list[str], params: dict[str, str], several: bool) -> None:
-    assert _sweeps_over_backbones(arguments, params) == several
+    assert sweeps_over_backbones(arguments, params) == several

@@ -41,7 +41,9 @@ class BackboneFacts:
     """What identifies a backbone's features.
 
     ``model`` is the architecture in full (the configuration that the model is built from), ``transform`` the image
-    transform in words, ``activation`` the one of its transformer blocks, ``image_size`` in pixels.
+    transform in words, ``activation`` the one of its transformer blocks, ``image_size`` in pixels. ``tokenizer`` is
+    the key of all that turns a text into ids, None where that is not known; features do not depend on it, since
+    they are found by the ids.
     """
 
     architecture: str
@@ -52,6 +54,7 @@ class BackboneFacts:
     embed_dim: int
     transform: Mapping[str, object]
     model: Mapping[str, object]
+    tokenizer: str | None
 
     def image_key(self, precision: Precision, decode: Decode = "exact") -> str:
         """The key of everything that image features depend on but the image; 64 hex digits."""
@@ -70,8 +73,8 @@ class BackboneFacts:
         }
 
     def as_record(self) -> dict[str, object]:
-        """The facts as plain data."""
-        return asdict(self)
+        """The facts that features depend on, as plain data."""
+        return {name: value for name, value in asdict(self).items() if name != "tokenizer"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,14 @@
+"""The commands, a module each: `command(arguments)` does the work and gives the exit code.
+
+A new command is a module here and a line in COMMANDS.
+"""
+
+__all__ = ["COMMANDS"]
+
+COMMANDS = {
+    "eval": "answer a question: a data set, a backbone, prompts; -m sweeps over lists",
+    "plan": "what eval would reuse and compute, without running anything",
+    "report": "tables from the records below results_dir",
+    "classify": "IMAGE ... 'class_names=[tree frog,tailed frog]': the likeliest class of each image",
+}
+"""Every command with its line of help."""

@@ -1,0 +1,41 @@
+"""`cupl-bench classify`: a few images, some class names."""
+
+from pathlib import Path
+
+from cupl_bench.commands.composition import compose_once
+from cupl_bench.errors import ConfigError
+from cupl_bench.terminal import say
+
+__all__ = ["command"]
+
+
+def command(arguments: list[str]) -> int:
+    """Classify the images among the arguments; gives the exit code."""
+    from cupl_bench.classify import classify_images
+    from cupl_bench.config import machine_of, question_of
+
+    images = [argument for argument in arguments if "=" not in argument or Path(argument).is_file()]
+    overrides = [argument for argument in arguments if argument not in images]
+    config = compose_once(overrides)
+    images += list(config.images)
+    names = config.class_names
+    if not images:
+        raise ConfigError(
+            "classify needs an image: cupl-bench classify IMAGE ... 'class_names=[tree frog,tailed frog]'"
+        )
+    if names is None:
+        raise ConfigError(
+            "classify needs class names: 'class_names=[tree frog,tailed frog]', or a path to a JSON list."
+        )
+    if isinstance(names, str):
+        from cupl_bench.dataset.names import read_class_names
+
+        names = read_class_names(Path(names))
+    for answer in classify_images(
+        [Path(image) for image in images],
+        [str(name) for name in names],
+        question_of(config),
+        machine_of(config),
+    ):
+        say(answer.text())
+    return 0

@@ -1,0 +1,61 @@
+"""`cupl-bench plan`: what eval would reuse and compute, without running anything."""
+
+import tempfile
+from typing import Any
+
+from cupl_bench.commands.composition import run_jobs
+from cupl_bench.errors import CuplBenchError
+from cupl_bench.terminal import complain, show_table
+
+__all__ = ["command"]
+
+
+def command(arguments: list[str]) -> int:
+    """Show the plan of what the arguments ask; gives the exit code."""
+    import pandas as pd
+
+    from cupl_bench.config import machine_of, question_of
+    from cupl_bench.runner import Workbench, plan
+
+    bench = Workbench()
+    rows: list[dict[str, object]] = []
+    mistakes: list[str] = []
+
+    def job(config: Any) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        try:
+            question = question_of(config)
+            found = plan(question, machine_of(config), bench)
+        except CuplBenchError as error:
+            mistakes.append(f"{' '.join(HydraConfig.get().overrides.task) or 'the defaults'}: {error}")
+            return
+        rows.append(
+            {
+                "dataset": question.dataset_name,
+                "backbone": question.backbone_name,
+                "prompts": question.prompts_name,
+                "data": found.dataset_here,
+                "images": _count(found.num_images),
+                "classes": _count(found.num_classes),
+                "prompts to average": _count(found.num_prompts),
+                "images to encode": _count(found.images_to_encode),
+                "prompts to encode": ("<= " if found.texts_to_encode else "") + _count(found.texts_to_encode),
+                "weights": found.weights,
+                "run": "finished" if found.finished else found.run_key or "",
+            }
+        )
+
+    # One question is a sweep of one, and 'dataset=glob(*)' needs no flag: it is the doctor of a fresh machine.
+    given = ["-m", *(arguments or ["experiment=demo"])]
+    with tempfile.TemporaryDirectory() as folder:  # a plan leaves nothing behind
+        run_jobs(job, [*given, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
+    if rows:
+        show_table(pd.DataFrame(rows), "What eval would do")
+    for mistake in mistakes:
+        complain(mistake)
+    return 2 if mistakes else 0
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
