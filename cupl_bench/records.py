@@ -72,7 +72,12 @@ class BackboneRecord(Frozen):
 
 
 class PromptsRecord(Frozen):
-    """Which prompts. ``join`` says how the class names found their entries in a prompts file, ``source`` which."""
+    """Which prompts. ``join`` says how the class names found their entries in a prompts file, ``source`` which.
+
+    ``seed``: with which prompts were drawn, None where nothing was. ``budget``: how many of each class at most.
+    ``weighting``: the rule by which prompts were weighed, ``given`` or ``zpe``, None where all weigh the same.
+    ``uses_images``: whether that rule looked at the images, without their labels, that are then classified.
+    """
 
     name: str
     digest: str
@@ -82,6 +87,10 @@ class PromptsRecord(Frozen):
     aggregation: str
     join: Mapping[str, int] | None = None
     source: str | None = None
+    seed: int | None = None
+    budget: int | None = None
+    weighting: str | None = None
+    uses_images: bool = False
 
 
 class TierRecord(Frozen):

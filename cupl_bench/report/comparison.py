@@ -81,16 +81,16 @@ def compare(records: Sequence[Record], results_dir: Path) -> pd.DataFrame:
 
 def _latest(records: Sequence[Record]) -> list[Record]:
     """The newest record of each cell, at the place of the first; older ones of the same cell are named."""
-    cells: dict[tuple[str, ...], Record] = {}
+    cells: dict[tuple[object, ...], Record] = {}
     older: list[str] = []
     for record in records:
-        cell = (*_group(record), record.prompts.name)
+        cell = (*_group(record), record.prompts.name, record.prompts.seed, record.prompts.budget)
         if cell in cells:
             older.append(cells[cell].run_key)
         cells[cell] = record
     if older:
         log.warning(
-            "%d older runs of the same data set, backbone and prompts name are left out of the tables: %s",
+            "%d older runs of the same data set, backbone, prompts name, budget and seed are left out: %s",
             len(older), first(older),
         )  # fmt: skip
     return list(cells.values())
