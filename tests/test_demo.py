@@ -183,7 +183,7 @@ def test_the_eighty_together_beat_the_mean_of_the_eighty_alone(demo: Demo) -> No
     images = encode_images(dataset, lambda: backbone, stores[0], batch_size=128, num_workers=0, skip_broken=False)
     templates = read_templates("openai_imagenet_80")
     texts = [fill(template, name) for template in templates for name in dataset.class_names]
-    features = encode_texts(texts, backbone, stores[1], batch_size=128)
+    features = encode_texts(texts, lambda: backbone, stores[1], tokenizer=facts.tokenizer, batch_size=128)
     assert (images.num_encoded, features.num_encoded) == (0, 0)
     alone = []
     for number in range(len(templates)):

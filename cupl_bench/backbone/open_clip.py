@@ -1,5 +1,6 @@
 """Any model of open_clip: built-in architectures and local config files, pretrained tags and local weights."""
 
+import hashlib
 import inspect
 import json
 import logging
@@ -9,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ import torch
 
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision, WeightsNotHereError
 from cupl_bench.backbone.bpe import FastBpe
+from cupl_bench.backbone.open_clip_tables import architectures, model_config, pretrained_table
 from cupl_bench.backbone.pixels import normalise, transform_of_open_clip
 from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
 from cupl_bench.dataset.digests import file_digest
@@ -55,13 +58,11 @@ class OpenClipSource:
     transform_of: str | None
 
     def identify(self, cache_dir: Path, *, download: bool) -> BackboneFacts:
-        # A local config and local weights are identified without open_clip, whose import takes seconds.
+        # Without open_clip itself, whose import takes seconds: stored features need none of its models.
         config, preprocess = self._config()
         tag = self._tag()
         if tag is not None:
-            import open_clip
-
-            trained = open_clip.get_pretrained_cfg(self.architecture, tag).get("quick_gelu", False)
+            trained = pretrained_table().get_pretrained_cfg(self.architecture, tag).get("quick_gelu", False)
             self._check_activation(config, f"The weights {tag}", trained=bool(trained))
         weights = self._weights(tag, download=download)
         digest = file_digest(weights, cache_dir)
@@ -76,6 +77,7 @@ class OpenClipSource:
             embed_dim=int(config["embed_dim"]),
             transform=transform,
             model=config,
+            tokenizer=self._tokenizer_key(config),
         )
 
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
@@ -144,13 +146,11 @@ class OpenClipSource:
         """The model config, and the image transform that came with it (empty where none did)."""
         path = Path(self.architecture)
         if path.suffix != ".json":
-            import open_clip
-
-            config = open_clip.get_model_config(self.architecture) if ":" not in self.architecture else None
+            config = model_config(self.architecture)
             if config is None:
                 raise BackboneError(
                     f"open_clip has no architecture {self.architecture!r}."
-                    f"{nearest(self.architecture, open_clip.list_models())}"
+                    f"{nearest(self.architecture, architectures())}"
                     " Give one of open_clip.list_models(), or the path to a config that ends in .json."
                 )
             return config, {}
@@ -171,30 +171,25 @@ class OpenClipSource:
         """``pretrained`` where it is a tag of the architecture."""
         if self.architecture.endswith(".json"):
             return None
-        import open_clip
-
-        return (
-            self.pretrained if self.pretrained in open_clip.list_pretrained_tags_by_model(self.architecture) else None
-        )
+        tags = pretrained_table().list_pretrained_tags_by_model(self.architecture)
+        return self.pretrained if self.pretrained in tags else None
 
     def _weights(self, tag: str | None, *, download: bool) -> Path:
         if tag is None and Path(self.pretrained).is_file():
             return Path(self.pretrained)
-        import open_clip
-        from open_clip.pretrained import download_pretrained
-
+        table = pretrained_table()
         if tag is None:
-            tags = open_clip.list_pretrained_tags_by_model(self.architecture)
+            tags = table.list_pretrained_tags_by_model(self.architecture)
             offer = f" Its tags: {', '.join(tags)}." if tags else " This architecture has no tags: give a path."
             raise BackboneError(
                 f"backbone.pretrained={self.pretrained} is neither a file nor a tag of {self.architecture}."
                 f"{nearest(self.pretrained, tags)}{offer}"
             )
-        config = open_clip.get_pretrained_cfg(self.architecture, tag)
+        config = table.get_pretrained_cfg(self.architecture, tag)
         if not download:
             return _cached(config)
         try:
-            return Path(download_pretrained(config))
+            return Path(table.download_pretrained(config))
         except Exception as error:
             source = config.get("hf_hub") or config.get("url")
             raise BackboneError(
@@ -223,19 +218,18 @@ class OpenClipSource:
         known = {key: value for key, value in given.items() if key in DEFAULT_TRANSFORM}
         if known or self.architecture.endswith(".json"):
             return {**DEFAULT_TRANSFORM, **known, "size": size}
-        import open_clip
-
+        table = pretrained_table()
         if (source := tag or self.transform_of) is not None:
-            tags = open_clip.list_pretrained_tags_by_model(self.architecture)
+            tags = table.list_pretrained_tags_by_model(self.architecture)
             if source not in tags:
                 raise BackboneError(
                     f"backbone.transform_of={source} is no tag of {self.architecture}.{nearest(source, tags)}"
                     f" Its tags: {', '.join(tags) or 'none'}."
                 )
-            known = open_clip.get_pretrained_cfg(self.architecture, source)
+            known = table.get_pretrained_cfg(self.architecture, source)
         else:
-            tags = open_clip.list_pretrained_tags_by_model(self.architecture)
-            found = [_only_transform(open_clip.get_pretrained_cfg(self.architecture, name)) for name in tags]
+            tags = table.list_pretrained_tags_by_model(self.architecture)
+            found = [_only_transform(table.get_pretrained_cfg(self.architecture, name)) for name in tags]
             if found and all(other == found[0] for other in found):
                 known = found[0]
             elif found:
@@ -245,6 +239,20 @@ class OpenClipSource:
                     self.architecture,
                 )
         return {**DEFAULT_TRANSFORM, **_only_transform(known), "size": size}
+
+    def _tokenizer_key(self, config: Mapping[str, Any]) -> str | None:
+        """The key of open_clip's own tokenizer with its merges; None for the tokenizers of hubs, which may change."""
+        settings = config["text_cfg"]
+        if settings.get("hf_tokenizer_name") or "siglip" in self.architecture.lower():
+            return None
+        merges = None
+        if "bpe_path" in settings.get("tokenizer_kwargs", {}):
+            path = Path(self.architecture).parent / settings["tokenizer_kwargs"]["bpe_path"]
+            if not path.is_file():
+                return None
+            merges = hashlib.sha256(path.read_bytes()).hexdigest()
+        versions = {name: version(name) for name in ("open_clip_torch", "ftfy", "regex")}
+        return content_key({"text_cfg": settings, "merges": merges, "versions": versions})
 
 
 def _only_transform(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -272,11 +280,10 @@ def _quick_gelu_of_digests() -> dict[str, bool]:
 
     Source: the addresses in open_clip's table of pretrained weights carry the digests.
     """
-    import open_clip
-
+    table = pretrained_table()
     found = {}
-    for architecture, tag in open_clip.list_pretrained():
-        config = open_clip.get_pretrained_cfg(architecture, tag)
+    for architecture, tag in table.list_pretrained():
+        config = table.get_pretrained_cfg(architecture, tag)
         for digest in re.findall(r"(?<![0-9a-f])([0-9a-f]{8}(?:[0-9a-f]{56})?)(?=/|\.pt$)", config.get("url", "")):
             found[digest[:8]] = bool(config.get("quick_gelu", False))
     return found

@@ -1,8 +1,10 @@
 """CLIP and SigLIP models of the `transformers` library, from a local folder or the hub."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ __all__ = ["TransformersSource"]
 
 MODEL_TYPES = ("clip", "siglip", "siglip2")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-FILES = ["*.json", "*.txt", "*.safetensors", "*.model", "pytorch_model.bin"]
+SMALL_FILES = ["*.json", "*.txt", "*.model"]
+FILES = [*SMALL_FILES, "*.safetensors", "pytorch_model.bin"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ class TransformersSource:
             embed_dim=int(config.get("projection_dim", 512) if kind == "clip" else vision["hidden_size"]),
             transform=self._json(folder / "preprocessor_config.json"),
             model=config,
+            tokenizer=_tokenizer_key(folder),
         )
 
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
@@ -176,6 +180,17 @@ class TransformersSource:
         whole = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
         tower: dict[str, Any] = getattr(whole, name).to_dict()
         return tower
+
+
+def _tokenizer_key(folder: Path) -> str:
+    """The key of all small files of a model folder, the tokenizer's among them, and of what reads them."""
+    files = sorted(path for pattern in SMALL_FILES for path in folder.glob(pattern))
+    return content_key(
+        {
+            "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+            "versions": {name: version(name) for name in ("transformers", "tokenizers")},
+        }
+    )
 
 
 @dataclass(frozen=True)

@@ -109,11 +109,13 @@ def _texts(count: int, work: Path, files: Sequence[Path]) -> float:
     source = OpenClipSource(
         architecture=str(work / "tiny.json"), pretrained=str(work / "tiny.safetensors"), transform_of=None
     )
-    backbone = source.load(source.identify(work, download=False), torch.device("cpu"), "fp32")
+    facts = source.identify(work, download=False)
+    backbone = source.load(facts, torch.device("cpu"), "fp32")
     wanted = prompts(count, files)
     folder = work / f"texts-{time.monotonic_ns()}"
     began = time.perf_counter()
-    encode_texts(wanted, backbone, RowStore(folder=folder, facts={}), batch_size=128)
+    store = RowStore(folder=folder, facts={})
+    encode_texts(wanted, lambda: backbone, store, tokenizer=facts.tokenizer, batch_size=128)
     return time.perf_counter() - began
 
 

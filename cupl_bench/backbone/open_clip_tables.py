@@ -1,0 +1,54 @@
+"""open_clip's tables of architectures and pretrained weights, without importing its models.
+
+`import open_clip` takes as long as PyTorch and torchvision together, several seconds that a run whose features are
+all stored need not spend: it asks only what a name stands for.
+"""
+
+import json
+import sys
+from functools import cache
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
+from typing import Any
+
+__all__ = ["architectures", "model_config", "pretrained_table"]
+
+ALONE = "open_clip_without_models"
+"""The name under which the package's folder is imported without running its `__init__`."""
+
+
+@cache
+def _folder() -> Path:
+    spec = find_spec("open_clip")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("open_clip is not installed as a package")
+    return Path(spec.submodule_search_locations[0])
+
+
+def pretrained_table() -> Any:
+    """`open_clip.pretrained`, the module; its own if open_clip is imported, else that file alone."""
+    if "open_clip.pretrained" in sys.modules:
+        return sys.modules["open_clip.pretrained"]
+    if ALONE not in sys.modules:
+        spec = ModuleSpec(ALONE, loader=None, is_package=True)
+        spec.submodule_search_locations = [str(_folder())]
+        sys.modules[ALONE] = module_from_spec(spec)
+    return import_module(f"{ALONE}.pretrained")
+
+
+@cache
+def _config_files() -> dict[str, Path]:
+    return {path.stem: path for path in sorted((_folder() / "model_configs").glob("*.json"))}
+
+
+def architectures() -> list[str]:
+    """The names of all architectures."""
+    return list(_config_files())
+
+
+def model_config(architecture: str) -> dict[str, Any] | None:
+    """The configuration of an architecture, None if open_clip has none of that name."""
+    path = _config_files().get(architecture)
+    return None if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
