@@ -37,7 +37,11 @@ class Cli:
     err: str = ""
 
     def __call__(self, *arguments: str) -> int:
-        code = main([*arguments, f"results_dir={self.results}", f"cache_dir={self.cache}"])
+        return self.raw(*arguments, f"results_dir={self.results}", f"cache_dir={self.cache}")
+
+    def raw(self, *arguments: str) -> int:
+        """The arguments as they are, without the two folders."""
+        code = main(list(arguments))
         captured = self.capture.readouterr()
         self.out, self.err = captured.out, captured.err
         return code

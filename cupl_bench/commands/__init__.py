@@ -9,6 +9,7 @@ COMMANDS = {
     "eval": "answer a question: a data set, a backbone, prompts; -m sweeps over lists",
     "plan": "what eval would reuse and compute, without running anything",
     "report": "tables from the records below results_dir",
+    "prompts": "[FILE ...] [--strict]: counts, repeats and faults of prompts, without a model; class=NAME lists one",
     "classify": "IMAGE ... 'class_names=[tree frog,tailed frog]': the likeliest class of each image",
 }
 """Every command with its line of help."""

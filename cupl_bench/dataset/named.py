@@ -53,7 +53,7 @@ class NamedSource:
         spec = read_spec(self.spec)
         protocol = spec.protocol(self.protocol)
         classes = spec.classes.without(protocol.without)
-        names = classes.named(self.names)
+        names = self.class_names()
         found = self._find(spec, classes, cache_dir)
         listing = self._present(found.listing)
         labels = _labels(spec, classes, listing)
@@ -79,6 +79,11 @@ class NamedSource:
             notes=tuple(notes),
             origin={"source": found.origin, "protocol": self.protocol, "names": self.names},
         )
+
+    def class_names(self) -> tuple[str, ...]:
+        """The class names in label order, which are known without the images."""
+        spec = read_spec(self.spec)
+        return spec.classes.without(spec.protocol(self.protocol).without).named(self.names)
 
     @property
     def folder(self) -> Path:

@@ -2,21 +2,19 @@
 
 import hashlib
 import importlib.util
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlparse
 
-import platformdirs
 import pooch
 import requests
 
 from cupl_bench.dataset.names import normalised
 from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, read_texts, spec_names
 from cupl_bench.errors import DatasetError, PromptsError, first, nearest
+from cupl_bench.prompts.files import content_of, read_json
 
 __all__ = [
     "Descriptions",
@@ -27,6 +25,7 @@ __all__ = [
     "join_by_name",
     "normalised",
     "read_descriptions",
+    "read_json",
     "read_templates",
 ]
 
@@ -43,37 +42,6 @@ OPEN_CLIP_LISTS = {
 def fill(template: str, class_name: str) -> str:
     """``template`` with the class name for each ``{}``; other braces, and braces in the name, stay as they are."""
     return template.replace("{}", class_name)
-
-
-def read_json(path: Path, what: str) -> object:
-    """The content of a JSON file, in which no key may stand twice.
-
-    Raises:
-        PromptsError: the file is missing, not UTF-8, not JSON, or repeats a key; ``what`` says what it should hold.
-    """
-
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if repeated := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
-            raise PromptsError(f"{path}: {len(repeated)} keys stand more than once, first: {first(repeated)}.")
-        return dict(pairs)
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        beside = [other.name for other in path.parent.glob("*.json")] if path.parent.is_dir() else []
-        raise PromptsError(f"{path} does not exist; it should hold {what}.{nearest(path.name, beside)}") from error
-    except UnicodeDecodeError as error:
-        raise PromptsError(f"{path} is not UTF-8 text (byte {error.start}); it should hold {what}.") from error
-    except OSError as error:
-        raise PromptsError(f"{path} cannot be read ({error.strerror}); it should hold {what}.") from error
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise PromptsError(
-            f"{path} is not JSON (line {error.lineno}, column {error.colno}: {error.msg}); it should hold {what}."
-        ) from error
-    except RecursionError as error:
-        raise PromptsError(f"{path} is nested too deeply; it should hold {what}.") from error
 
 
 def read_templates(source: str | Sequence[str]) -> list[str]:
@@ -138,13 +106,15 @@ def _open_clip_templates(name: str) -> list[str]:
 
 
 def read_descriptions(source: str) -> Descriptions:
-    """Image-prompts from a CuPL JSON: class name -> list of sentences. A URL is downloaded once and kept.
+    """Image-prompts or descriptors, class name -> list of texts, from any form that `content_of` reads.
+
+    That is: the JSON of CuPL, SuS-X, AWT, MPVR, LaBo and of descriptors, the torch files of VDT-Adapter, and a folder
+    of text files as AdaptCLIPZS has them.
 
     Raises:
         PromptsError: the file cannot be had, or holds anything else.
     """
-    path = _download(source) if urlparse(source).scheme in ("http", "https") else Path(source)
-    content = read_json(path, "a CuPL JSON: class name -> list of sentences")
+    content = content_of(source, "a CuPL JSON: class name -> list of sentences")
     if not isinstance(content, dict):
         raise PromptsError(f"{source} holds {_kind(content)}; it should map each class name to a list of sentences.")
     if not content:
@@ -231,16 +201,6 @@ def _content_of(path: Path, file: CuplFile) -> str | None:
     return None if found == expected else f"digest {found[:12]}, expected {expected[:12]}"
 
 
-def _download(url: str) -> Path:
-    folder = platformdirs.user_cache_path("cupl_bench") / "prompts"
-    try:
-        return Path(pooch.retrieve(url, known_hash=None, path=folder, progressbar=False))
-    except (requests.RequestException, OSError, ValueError) as error:
-        raise PromptsError(
-            f"{url} cannot be downloaded ({error}). Fetch it by hand and give its path in prompts.path."
-        ) from error
-
-
 def _kind(value: object) -> str:
     names = {
         dict: "a map",
@@ -269,10 +229,12 @@ def join_by_name(
     aliases: Mapping[str, str] | None = None,
     ignore_extra: bool = False,
 ) -> Join:
-    """Find each class its key: by an alias, letter for letter, or by the normalised name; never by position.
+    """Find each class its key: by its label, an alias, letter for letter, or the normalised name; never by position.
+
+    A key ``NAME [LABEL]`` belongs to the class of that name and label: so classes of one name have texts of their own.
 
     Args:
-        class_names: in label order; names that repeat share a key.
+        class_names: in label order; names that repeat share a key, unless the file has one for each label.
         keys: what the file holds.
         where: the file, for messages.
         aliases: class name -> key, for real renames.
@@ -297,9 +259,12 @@ def join_by_name(
     found: list[str] = []
     missing: list[str] = []
     how: Counter[str] = Counter()
-    for name in class_names:
+    for label, name in enumerate(class_names):
         close = by_normalised.get(normalised(name), []) if normalised(name) else []
-        if name in aliases:
+        if (labelled := f"{name} [{label}]") in held:
+            found.append(labelled)
+            how["exact"] += 1
+        elif name in aliases:
             found.append(aliases[name])
             how["aliased"] += 1
         elif name in held:

@@ -1,0 +1,156 @@
+"""Files of prompts in the forms that the field has, by path or URL: JSON, a folder of text files, a torch file.
+
+A path or URL may end in ``#sha256=HEX``: the content is then checked against it.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import platformdirs
+import pooch
+import requests
+
+from cupl_bench.errors import PromptsError, first, nearest
+
+__all__ = ["LIBRARY", "content_of", "digest_of", "read_json"]
+
+LIBRARY = "library:"
+"""What a path begins with that means descriptions which come with the package."""
+
+LIBRARY_FOLDER = Path(__file__).with_name("library")
+PIN = re.compile(r"#sha256=([0-9a-fA-F]{64})$")
+
+
+def read_json(path: Path, what: str) -> object:
+    """The content of a JSON file, in which no key may stand twice.
+
+    Raises:
+        PromptsError: the file is missing, not UTF-8, not JSON, or repeats a key; ``what`` says what it should hold.
+    """
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if repeated := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
+            raise PromptsError(f"{path}: {len(repeated)} keys stand more than once, first: {first(repeated)}.")
+        return dict(pairs)
+
+    text = _read_text(path, what)
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        reason = f"line {error.lineno}, column {error.colno}: {error.msg}" if text.strip() else "it is empty"
+        raise PromptsError(f"{path} is not JSON ({reason}); it should hold {what}.") from error
+    except RecursionError as error:
+        raise PromptsError(f"{path} is nested too deeply; it should hold {what}.") from error
+
+
+def content_of(source: str, what: str) -> object:
+    """What a file, a URL, a folder of text files or a torch file holds, as plain data of any shape.
+
+    A folder gives a map from the name of each `.txt` file to its lines. A torch file (`.pt`, `.pth`) is read without
+    running any code that it may hold. A URL is downloaded once and kept.
+
+    Raises:
+        PromptsError: it cannot be had or read, or its sha256 is another than the one asked for.
+    """
+    path = path_of(source)
+    if path.is_dir():
+        return _read_folder(path, what)
+    if path.suffix in (".pt", ".pth"):
+        return _read_torch(path, what)
+    return read_json(path, what)
+
+
+def path_of(source: str) -> Path:
+    """Where ``source`` lies on this machine, downloaded and checked.
+
+    Raises:
+        PromptsError: it cannot be downloaded, is no name of the library, or its sha256 is another than the pinned one.
+    """
+    pin = PIN.search(source)
+    place, digest = (source[: pin.start()], pin.group(1).lower()) if pin else (source, None)
+    if place.startswith(LIBRARY):
+        path = LIBRARY_FOLDER / f"{place.removeprefix(LIBRARY)}.json"
+        if not path.is_file():
+            known = [one.stem for one in sorted(LIBRARY_FOLDER.glob("*.json"))]
+            raise PromptsError(
+                f"The library has no descriptions of {path.stem!r}.{nearest(path.stem, known)} It has {first(known)}."
+            )
+    elif urlparse(place).scheme in ("http", "https"):
+        path = _download(place, digest)
+    else:
+        path = Path(place).expanduser()
+    if digest is not None and path.exists():
+        if path.is_dir():
+            raise PromptsError(f"{place} is a folder; #sha256=... can pin a single file.")
+        if (found := digest_of(path)) != digest:
+            raise PromptsError(
+                f"{place} has the sha256 {found}, not {digest}: it is another file, or an incomplete one. Fetch it"
+                " again, or change the digest after #sha256= if the new content is meant."
+            )
+    return path
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file in hex digits; of a folder that of its text files' names and contents, in order."""
+    if path.is_dir():
+        parts = [f"{one.name}\0{hashlib.sha256(one.read_bytes()).hexdigest()}\n" for one in _text_files(path)]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _read_text(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        beside = [other.name for other in path.parent.glob("*.json")] if path.parent.is_dir() else []
+        raise PromptsError(f"{path} does not exist; it should hold {what}.{nearest(path.name, beside)}") from error
+    except UnicodeDecodeError as error:
+        raise PromptsError(f"{path} is not UTF-8 text (byte {error.start}); it should hold {what}.") from error
+    except OSError as error:
+        raise PromptsError(f"{path} cannot be read ({error.strerror}); it should hold {what}.") from error
+
+
+def _text_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.txt") if not path.name.startswith("."))
+
+
+def _read_folder(folder: Path, what: str) -> dict[str, list[str]]:
+    """A class for each text file, a sentence for each line that is not blank."""
+    files = _text_files(folder)
+    if not files:
+        raise PromptsError(
+            f"{folder} is a folder without a .txt file; it should hold one for each class, a sentence on each line, or"
+            f" be a file that holds {what}."
+        )
+    return {path.stem: [line.strip() for line in _read_text(path, what).splitlines() if line.strip()] for path in files}
+
+
+def _read_torch(path: Path, what: str) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - weights_only, and not weights
+    except FileNotFoundError as error:
+        raise PromptsError(f"{path} does not exist; it should hold {what}.") from error
+    except Exception as error:
+        raise PromptsError(
+            f"{path} cannot be read as a torch file of plain data ({' '.join(str(error).split())[:200]}). Files that"
+            " need code to be run are never opened here; save its content as JSON on a machine that trusts it."
+        ) from error
+
+
+def _download(url: str, digest: str | None) -> Path:
+    folder = platformdirs.user_cache_path("cupl_bench") / "prompts"
+    try:
+        known_hash = None if digest is None else f"sha256:{digest}"
+        path = Path(pooch.retrieve(url, known_hash=known_hash, path=folder, progressbar=False))
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise PromptsError(
+            f"{url} cannot be downloaded ({error}). Fetch it by hand and give its path in prompts.path."
+        ) from error
+    return path
