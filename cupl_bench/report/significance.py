@@ -1,0 +1,228 @@
+"""How sure a number is (pure): intervals by bootstrap, McNemar's exact test, Holm's correction, calibration.
+
+Two bootstraps answer two questions. Over *images*: had other images of the same classes been taken, how far would
+the difference move? Over *classes*: had other classes like these been taken, each with its images, how far then?
+A strategy that wins on a few classes alone is sure by the first and unsure by the second.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, Int64, UInt16
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+__all__ = [
+    "ALPHA",
+    "Paired",
+    "calibration_error",
+    "class_bootstrap",
+    "holm",
+    "image_bootstrap",
+    "mcnemar_exact",
+    "mean_per_class_interval",
+    "over_datasets",
+    "paired",
+    "paired_mean",
+    "percentile_interval",
+    "wilson_intervals",
+]
+
+ALPHA = 0.05
+"""Intervals hold 1 - ALPHA; a corrected p below it counts as significant."""
+DRAWS = 10_000
+CLASS_SEED = 0
+BLOCK_VALUES = 16_000_000
+"""Random numbers that the bootstrap over classes holds at once."""
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """Accuracy of one strategy less another's on the same images; fractions, intervals of 95%.
+
+    ``gained`` and ``lost``: images that only the one, or only the other, has right; None for a mean over seeds.
+    ``p``: McNemar's exact test; for a mean over seeds the paired t test over images.
+    ``draws``: the bootstrap over images, from which means over data sets are made.
+    """
+
+    difference: float
+    over_images: Interval
+    over_classes: Interval | None
+    gained: int | None
+    lost: int | None
+    p: float
+    draws: Float64[np.ndarray, " b"]
+
+
+def percentile_interval(draws: Float64[np.ndarray, " b"], size: int) -> Interval:
+    """The 95% percentile interval of a bootstrap over ``size`` units, its tails widened for small samples.
+
+    Source: Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69 (2015), on
+    the expanded percentile interval: the plain one is that of a normal sample with the variance divided by n and the
+    quantile of z; the expanded one takes n - 1 and t. From a few hundred units on they are the same.
+    """
+    reach = np.sqrt(size / (size - 1)) * stats.t.ppf(1 - ALPHA / 2, size - 1)
+    tail = float(stats.norm.cdf(-reach))
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def image_bootstrap(values: Float64[np.ndarray, " n"], seed: int) -> Float64[np.ndarray, " b"]:
+    """Means of ``DRAWS`` resamples of the images.
+
+    A paired difference takes few distinct values, so the counts of a resample are multinomial: exact, whatever the
+    number of images.
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=DRAWS)
+    means: Float64[np.ndarray, " b"] = drawn @ distinct / len(values)
+    return means
+
+
+@lru_cache(maxsize=4)
+def _resampled_classes(num_classes: int) -> tuple[UInt16[np.ndarray, "_ c"], ...]:
+    """How often each class stands in each resample of the classes, in blocks of ``DRAWS`` rows in all."""
+    generator = np.random.default_rng(CLASS_SEED)
+    blocks = []
+    step = max(1, BLOCK_VALUES // num_classes)
+    for start in range(0, DRAWS, step):
+        rows = min(step, DRAWS - start)
+        drawn = generator.integers(0, num_classes, (rows, num_classes)) + np.arange(rows)[:, None] * num_classes
+        counts = np.bincount(drawn.ravel(), minlength=rows * num_classes).reshape(rows, num_classes)
+        blocks.append(counts.astype(np.uint16))
+    return tuple(blocks)
+
+
+def class_bootstrap(values: Float64[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Interval | None:
+    """The 95% interval of the mean of ``values`` when classes are drawn, each with its images; None for one class."""
+    images = np.bincount(labels)
+    seen = images > 0
+    if int(seen.sum()) < 2:
+        return None
+    sums = np.bincount(labels, weights=values)[seen]
+    both = np.stack([sums, images[seen].astype(np.float64)], axis=1).astype(np.float32)
+    blocks = [counts.astype(np.float32) @ both for counts in _resampled_classes(int(seen.sum()))]
+    totals = np.concatenate(blocks).astype(np.float64)
+    return percentile_interval(totals[:, 0] / totals[:, 1], int(seen.sum()))
+
+
+def mcnemar_exact(
+    gained: Int[np.ndarray, " k"] | Sequence[int], lost: Int[np.ndarray, " k"] | Sequence[int]
+) -> Float64[np.ndarray, " k"]:
+    """Two-sided p of each pair of counts of discordant images; 1 where there are none."""
+    fewer, total = np.minimum(gained, lost), np.add(gained, lost)
+    return np.asarray(np.minimum(1.0, 2 * stats.binom.cdf(fewer, total, 0.5)), dtype=np.float64)
+
+
+def holm(p: Float[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
+    """Each p corrected for all of them, after Holm; NaN stays and does not count."""
+    out = np.full(len(p), np.nan)
+    known = ~np.isnan(p)
+    if known.any():
+        out[known] = multipletests(p[known], alpha=ALPHA, method="holm")[1]
+    return out
+
+
+def paired(
+    ours: Bool[np.ndarray, " n"], baseline: Bool[np.ndarray, " n"], labels: Int[np.ndarray, " n"], seed: int
+) -> Paired:
+    """Whether one strategy is better than another on the same images, by both bootstraps and McNemar's test.
+
+    Args:
+        ours: which images it has right.
+        baseline: which images the other has right.
+        labels: the class of each image.
+        seed: of the bootstrap over images; differs between data sets whose differences are averaged.
+
+    Raises:
+        ValueError: there are fewer than two images.
+    """
+    gained, lost = int((ours & ~baseline).sum()), int((baseline & ~ours).sum())
+    p = float(mcnemar_exact([gained], [lost])[0])
+    return _paired(ours.astype(np.float64) - baseline, labels, seed, gained=gained, lost=lost, p=p)
+
+
+def paired_mean(
+    ours: Sequence[Bool[np.ndarray, " n"]], baseline: Bool[np.ndarray, " n"], labels: Int[np.ndarray, " n"], seed: int
+) -> Paired:
+    """The same for the mean over several runs of one strategy, which differ in their seeds.
+
+    The intervals hold for these seeds; how far other seeds would go is the spread over the seeds.
+
+    Raises:
+        ValueError: there are fewer than two images.
+    """
+    steps = np.mean(np.stack(ours), axis=0, dtype=np.float64) - baseline
+    constant = bool((steps == steps[0]).all())  # the t statistic of a constant does not exist
+    p = float(steps[0] == 0) if constant else float(stats.ttest_1samp(steps, 0.0).pvalue)
+    return _paired(steps, labels, seed, gained=None, lost=None, p=p)
+
+
+def _paired(
+    steps: Float64[np.ndarray, " n"],
+    labels: Int[np.ndarray, " n"],
+    seed: int,
+    *,
+    gained: int | None,
+    lost: int | None,
+    p: float,
+) -> Paired:
+    if len(steps) < 2:
+        raise ValueError("a paired difference takes two images or more")
+    draws = image_bootstrap(steps, seed)
+    return Paired(
+        difference=float(steps.mean()),
+        over_images=percentile_interval(draws, len(steps)),
+        over_classes=class_bootstrap(steps, labels),
+        gained=gained,
+        lost=lost,
+        p=p,
+        draws=draws,
+    )
+
+
+def over_datasets(differences: Sequence[float]) -> Interval | None:
+    """The 95% interval of the mean over data sets, these being a sample of data sets: Student's t; None for one."""
+    values = np.asarray(differences, dtype=np.float64)
+    if len(values) < 2:
+        return None
+    reach = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(values.mean()) - reach, float(values.mean()) + reach
+
+
+def wilson_intervals(
+    hits: Int[np.ndarray, " k"], counts: Int[np.ndarray, " k"]
+) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
+    """Wilson's 95% interval of each proportion; NaN where the count is zero."""
+    low, high = np.full(len(hits), np.nan), np.full(len(hits), np.nan)
+    some = counts > 0
+    low[some], high[some] = proportion_confint(hits[some], counts[some], alpha=ALPHA, method="wilson")
+    return low, high
+
+
+def mean_per_class_interval(hits: Int64[np.ndarray, " c"], images: Int64[np.ndarray, " c"]) -> Interval:
+    """The 95% interval of the mean over classes of their accuracies, images drawn within each class.
+
+    The normal interval of a stratified mean, classes that have images having equal weight.
+    """
+    seen = images > 0
+    rate, count = hits[seen] / images[seen], images[seen]
+    variance = (rate * (1 - rate) / np.maximum(count - 1, 1)).sum() / seen.sum() ** 2
+    reach = float(stats.norm.ppf(1 - ALPHA / 2) * np.sqrt(variance))
+    mean = float(rate.mean())
+    return max(0.0, mean - reach), min(1.0, mean + reach)
+
+
+def calibration_error(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 15) -> float:
+    """Expected calibration error: the gap between confidence and accuracy, by bins of equal width.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599, section 2, with its 15 bins.
+    """
+    place = np.clip(np.ceil(confidence.astype(np.float64) * bins).astype(np.int64) - 1, 0, bins - 1)
+    gap = np.bincount(place, weights=correct, minlength=bins) - np.bincount(place, weights=confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(confidence))
