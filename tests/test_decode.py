@@ -13,7 +13,7 @@ from making import TinyModel, encoded, picture
 from PIL import Image
 
 from cupl_bench.backbone.open_clip import DEFAULT_TRANSFORM
-from cupl_bench.backbone.pixels import normalise, transform_of_open_clip
+from cupl_bench.backbone.pixels import ShortestEdge, normalise, split_transform, transform_of_open_clip
 from cupl_bench.dataset.decode import decode, decode_tensor
 from cupl_bench.errors import BrokenImageError
 
@@ -149,8 +149,45 @@ def test_the_two_parts_are_open_clips_transform_to_the_bit(changes: dict) -> Non
         pixels = transform.exact(image)
         assert pixels.dtype == torch.uint8
         assert torch.equal(normalise(pixels[None], transform.table)[0], whole(image))
+        assert transform.affine is not None
+        assert torch.equal(normalise(pixels[None], transform.table, transform.affine)[0], whole(image))
         for dtype in (torch.bfloat16, torch.float64):  # the lookup of other devices
             assert torch.equal(normalise(pixels[None], transform.table.to(dtype))[0], whole(image).to(dtype))
+
+
+@given(
+    size=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    target=st.integers(1, 64),
+    interpolation=st.sampled_from(["bicubic", "bilinear"]),
+    seed=st.integers(0, 9),
+)
+def test_what_the_crop_throws_away_may_be_left_out(
+    size: tuple[int, int], target: int, interpolation: str, seed: int
+) -> None:
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+    image = noise("RGB", size, seed)
+    if max(size) * target > 5000 * min(size):  # a pixel wide: torchvision would make a band without end
+        return
+    theirs = Compose([Resize(target, InterpolationMode(interpolation)), CenterCrop(target)])(image)
+    ours = ShortestEdge(size=target, resample=Image.Resampling[interpolation.upper()])(image)
+    np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+def test_means_that_say_something_else_are_not_taken() -> None:
+    facts = {**DEFAULT_TRANSFORM, "size": 32}
+    transform = transform_of_open_clip(facts)
+
+    def table(image: Image.Image) -> torch.Tensor:
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        assert transform.table is not None
+        return normalise(pixels[None], transform.table)[0]
+
+    wrong = torch.tensor([facts["mean"], facts["std"]])
+    wrong[0, 1] = torch.nextafter(wrong[0, 1], torch.tensor(1.0))
+    again = split_transform(transform.floats, transform.exact, table, None, {}, wrong)
+    assert again.table is not None
+    assert again.affine is None
 
 
 @pytest.mark.parametrize("changes", TRANSFORMS[:3], ids=str)

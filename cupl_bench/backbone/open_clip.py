@@ -114,7 +114,9 @@ class OpenClipSource:
             here = batch.to(device, non_blocking=True)
             with torch.inference_mode():
                 features: torch.Tensor = model.encode_image(
-                    here.to(dtype) if table is None or here.dtype.is_floating_point else normalise(here, table)
+                    here.to(dtype)
+                    if table is None or here.dtype.is_floating_point
+                    else normalise(here, table, transform.affine)
                 )
             return features
 

@@ -40,39 +40,34 @@ def measure(files: Sequence[bytes], repeats: int) -> Table:
     facts = {**DEFAULT_TRANSFORM, "size": 224}
     peer = image_transform_v2(PreprocessCfg(**facts), is_train=False)
     transform = transform_of_open_clip(facts)
-    table, fast = transform.table, transform.fast
+    table, affine, fast = transform.table, transform.affine, transform.fast
     assert table is not None  # noqa: S101
     assert fast is not None  # noqa: S101
 
-    def of_pillow() -> torch.Tensor:
-        return torch.cat(
-            [
-                torch.stack(
-                    [peer(Image.open(io.BytesIO(file)).convert("RGB")) for file in files[start : start + BATCH]]
-                )
-                for start in range(0, len(files), BATCH)
-            ]
-        )
+    def of_pillow(batch: Sequence[bytes]) -> torch.Tensor:
+        return torch.stack([peer(Image.open(io.BytesIO(file)).convert("RGB")) for file in batch])
 
-    def exact() -> torch.Tensor:
-        return torch.cat(
-            [
-                normalise(torch.stack([transform.exact(decode(file)) for file in files[start : start + BATCH]]), table)
-                for start in range(0, len(files), BATCH)
-            ]
-        )
+    def exact(batch: Sequence[bytes]) -> torch.Tensor:
+        return normalise(torch.stack([transform.exact(decode(file)) for file in batch]), table, affine)
 
-    def of_tensors() -> torch.Tensor:
-        return torch.cat(
-            [
-                normalise(torch.stack([fast(decode_tensor(file)) for file in files[start : start + BATCH]]), table)
-                for start in range(0, len(files), BATCH)
-            ]
-        )
+    def of_tensors(batch: Sequence[bytes]) -> torch.Tensor:
+        return normalise(torch.stack([fast(decode_tensor(file)) for file in batch]), table, affine)
 
-    equal = torch.equal(exact(), of_pillow())
-    off = (of_tensors() - of_pillow()).abs().max() * 255 * min(facts["std"])
-    seconds = in_turn({"open_clip": of_pillow, "exact": exact, "fast": of_tensors}, repeats, time.process_time)
+    batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
+    equal, off = True, 0.0
+    for batch in batches:
+        theirs = of_pillow(batch)
+        equal &= torch.equal(exact(batch), theirs)
+        off = max(off, float((of_tensors(batch) - theirs).abs().max()) * 255 * min(facts["std"]))
+    seconds = in_turn(
+        {
+            "open_clip": lambda: [of_pillow(batch).shape for batch in batches],
+            "exact": lambda: [exact(batch).shape for batch in batches],
+            "fast": lambda: [of_tensors(batch).shape for batch in batches],
+        },
+        repeats,
+        time.process_time,
+    )
     rates = {name: len(files) / median(values) for name, values in seconds.items()}
     rows = [
         Row(
