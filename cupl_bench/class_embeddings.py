@@ -1,13 +1,17 @@
-"""Prompt features -> class embeddings, and the three ways to aggregate them (pure)."""
+"""Prompt features -> class embeddings, the three ways to aggregate them, and weights for them (pure)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from jaxtyping import Float32, Int64
+import torch
+from jaxtyping import Float32, Float64, Int64
 
-__all__ = ["Aggregation", "ClassEmbeddings", "build_class_embeddings", "unit_rows"]
+__all__ = ["Aggregation", "ClassEmbeddings", "build_class_embeddings", "unit_rows", "zero_shot_weights"]
+
+TILE_IMAGES = 4096
+"""Images whose similarities to one template's classes are held at once."""
 
 
 class Aggregation(StrEnum):
@@ -31,12 +35,14 @@ class ClassEmbeddings:
     ``matrix``: row i is label i. Unit rows, but for ``mean_similarity``, whose rows are shorter than one.
     ``prompts`` and ``owner``: for ``max_similarity`` alone, the unit features of the distinct prompts of each class
     and the class that each belongs to; classes in order.
+    ``weights``: of the templates, where images decided them.
     """
 
     aggregation: Aggregation
     matrix: Float32[np.ndarray, "c d"]
     prompts: Float32[np.ndarray, "p d"] | None = None
     owner: Int64[np.ndarray, " p"] | None = None
+    weights: Float64[np.ndarray, " t"] | None = None
 
 
 def unit_rows(rows: Float32[np.ndarray, "n d"], what: str) -> Float32[np.ndarray, "n d"]:
@@ -57,6 +63,7 @@ def build_class_embeddings(
     features: Float32[np.ndarray, "u d"],
     rows_of_class: Sequence[Sequence[int]],
     aggregation: Aggregation = Aggregation.MEAN,
+    weights: Sequence[Sequence[float]] | None = None,
 ) -> ClassEmbeddings:
     """Class embeddings from unit features of distinct prompts.
 
@@ -65,9 +72,11 @@ def build_class_embeddings(
         rows_of_class: for each class the rows that its prompts have in ``features``; a row that stands twice counts
             twice. Their order does not matter.
         aggregation: how prompts become a class.
+        weights: for each class the weights of its prompts, in the shape of ``rows_of_class``; None if all are one.
 
     Raises:
-        ValueError: a class owns no prompt, or its prompts cancel each other out.
+        ValueError: a class owns no prompt, its prompts cancel each other out, or weights are of another shape or given
+            for ``max_similarity``.
 
     Source: CuPL, `classify_imagenet.py` at commit 719619c (unit features, mean, unit again), for ``mean``;
     "Visual Classification via Description from Large Language Models" (Menon and Vondrick), section 3, for
@@ -75,12 +84,16 @@ def build_class_embeddings(
     """
     if empty := [label for label, rows in enumerate(rows_of_class) if len(rows) == 0]:
         raise ValueError(f"{len(empty)} of {len(rows_of_class)} classes own no prompt, first: {empty[:5]}")
+    if weights is not None and [len(row) for row in weights] != [len(rows) for rows in rows_of_class]:
+        raise ValueError("weights are not of the shape of the prompts")
+    if weights is not None and aggregation is Aggregation.MAX_SIMILARITY:
+        raise ValueError("the nearest prompt is the same whatever prompts weigh: max_similarity takes no weights")
     means = np.empty((len(rows_of_class), features.shape[1]), dtype=np.float64)
     distinct: list[np.ndarray] = []
     for label, rows in enumerate(rows_of_class):
         # Sorted, so that neither the order of a file nor of the store can move the last bit of the sum.
-        members, counts = np.unique(np.asarray(rows, dtype=np.int64), return_counts=True)
-        means[label] = counts @ features[members].astype(np.float64) / counts.sum()
+        members, totals = _totals(rows, None if weights is None else weights[label])
+        means[label] = totals @ features[members].astype(np.float64) / totals.sum()
         distinct.append(members)
     if aggregation is Aggregation.MEAN_SIMILARITY:
         return ClassEmbeddings(aggregation=aggregation, matrix=means.astype(np.float32))
@@ -96,3 +109,54 @@ def build_class_embeddings(
         prompts=features[np.concatenate(distinct)],
         owner=np.repeat(np.arange(len(distinct)), [len(rows) for rows in distinct]).astype(np.int64),
     )
+
+
+def _totals(
+    rows: Sequence[int], weights: Sequence[float] | None
+) -> tuple[Int64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
+    """The distinct rows in rising order, and the weight of all prompts that each stands for."""
+    if weights is None:
+        members, counts = np.unique(np.asarray(rows, dtype=np.int64), return_counts=True)
+        return members, counts.astype(np.float64)
+    ordered = sorted(zip(rows, weights, strict=True))
+    members, places = np.unique(np.asarray([row for row, _ in ordered], dtype=np.int64), return_inverse=True)
+    return members, np.bincount(places.reshape(-1), weights=[weight for _, weight in ordered])
+
+
+def zero_shot_weights(
+    images: Float32[np.ndarray, "n d"],
+    templates: Sequence[Float32[np.ndarray, "c d"]],
+    logit_scale: float,
+    device: torch.device | None = None,
+) -> Float64[np.ndarray, " t"]:
+    """A weight for each template, from how sure it is of images whose labels are not known; they sum to one.
+
+    A template's score is the mean over the images of its highest logit, after the mean logit of each class over the
+    images has been taken off, so that a class that a template favours whatever it sees does not count. The weights are
+    the softmax of the scores. The paper also takes off the mean over pretraining images, half and half; there are none
+    here, so the mean is of the images that are then classified alone (``debias_mode='test'`` of its notebook).
+
+    Args:
+        images: unit features of the images.
+        templates: for each template the unit features of its prompt for each class.
+        logit_scale: the factor of the model from similarities to logits.
+        device: where to multiply; the CPU if None.
+
+    Source: "A Simple Zero-shot Prompt Weighting Technique to Improve Prompt Ensembling in Text-Image Models"
+    (Allingham et al., arXiv 2302.06235), section 3; `get_weights` of its notebook in
+    google/uncertainty-baselines@258f347.
+    """
+    if not len(images):
+        raise ValueError("there is no image to weigh templates by")
+    mean_image = images.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scores = np.zeros(len(templates))
+    classes = [torch.from_numpy(rows).to(device) for rows in templates]
+    means = [torch.from_numpy(rows @ mean_image).to(device) for rows in templates]
+    for begin in range(0, len(images), TILE_IMAGES):
+        tile = torch.from_numpy(images[begin : begin + TILE_IMAGES]).to(device)
+        for place, (rows, mean) in enumerate(zip(classes, means, strict=True)):
+            scores[place] += float((tile @ rows.T - mean).amax(dim=1).double().sum())
+    scores *= logit_scale / len(images)
+    raised = np.exp(scores - scores.max())
+    weights: Float64[np.ndarray, " t"] = raised / raised.sum()
+    return weights

@@ -24,10 +24,12 @@ from cupl_bench.backbone import BackboneSource
 from cupl_bench.dataset import DatasetSource
 from cupl_bench.errors import ConfigError, nearest
 from cupl_bench.prompts import PromptStrategy
+from cupl_bench.prompts.budget import BudgetStrategy
 from cupl_bench.ranks import local_rank, world_size
 from cupl_bench.runner import Machine, Question
+from cupl_bench.tracking import Tracker, no_tracker
 
-__all__ = ["Config", "conf_dir", "machine_of", "question_of", "register"]
+__all__ = ["Config", "conf_dir", "machine_of", "question_of", "register", "tracker_of"]
 
 
 class PrecisionChoice(Enum):
@@ -55,6 +57,8 @@ class Config:
     prompts: Any = MISSING
     tracking: Any = MISSING
     precision: PrecisionChoice = MISSING
+    budget: int | None = MISSING
+    seed: int = MISSING
     results_dir: str = MISSING
     cache_dir: str = MISSING
     device: str = MISSING
@@ -110,6 +114,11 @@ def question_of(config: DictConfig) -> Question:
         raise ConfigError(f"dataset.decode={decode} is no way to decode; it is exact or fast.")
     if not isinstance(plain["dataset"]["skip_broken"], bool):
         raise ConfigError(f"dataset.skip_broken={plain['dataset']['skip_broken']} should be true or false.")
+    prompts = cast(PromptStrategy, _build(plain["prompts"], "prompts"))
+    if config.budget is not None:
+        if config.budget < 1:
+            raise ConfigError(f"budget={config.budget} should be 1 or more prompts of each class, or null for all.")
+        prompts = BudgetStrategy(strategy=prompts, budget=config.budget, seed=config.seed)
     return Question(
         dataset_name=str(plain["dataset"]["name"]),
         dataset=cast(DatasetSource, _build(plain["dataset"], "dataset")),
@@ -120,10 +129,12 @@ def question_of(config: DictConfig) -> Question:
         backbone=cast(BackboneSource, _build(plain["backbone"], "backbone")),
         precision=config.precision.value,
         prompts_name=str(plain["prompts"]["name"]),
-        prompts=cast(PromptStrategy, _build(plain["prompts"], "prompts")),
+        prompts=prompts,
         config={
             **{group: OmegaConf.to_container(config[group], resolve=False) for group in OF_THE_RUN},
             "precision": config.precision.value,
+            "budget": config.budget,
+            "seed": config.seed,
         },
     )
 
@@ -153,6 +164,18 @@ def machine_of(config: DictConfig) -> Machine:
         cache_limit_gb=config.cache_limit_gb,
         rerun=config.rerun.value,
     )
+
+
+def tracker_of(config: DictConfig) -> Tracker:
+    """What takes finished runs, besides the disk.
+
+    Raises:
+        ConfigError: a value is missing, of the wrong type or out of range.
+    """
+    content = OmegaConf.to_container(config.tracking, resolve=True)
+    if not isinstance(content, dict) or "_target_" not in content:
+        return no_tracker
+    return cast(Tracker, _build(cast(dict[str, Any], content), "tracking"))
 
 
 def check_keys(config: DictConfig) -> None:
@@ -210,10 +233,7 @@ def _build(node: Mapping[str, Any], where: str) -> object:
         )
     if lost := [name for name in parameters if name not in given]:
         raise ConfigError(f"{where} lacks {lost[0]}; it needs {sorted(parameters)}.")
-    values = {
-        name: _build(value, f"{where}.{name}") if isinstance(value, dict) and "_target_" in value else value
-        for name, value in given.items()
-    }
+    values = {name: _built(value, f"{where}.{name}") for name, value in given.items()}
     try:
         return TypeAdapter(target).validate_python(values)
     except ValidationError as error:
@@ -223,3 +243,12 @@ def _build(node: Mapping[str, Any], where: str) -> object:
         raise ConfigError(
             f"{key}={first_error['input']!r} is of the wrong type or value: {message[0].lower()}{message[1:]}."
         ) from error
+
+
+def _built(value: object, where: str) -> object:
+    """``value`` with each node in it, at any depth of maps, replaced by its object."""
+    if not isinstance(value, dict):
+        return value
+    if "_target_" in value:
+        return _build(value, where)
+    return {name: _built(one, f"{where}.{name}") for name, one in value.items()}

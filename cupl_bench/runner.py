@@ -17,16 +17,17 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float32, Float64
 
 from cupl_bench.backbone import Backbone, BackboneFacts, BackboneSource, Precision, WeightsNotHereError
-from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings
+from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, zero_shot_weights
 from cupl_bench.dataset import Dataset, DatasetSource
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.named import NamedSource
 from cupl_bench.environment import describe_environment
 from cupl_bench.errors import CuplBenchError, DataNotHereError, ResultsError
 from cupl_bench.features import ImageFeatures, encode_images, encode_texts
-from cupl_bench.identity import PROTOCOL_VERSION, content_key, run_key
+from cupl_bench.identity import PROTOCOL_VERSION, bytes_key, content_key, run_key
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts, PromptStrategy
 from cupl_bench.ranks import from_first, in_turn
@@ -191,6 +192,8 @@ class Job:
                     facts.text_key(question.precision),
                 ],
                 "prompts": [question.prompts_name, self.prompts.digest],
+                # Only where it is asked for; so that seeds that drew the same prompts have a record each.
+                **({} if self.prompts.budget is None else {"budget": [self.prompts.budget, self.prompts.seed]}),
             }
         )  # fmt: skip
 
@@ -222,7 +225,15 @@ class Job:
     @property
     def class_embeddings_path(self) -> Path:
         """Where the class embeddings of these prompts are kept."""
-        key = content_key({"texts": self.facts.text_key(self.question.precision), "prompts": self.prompts.digest})
+        facts: dict[str, object] = {
+            "texts": self.facts.text_key(self.question.precision),
+            "prompts": self.prompts.digest,
+        }
+        if self.prompts.weigh_by_images:  # which can be read at all is decided by the images themselves
+            facts["image_features"] = self.facts.image_key(self.question.precision, self.question.decode)
+            facts["images"] = bytes_key(b"".join(self.dataset.image_keys)).hex()
+            facts["skip_broken"] = self.question.skip_broken
+        key = content_key(facts)
         return self.machine.cache_dir / "class_embeddings" / f"{key[:32]}.safetensors"
 
     @property
@@ -332,6 +343,13 @@ def _say_question(job: Job) -> None:
         "prompts   %s: %s prompts, %s distinct, %s",
         job.question.prompts_name, f"{prompts.num_prompts:,}", f"{len(prompts.distinct()):,}", prompts.aggregation,
     )  # fmt: skip
+    if prompts.budget is not None:
+        fewer = sum(len(row) < prompts.budget for row in prompts.texts)
+        log.info(
+            "          at most %s of each class, %s%s",
+            f"{prompts.budget:,}", "all kept" if prompts.seed is None else f"drawn with seed {prompts.seed}",
+            f"; {fewer:,} of {len(prompts.texts):,} classes have fewer and keep all" if fewer else "",
+        )  # fmt: skip
     if prompts.join is not None:
         joined = ", ".join(f"{count} {how}" for how, count in prompts.join.items() if count)
         log.info("          class names joined: %s", joined)
@@ -339,7 +357,7 @@ def _say_question(job: Job) -> None:
 
 def _answer(job: Job, began: float) -> Record:
     images = _image_features(job)
-    classes, num_truncated = _class_embeddings(job)
+    classes, num_truncated = _class_embeddings(job, images)
     labels = job.dataset.labels[images.kept]
     with job.stages.stage("scores"):
         predictions = predict(images.rows, classes, job.machine.device)
@@ -357,7 +375,10 @@ def _answer(job: Job, began: float) -> Record:
     results_dir = job.machine.results_dir
     _write_predictions(results_dir / artifacts.predictions, job.dataset, images, predictions)
     _write_class_embeddings(results_dir / artifacts.class_embeddings, classes, {"run_key": job.key})
-    _write_prompts(results_dir / f"prompts/{job.key}.parquet", job.dataset.class_names, job.prompts)
+    weights = job.prompts.weights
+    if classes.weights is not None:
+        weights = (tuple(classes.weights.tolist()),) * len(job.prompts.texts)
+    _write_prompts(results_dir / f"prompts/{job.key}.parquet", job.dataset.class_names, job.prompts.texts, weights)
     primary = job.question.primary
     record = _record(
         job,
@@ -400,7 +421,7 @@ def _image_features(job: Job) -> ImageFeatures:
     return images
 
 
-def _class_embeddings(job: Job) -> tuple[ClassEmbeddings, int]:
+def _class_embeddings(job: Job, images: ImageFeatures) -> tuple[ClassEmbeddings, int]:
     """The class embeddings, and how many prompts were cut to fit the context."""
     with job.stages.stage("class_embeddings"):
         found = _read_class_embeddings(job.class_embeddings_path, job.prompts.aggregation)
@@ -423,12 +444,31 @@ def _class_embeddings(job: Job) -> tuple[ClassEmbeddings, int]:
         row = dict(zip(texts, features.row_of_text, strict=True))
         cut = dict(zip(texts, features.truncated, strict=True))
         rows_of_class = [[row[text] for text in texts_of_class] for texts_of_class in job.prompts.texts]
-        classes = build_class_embeddings(features.rows, rows_of_class, job.prompts.aggregation)
+        weights, by_images = job.prompts.weights, None
+        if job.prompts.weigh_by_images:
+            by_images = _weights_by_images(job, images, features.rows, rows_of_class)
+            weights = (tuple(by_images.tolist()),) * len(rows_of_class)
+        classes = build_class_embeddings(features.rows, rows_of_class, job.prompts.aggregation, weights)
+        classes = replace(classes, weights=by_images)
         num_truncated = sum(cut[text] for texts_of_class in job.prompts.texts for text in texts_of_class)
         _write_class_embeddings(job.class_embeddings_path, classes, {"num_truncated": num_truncated})
     job.stages.cached["class_embeddings"] = False
     _warn_truncated(num_truncated, job.prompts)
     return classes, num_truncated
+
+
+def _weights_by_images(
+    job: Job, images: ImageFeatures, features: Float32[np.ndarray, "u d"], rows_of_class: Sequence[Sequence[int]]
+) -> Float64[np.ndarray, " t"]:
+    """A weight for each place of the prompts, which are parallel."""
+    templates = [features[list(rows)] for rows in zip(*rows_of_class, strict=True)]
+    weights = zero_shot_weights(images.rows, templates, job.load().logit_scale, job.machine.device)
+    log.info(
+        "prompts   weighed by %s images without their labels: %.2g to %.2g, equal weights were %.2g; most: %r",
+        f"{len(images.rows):,}", weights.min(), weights.max(), 1 / len(weights),
+        job.prompts.texts[0][int(weights.argmax())],
+    )  # fmt: skip
+    return weights
 
 
 def _warn_truncated(num_truncated: int, prompts: Prompts) -> None:
@@ -452,14 +492,17 @@ def _read_class_embeddings(path: Path, aggregation: Aggregation) -> tuple[ClassE
         matrix=arrays["class_embeddings"],
         prompts=arrays.get("prompt_embeddings"),
         owner=arrays.get("prompt_class"),
+        weights=arrays.get("template_weights"),
     )
     return classes, int(str(facts["num_truncated"]))
 
 
 def _write_class_embeddings(path: Path, classes: ClassEmbeddings, facts: Mapping[str, object]) -> None:
-    arrays = {"class_embeddings": classes.matrix}
+    arrays: dict[str, np.ndarray] = {"class_embeddings": classes.matrix}
     if classes.prompts is not None and classes.owner is not None:
         arrays |= {"prompt_embeddings": classes.prompts, "prompt_class": classes.owner}
+    if classes.weights is not None:
+        arrays |= {"template_weights": classes.weights}
     write_arrays(path, arrays, {"aggregation": classes.aggregation, **facts})
 
 
@@ -481,9 +524,16 @@ def _write_predictions(path: Path, dataset: Dataset, images: ImageFeatures, pred
     write_atomically(path, frame.to_parquet(index=False))
 
 
-def _write_prompts(path: Path, class_names: Sequence[str], prompts: Prompts) -> None:
-    rows = [(label, name, text) for label, name in enumerate(class_names) for text in prompts.texts[label]]
+def _write_prompts(
+    path: Path,
+    class_names: Sequence[str],
+    texts: Sequence[Sequence[str]],
+    weights: Sequence[Sequence[float]] | None,
+) -> None:
+    rows = [(label, name, text) for label, name in enumerate(class_names) for text in texts[label]]
     frame = pd.DataFrame(rows, columns=["label", "class_name", "text"])
+    if weights is not None:
+        frame["weight"] = [weight for row in weights for weight in row]
     write_atomically(path, frame.to_parquet(index=False, compression="zstd"))
 
 
@@ -520,6 +570,10 @@ def _record(
             aggregation=prompts.aggregation,
             join=prompts.join,
             source=prompts.source,
+            seed=prompts.seed,
+            budget=prompts.budget,
+            weighting=prompts.weighting,
+            uses_images=prompts.weigh_by_images,
         ),
         environment=describe_environment(job.machine.device),
         config=question.config,

@@ -1,8 +1,9 @@
-"""Prompt strategies: from class names to a ragged list of prompts per class, with an aggregation.
+"""Prompt strategies: from class names to a ragged list of prompts per class, with an aggregation and maybe weights.
 
 A strategy knows neither data set nor backbone. Row i answers class i: class names may repeat, indices do not.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -18,17 +19,31 @@ __all__ = ["PromptStrategy", "Prompts"]
 class Prompts:
     """The prompts of every class in label order; a prompt that stands twice in a class weighs twice.
 
+    ``weights``: for each prompt how much it counts, above zero; only their ratios within a class matter. None where
+    all count the same. A prompt of weight 2 is the same as one that stands twice.
+    ``weigh_by_images``: whether the weights are yet to be found from the images, without their labels
+    (`cupl_bench.class_embeddings.zero_shot_weights`): one for each place of ``parallel`` prompts.
+    ``parallel``: whether the prompts at a place are the same in every class but for the class name, as those of a
+    template are. So a draw takes the same places in every class.
     ``join`` counts how the class names found their entries in a file: ``exact``, ``normalised``, ``aliased`` and
     ``ignored`` (entries that belong to no class); None where no file was joined. ``source`` names that file.
+    ``seed``: with which the prompts were drawn; None where nothing was. ``budget``: how many of each class were asked
+    for; None where all were.
 
     Raises:
-        PromptsError: a class has no prompt, or a prompt is blank.
+        PromptsError: a class has no prompt, a prompt is blank, or weights are of another shape, not above zero, or of
+            no use to the aggregation.
     """
 
     texts: tuple[tuple[str, ...], ...]
     aggregation: Aggregation
+    weights: tuple[tuple[float, ...], ...] | None = None
+    weigh_by_images: bool = False
+    parallel: bool = False
     join: Mapping[str, int] | None = None
     source: str | None = None
+    seed: int | None = None
+    budget: int | None = None
 
     def __post_init__(self) -> None:
         if empty := [label for label, row in enumerate(self.texts) if not row]:
@@ -41,11 +56,47 @@ class Prompts:
                 f"{len(blank)} of {len(self.texts)} classes have a blank prompt, first: class {first(blank)}."
                 " Remove the blanks, or say prompts.clean=true where the strategy reads a file."
             )
+        if self.parallel and len({len(row) for row in self.texts}) > 1:
+            raise PromptsError("Prompts that are parallel are as many in every class; these are not.")
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        if self.weights is None and not self.weigh_by_images:
+            return
+        if self.aggregation is Aggregation.MAX_SIMILARITY:
+            raise PromptsError(
+                "The similarity to the nearest prompt is the same whatever the prompts weigh:"
+                " aggregation=max_similarity takes no weights. Choose mean or mean_similarity."
+            )
+        if self.weigh_by_images:
+            if not self.parallel or self.weights is not None:
+                raise PromptsError(
+                    "Weights are found from images for templates alone, which are the same in every class, and where"
+                    " none are given."
+                )
+            return
+        weights = self.weights or ()
+        if [len(row) for row in weights] != [len(row) for row in self.texts]:
+            raise PromptsError("Weights are one for each prompt of each class; these are of another shape.")
+        if wrong := [value for row in weights for value in row if not (math.isfinite(value) and value > 0)]:
+            raise PromptsError(f"{len(wrong)} weights are not above zero, first: {first(wrong)}.")
 
     @property
     def digest(self) -> str:
-        """The sha256 of all that can move a number: the texts in class order, and the aggregation."""
-        return content_key({"texts": self.texts, "aggregation": self.aggregation})
+        """The sha256 of all that can move a number: the texts in class order, the aggregation, and any weights."""
+        facts: dict[str, object] = {"texts": self.texts, "aggregation": self.aggregation}
+        if self.weights is not None:
+            facts["weights"] = self.weights
+        if self.weigh_by_images:
+            facts["weigh_by_images"] = True
+        return content_key(facts)
+
+    @property
+    def weighting(self) -> str | None:
+        """By which rule prompts are weighed: ``given`` or ``zpe``; None where all count the same."""
+        if self.weigh_by_images:
+            return "zpe"
+        return None if self.weights is None else "given"
 
     @property
     def num_prompts(self) -> int:

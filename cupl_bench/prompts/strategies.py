@@ -54,7 +54,7 @@ class TemplatesStrategy:
         if self.templates is None:
             raise PromptsError(NO_TEMPLATES)
         rows = _filled(self.templates, class_names)
-        return Prompts(texts=tuple(tuple(row) for row in rows), aggregation=self.aggregation)
+        return Prompts(texts=tuple(tuple(row) for row in rows), aggregation=self.aggregation, parallel=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,13 @@ class ShuffledDescriptionsStrategy:
             tuple(replace_name(text, class_names[donor], name) for text in rows[donor])
             for name, donor in zip(class_names, donors, strict=True)
         )
-        return Prompts(texts=texts, aggregation=self.descriptions.aggregation, join=join.counts, source=join.where)
+        return Prompts(
+            texts=texts,
+            aggregation=self.descriptions.aggregation,
+            join=join.counts,
+            source=join.where,
+            seed=self.seed,
+        )
 
 
 def _cleaned(sentences: Sequence[str]) -> list[str]:

@@ -110,3 +110,42 @@ def test_empty_and_blank_prompts_are_errors() -> None:
         Prompts(texts=(("a",), ()), aggregation=Aggregation.MEAN)
     with pytest.raises(PromptsError, match="1 of 2 classes have a blank prompt, first: class 0"):
         Prompts(texts=(("a", " \n"), ("b",)), aggregation=Aggregation.MEAN)
+
+
+def test_weights_are_one_for_each_prompt_and_enter_the_digest_where_they_are() -> None:
+    texts = (("a", "b"), ("c",))
+    plain = Prompts(texts=texts, aggregation=Aggregation.MEAN)
+    known = "96beb527b67989c368cadf1eaf794c1e7c2643ab48bfe7f863b08ac77286c15a"  # of the JSON, by hand
+    assert plain.digest == known
+    weighted = replace(plain, weights=((1.0, 2.0), (1.0,)))
+    others = {plain.digest, weighted.digest, replace(plain, weights=((2.0, 1.0), (1.0,))).digest}
+    assert len(others) == 3
+    assert (plain.weighting, weighted.weighting) == (None, "given")
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (((1.0,), (1.0,)), "of another shape"),
+        (((1.0, 0.0), (1.0,)), "1 weights are not above zero, first: 0.0"),
+        (((1.0, float("nan")), (-1.0,)), "2 weights are not above zero"),
+    ],
+)
+def test_weights_that_cannot_be_are_errors(weights: tuple[tuple[float, ...], ...], message: str) -> None:
+    with pytest.raises(PromptsError, match=message):
+        Prompts(texts=(("a", "b"), ("c",)), aggregation=Aggregation.MEAN, weights=weights)
+
+
+def test_the_nearest_prompt_takes_no_weights() -> None:
+    with pytest.raises(PromptsError, match="max_similarity takes no weights"):
+        Prompts(texts=(("a",),), aggregation=Aggregation.MAX_SIMILARITY, weights=((1.0,),))
+
+
+def test_images_weigh_parallel_prompts_alone() -> None:
+    with pytest.raises(PromptsError, match="for templates alone"):
+        Prompts(texts=(("a",), ("b",)), aggregation=Aggregation.MEAN, weigh_by_images=True)
+    with pytest.raises(PromptsError, match="as many in every class"):
+        Prompts(texts=(("a",), ("b", "c")), aggregation=Aggregation.MEAN, parallel=True)
+    found = Prompts(texts=(("a",), ("b",)), aggregation=Aggregation.MEAN, parallel=True, weigh_by_images=True)
+    assert found.weighting == "zpe"
+    assert found.digest != replace(found, weigh_by_images=False).digest
