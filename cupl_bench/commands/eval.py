@@ -33,7 +33,7 @@ class Outcome:
 
 def command(arguments: list[str]) -> int:
     """Answer what the arguments ask; gives the exit code."""
-    from cupl_bench.config import machine_of, question_of
+    from cupl_bench.config import machine_of, question_of, tracker_of
     from cupl_bench.records import read_record, record_path
     from cupl_bench.report.comparison import compare, shown
     from cupl_bench.report.tables import write_tables
@@ -54,7 +54,9 @@ def command(arguments: list[str]) -> int:
             seen["folder"] = Path(settings.sweep.dir)
             say(f"\njob {settings.job.num}: {name}")
         try:
+            seen["tracker"] = tracker_of(config)
             record = run(question_of(config), machine_of(config), bench)
+            seen["tracker"]([record], seen["results_dir"], seen["folder"].name if sweep else None)
             outcome = Outcome(job=name, run_key=record.run_key)
         except Exception as error:
             if not sweep:
@@ -90,6 +92,8 @@ def command(arguments: list[str]) -> int:
         records = [read_record(record_path(results_dir, key)) for key in keys]
         show_comparison(shown(compare(records, results_dir)))
         _, files = write_tables(results_dir)
+        if "tracker" in seen:
+            seen["tracker"]([], results_dir, seen["folder"].name)
         say(f"records   {results_dir / 'records'}\ntables    {', '.join(str(path) for path in files)}")
     for outcome in failed:
         complain(f"failed: {outcome.job}: {outcome.error}")
