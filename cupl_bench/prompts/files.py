@@ -7,6 +7,8 @@ import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -17,7 +19,7 @@ import requests
 
 from cupl_bench.errors import PromptsError, first, nearest
 
-__all__ = ["LIBRARY", "content_of", "digest_of", "read_json"]
+__all__ = ["LIBRARY", "LibraryPart", "content_of", "digest_of", "library_part", "path_of", "read_json"]
 
 LIBRARY = "library:"
 """What a path begins with that means descriptions which come with the package."""
@@ -74,12 +76,7 @@ def path_of(source: str) -> Path:
     pin = PIN.search(source)
     place, digest = (source[: pin.start()], pin.group(1).lower()) if pin else (source, None)
     if place.startswith(LIBRARY):
-        path = LIBRARY_FOLDER / f"{place.removeprefix(LIBRARY)}.json"
-        if not path.is_file():
-            known = [one.stem for one in sorted(LIBRARY_FOLDER.glob("*.json"))]
-            raise PromptsError(
-                f"The library has no descriptions of {path.stem!r}.{nearest(path.stem, known)} It has {first(known)}."
-            )
+        path = library_part(place.removeprefix(LIBRARY)).path
     elif urlparse(place).scheme in ("http", "https"):
         path = _download(place, digest)
     else:
@@ -93,6 +90,39 @@ def path_of(source: str) -> Path:
                 " again, or change the digest after #sha256= if the new content is meant."
             )
     return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibraryPart:
+    """Descriptions that come with the package, for one data set.
+
+    ``aliases``: class name -> key, where they differ in words. ``subset``: whether the data set has some of the classes.
+    """
+
+    path: Path
+    aliases: Mapping[str, str]
+    subset: bool
+
+
+def library_part(dataset: str) -> LibraryPart:
+    """The part of the library that describes the classes of a named data set.
+
+    Raises:
+        PromptsError: there is none.
+    """
+    known: dict[str, LibraryPart] = {}
+    for path in sorted((LIBRARY_FOLDER / "provenance").glob("*.json")):
+        provenance = json.loads(path.read_text(encoding="utf-8"))
+        aliases = provenance.get("aliases", {})
+        for name, more in {path.stem: {}, **provenance.get("also_for", {})}.items():
+            known[name] = LibraryPart(
+                path=LIBRARY_FOLDER / path.name, aliases={**aliases, **more}, subset=name != path.stem
+            )
+    if dataset not in known:
+        raise PromptsError(
+            f"The library has no descriptions of {dataset!r}.{nearest(dataset, known)} It has {first(list(known))}."
+        )
+    return known[dataset]
 
 
 def digest_of(path: Path) -> str:
