@@ -4,26 +4,34 @@ from pathlib import Path
 from typing import Any
 
 from cupl_bench.commands.composition import compose_once
-from cupl_bench.terminal import say, show_table
+from cupl_bench.terminal import complain, say, show_table
 
 __all__ = ["command", "show_comparison"]
 
 
 def command(arguments: list[str]) -> int:
     """Write and show the tables; gives the exit code."""
-    from cupl_bench.report.comparison import shown
+    from cupl_bench.report.comparison import shown, shown_pooled
     from cupl_bench.report.tables import write_tables
 
     config = compose_once(arguments)
-    comparison, files = write_tables(Path(config.results_dir).expanduser().absolute())
-    show_comparison(shown(comparison))
+    tables, files = write_tables(Path(config.results_dir).expanduser().absolute())
+    show_comparison(shown(tables.runs))
+    if len(tables.pooled):
+        show_table(shown_pooled(tables.pooled), "Means over data sets, in percent")
+    exact = tables.published[tables.published["match"] == "exact"]
+    if len(exact):
+        say(f"{int(exact['agrees'].sum())} of {len(exact)} published numbers of the same question agree: published.md")
+    if len(tables.missing):
+        cells = [" x ".join(map(str, row[:3])) for row in tables.missing.head(3).itertuples(index=False)]
+        complain(f"{len(tables.missing)} cells of the sweep are missing, first: {', '.join(cells)}: missing.csv")
     for path in files:
         say(str(path))
     return 0
 
 
 def show_comparison(table: Any) -> None:
-    """Show a comparison on the terminal."""
-    show_table(table, "Accuracy in percent")
+    """Show a comparison on the terminal; the files have the intervals over classes as well."""
+    show_table(table.drop(columns=["over classes"], errors="ignore"), "Accuracy in percent")
     if any("n.s." in str(cell) for column in table for cell in table[column]):
-        say("n.s.: not significant, the 95% interval of the paired difference holds zero")
+        say("n.s.: not significant (McNemar's exact test, corrected for the whole table after Holm)")

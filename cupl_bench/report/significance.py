@@ -20,6 +20,7 @@ __all__ = [
     "Paired",
     "calibration_error",
     "class_bootstrap",
+    "difference_p",
     "holm",
     "image_bootstrap",
     "mcnemar_exact",
@@ -143,7 +144,7 @@ def paired(
         ValueError: there are fewer than two images.
     """
     gained, lost = int((ours & ~baseline).sum()), int((baseline & ~ours).sum())
-    p = float(mcnemar_exact([gained], [lost])[0])
+    p = difference_p([ours], [baseline])
     return _paired(ours.astype(np.float64) - baseline, labels, seed, gained=gained, lost=lost, p=p)
 
 
@@ -157,10 +158,21 @@ def paired_mean(
     Raises:
         ValueError: there are fewer than two images.
     """
-    steps = np.mean(np.stack(ours), axis=0, dtype=np.float64) - baseline
-    constant = bool((steps == steps[0]).all())  # the t statistic of a constant does not exist
-    p = float(steps[0] == 0) if constant else float(stats.ttest_1samp(steps, 0.0).pvalue)
-    return _paired(steps, labels, seed, gained=None, lost=None, p=p)
+    steps = np.stack(ours).astype(np.float64).mean(axis=0) - baseline
+    return _paired(steps, labels, seed, gained=None, lost=None, p=difference_p(ours, [baseline]))
+
+
+def difference_p(ours: Sequence[Bool[np.ndarray, " n"]], others: Sequence[Bool[np.ndarray, " n"]]) -> float:
+    """Two-sided p that two strategies are equally good on the same images; each with its runs, one or a seed each.
+
+    McNemar's exact test for one run against one; for means over seeds the paired t test over images.
+    """
+    if len(ours) == len(others) == 1:
+        return float(mcnemar_exact([int((ours[0] & ~others[0]).sum())], [int((others[0] & ~ours[0]).sum())])[0])
+    steps = np.stack(ours).astype(np.float64).mean(axis=0) - np.stack(others).astype(np.float64).mean(axis=0)
+    if (steps == steps[0]).all():  # the t statistic of a constant does not exist
+        return float(steps[0] == 0)
+    return float(stats.ttest_1samp(steps, 0.0).pvalue)
 
 
 def _paired(

@@ -1,46 +1,168 @@
-"""The comparison as files: CSV with fractions, Markdown and LaTeX as read."""
+"""The evidence as files: CSV and parquet with fractions, Markdown and LaTeX as read."""
 
 import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from cupl_bench.records import read_records
-from cupl_bench.report.comparison import compare, shown
+from cupl_bench.records import Record, read_records
+from cupl_bench.report.answers import class_facts, missing_cells
+from cupl_bench.report.classes import confusions, confusions_that_moved, per_class, shown_classes, shown_confusions
+from cupl_bench.report.comparison import (
+    BASELINE,
+    GroupAnswers,
+    groups_of_answers,
+    shown,
+    shown_pooled,
+    strategy_names,
+    weigh,
+)
+from cupl_bench.report.published import match_published, shown_published
 from cupl_bench.store import write_atomically
 
-__all__ = ["write_tables"]
+__all__ = ["Tables", "tabulate", "write_tables"]
 
 SPREADSHEET_FORMULA = re.compile(r"^[=+\-@\t\r]")
+WORDS = {"dataset", "backbone", "precision", "prompts", "class", "taken for", "differs in", "source", "metric"}
+"""Columns of text; the others are numbers and stand to the right."""
 
 
-def write_tables(results_dir: Path) -> tuple[pd.DataFrame, list[Path]]:
-    """Write the tables of all finished runs below ``results_dir``; gives the comparison and the files.
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """All tables of a results folder; results/README.md has their columns.
+
+    ``runs`` and ``pooled``: `report.comparison`. ``classes`` and ``moved``: classes and moved confusions of all runs
+    (`report.classes`) with their ``run_key``. ``published``: `report.published`. ``missing``: what a sweep lacks.
+    """
+
+    runs: pd.DataFrame
+    pooled: pd.DataFrame
+    classes: pd.DataFrame
+    moved: pd.DataFrame
+    published: pd.DataFrame
+    missing: pd.DataFrame
+
+
+def tabulate(records: Sequence[Record], results_dir: Path) -> Tables:
+    """All tables of these records, their predictions read once.
+
+    Raises:
+        ResultsError: nothing is finished, protocol versions are mixed, or predictions are missing.
+    """
+    classes: list[pd.DataFrame] = []
+    moved: list[pd.DataFrame] = []
+
+    def looked_at() -> Iterator[GroupAnswers]:
+        """The groups, with what concerns single classes taken while their answers are in memory."""
+        for group in groups_of_answers(records, results_dir):
+            facts = class_facts(results_dir, [answers.record for answers in group.members])
+            for answers in group.members:
+                baseline, run_key = group.against(answers), answers.record.run_key
+                classes.append(per_class(answers, baseline, facts).assign(run_key=run_key))
+                if baseline is not None:
+                    pairs = confusions_that_moved(confusions(answers, baseline, facts))
+                    moved.append(pairs.assign(run_key=run_key))
+            yield group
+
+    comparison = weigh(looked_at())
+    return Tables(
+        runs=comparison.runs,
+        pooled=comparison.pooled,
+        classes=pd.concat(classes, ignore_index=True),
+        moved=pd.concat(moved, ignore_index=True) if moved else pd.DataFrame(),
+        published=match_published(comparison.runs, records),
+        missing=missing_cells(records),
+    )
+
+
+def write_tables(results_dir: Path) -> tuple[Tables, list[Path]]:
+    """Write the tables of all finished runs below ``results_dir``; gives them and the files.
 
     Raises:
         ResultsError: there is nothing to compare, or it is not comparable.
     """
-    comparison = compare(read_records(results_dir), results_dir)
-    read = shown(comparison)
-    contents = {
-        "comparison.csv": comparison.map(_inert).to_csv(index=False),
-        "comparison.md": read.map(_inert_markdown).to_markdown(index=False, disable_numparse=True) + "\n",
-        "comparison.tex": _latex(read),
+    tables = tabulate(read_records(results_dir), results_dir)
+    read = shown(tables.runs)
+    contents: dict[str, bytes] = {
+        "comparison.csv": _csv(tables.runs),
+        "comparison.md": _markdown(read),
+        "comparison.tex": _latex(read, tables.runs["best"]),
+        "per_class.parquet": tables.classes.to_parquet(index=False),
     }
+    if len(tables.pooled):
+        pooled = shown_pooled(tables.pooled)
+        contents |= {
+            "pooled.csv": _csv(tables.pooled),
+            "pooled.md": _markdown(pooled),
+            "pooled.tex": _latex(pooled, None),
+        }
+    if len(tables.moved):
+        contents |= {
+            "confusions.parquet": tables.moved.to_parquet(index=False),
+            "classes.md": _changes(tables).encode(),
+        }
+    if len(tables.published):
+        contents |= {
+            "published.csv": _csv(tables.published),
+            "published.md": _markdown(shown_published(tables.published)),
+        }
+    if len(tables.missing):
+        contents["missing.csv"] = _csv(tables.missing)
     paths = []
-    for name, text in contents.items():
+    for name, content in contents.items():
         path = results_dir / "tables" / name
-        write_atomically(path, text.encode())
+        write_atomically(path, content)
         paths.append(path)
-    return comparison, paths
+    for name in ("pooled.csv", "pooled.md", "pooled.tex", "confusions.parquet", "classes.md", "published.csv",
+                 "published.md", "missing.csv"):  # fmt: skip
+        if name not in contents:  # what an earlier state of the folder left
+            (results_dir / "tables" / name).unlink(missing_ok=True)
+    return tables, paths
 
 
-def _latex(table: pd.DataFrame) -> str:
+def _changes(tables: Tables) -> str:
+    """For each run the classes and confusions that changed most against the baseline, as Markdown."""
+    parts = [f"# Which classes\n\nEach run against `{BASELINE}` on the same images: the classes and the confusions that"
+             " changed most. per_class.parquet and confusions.parquet hold more. n.s.: not significant, McNemar's exact"
+             " test corrected for all classes of the run after Holm.\n"]  # fmt: skip
+    by_run = dict(iter(tables.classes.groupby("run_key", sort=False)))
+    names = strategy_names(tables.runs)
+    moved_of = dict(iter(tables.moved.groupby("run_key", sort=False)))
+    for row, name in zip(tables.runs.to_dict("records"), names, strict=True):
+        if row["run_key"] not in moved_of:
+            continue
+        title = " x ".join(str(_inert_markdown(part)) for part in (row["dataset"], row["backbone"], name))
+        tables_of_run = (shown_classes(by_run[row["run_key"]]), shown_confusions(moved_of[row["run_key"]]))
+        parts += [f"## {title}\n", *(_markdown(one).decode() for one in tables_of_run if len(one))]
+    return "\n".join(parts)
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return bytes(_per_text(table, _inert).to_csv(index=False).encode())
+
+
+def _markdown(table: pd.DataFrame) -> bytes:
+    read = _per_text(table, _inert_markdown)
+    aligned = ["left" if name in WORDS else "right" for name in table.columns]
+    return str(read.to_markdown(index=False, disable_numparse=True, colalign=aligned) + "\n").encode()
+
+
+def _latex(table: pd.DataFrame, best: "pd.Series[bool] | None") -> bytes:
+    """A table for booktabs; the top-1 of a row that is significantly best is bold."""
     style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
-    numbers = set(table.columns) - {"dataset", "backbone", "precision", "prompts"}
-    return str(
-        style.to_latex(hrules=True, column_format="".join("r" if name in numbers else "l" for name in table.columns))
-    )
+    if best is not None:
+        bold = best.reindex(table.index).astype(bool)
+        style = style.apply(lambda _: ["textbf: --rwrap;" if one else "" for one in bold], subset=["top-1 [95%]"])
+    places = "".join("l" if name in WORDS else "r" for name in table.columns)
+    return str(style.to_latex(hrules=True, column_format=places)).encode()
+
+
+def _per_text(table: pd.DataFrame, change: Callable[[object], object]) -> pd.DataFrame:
+    """The table with its texts changed; numbers stay as they are."""
+    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    return table.assign(**{str(name): table[name].map(change) for name in texts})
 
 
 def _inert(value: object) -> object:

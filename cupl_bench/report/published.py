@@ -1,0 +1,180 @@
+"""Published numbers beside ours: what was measured before on the same question, or on nearly the same one."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml  # type: ignore[import-untyped]
+
+from cupl_bench.records import Record
+
+__all__ = ["TOLERANCE", "match_published", "read_published", "shown_published"]
+
+TOLERANCE = 0.003
+"""By how much a published number may lie outside the interval of ours and still agree: one decimal, half precision and
+another resize move a number so far without another question being asked."""
+
+METRICS = ("top1", "mean_per_class", "mean_of_top1_and_top5")
+NO_QUESTION = {
+    "_target_",
+    "name",
+    "cache_dir",
+    "path",
+    "root",
+    "source",
+    "protocol",
+    "names",
+    "limit",
+    "seed",
+    "primary",
+}
+"""Keys of a configuration that move no number, or that the columns of published.csv speak of themselves."""
+COLUMNS = [
+    "dataset", "split", "backbone", "prompts", "metric", "ours", "ours_low", "ours_high", "published", "difference",
+    "agrees", "match", "differs", "verified", "source", "reference", "note", "run_key",
+]  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def read_published() -> pd.DataFrame:
+    """The rows of results/published.csv, which an installed package carries with it; values are percent."""
+    return pd.read_csv(_shipped("report/published.csv", "results/published.csv"), keep_default_na=False)
+
+
+def _shipped(inside: str, beside: str) -> Path:
+    """A file or folder that an installed package carries, and that a checkout has beside it."""
+    package = Path(str(resources.files("cupl_bench")))
+    return package / inside if (package / inside).exists() else package.parent / beside
+
+
+def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
+    """A row for each published number that a run can be held against; fractions.
+
+    ``match`` is ``exact`` where the question is the same, and ``near`` where ``differs`` says what is not: the split,
+    the class names, the prompts, an assumption about the metric. ``agrees``: the published value lies within the 95%
+    interval of ours, widened by `TOLERANCE`. Unverified rows keep that word.
+
+    Args:
+        runs: the comparison (`report.comparison.compare`); several seeds are compared by their mean.
+        records: those of the runs.
+    """
+    published = read_published()
+    by_question = dict(iter(published.groupby(["dataset", "architecture", "pretrained", "strategy"])))
+    record_of = {record.run_key: record for record in records}
+    keys = runs["run_key"].tolist()
+    found = []
+    for place, row in enumerate(runs.to_dict("records")):
+        if row["of_seeds"]:
+            continue
+        # The row of a mean over seeds stands above those of its runs.
+        record = record_of[row["run_key"] or keys[place + 1]]
+        backbone = record.backbone
+        key = (record.dataset.name, backbone.architecture, backbone.pretrained, _strategy(record))
+        rows = by_question.get(key)
+        if rows is None:
+            continue
+        changed = _changed(record)
+        found += [_matched(row, record, changed, one) for one in rows.to_dict("records")]
+    table = pd.DataFrame(found, columns=COLUMNS)
+    order = ["dataset", "backbone", "prompts", "match", "verified", "source"]
+    return table.sort_values(order, ascending=[True, True, True, True, False, True], kind="stable", ignore_index=True)
+
+
+def _strategy(record: Record) -> str:
+    """The option that asks for these prompts: CuPL's base file goes by either name."""
+    prompts = (record.config or {}).get("prompts") or {}
+    return "cupl_base" if record.prompts.name == "cupl" and prompts.get("variant") == "base" else record.prompts.name
+
+
+@lru_cache(maxsize=256)
+def _option(name: str) -> Mapping[str, Any]:
+    """The option of a group as its file has it."""
+    path = _shipped("conf", "conf") / name
+    content = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
+    return content if isinstance(content, dict) else {}
+
+
+def _changed(record: Record) -> list[str]:
+    """The settings that a run changed in the options that it names, and that can move a number."""
+    if record.config is None:
+        return ["settings not recorded"]
+    changed = []
+    for group, name in (("prompts", _strategy(record)), ("dataset", record.dataset.name)):
+        given, option = record.config.get(group) or {}, _option(f"{group}/{name}.yaml")
+        changed += [
+            f"{group}.{key}={given.get(key)}"
+            for key, value in option.items()
+            if key not in NO_QUESTION and key in given and given[key] != value
+            and not (key == "variant" and name in ("cupl", "cupl_base") and given[key] in (value, _variant(name)))
+        ]  # fmt: skip
+    if record.prompts.budget is not None:
+        changed.append(f"budget={record.prompts.budget}")
+    return changed
+
+
+def _variant(name: str) -> str:
+    return "base" if name == "cupl_base" else "full"
+
+
+def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one: Mapping[str, Any]) -> dict[str, Any]:
+    origin = record.dataset.origin or {}
+    differs = [one["differs"]] if one["differs"] else []
+    if not one["protocol"] or origin.get("protocol") != one["protocol"] or "per class (seed" in record.dataset.split:
+        differs.append(f"split: {one['split']}")
+    if origin.get("names") != one["names"]:
+        differs.append(f"class names: {one['names']}")
+    differs += changed
+    if one["metric"] == "mean_of_top1_and_top5":
+        value = (row["top1"] + row["top5"]) / 2
+        low, high = value + row["top1_low"] - row["top1"], value + row["top1_high"] - row["top1"]
+    else:
+        value, low, high = (row[f"{one['metric']}{end}"] for end in ("", "_low", "_high"))
+    published = float(one["value"]) / 100
+    return {
+        "dataset": row["dataset"],
+        "split": row["split"],
+        "backbone": row["backbone"],
+        "prompts": row["prompts"],
+        "metric": one["metric"],
+        "ours": value,
+        "ours_low": low,
+        "ours_high": high,
+        "published": published,
+        "difference": value - published,
+        "agrees": bool(low - TOLERANCE <= published <= high + TOLERANCE),
+        "match": "near" if differs else "exact",
+        "differs": "; ".join(differs),
+        "verified": "verified" if one["verified"] == "yes" else "unverified",
+        "source": one["source"],
+        "reference": one["reference"],
+        "note": one["note"],
+        "run_key": record.run_key,
+    }
+
+
+def shown_published(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns that a person reads, as text: percent with one decimal."""
+    return pd.DataFrame(
+        {
+            "dataset": table["dataset"],
+            "backbone": table["backbone"],
+            "prompts": table["prompts"],
+            "metric": table["metric"].str.replace("_", " "),
+            "ours [95%]": [
+                f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+                for value, low, high in zip(table["ours"], table["ours_low"], table["ours_high"], strict=True)
+            ],
+            "published": [
+                f"{100 * value:.1f}{'' if verified == 'verified' else ' (unverified)'}"
+                for value, verified in zip(table["published"], table["verified"], strict=True)
+            ],
+            "difference": [f"{100 * value:+.1f}" for value in table["difference"]],
+            "agrees": np.where(table["agrees"].astype(bool), "yes", "no"),
+            "differs in": table["differs"],
+            "source": table["source"],
+        }
+    )
