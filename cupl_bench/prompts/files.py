@@ -96,7 +96,7 @@ def path_of(source: str) -> Path:
 class LibraryPart:
     """Descriptions that come with the package, for one data set.
 
-    ``aliases``: class name -> key, where they differ in words. ``subset``: whether the data set has some of the classes.
+    ``aliases``: class name -> key, where they differ in words. ``subset``: whether the data set has part of them.
     """
 
     path: Path
