@@ -1,12 +1,13 @@
 """Similarities -> predictions -> metrics (pure). Float32 similarities; the lowest class index wins a tie, always."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings
 
@@ -160,8 +161,12 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     """
     if count == 0:
         raise ValueError("an accuracy of no image does not exist")
-    interval = stats.binomtest(hits, count).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    # The formula itself: scipy.stats takes a second to import, a third of a run whose features are stored.
+    z = float(ndtri(0.975))
+    share, shrink = hits / count, 1 + z * z / count
+    centre = (share + z * z / (2 * count)) / shrink
+    half = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / shrink
+    return 0.0 if hits == 0 else centre - half, 1.0 if hits == count else centre + half
 
 
 def measure(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes: int) -> Metrics:
@@ -219,7 +224,8 @@ def paired_difference(ours: Bool[np.ndarray, " n"], baseline: Bool[np.ndarray, "
     if len(ours) < 2:
         raise ValueError("a paired difference takes two images or more")
     step = ours.astype(np.float64) - baseline.astype(np.float64)
-    if (step == step[0]).all():  # the interval of a constant has no width; scipy gives NaN there
+    if (step == step[0]).all():  # the interval of a constant has no width
         return PairedDifference(difference=float(step[0]), ci95=(float(step[0]), float(step[0])))
-    interval = stats.ttest_1samp(step, 0.0).confidence_interval(0.95)
-    return PairedDifference(difference=float(step.mean()), ci95=(float(interval.low), float(interval.high)))
+    mean = float(step.mean())
+    half = float(stdtrit(len(step) - 1, 0.975) * step.std(ddof=1)) / math.sqrt(len(step))
+    return PairedDifference(difference=mean, ci95=(mean - half, mean + half))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from cupl_bench import scores
@@ -127,14 +128,19 @@ def test_max_similarity_takes_the_nearest_prompt() -> None:
 
 
 @given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_is_the_formula(pair: tuple[int, int]) -> None:
-    hits, count = pair
-    z, share = 1.959963984540054, hits / count
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    low, high = wilson(hits, count)
-    assert low == pytest.approx(max(centre - half, 0), abs=1e-9)
-    assert high == pytest.approx(min(centre + half, 1), abs=1e-9)
+def test_wilson_is_that_of_scipy(pair: tuple[int, int]) -> None:
+    interval = stats.binomtest(*pair).proportion_ci(confidence_level=0.95, method="wilson")
+    assert wilson(*pair) == pytest.approx((interval.low, interval.high), abs=1e-12)
+    assert (wilson(*pair)[0] == 0, wilson(*pair)[1] == 1) == (pair[0] == 0, pair[0] == pair[1])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=50))
+def test_the_paired_interval_is_that_of_scipy(pairs: list[tuple[bool, bool]]) -> None:
+    ours, baseline = np.array(pairs).T
+    step = ours.astype(float) - baseline
+    found = paired_difference(ours, baseline)
+    expected = stats.ttest_1samp(step, 0.0).confidence_interval(0.95) if np.ptp(step) else (step[0], step[0])
+    assert found.ci95 == pytest.approx(tuple(expected), abs=1e-12)
 
 
 def test_tiers_are_measured_among_all_classes_and_alone() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision, WeightsNotHereError
 from cupl_bench.backbone.bpe import FastBpe
@@ -36,6 +37,12 @@ DEFAULT_TRANSFORM: dict[str, Any] = {
     "fill_color": 0,
 }
 """What open_clip's `PreprocessCfg` takes where nothing is said: OpenAI's transform."""
+DRAWS = {
+    torch.Tensor.normal_,
+    torch.Tensor.uniform_,
+    *(getattr(torch.nn.init, name) for name in ("normal_", "uniform_", "trunc_normal_", "kaiming_uniform_")),
+}
+"""What fills a parameter with random numbers."""
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -91,14 +98,15 @@ class OpenClipSource:
             self._check_activation(config, f"{self.pretrained} (known by its sha256)", trained=known)
         with _registered(config, self.architecture) as name, _warnings_are_errors(facts.architecture):
             try:
-                model = open_clip.create_model(
-                    name,
-                    pretrained=str(weights),
-                    precision=precision,
-                    device=device,
-                    force_preprocess_cfg=dict(facts.transform),
-                    pretrained_text=False,
-                )
+                with _NothingDrawn():
+                    model = open_clip.create_model(
+                        name,
+                        pretrained=str(weights),
+                        precision=precision,
+                        device=device,
+                        force_preprocess_cfg=dict(facts.transform),
+                        pretrained_text=False,
+                    )
                 tokenizer = open_clip.get_tokenizer(name)
             except BackboneError:
                 raise
@@ -255,6 +263,23 @@ class OpenClipSource:
             merges = hashlib.sha256(path.read_bytes()).hexdigest()
         versions = {name: version(name) for name in ("open_clip_torch", "ftfy", "regex")}
         return content_key({"text_cfg": settings, "merges": merges, "versions": versions})
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves the memory of parameters as it is where they would be drawn at random.
+
+    All of them are overwritten: open_clip refuses weights that lack a parameter. Drawing takes longer than reading.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in DRAWS:
+            return args[0] if args else given["tensor"]
+        if func is torch.randn:
+            return torch.empty(*args, **given)
+        return func(*args, **given)
 
 
 def _only_transform(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarking import growth, images, sweep, text
-from benchmarking.rows import Row, Table, write
+from benchmarking import gpu, growth, images, sweep, text
+from benchmarking.rows import Table, write
 from cupl_bench.environment import describe_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument("--prompts", type=Path, nargs="*", default=[], help="CuPL files: class name -> sentences")
     parser.add_argument("--quick", action="store_true", help="everything once, and small")
     arguments = parser.parse_args()
-    core = max(os.sched_getaffinity(0))
+    cores = os.sched_getaffinity(0)
+    core = max(cores)
     os.sched_setaffinity(0, {core})
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     torch.set_num_threads(1)
@@ -45,7 +46,7 @@ def main() -> None:
             lambda: growth.measure(work, arguments.prompts, repeats, quick=arguments.quick),
             lambda: text.measure(arguments.prompts, repeats, num_classes=2 if arguments.quick else 16),
             lambda: [sweep.measure(work, photos, arguments.prompts, repeats, num_classes=2 if arguments.quick else 32)],
-            lambda: [_gpu()],
+            lambda: [_gpu(photos, arguments.prompts, cores)],
         ]
         tables: list[Table] = []
         for part in parts:
@@ -73,22 +74,13 @@ def _facts(arguments: argparse.Namespace, core: int) -> dict[str, object]:
     }
 
 
-def _gpu() -> Table:
-    """The rows that need a CUDA device; empty without one."""
-    wanted = [
-        ("images/s, ViT-B-32 and ViT-L-14, bf16", "the bare forward pass on resident data", ">= 60%"),
-        ("prompts/s, ViT-B-32 and ViT-L-14, bf16: the tree", "open_clip's batches in the same precision", ">= 5 times"),
-        ("decoding apart from encoding, nvJPEG", "decoding in workers", ""),
-        ("the text of all three ImageNet strategies, ViT-L-14, tokenising included", "", "< 20 s"),
-    ]
-    at_hand = torch.cuda.is_available()
-    return Table(
-        title="GPU",
-        note="A GPU is at hand, but its rows are not measured by this script yet."
-        if at_hand
-        else "No GPU was at hand: these rows are empty.",
-        rows=[Row(what=what, against=against, value="", bar=bar) for what, against, bar in wanted],
-    )
+def _gpu(photos: Sequence[bytes], files: Sequence[Path], cores: set[int]) -> Table:
+    """On a CUDA device, with all cores; empty rows without one."""
+    if not torch.cuda.is_available():
+        return gpu.without()
+    os.sched_setaffinity(0, cores)
+    torch.set_num_threads(len(cores))
+    return gpu.measure(photos, sweep.sentences(files, 1000), torch.device("cuda"))
 
 
 if __name__ == "__main__":

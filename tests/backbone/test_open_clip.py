@@ -43,6 +43,13 @@ def test_features_are_the_models_own(tiny: TinyModel, tmp_path: Path) -> None:
     assert ours.logit_scale == pytest.approx(float(theirs.logit_scale.detach().exp()))
 
 
+def test_loading_draws_no_random_number(tiny: TinyModel, tmp_path: Path) -> None:
+    source = source_of(tiny)
+    before = torch.get_rng_state()
+    source.load(facts_of(source, tmp_path), CPU, "fp32")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_transform_is_open_clips(tiny: TinyModel, tmp_path: Path) -> None:
     source = source_of(tiny)
     preprocess = source.load(facts_of(source, tmp_path), CPU, "fp32").transform.floats
