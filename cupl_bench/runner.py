@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
 from cupl_bench.backbone import Backbone, BackboneFacts, BackboneSource, Precision, WeightsNotHereError
 from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, zero_shot_weights
@@ -26,7 +26,7 @@ from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.named import NamedSource
 from cupl_bench.environment import describe_environment
 from cupl_bench.errors import CuplBenchError, DataNotHereError, ResultsError
-from cupl_bench.features import ImageFeatures, encode_images, encode_texts
+from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts
 from cupl_bench.identity import PROTOCOL_VERSION, bytes_key, content_key, run_key
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts, PromptStrategy
@@ -55,7 +55,7 @@ from cupl_bench.store import (
     write_atomically,
 )
 
-__all__ = ["Machine", "Plan", "Question", "Workbench", "assist", "plan", "run"]
+__all__ = ["Machine", "Material", "Plan", "Question", "Workbench", "assist", "gather", "plan", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -429,21 +429,10 @@ def _class_embeddings(job: Job, images: ImageFeatures) -> tuple[ClassEmbeddings,
         log.info("texts     class embeddings reused")
         _warn_truncated(found[1], job.prompts)
         return found
-    with job.stages.stage("text_features"):
-        texts = job.prompts.distinct()
-        features = encode_texts(
-            texts, job.load, job.texts, tokenizer=job.facts.tokenizer, batch_size=job.machine.batch_size
-        )
-    job.stages.cached["text_features"] = features.num_encoded == 0
-    log.info(
-        "texts     %s distinct: %s reused, %s encoded%s (%.1f s)",
-        f"{len(features.rows):,}", f"{len(features.rows) - features.num_encoded:,}", f"{features.num_encoded:,}",
-        f" by {features.note}" if features.num_encoded else "", job.stages.seconds["text_features"],
-    )  # fmt: skip
+    features = _text_features(job)
     with job.stages.stage("class_embeddings"):
-        row = dict(zip(texts, features.row_of_text, strict=True))
-        cut = dict(zip(texts, features.truncated, strict=True))
-        rows_of_class = [[row[text] for text in texts_of_class] for texts_of_class in job.prompts.texts]
+        cut = dict(zip(job.prompts.distinct(), features.truncated, strict=True))
+        rows_of_class = _rows_of_class(job, features)
         weights, by_images = job.prompts.weights, None
         if job.prompts.weigh_by_images:
             by_images = _weights_by_images(job, images, features.rows, rows_of_class)
@@ -455,6 +444,69 @@ def _class_embeddings(job: Job, images: ImageFeatures) -> tuple[ClassEmbeddings,
     job.stages.cached["class_embeddings"] = False
     _warn_truncated(num_truncated, job.prompts)
     return classes, num_truncated
+
+
+def _text_features(job: Job) -> TextFeatures:
+    with job.stages.stage("text_features"):
+        features = encode_texts(
+            job.prompts.distinct(),
+            job.load,
+            job.texts,
+            tokenizer=job.facts.tokenizer,
+            batch_size=job.machine.batch_size,
+        )
+    job.stages.cached["text_features"] = features.num_encoded == 0
+    log.info(
+        "texts     %s distinct: %s reused, %s encoded%s (%.1f s)",
+        f"{len(features.rows):,}", f"{len(features.rows) - features.num_encoded:,}", f"{features.num_encoded:,}",
+        f" by {features.note}" if features.num_encoded else "", job.stages.seconds["text_features"],
+    )  # fmt: skip
+    return features
+
+
+def _rows_of_class(job: Job, features: TextFeatures) -> list[list[int]]:
+    """For each class the rows of its prompts."""
+    row = dict(zip(job.prompts.distinct(), features.row_of_text, strict=True))
+    return [[row[text] for text in texts_of_class] for texts_of_class in job.prompts.texts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a question is answered from: features, and which rows of the texts belong to which class.
+
+    ``weights``: of each class's prompts, those found from images among them; None where all count the same.
+    """
+
+    job: Job
+    images: ImageFeatures
+    labels: Int64[np.ndarray, " k"]
+    texts: TextFeatures
+    rows_of_class: Sequence[Sequence[int]]
+    weights: Sequence[Sequence[float]] | None
+
+
+def gather(question: Question, machine: Machine, bench: Workbench) -> Material:
+    """The features of a question, from the stores; what is not there is encoded."""
+    job = _job(question, machine, bench)
+    log.info(
+        "%s  %s x %s x %s, %s",
+        job.key, question.dataset_name, question.backbone_name, question.prompts_name, question.precision,
+    )  # fmt: skip
+    images = _image_features(job)
+    texts = _text_features(job)
+    rows_of_class = _rows_of_class(job, texts)
+    weights: Sequence[Sequence[float]] | None = job.prompts.weights
+    if job.prompts.weigh_by_images:
+        found = _weights_by_images(job, images, texts.rows, rows_of_class)
+        weights = (tuple(found.tolist()),) * len(rows_of_class)
+    return Material(
+        job=job,
+        images=images,
+        labels=job.dataset.labels[images.kept],
+        texts=texts,
+        rows_of_class=rows_of_class,
+        weights=weights,
+    )
 
 
 def _weights_by_images(
