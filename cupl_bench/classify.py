@@ -58,6 +58,11 @@ def classify_images(
         except BrokenImageError as error:
             raise DatasetError(f"{path} cannot be decoded: {error}.") from error
     prompts = question.prompts(class_names)
+    if prompts.weigh_by_images:
+        raise ConfigError(
+            f"prompts={question.prompts_name} weighs templates by the images of a data set; a few images say too"
+            " little. Choose prompts=ensemble or another."
+        )
     facts = question.backbone.identify(machine.cache_dir, download=True)
     backbone = question.backbone.load(facts, machine.device, question.precision)
     texts = prompts.distinct()
@@ -69,6 +74,7 @@ def classify_images(
         units,
         [[row[text] for text in texts_of_class] for texts_of_class in prompts.texts],
         prompts.aggregation,
+        prompts.weights,
     )
     for path, image in zip(images, decoded, strict=True):
         features = backbone.encode_images(backbone.transform.exact(image)[None])

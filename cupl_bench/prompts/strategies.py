@@ -1,4 +1,4 @@
-"""The strategies: templates, descriptions, both together, and descriptions shuffled as a control."""
+"""Templates, plain or weighed by images; descriptions, with templates or shuffled as a control."""
 
 import random
 from collections.abc import Sequence
@@ -20,7 +20,16 @@ from cupl_bench.prompts.sources import (
     replace_name,
 )
 
-__all__ = ["DescriptionsStrategy", "ShuffledDescriptionsStrategy", "TemplatesStrategy"]
+__all__ = [
+    "ConceptStrategy",
+    "DescriptionsStrategy",
+    "ShuffledDescriptionsStrategy",
+    "TemplatesStrategy",
+    "WeightedTemplatesStrategy",
+    "file_name",
+    "read_aliases",
+    "with_concept",
+]
 
 OFFICIAL = "cupl:"
 """What a path begins with that means the paper's file of a named data set."""
@@ -32,6 +41,9 @@ NO_TEMPLATES = (
 NO_DESCRIPTIONS = (
     "This data set has no descriptions of its own. Give a CuPL file: prompts=file prompts.path=FILE, or"
     " dataset.texts.cupl=FILE."
+)
+NO_CONCEPT = (
+    "This data set has no word for what all its classes are, such as bird. Give one: dataset.texts.concept=WORD."
 )
 
 
@@ -55,6 +67,52 @@ class TemplatesStrategy:
             raise PromptsError(NO_TEMPLATES)
         rows = _filled(self.templates, class_names)
         return Prompts(texts=tuple(tuple(row) for row in rows), aggregation=self.aggregation, parallel=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedTemplatesStrategy:
+    """ZPE: templates weighed by how sure the model is with each of them of the images, whose labels it does not see.
+
+    Not zero-shot in the strict sense: the weights come from the images that are then classified. Similarities are
+    averaged with the weights, as the paper does (aggregation ``mean_similarity``).
+
+    Source: Allingham et al., arXiv 2302.06235; the arithmetic is `cupl_bench.class_embeddings.zero_shot_weights`.
+    """
+
+    templates: str | list[str] | None
+    aggregation: Aggregation
+
+    def __call__(self, class_names: Sequence[str]) -> Prompts:
+        plain = TemplatesStrategy(templates=self.templates, aggregation=self.aggregation)
+        return replace(plain(class_names), weigh_by_images=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConceptStrategy:
+    """One sentence per class that says what kind of thing it is: "A photo of a bird: a robin.".
+
+    Source: "Waffling around for Performance" (Roth et al., arXiv 2306.07282), section 3.3;
+    `label_before_text` in `replicate_key_runs.sh` of ExplainableML/WaffleCLIP@7a1b8ee.
+    """
+
+    concept: str | None
+    aggregation: Aggregation
+
+    def __call__(self, class_names: Sequence[str]) -> Prompts:
+        opening = with_concept("A photo of a ", self.concept)
+        texts = tuple((f"{opening}{name}.",) for name in class_names)
+        return Prompts(texts=texts, aggregation=self.aggregation, parallel=True)
+
+
+def with_concept(opening: str, concept: str | None) -> str:
+    """``opening`` followed by the concept of the data set, such as "A photo of a bird: a ".
+
+    Raises:
+        PromptsError: there is no concept.
+    """
+    if concept is None or not concept.strip():
+        raise PromptsError(NO_CONCEPT)
+    return f"{opening}{concept}: a "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +152,7 @@ class DescriptionsStrategy:
         """The sentences of each class in label order, and how the names were joined."""
         if self.path is None:
             raise PromptsError(NO_DESCRIPTIONS)
-        path, aliases, ignore_extra = self.path, _read_aliases(self.aliases), self.extra == "ignore"
+        path, aliases, ignore_extra = self.path, read_aliases(self.aliases), self.extra == "ignore"
         official = None
         if self.path.startswith(OFFICIAL):
             official = fetch_official(
@@ -108,7 +166,7 @@ class DescriptionsStrategy:
                 f" descriptions come from {self.path}. Leave out one of the two."
             )
         held = read_descriptions(path)
-        where = official.source if official is not None else Path(path).name if "://" not in path else path
+        where = official.source if official is not None else file_name(path)
         join = replace(join_by_name(class_names, list(held), path, aliases, ignore_extra=ignore_extra), where=where)
         rows = [list(held[key]) for key in join.keys]
         if self.clean:
@@ -166,7 +224,17 @@ def _derangement(keys: Sequence[str], generator: random.Random) -> list[int]:
     return donors
 
 
-def _read_aliases(path: str | None) -> dict[str, str]:
+def file_name(path: str) -> str:
+    """What a record calls a file of prompts: a URL in full, a file by its name alone."""
+    return path if "://" in path else Path(path).name
+
+
+def read_aliases(path: str | None) -> dict[str, str]:
+    """Class name -> name in a file of prompts, from a JSON file; empty where there is none.
+
+    Raises:
+        PromptsError: it holds anything else.
+    """
     if path is None:
         return {}
     content = read_json(Path(path), "aliases: class name -> name in the prompts file")
