@@ -15,6 +15,9 @@ from cupl_bench.terminal import complain, say, show_log
 
 __all__ = ["main"]
 
+MODULES = {"import": "import_archive"}
+"""Commands whose names no module can have."""
+
 USAGE = "\n".join(
     [
         *(f"cupl-bench {name:<9} [key=value ...]  {line}" for name, line in COMMANDS.items()),
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with joined():
             if rank() and name != "eval":
                 return 0
-            module = import_module(f"cupl_bench.commands.{name}")
+            module = import_module(f"cupl_bench.commands.{MODULES.get(name, name)}")
             return int(module.assist(rest) if rank() else module.command(rest))
     except CuplBenchError as error:
         complain(str(error))

@@ -8,8 +8,12 @@ __all__ = ["COMMANDS"]
 COMMANDS = {
     "eval": "answer a question: a data set, a backbone, prompts; -m sweeps over lists",
     "plan": "what eval would reuse and compute, without running anything",
+    "effects": "what each prompt adds, and accuracy against the number of prompts; arguments as for eval",
     "report": "tables from the records below results_dir",
     "prompts": "[FILE ...] [--strict]: counts, repeats and faults of prompts, without a model; class=NAME lists one",
+    "reproduce": "RECORD ...: asks recorded questions again and compares the answers image by image",
+    "export": "[RUN_KEY ...] to=FILE.zip: finished runs as one file",
+    "import": "FILE.zip ...: runs of another machine, checked, beside one's own",
     "classify": "IMAGE ... 'class_names=[tree frog,tailed frog]': the likeliest class of each image",
 }
 """Every command with its line of help."""

@@ -1,0 +1,24 @@
+"""`cupl-bench import`: the runs of an archive, checked and put beside one's own."""
+
+from pathlib import Path
+
+from cupl_bench.archive import import_runs
+from cupl_bench.commands.composition import compose_once
+from cupl_bench.errors import ConfigError
+from cupl_bench.terminal import say
+
+__all__ = ["command"]
+
+
+def command(arguments: list[str]) -> int:
+    """Import the archives among the arguments into ``results_dir``; gives the exit code."""
+    archives = [one for one in arguments if "=" not in one or Path(one).is_file()]
+    config = compose_once([one for one in arguments if one not in archives])
+    if not archives:
+        raise ConfigError("import needs an archive: cupl-bench import runs.zip [results_dir=...]")
+    results_dir = Path(config.results_dir).expanduser().absolute()
+    for archive in archives:
+        found = import_runs(Path(archive).expanduser(), results_dir)
+        kept = f", {len(found.kept)} were here before and are kept" if found.kept else ""
+        say(f"{archive}: {len(found.new)} runs are new{kept}; 'cupl-bench report' compares them")
+    return 0

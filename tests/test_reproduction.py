@@ -1,0 +1,113 @@
+"""`cupl-bench reproduce`: the recorded question again, and what is said of the two answers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Cli
+from making import TinyModel
+
+from cupl_bench.reproduction import TOLERANCE, compare_runs
+
+
+def arguments_of(tiny: TinyModel, photos: Path) -> list[str]:
+    return ["dataset=folder", f"dataset.path={photos}", "device=cpu", *tiny.overrides]
+
+
+@pytest.fixture
+def key(cli: Cli, tiny: TinyModel, photos: Path) -> str:
+    assert (
+        cli("eval", *arguments_of(tiny, photos), "prompts=templates", 'prompts.templates=["a {}.","the {}, outside"]')
+        == 0
+    )
+    return cli.record().run_key
+
+
+def changed(cli: Cli, key: str, change: object) -> None:
+    path = cli.results / "predictions" / f"{key}.parquet"
+    frame = pd.read_parquet(path)
+    change(frame)
+    frame.to_parquet(path, index=False)
+
+
+def test_the_same_machine_gives_the_same_bits(cli: Cli, key: str) -> None:
+    assert cli("reproduce", key) == 0
+    assert f"run       {key} of" in cli.out
+    assert "asked again: equal" in cli.out
+    assert "0 have another prediction" in cli.out
+    assert "differs" not in cli.out
+    assert cli.raw("reproduce", str(cli.results / "records" / f"{key}.json"), f"cache_dir={cli.cache}") == 0
+
+
+def test_another_batch_size_is_rounding(cli: Cli, key: str) -> None:
+    assert cli("reproduce", key, "batch_size=1") == 0
+    assert "asked again: different" not in cli.out
+
+
+def test_everything_is_computed_anew(cli: Cli, key: str) -> None:
+    assert cli("reproduce", key) == 0
+    assert "images    0 reused, 15 encoded" in cli.out
+
+
+def test_other_answers_are_said_to_be_different(cli: Cli, key: str) -> None:
+    def change(frame: pd.DataFrame) -> None:
+        frame.loc[0, "score"] += 0.01
+
+    changed(cli, key, change)
+    assert cli("reproduce", key) == 1
+    assert "asked again: different" in cli.out
+    assert "1 beyond rounding; scores differ by at most 1.0e-02" in cli.out
+
+
+def test_other_images_are_said_to_be_different(cli: Cli, key: str, photos: Path) -> None:
+    next(photos.glob("ant/*")).unlink()
+    assert cli("reproduce", key) == 1
+    assert "differs   data set fingerprint" in cli.out
+    assert "differs   images scored: 15 then, 14 now" in cli.out
+    assert "differs   the run key" in cli.out
+
+
+def test_data_that_moved_is_found_where_the_user_says(cli: Cli, key: str, photos: Path) -> None:
+    moved = photos.rename(photos.with_name("elsewhere"))
+    assert cli("reproduce", key) == 2
+    assert cli("reproduce", key, f"dataset.path={moved}") == 0
+    assert "asked again: equal" in cli.out
+
+
+def test_mistakes(cli: Cli, key: str) -> None:
+    path = cli.results / "records" / f"{key}.json"
+    for arguments, message in [
+        (["reproduce"], "reproduce needs a record"),
+        (["reproduce", "0123456789ab"], "cannot be read"),
+        (["reproduce", key, "dataset.pat=x"], "dataset.pat is no part of the recorded question"),
+    ]:
+        assert cli(*arguments) == 2
+        assert message in cli.err
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"config": None}))
+    assert cli("reproduce", key) == 2
+    assert "holds no configuration of its question" in cli.err
+    (cli.results / "predictions" / f"{key}.parquet").unlink()
+    path.write_text(json.dumps(content))
+    assert cli("reproduce", key) == 2
+    assert "the predictions of run" in cli.err
+
+
+def test_a_tie_within_rounding_is_no_difference(cli: Cli, key: str, tmp_path: Path) -> None:
+    record = cli.record()
+    before = pd.read_parquet(cli.results / "predictions" / f"{key}.parquet")
+    again = before.copy()
+    again["score"] += np.float32(TOLERANCE["fp32"] / 2)
+    again.loc[0, "prediction"] = (again.loc[0, "prediction"] + 1) % 5
+    (tmp_path / "again" / "predictions").mkdir(parents=True)
+    again.to_parquet(tmp_path / "again" / "predictions" / f"{key}.parquet", index=False)
+
+    def verdict_with_margin(margin: float) -> str:
+        before.loc[0, "margin"] = margin
+        before.to_parquet(cli.results / "predictions" / f"{key}.parquet", index=False)
+        return compare_runs((record, cli.results), (record, tmp_path / "again")).verdict
+
+    assert verdict_with_margin(TOLERANCE["fp32"]) == "within tolerance"
+    assert verdict_with_margin(10 * TOLERANCE["fp32"]) == "different"
