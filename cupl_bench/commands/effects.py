@@ -1,0 +1,189 @@
+"""`cupl-bench effects`: what each prompt adds, and accuracy against the number of prompts, from stored features."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cupl_bench.commands.composition import run_jobs
+from cupl_bench.errors import CuplBenchError
+from cupl_bench.terminal import complain, say, show_table
+
+if TYPE_CHECKING:  # heavy: a look at the help needs no torch
+    import pandas as pd
+
+    from cupl_bench.runner import Material
+
+__all__ = ["command"]
+
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Numbers of prompts of each class that the curve is drawn through; the last point is all of them."""
+DRAWS = 10
+"""Draws of so many prompts; their seeds are those of ``budget`` with ``seed=0`` to 9."""
+SHOWN = 5
+
+
+def command(arguments: list[str]) -> int:
+    """Write and show the effects of the prompts of each question that the arguments ask; gives the exit code."""
+    from cupl_bench.config import machine_of, question_of
+    from cupl_bench.runner import Workbench, gather
+
+    bench = Workbench()
+    failures: list[str] = []
+
+    def job(config: Any) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        try:
+            machine = machine_of(config)
+            material = gather(question_of(config), machine, bench)
+            for path in write_effects(material, machine.results_dir):
+                say(f"effects   {path}")
+        except CuplBenchError as error:
+            name = " ".join(HydraConfig.get().overrides.task) or "the defaults"
+            complain(str(error))
+            failures.append(f"failed: {name}: {error}")
+
+    # One question is a sweep of one, as in plan.
+    given = ["-m", *(arguments or ["experiment=demo"])]
+    with tempfile.TemporaryDirectory() as folder:  # what is left are the tables alone
+        run_jobs(job, [*given, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
+    for failure in failures:
+        complain(failure)
+    return 2 if failures else 0
+
+
+def write_effects(material: "Material", results_dir: Path) -> list[Path]:
+    """Measure, show and write `effects/<run_key>.parquet` and `curves/<run_key>.parquet`; gives the paths."""
+    from cupl_bench.store import write_atomically
+
+    effects = _effects(material)
+    curve = _curve(material)
+    _show(effects, curve)
+    paths = []
+    for kind, table in (("effects", effects), ("curves", curve)):
+        path = results_dir / kind / f"{material.job.key}.parquet"
+        write_atomically(path, table.to_parquet(index=False, compression="zstd"))
+        paths.append(path)
+    return paths
+
+
+def _effects(material: "Material") -> "pd.DataFrame":
+    """A row per template, where prompts are parallel, and one per distinct prompt of each class."""
+    import pandas as pd
+
+    from cupl_bench.effects import measure_prompts, measure_templates
+
+    job = material.job
+    given = (
+        material.images.rows, material.labels, material.texts.rows, material.rows_of_class, job.prompts.aggregation,
+        material.weights, job.machine.device,
+    )  # fmt: skip
+    found = measure_prompts(*given)
+    # Prompts that share their tokens share a row: the first of them stands for all.
+    text_of: dict[tuple[int, int], str] = {}
+    for label, (rows, texts) in enumerate(zip(material.rows_of_class, job.prompts.texts, strict=True)):
+        for row, text in zip(rows, texts, strict=True):
+            text_of.setdefault((label, row), text)
+    names = job.dataset.class_names
+    of_prompts = pd.DataFrame(
+        {
+            "kind": "prompt",
+            "label": found.label,
+            "class_name": [names[label] for label in found.label.tolist()],
+            "text": [text_of[key] for key in zip(found.label.tolist(), found.row.tolist(), strict=True)],
+            "weight": found.weight,
+            "top1": found.top1,
+            "top1_without": found.top1_without,
+            "top1_alone": found.top1_alone,
+            "class_top1": found.class_top1,
+            "class_top1_without": found.class_top1_without,
+            "class_top1_alone": found.class_top1_alone,
+        }
+    )
+    of_prompts["label"] = of_prompts["label"].astype("Int64")
+    if not job.prompts.parallel:
+        return of_prompts
+    templates = measure_templates(*given)
+    of_templates = pd.DataFrame(
+        {
+            "kind": "template",
+            "text": [text.replace(names[0], "{}") for text in job.prompts.texts[0]],
+            "top1": found.top1,
+            "top1_without": templates.top1_without,
+            "top1_alone": templates.top1_alone,
+        }
+    )
+    return pd.concat([of_templates, of_prompts], ignore_index=True)[list(of_prompts)]
+
+
+def _curve(material: "Material") -> "pd.DataFrame":
+    """A row per number of prompts: mean, spread, least and greatest top-1 of the draws."""
+    import numpy as np
+    import pandas as pd
+
+    from cupl_bench.effects import measure_subsets
+    from cupl_bench.prompts.budget import drawn
+
+    job = material.job
+    parallel = job.prompts.parallel
+
+    def subset(size: int, seed: int) -> "tuple[list[list[int]], list[list[float]] | None]":
+        places = [
+            drawn(len(rows), size, seed, "all" if parallel else str(label))
+            for label, rows in enumerate(material.rows_of_class)
+        ]
+        rows = [[own[place] for place in kept] for own, kept in zip(material.rows_of_class, places, strict=True)]
+        if material.weights is None:
+            return rows, None
+        weights = [[own[place] for place in kept] for own, kept in zip(material.weights, places, strict=True)]
+        return rows, weights
+
+    most = max(len(rows) for rows in material.rows_of_class)
+    points = [(size, seed) for size in SIZES if size < most for seed in range(DRAWS)] + [(most, 0)]
+
+    def subsets() -> "Iterator[tuple[list[list[int]], list[list[float]] | None]]":
+        return (subset(size, seed) for size, seed in points)
+
+    top1 = measure_subsets(
+        material.images.rows, material.labels, material.texts.rows, subsets(), job.prompts.aggregation,
+        job.machine.device,
+    )  # fmt: skip
+    draws = pd.DataFrame({"num_prompts": [size for size, _ in points], "top1": top1})
+    curve = draws.groupby("num_prompts")["top1"].agg(["mean", "std", "min", "max", "count"]).reset_index()
+    curve.columns = pd.Index(["num_prompts", "top1_mean", "top1_sd", "top1_low", "top1_high", "num_draws"])
+    fewer = np.array([len(rows) for rows in material.rows_of_class])
+    curve["classes_with_fewer"] = [int((fewer < size).sum()) for size in curve["num_prompts"]]
+    return curve
+
+
+def _show(effects: "pd.DataFrame", curve: "pd.DataFrame") -> None:
+    import pandas as pd
+
+    templates = effects[effects["kind"] == "template"]
+    taken = templates if len(templates) else effects[effects["kind"] == "prompt"]
+    ordered = taken.assign(effect=taken["top1"] - taken["top1_without"]).sort_values("effect", ascending=False)
+    ends = ordered if len(ordered) <= 2 * SHOWN else pd.concat([ordered.head(SHOWN), ordered.tail(SHOWN)])
+    table = pd.DataFrame({} if len(templates) else {"class": ends["class_name"]})
+    table["text"] = [text if len(text) <= 70 else f"{text[:67]}..." for text in ends["text"]]
+    table["adds"] = [_points(value) for value in ends["effect"]]
+    table["alone"] = [f"{100 * value:.1f}" for value in ends["top1_alone"]]
+    show_table(
+        table, f"What each {'template' if len(templates) else 'prompt'} adds to top-1, most and least, in points"
+    )
+    shown = pd.DataFrame(
+        {
+            "prompts of each class": curve["num_prompts"],
+            "top-1": [f"{100 * value:.1f}" for value in curve["top1_mean"]],
+            "least to greatest": [
+                f"{100 * low:.1f} to {100 * high:.1f}"
+                for low, high in zip(curve["top1_low"], curve["top1_high"], strict=True)
+            ],
+            "draws": curve["num_draws"],
+        }
+    )
+    show_table(shown, "Accuracy against the number of prompts")
+
+
+def _points(value: float) -> str:
+    return "" if value != value else f"{100 * value:+.2f}"  # NaN: there is no other prompt

@@ -1,0 +1,392 @@
+"""Which sentences: what each prompt adds, and how accuracy grows with their number (pure).
+
+Everything is one pass over the images in tiles of bounded memory. To leave one prompt out of a class moves the
+similarity to that class alone, by an affine rule of two similarities that are there anyway, so no class embedding is
+built anew and no image is scored anew:
+
+    sum without j = sum - weight_j prompt_j
+    similarity without j = (length of the sum * similarity - weight_j * similarity to j) / length of the rest
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, Int64
+
+from cupl_bench.class_embeddings import Aggregation, build_class_embeddings
+from cupl_bench.scores import TILE_VALUES, similarities
+
+__all__ = ["PromptEffects", "TemplateEffects", "measure_prompts", "measure_subsets", "measure_templates"]
+
+Rows = Sequence[Sequence[int]]
+Weights = Sequence[Sequence[float]] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptEffects:
+    """What each distinct prompt of each class does; p counts them, classes in order. Fractions of images.
+
+    ``row``: its place among the text features; ``weight``: how much it counts in its class.
+    ``top1_without``: of all images, when its class does without it; NaN where the class has no other prompt.
+    ``top1_alone``: of all images, when its class is this prompt alone and the other classes are as they were.
+    ``class_top1``, ``class_top1_without``, ``class_top1_alone``: the same of the images of its own class; NaN where it
+    has none.
+    """
+
+    top1: float
+    label: Int64[np.ndarray, " p"]
+    row: Int64[np.ndarray, " p"]
+    weight: Float64[np.ndarray, " p"]
+    top1_without: Float64[np.ndarray, " p"]
+    top1_alone: Float64[np.ndarray, " p"]
+    class_top1: Float64[np.ndarray, " p"]
+    class_top1_without: Float64[np.ndarray, " p"]
+    class_top1_alone: Float64[np.ndarray, " p"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateEffects:
+    """What each template does, in all classes at once; ``top1_without`` is NaN where there is no other template."""
+
+    top1_without: Float64[np.ndarray, " t"]
+    top1_alone: Float64[np.ndarray, " t"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prompts:
+    """The distinct prompts of all classes, classes in order; ``start[c]`` is the first of class c.
+
+    ``scale`` and ``share`` make the similarity without a prompt: scale * similarity - share * similarity to it. They
+    are NaN where a class has no other prompt, or where the rest cancels out.
+    """
+
+    label: Int64[np.ndarray, " p"]
+    row: Int64[np.ndarray, " p"]
+    weight: Float64[np.ndarray, " p"]
+    start: Int64[np.ndarray, " c_and_end"]
+    scale: Float64[np.ndarray, " p"]
+    share: Float64[np.ndarray, " p"]
+
+
+def _listed(texts: Float32[np.ndarray, "u d"], rows: Rows, weights: Weights, aggregation: Aggregation) -> _Prompts:
+    label, row, weight, scale, share = [], [], [], [], []
+    for place, own in enumerate(rows):
+        members, of_member = np.unique(np.asarray(own, dtype=np.int64), return_inverse=True)
+        given = None if weights is None else np.asarray(weights[place], dtype=np.float64)
+        totals = np.bincount(of_member.reshape(-1), weights=given).astype(np.float64)
+        own_scale, own_share = _without(texts[members].astype(np.float64), totals, aggregation)
+        label.append(np.full(len(members), place, dtype=np.int64))
+        row.append(members)
+        weight.append(totals)
+        scale.append(own_scale)
+        share.append(own_share)
+    return _Prompts(
+        label=np.concatenate(label),
+        row=np.concatenate(row),
+        weight=np.concatenate(weight),
+        start=np.cumsum([0, *(len(one) for one in row)]).astype(np.int64),
+        scale=np.concatenate(scale),
+        share=np.concatenate(share),
+    )
+
+
+def _without(
+    units: Float64[np.ndarray, "m d"], totals: Float64[np.ndarray, " m"], aggregation: Aggregation
+) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
+    """The affine rule of each prompt of one class; for max similarity, which has none, only where it would be NaN."""
+    if len(units) == 1:
+        return np.full(1, np.nan), np.full(1, np.nan)
+    if aggregation is Aggregation.MAX_SIMILARITY:
+        return np.ones(len(units)), np.zeros(len(units))
+    if aggregation is Aggregation.MEAN_SIMILARITY:
+        rest = totals.sum() - totals
+        return totals.sum() / rest, totals / rest
+    whole = totals @ units
+    lengths = np.linalg.norm(whole - totals[:, None] * units, axis=1)
+    lengths[lengths == 0] = np.nan
+    return np.linalg.norm(whole) / lengths, totals / lengths
+
+
+def measure_prompts(
+    images: Float32[np.ndarray, "n d"],
+    labels: Int64[np.ndarray, " n"],
+    texts: Float32[np.ndarray, "u d"],
+    rows: Rows,
+    aggregation: Aggregation,
+    weights: Weights = None,
+    device: torch.device | None = None,
+) -> PromptEffects:
+    """The effect of each prompt of each class, in one pass over the images.
+
+    Args:
+        images: unit features.
+        labels: the class of each image.
+        texts: unit features of distinct prompts.
+        rows: for each class the rows of its prompts in ``texts``.
+        aggregation: how prompts become a class.
+        weights: of the prompts, in the shape of ``rows``; they stay as they are when one is left out.
+        device: where to multiply; the CPU if None.
+    """
+    device = device or torch.device("cpu")
+    prompts = _listed(texts, rows, weights, aggregation)
+    classes = build_class_embeddings(texts, rows, aggregation, weights)
+    count = len(prompts.label)
+    label, scale, share = (torch.from_numpy(one).to(device) for one in (prompts.label, prompts.scale, prompts.share))
+    features = torch.from_numpy(texts[prompts.row]).to(device)
+    scale, share = scale.float(), share.float()
+    start = torch.from_numpy(prompts.start).to(device)
+    lone = torch.from_numpy(np.diff(prompts.start) == 1).to(device)[label]
+    tally = {name: _Tally(count, device) for name in ("without", "alone")}
+    correct = torch.zeros(len(rows), dtype=torch.int64, device=device)
+    step = max(1, TILE_VALUES // max(count, len(rows)))
+    for first in range(0, len(images), step):
+        tile = torch.from_numpy(images[first : first + step]).to(device)
+        truth = torch.from_numpy(labels[first : first + step]).to(device)
+        to_prompt = tile @ features.T
+        to_class = similarities(tile, classes)
+        if aggregation is Aggregation.MAX_SIMILARITY:
+            without = _next_best(to_prompt, label, len(rows))
+        else:
+            without = to_class[:, label] * scale - to_prompt * share
+        # The one prompt of a class is the class, to the last bit.
+        alone = torch.where(lone, to_class[:, label], to_prompt)
+        best = _Best.of(to_class, truth)
+        correct += torch.bincount(truth[best.right], minlength=len(rows))
+        tally["without"].add(without, best, label, start)
+        tally["alone"].add(alone, best, label, start)
+    of_class = torch.bincount(torch.from_numpy(labels), minlength=len(rows)).double().numpy()
+    hits = correct.cpu().double().numpy()
+    with np.errstate(invalid="ignore"):  # a class without images has no accuracy
+        own = {name: one.own.cpu().double().numpy() / of_class[prompts.label] for name, one in tally.items()}
+        class_top1 = (hits / of_class)[prompts.label]
+    total = {name: (hits.sum() + one.change.cpu().double().numpy()) / len(labels) for name, one in tally.items()}
+    gone = np.isnan(prompts.scale)
+    return PromptEffects(
+        top1=float(hits.sum() / len(labels)),
+        label=prompts.label,
+        row=prompts.row,
+        weight=prompts.weight,
+        top1_without=np.where(gone, np.nan, total["without"]),
+        top1_alone=total["alone"],
+        class_top1=class_top1,
+        class_top1_without=np.where(gone, np.nan, own["without"]),
+        class_top1_alone=own["alone"],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Best:
+    """The best and the second best class of each image of a tile, and whether the best is right."""
+
+    truth: Int64[torch.Tensor, " n"]
+    first: Int64[torch.Tensor, " n"]
+    second: Int64[torch.Tensor, " n"]
+    first_value: Float32[torch.Tensor, " n"]
+    second_value: Float32[torch.Tensor, " n"]
+    right: Bool[torch.Tensor, " n"]
+
+    @classmethod
+    def of(cls, to_class: Float32[torch.Tensor, "n c"], truth: Int64[torch.Tensor, " n"]) -> "_Best":
+        first = to_class.argmax(dim=1)
+        rest = to_class.scatter(1, first[:, None], -torch.inf)
+        second = rest.argmax(dim=1)
+        return cls(
+            truth=truth,
+            first=first,
+            second=second,
+            first_value=to_class.gather(1, first[:, None])[:, 0],
+            second_value=to_class.gather(1, second[:, None])[:, 0],
+            right=first == truth,
+        )
+
+
+@dataclass
+class _Tally:
+    """How the number of right images changes when one class takes a new similarity, for each such change.
+
+    ``own``: images of the class itself that are right then; ``change``: of all images, right then less right now.
+    """
+
+    count: int
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self.own = torch.zeros(self.count, dtype=torch.int64, device=self.device)
+        self.change = torch.zeros(self.count, dtype=torch.int64, device=self.device)
+
+    def add(
+        self,
+        new: Float32[torch.Tensor, "n p"],
+        best: _Best,
+        label: Int64[torch.Tensor, " p"],
+        start: Int64[torch.Tensor, " c_and_end"],
+    ) -> None:
+        """Count a tile: ``new[i, j]`` is what image i has with the class of change j, all other classes as before."""
+        # Images that are right and whose class stays: lost where the changed class overtakes theirs.
+        right = best.right.nonzero()[:, 0]
+        value, truth = best.first_value[right][:, None], best.truth[right][:, None]
+        overtaken = (new[right] > value) | ((new[right] == value) & (label < truth))
+        self.change -= overtaken.sum(dim=0)
+        rows, columns = _own_columns(best.truth[right], start)
+        self.change += _counted(columns, overtaken[rows, columns], self.count)  # their own class does not overtake
+        # Images of the changed class: right where it beats the best of the others.
+        other = torch.where(best.right, best.second, best.first)
+        other_value = torch.where(best.right, best.second_value, best.first_value)
+        rows, columns = _own_columns(best.truth, start)
+        now = new[rows, columns]
+        wins = (now > other_value[rows]) | ((now == other_value[rows]) & (best.truth[rows] < other[rows]))
+        own = _counted(columns, wins, self.count)
+        self.own += own
+        self.change += own - _counted(columns, best.right[rows], self.count)
+        # Images of another class that were taken for the changed one, with their own class second: mended.
+        near = ((~best.right) & (best.second == best.truth)).nonzero()[:, 0]
+        rows, columns = _own_columns(best.first[near], start)
+        now, theirs = new[near[rows], columns], best.second_value[near[rows]]
+        first, truth = best.first[near[rows]], best.truth[near[rows]]
+        self.change += _counted(columns, (now < theirs) | ((now == theirs) & (truth < first)), self.count)
+
+
+def _own_columns(
+    classes: Int64[torch.Tensor, " n"], start: Int64[torch.Tensor, " c_and_end"]
+) -> tuple[Int64[torch.Tensor, " k"], Int64[torch.Tensor, " k"]]:
+    """All columns of the class of each row, as pairs of row and column."""
+    lengths = start[classes + 1] - start[classes]
+    rows = torch.repeat_interleave(torch.arange(len(classes), device=classes.device), lengths)
+    before = torch.cumsum(lengths, dim=0) - lengths
+    columns = torch.arange(len(rows), device=classes.device) - before[rows] + start[classes][rows]
+    return rows, columns
+
+
+def _counted(
+    columns: Int64[torch.Tensor, " k"], which: Bool[torch.Tensor, " k"], count: int
+) -> Int64[torch.Tensor, " p"]:
+    return torch.bincount(columns[which], minlength=count)
+
+
+def _next_best(
+    to_prompt: Float32[torch.Tensor, "n p"], label: Int64[torch.Tensor, " p"], num_classes: int
+) -> Float32[torch.Tensor, "n p"]:
+    """The similarity to the nearest prompt of the class but this one."""
+    owner = label.expand(len(to_prompt), -1)
+    empty = torch.full((len(to_prompt), num_classes), -torch.inf, device=to_prompt.device)
+    nearest = empty.scatter_reduce(1, owner, to_prompt, "amax")[:, label]
+    is_nearest = to_prompt == nearest
+    alone_there = torch.zeros_like(empty).scatter_add(1, owner, is_nearest.float())[:, label] == 1
+    left = torch.where(is_nearest, torch.tensor(-torch.inf, device=to_prompt.device), to_prompt)
+    second = empty.scatter_reduce(1, owner, left, "amax")[:, label]
+    return torch.where(is_nearest & alone_there, second, nearest)
+
+
+def measure_templates(
+    images: Float32[np.ndarray, "n d"],
+    labels: Int64[np.ndarray, " n"],
+    texts: Float32[np.ndarray, "u d"],
+    rows: Rows,
+    aggregation: Aggregation,
+    weights: Weights = None,
+    device: torch.device | None = None,
+) -> TemplateEffects:
+    """The effect of each template: the prompts at one place of every class, left out or taken alone together.
+
+    The arguments are those of `measure_prompts`; every class has as many prompts.
+    """
+    device = device or torch.device("cpu")
+    places = np.asarray(rows, dtype=np.int64)
+    weight = np.ones(places.shape) if weights is None else np.asarray(weights, dtype=np.float64)
+    scale, share = _rules_of_templates(texts, places, weight, aggregation)
+    classes = build_class_embeddings(texts, rows, aggregation, weights)
+    num_classes, num_templates = places.shape
+    # Equal prompts get equal similarities to the last bit: each is multiplied once.
+    distinct = [np.unique(places[:, place], return_inverse=True) for place in range(num_templates)]
+    without = np.zeros(num_templates, dtype=np.int64)
+    alone = np.zeros(num_templates, dtype=np.int64)
+    step = max(1, TILE_VALUES // num_classes)
+    for first in range(0, len(images), step):
+        tile = torch.from_numpy(images[first : first + step]).to(device)
+        truth = torch.from_numpy(labels[first : first + step]).to(device)
+
+        def to_template(place: int, tile: torch.Tensor = tile) -> torch.Tensor:
+            members, column = distinct[place]
+            products = tile @ torch.from_numpy(texts[members]).to(device).T
+            return products[:, torch.from_numpy(column.reshape(-1)).to(device)]
+
+        to_class = similarities(tile, classes)
+        nearest, second, which = (
+            _two_best(to_template, num_templates)
+            if (aggregation is Aggregation.MAX_SIMILARITY and num_templates > 1)
+            else (to_class, to_class, None)
+        )
+        for place in range(num_templates):
+            to_prompt = to_template(place)
+            alone[place] += int((to_prompt.argmax(dim=1) == truth).sum())
+            if num_templates == 1:
+                continue
+            if which is not None:
+                rest = torch.where(which == place, second, nearest)
+            else:
+                rest = to_class * _row(scale, place, device) - to_prompt * _row(share, place, device)
+            without[place] += int((rest.argmax(dim=1) == truth).sum())
+    gone = (num_templates == 1) | np.isnan(scale).any(axis=0)
+    return TemplateEffects(top1_without=np.where(gone, np.nan, without / len(labels)), top1_alone=alone / len(labels))
+
+
+def _row(rule: Float64[np.ndarray, "c t"], place: int, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(rule[:, place].astype(np.float32)).to(device)
+
+
+def _rules_of_templates(
+    texts: Float32[np.ndarray, "u d"],
+    places: Int64[np.ndarray, "c t"],
+    weight: Float64[np.ndarray, "c t"],
+    aggregation: Aggregation,
+) -> tuple[Float64[np.ndarray, "c t"], Float64[np.ndarray, "c t"]]:
+    """The affine rule of each template in each class."""
+    rules = [
+        _without(texts[own].astype(np.float64), totals, aggregation) for own, totals in zip(places, weight, strict=True)
+    ]
+    return np.stack([scale for scale, _ in rules]), np.stack([share for _, share in rules])
+
+
+def _two_best(
+    to_template: Callable[[int], torch.Tensor], num_templates: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of each image and class the similarity to the nearest and second nearest template, and which the nearest is."""
+    nearest = to_template(0)
+    second = torch.full_like(nearest, -torch.inf)
+    which = torch.zeros(nearest.shape, dtype=torch.int64, device=nearest.device)
+    for place in range(1, num_templates):
+        here = to_template(place)
+        closer = here > nearest
+        second = torch.where(closer, nearest, torch.maximum(second, here))
+        which[closer] = place
+        nearest = torch.maximum(nearest, here)
+    return nearest, second, which
+
+
+def measure_subsets(
+    images: Float32[np.ndarray, "n d"],
+    labels: Int64[np.ndarray, " n"],
+    texts: Float32[np.ndarray, "u d"],
+    subsets: Iterable[tuple[Rows, Weights]],
+    aggregation: Aggregation,
+    device: torch.device | None = None,
+) -> list[float]:
+    """Top-1 with each of several choices of prompts.
+
+    ``subsets``: for each choice the rows of every class, and their weights or None. The other arguments are those of
+    `measure_prompts`.
+    """
+    device = device or torch.device("cpu")
+    top1 = []
+    for rows, weights in subsets:
+        classes = build_class_embeddings(texts, rows, aggregation, weights)
+        widest = max(len(classes.matrix), 0 if classes.prompts is None else len(classes.prompts))
+        step = max(1, TILE_VALUES // widest)
+        hits = 0
+        for first in range(0, len(images), step):
+            tile = similarities(torch.from_numpy(images[first : first + step]).to(device), classes)
+            hits += int((tile.argmax(dim=1).cpu().numpy() == labels[first : first + step]).sum())
+        top1.append(hits / len(labels))
+    return top1
