@@ -14,7 +14,7 @@ AGGREGATIONS = list(Aggregation)
 
 
 def made(seed: int, *, ragged: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[list[int]]]:
-    """Images near their classes; classes 1 and 4 have equal prompts, class 6 no image, class 2 a repeated prompt."""
+    """Images near their classes; classes 1 and 4 have equal prompts, class 6 no image, class 2 a repeated prompt, class 3 twins."""
     generator = np.random.default_rng(seed)
     centres = generator.normal(size=(7, 12))
     counts = generator.integers(1, 6, 7) if ragged else np.full(7, 4)
@@ -26,6 +26,8 @@ def made(seed: int, *, ragged: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray
     rows[4] = list(rows[1])
     if ragged:
         rows[2] = [*rows[2], rows[2][0], rows[2][0]]
+        rows[3] = [*rows[3], len(texts)]  # another text with the same feature as the first
+        texts.append(texts[rows[3][0]])
     labels = generator.integers(0, 6, 400)
     images = centres[labels] + 1.5 * generator.normal(size=(400, 12))
     as_unit = [unit_rows(np.asarray(one, dtype=np.float32), "rows") for one in (images, texts)]
