@@ -58,28 +58,35 @@ class TextFeatures:
 
 @dataclass
 class Shard:
-    """Rows that wait to be written."""
+    """Rows that wait to be written, and are written whatever ends the work: an error, Ctrl-C, a signal of Slurm."""
 
     store: RowStore | PixelStore
     max_rows: int
-    keys: list[bytes] = field(default_factory=list)
-    rows: list[np.ndarray] = field(default_factory=list)
+    # Keys and rows in one list: an interrupt comes between any two steps, and must not part them.
+    waiting: list[tuple[Sequence[bytes], np.ndarray]] = field(default_factory=list)
     began: float = 0.0
     """When the first of the rows that wait came, in seconds of the monotonic clock."""
 
+    def __enter__(self) -> "Shard":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
     def add(self, keys: Sequence[bytes], rows: np.ndarray) -> None:
-        if not self.keys:
+        if not self.waiting:
             self.began = time.monotonic()
-        self.keys += keys
-        self.rows.append(rows)
-        if len(self.keys) >= self.max_rows or time.monotonic() - self.began > SHARD_SECONDS:
+        self.waiting.append((keys, rows))
+        full = sum(len(rows) for _, rows in self.waiting) >= self.max_rows
+        if full or time.monotonic() - self.began > SHARD_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits."""
-        if self.keys:
-            self.store.write(self.keys, np.concatenate(self.rows))
-        self.keys, self.rows = [], []
+        if self.waiting:
+            keys = [key for some, _ in self.waiting for key in some]
+            self.store.write(keys, np.concatenate([rows for _, rows in self.waiting]))
+        self.waiting = []
 
 
 @dataclass(frozen=True)
@@ -211,8 +218,7 @@ def _encode(
     """Encode these images; gives those that were tried, and why some are broken."""
     tried: list[int] = []
     why_broken: dict[bytes, str] = {}
-    shard = Shard(store, max_rows=SHARD_ROWS)
-    with progress(len(missing), "encoding images") as advance:
+    with Shard(store, max_rows=SHARD_ROWS) as shard, progress(len(missing), "encoding images") as advance:
         for indices, batch, broken in _batches(dataset, missing, load, pixels, decode_by, batch_size, num_workers):
             why_broken.update({dataset.image_keys[index]: reason for index, reason in broken})
             if indices:
@@ -220,7 +226,6 @@ def _encode(
                 shard.add(keys, _finite_units(load().encode_images(batch), "images"))
             tried += [*indices, *(index for index, _ in broken)]
             advance(len(indices) + len(broken))
-    shard.flush()
     return tried, why_broken
 
 
@@ -321,14 +326,12 @@ def encode_texts(
         # In sorted order neighbours share their beginnings, which the prefix tree computes once.
         missing = sorted(sequence for sequence, here in zip(distinct, present, strict=True) if not here)
         num_encoded = len(missing)
-        shard = Shard(store, max_rows=SHARD_ROWS)
-        with progress(len(missing), "encoding prompts") as advance:
+        with Shard(store, max_rows=SHARD_ROWS) as shard, progress(len(missing), "encoding prompts") as advance:
             for start in range(0, len(missing), TEXTS_PER_BLOCK):
                 block = missing[start : start + TEXTS_PER_BLOCK]
                 features = text_encoder.encode(block, batch_size)
                 shard.add([key_of[sequence] for sequence in block], _finite_units(features, "prompts"))
                 advance(len(block))
-        shard.flush()
         for place, sequence, cut in zip(new, tokens.sequences, tokens.truncated, strict=True):
             keys[place], truncated[place] = key_of[sequence], cut
         memo.write([texts[place] for place in new], [key_of[one] for one in tokens.sequences], tokens.truncated)
