@@ -12,12 +12,13 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from cupl_bench.backbone import Backbone
+from cupl_bench.backbone import Backbone, TextEncoder, TokenIds
 from cupl_bench.class_embeddings import unit_rows
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.decode import Decode, decode, decode_tensor
 from cupl_bench.errors import BackboneError, BrokenImageError, DatasetError
 from cupl_bench.identity import sequence_keys, text_keys
+from cupl_bench.memory import Parts
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.progress import progress
 from cupl_bench.ranks import from_first, gathered, rank, world_size
@@ -218,15 +219,24 @@ def _encode(
     """Encode these images; gives those that were tried, and why some are broken."""
     tried: list[int] = []
     why_broken: dict[bytes, str] = {}
+    parts = Parts(what="images", at_once=batch_size)
     with Shard(store, max_rows=SHARD_ROWS) as shard, progress(len(missing), "encoding images") as advance:
         for indices, batch, broken in _batches(dataset, missing, load, pixels, decode_by, batch_size, num_workers):
             why_broken.update({dataset.image_keys[index]: reason for index, reason in broken})
             if indices:
                 keys = [dataset.image_keys[index] for index in indices]
-                shard.add(keys, _finite_units(load().encode_images(batch), "images"))
+                shard.add(keys, _finite_units(_features_of_images(load(), batch, parts), "images"))
             tried += [*indices, *(index for index, _ in broken)]
             advance(len(indices) + len(broken))
     return tried, why_broken
+
+
+def _features_of_images(backbone: Backbone, batch: torch.Tensor, parts: Parts) -> torch.Tensor:
+    return parts(len(batch), lambda first, last: backbone.encode_images(batch[first:last]))
+
+
+def _features_of_texts(encoder: TextEncoder, block: Sequence[TokenIds], batch_size: int, parts: Parts) -> torch.Tensor:
+    return parts(len(block), lambda first, last: encoder.encode(block[first:last], min(batch_size, parts.at_once)))
 
 
 def _batches(
@@ -326,10 +336,11 @@ def encode_texts(
         # In sorted order neighbours share their beginnings, which the prefix tree computes once.
         missing = sorted(sequence for sequence, here in zip(distinct, present, strict=True) if not here)
         num_encoded = len(missing)
+        parts = Parts(what="prompts", at_once=TEXTS_PER_BLOCK)
         with Shard(store, max_rows=SHARD_ROWS) as shard, progress(len(missing), "encoding prompts") as advance:
             for start in range(0, len(missing), TEXTS_PER_BLOCK):
                 block = missing[start : start + TEXTS_PER_BLOCK]
-                features = text_encoder.encode(block, batch_size)
+                features = _features_of_texts(text_encoder, block, batch_size, parts)
                 shard.add([key_of[sequence] for sequence in block], _finite_units(features, "prompts"))
                 advance(len(block))
         for place, sequence, cut in zip(new, tokens.sequences, tokens.truncated, strict=True):
