@@ -41,11 +41,12 @@ class PrecisionChoice(Enum):
 
 
 class Rerun(Enum):
-    """Which questions are answered anew: those without a finished record, all, or none."""
+    """Which questions are answered anew: those without a finished record, all, none, or those that failed."""
 
     missing = "missing"
     always = "always"
     never = "never"
+    failed = "failed"
 
 
 @dataclass

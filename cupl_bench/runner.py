@@ -92,7 +92,7 @@ class Machine:
     batch_size: int
     num_workers: int
     cache_limit_gb: float
-    rerun: Literal["missing", "always", "never"]
+    rerun: Literal["missing", "always", "never", "failed"]
 
 
 @dataclass
