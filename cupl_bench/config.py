@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cupl_bench.backbone import BackboneSource
 from cupl_bench.dataset import DatasetSource
+from cupl_bench.describe.settings import Endpoint, Recipe
 from cupl_bench.errors import ConfigError, nearest
 from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
@@ -29,7 +30,7 @@ from cupl_bench.ranks import local_rank, world_size
 from cupl_bench.runner import Machine, Question
 from cupl_bench.tracking import Tracker, no_tracker
 
-__all__ = ["Config", "conf_dir", "machine_of", "question_of", "register", "tracker_of"]
+__all__ = ["Config", "conf_dir", "describing_of", "machine_of", "question_of", "register", "tracker_of"]
 
 
 class PrecisionChoice(Enum):
@@ -57,6 +58,8 @@ class Config:
     backbone: Any = MISSING
     prompts: Any = MISSING
     tracking: Any = MISSING
+    llm: Any = MISSING
+    describe: Any = MISSING
     precision: PrecisionChoice = MISSING
     budget: int | None = MISSING
     seed: int = MISSING
@@ -177,6 +180,22 @@ def tracker_of(config: DictConfig) -> Tracker:
     if not isinstance(content, dict) or "_target_" not in content:
         return no_tracker
     return cast(Tracker, _build(cast(dict[str, Any], content), "tracking"))
+
+
+def describing_of(config: DictConfig) -> tuple[str, DatasetSource, Endpoint, Recipe]:
+    """A data set and its name, the language model that is asked about its classes, and what it is asked.
+
+    Raises:
+        ConfigError: a value is missing, of the wrong type or out of range.
+    """
+    check_keys(config)
+    dataset = _plain(config, "dataset")
+    return (
+        str(dataset["name"]),
+        cast(DatasetSource, _build(dataset, "dataset")),
+        cast(Endpoint, _build(_plain(config, "llm"), "llm")),
+        cast(Recipe, _build(_plain(config, "describe"), "describe")),
+    )
 
 
 def check_keys(config: DictConfig) -> None:

@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Advance(Protocol):
-    """Tells that so many more are done."""
+    """Tells that so many more are done, and maybe a word on how it goes."""
 
-    def __call__(self, count: int) -> None: ...
+    def __call__(self, count: int, note: str = "") -> None: ...
 
 
 @contextmanager
@@ -31,17 +31,18 @@ def progress(total: int, label: str) -> Iterator[Advance]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
-    task = bar.add_task(label, total=total)
+    task = bar.add_task(label, total=total, note="")
     began = time.monotonic()
     shown = False
 
-    def advance(count: int) -> None:
+    def advance(count: int, note: str = "") -> None:
         nonlocal shown
-        bar.advance(task, count)
+        bar.update(task, advance=count, note=note)
         if not shown and time.monotonic() - began > PATIENCE_SECONDS:
             bar.start()
             shown = True

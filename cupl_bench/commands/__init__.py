@@ -14,6 +14,7 @@ COMMANDS = {
     "reproduce": "RECORD ...: asks recorded questions again and compares the answers image by image",
     "export": "[RUN_KEY ...] to=FILE.zip: finished runs as one file",
     "import": "FILE.zip ...: runs of another machine, checked, beside one's own",
+    "describe": "llm=NAME: ask a language model for image-prompts of the classes; describe.plan=true only counts",
     "classify": "IMAGE ... 'class_names=[tree frog,tailed frog]': the likeliest class of each image",
 }
 """Every command with its line of help."""
