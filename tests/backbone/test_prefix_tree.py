@@ -1,6 +1,9 @@
 """The prefix tree gives what the model's own text encoder gives."""
 
 import tracemalloc
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import open_clip
@@ -42,6 +45,8 @@ def open_clip_model(
         "layers": 3,
         **text,
     }
+    if unknown := set(text) - {field.name for field in fields(CLIPTextCfg)}:
+        pytest.skip(f"this release of open_clip has no {', '.join(sorted(unknown))}")
     torch.manual_seed(0)
     model = kind(24, VISION, CLIPTextCfg(**settings), quick_gelu=quick_gelu, cast_dtype=cast_dtype).eval()
     return randomised(model)
@@ -130,22 +135,29 @@ CASES = {
     "highest id before the last": [[SOT, 1, EOT, 2, 3, 4]],
     "deep branches": [[SOT, *[1] * depth, 2, EOT] for depth in range(CONTEXT - 3)],
 }
-MODELS: dict[str, Any] = {
-    "CLIP": (open_clip_model(), 0),
-    "CLIP, QuickGELU": (open_clip_model(quick_gelu=True), 0),
-    "CLIP, LayerScale": (open_clip_model(ls_init_value=0.5), 0),
-    "CLIP, pool at an id": (open_clip_model(pool_type="eos", eos_id=EOT), 1),
-    "CLIP, projection with a bias": (open_clip_model(proj_bias=True), 0),
-    "CLIP, no projection": (open_clip_model(proj_type="none"), 0),
-    "CLIP, another LayerNorm": (open_clip_model(norm_kwargs={"eps": 1e-2}), 0),
-    "CLIP, other widths": (open_clip_model(width=48, heads=2, mlp_ratio=3.0), 0),
-    "CustomTextCLIP": (open_clip_model(CustomTextCLIP), 0),
-    "CustomTextCLIP, pool at an id": (open_clip_model(CustomTextCLIP, pool_type="eos", eos_id=EOT), 0),
-    "transformers": (transformers_model(), EOT),
-    "transformers, GELU": (transformers_model(hidden_act="gelu"), 0),
-    "transformers, old end id": (transformers_model(eos_token_id=2), EOT),
-    "transformers, text alone": (transformers_model(CLIPTextModelWithProjection), EOT),
+MODELS: dict[str, tuple[Callable[[], Any], int]] = {
+    "CLIP": (open_clip_model, 0),
+    "CLIP, QuickGELU": (lambda: open_clip_model(quick_gelu=True), 0),
+    "CLIP, LayerScale": (lambda: open_clip_model(ls_init_value=0.5), 0),
+    "CLIP, pool at an id": (lambda: open_clip_model(pool_type="eos", eos_id=EOT), 1),
+    "CLIP, projection with a bias": (lambda: open_clip_model(proj_bias=True), 0),
+    "CLIP, no projection": (lambda: open_clip_model(proj_type="none"), 0),
+    "CLIP, another LayerNorm": (lambda: open_clip_model(norm_kwargs={"eps": 1e-2}), 0),
+    "CLIP, other widths": (lambda: open_clip_model(width=48, heads=2, mlp_ratio=3.0), 0),
+    "CustomTextCLIP": (lambda: open_clip_model(CustomTextCLIP), 0),
+    "CustomTextCLIP, pool at an id": (lambda: open_clip_model(CustomTextCLIP, pool_type="eos", eos_id=EOT), 0),
+    "transformers": (transformers_model, EOT),
+    "transformers, GELU": (lambda: transformers_model(hidden_act="gelu"), 0),
+    "transformers, old end id": (lambda: transformers_model(eos_token_id=2), EOT),
+    "transformers, text alone": (lambda: transformers_model(CLIPTextModelWithProjection), EOT),
 }
+"""How each is built, and what its rows are filled with."""
+
+
+@cache
+def made(name: str) -> tuple[Any, int]:
+    build, pad_id = MODELS[name]
+    return build(), pad_id
 
 
 def own_encoder(model: Any) -> Any:
@@ -159,7 +171,7 @@ def own_encoder(model: Any) -> Any:
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("case", CASES)
 def test_each_model(name: str, case: str) -> None:
-    model, pad_id = MODELS[name]
+    model, pad_id = made(name)
     tower = find_causal_tower(model)
     assert tower is not None
     sequences = CASES[case]
@@ -178,7 +190,7 @@ def test_each_model(name: str, case: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_proof(name: str) -> None:
-    model, pad_id = MODELS[name]
+    model, pad_id = made(name)
     tower = find_causal_tower(model)
     assert tower is not None
     assert prove(tower, own_encoder(model), context_length=CONTEXT, pad_id=pad_id) < 2e-6
