@@ -9,6 +9,7 @@ from typing import Literal
 from cupl_bench.class_embeddings import Aggregation
 from cupl_bench.errors import PromptsError, first
 from cupl_bench.prompts import Prompts
+from cupl_bench.prompts.files import LIBRARY, digest_of, library_part, path_of
 from cupl_bench.prompts.sources import (
     Join,
     fetch_official,
@@ -40,7 +41,7 @@ NO_TEMPLATES = (
 )
 NO_DESCRIPTIONS = (
     "This data set has no descriptions of its own. Give a CuPL file: prompts=file prompts.path=FILE, or"
-    " dataset.texts.cupl=FILE."
+    " dataset.texts.cupl=FILE; or let a language model write some: 'cupl-bench describe'."
 )
 NO_CONCEPT = (
     "This data set has no word for what all its classes are, such as bird. Give one: dataset.texts.concept=WORD."
@@ -120,7 +121,8 @@ class DescriptionsStrategy:
     """CuPL: the sentences that a language model wrote for each class, read from a file.
 
     ``path``: a CuPL JSON (class name -> list of sentences), a file or a URL; or ``cupl:NAME``, the paper's own file for
-    that data set, of which ``variant`` takes ``base`` or ``full`` (None: full). It is kept in ``cache_dir``.
+    that data set, of which ``variant`` takes ``base`` or ``full`` (None: full), kept in ``cache_dir``; or
+    ``library:NAME``, the descriptions of that data set's classes that come with the package.
     ``templates``: if given, their prompts join the sentences in one mean, as CuPL's "both" does.
     ``aliases``: a JSON file, class name -> name in the file.
     ``extra``: whether entries that belong to no class are an error or ignored.
@@ -165,6 +167,10 @@ class DescriptionsStrategy:
                 f"prompts.variant={self.variant} chooses between the two files of the CuPL paper, but the"
                 f" descriptions come from {self.path}. Leave out one of the two."
             )
+        elif self.path.startswith(LIBRARY):
+            part = library_part(self.path.removeprefix(LIBRARY))
+            ignore_extra = ignore_extra or part.subset
+            aliases = {name: key for name, key in part.aliases.items() if name in set(class_names)} | aliases
         held = read_descriptions(path)
         where = official.source if official is not None else file_name(path)
         join = replace(join_by_name(class_names, list(held), path, aliases, ignore_extra=ignore_extra), where=where)
@@ -225,8 +231,10 @@ def _derangement(keys: Sequence[str], generator: random.Random) -> list[int]:
 
 
 def file_name(path: str) -> str:
-    """What a record calls a file of prompts: a URL in full, a file by its name alone."""
-    return path if "://" in path else Path(path).name
+    """What a record calls a file of prompts: a URL in full, a file by its name alone; and the sha256 of its content."""
+    place = path.partition("#sha256=")[0]
+    name = place if "://" in place or place.startswith(LIBRARY) else Path(place).name
+    return f"{name} sha256:{digest_of(path_of(path))}"
 
 
 def read_aliases(path: str | None) -> dict[str, str]:

@@ -116,7 +116,8 @@ def test_a_variant_of_a_users_own_file_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text('{"a": ["x"], "b": ["y"]}')
     own = strategy(tmp_path, path=str(tmp_path / "own.json"))
     assert own(["a", "b"]).texts == (("x",), ("y",))
-    assert own(["a", "b"]).source == "own.json"
+    digest = hashlib.sha256((tmp_path / "own.json").read_bytes()).hexdigest()
+    assert own(["a", "b"]).source == f"own.json sha256:{digest}"
     with pytest.raises(PromptsError, match="prompts.variant=base chooses between the two files of the CuPL paper"):
         replace(own, variant="base")(["a", "b"])
 

@@ -39,7 +39,7 @@ def test_every_member_weighs_in_every_class_what_it_should(descriptions: Descrip
     prompts = union({"t": TEMPLATES, "s": descriptions}, {"t": 1.0, "s": 3.0})(NAMES)
     assert prompts.texts[1] == ("a tree frog", "the tree frog", *SENTENCES["tree frog"])
     assert prompts.weights == ((0.5, 0.5, 3.0), (0.5, 0.5, 1.0, 1.0, 1.0))
-    assert (prompts.source, prompts.join) == ("cupl.json", descriptions(NAMES).join)
+    assert (prompts.source, prompts.join) == (descriptions(NAMES).source, descriptions(NAMES).join)
     assert prompts.weighting == "given"
 
 
