@@ -1,0 +1,151 @@
+"""No two jobs do the same work at once: leases, as files on a disk that all of them see.
+
+The lock is filelock's `SoftFileLease`: a file that is created exclusively and touched every few seconds. Who waits
+watches it with a clock of its own, so that no two clocks are ever compared: a holder that was killed on this machine is
+found out at once, on another after EXPIRY_SECONDS without a touch. Beside it lies a note of who holds it and why.
+
+A lease saves work and no more. Where it fails (a holder that slept through its expiry, a file system that creates files
+twice), two jobs compute the same rows, and the stores keep them once.
+"""
+
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import LeaseCompromise, SoftFileLease, Timeout
+
+from cupl_bench.errors import ResultsError
+from cupl_bench.store import write_atomically
+
+__all__ = ["Holder", "held", "holder_of"]
+
+log = logging.getLogger(__name__)
+
+EXPIRY_SECONDS = 60.0
+BEAT_SECONDS = 10.0
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a lease, since when (UTC), and what for. ``job``: its number in Slurm, None elsewhere."""
+
+    what: str
+    host: str
+    pid: int
+    job: str | None
+    since: str
+
+    def __str__(self) -> str:
+        where = f"process {self.pid} on {self.host}" + ("" if self.job is None else f", Slurm job {self.job}")
+        return f"{where}, since {self.since}"
+
+
+@contextmanager
+def held(path: Path, what: str) -> Iterator[None]:
+    """Nobody else holds the lease ``path`` inside; waits for that, and says for whom.
+
+    Where no lease can be written, nothing else can, and there is no work to share: what is inside goes on without.
+    """
+    lease = SoftFileLease(
+        path, lease_duration=EXPIRY_SECONDS, heartbeat_interval=BEAT_SECONDS, on_compromise=_tell_loss
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _acquire(lease, path, what)
+    except OSError as error:
+        log.debug("no lease %s (%s)", path, error)
+        yield
+        return
+    try:
+        with suppress(ResultsError):
+            write_atomically(_note(path), json.dumps(asdict(_myself(what))).encode())
+        yield
+    finally:
+        if lease.compromise is None:
+            _note(path).unlink(missing_ok=True)
+        lease.release()
+
+
+def holder_of(path: Path) -> Holder | None:
+    """Who holds a lease: None where nobody does, or where it was not touched for longer than it lasts.
+
+    The one place that compares clocks, this machine's and the file server's: for people to read, not to decide.
+    """
+    try:
+        age = time.time() - path.stat().st_mtime
+        return Holder(**json.loads(_note(path).read_bytes())) if age < EXPIRY_SECONDS else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _note(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _myself(what: str) -> Holder:
+    return Holder(
+        what=what,
+        host=platform.node(),
+        pid=os.getpid(),
+        job=os.environ.get("SLURM_JOB_ID"),
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _acquire(lease: SoftFileLease, path: Path, what: str) -> None:
+    told = False
+    seen: tuple[int, int] | None = None
+    unchanged_since = 0.0
+    while True:
+        try:
+            lease.acquire(blocking=False)
+        except Timeout:
+            pass
+        else:
+            if told:
+                log.info("waited    for %s: going on with what is there", what)
+            return
+        holder = holder_of(path)
+        if not told and holder is not None:
+            log.info("waiting   for %s: in the hands of %s", what, holder)
+            told = True
+        # filelock takes an expired lease by exchanging two names in one step, which network file systems refuse.
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            continue
+        if seen != (stat.st_ino, stat.st_mtime_ns):
+            seen, unchanged_since = (stat.st_ino, stat.st_mtime_ns), time.monotonic()
+        elif time.monotonic() - unchanged_since > 1.5 * EXPIRY_SECONDS:
+            _remove(path, seen)
+        time.sleep(POLL_SECONDS)
+
+
+def _remove(path: Path, judged: tuple[int, int]) -> None:
+    """Take an expired lease out of the way; one that came in its place meanwhile is put back."""
+    aside = path.with_suffix(f".{os.getpid()}.expired")
+    try:
+        path.rename(aside)
+        stat = aside.stat()
+        if (stat.st_ino, stat.st_mtime_ns) != judged and not path.exists():
+            aside.rename(path)
+        else:
+            aside.unlink()
+    except FileNotFoundError:
+        return  # another waiter was quicker
+
+
+def _tell_loss(loss: LeaseCompromise) -> None:
+    log.warning(
+        "The lease %s was lost (%s): another job may compute the same. Nothing is lost by that but time.",
+        loss.lock_file,
+        loss.reason,
+    )
