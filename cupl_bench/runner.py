@@ -28,9 +28,10 @@ from cupl_bench.environment import describe_environment
 from cupl_bench.errors import CuplBenchError, DataNotHereError, ResultsError
 from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts
 from cupl_bench.identity import PROTOCOL_VERSION, bytes_key, content_key, run_key
+from cupl_bench.lease import held
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts, PromptStrategy
-from cupl_bench.ranks import from_first, in_turn
+from cupl_bench.ranks import from_first, in_turn, rank
 from cupl_bench.records import (
     ArtifactsRecord,
     BackboneRecord,
@@ -210,6 +211,17 @@ class Job:
     def _store(self, kind: str, key: str) -> RowStore:
         facts = {"precision": self.question.precision, **self.facts.as_record()}
         return self.bench.store(self.machine.cache_dir / kind / key[:32], facts)
+
+    @contextmanager
+    def alone(self, store: RowStore) -> Iterator[None]:
+        """No other process computes rows of this store for the same data set inside; it waits and finds them done."""
+        if rank():  # rank 0 holds the lease for all
+            yield
+            return
+        key = content_key({"store": [store.folder.parent.name, store.folder.name], "dataset": self.dataset.fingerprint})
+        what = f"{store.folder.parent.name} of {self.question.dataset_name} by {self.question.backbone_name}"
+        with held(self.machine.cache_dir / "leases" / f"{key[:32]}.lease", what):
+            yield
 
     def pixels(self, backbone: Backbone) -> PixelStore | None:
         """The store of the pixels that this backbone reads, if another may want them."""
@@ -403,7 +415,7 @@ def _answer(job: Job, began: float) -> Record:
 
 
 def _image_features(job: Job) -> ImageFeatures:
-    with job.stages.stage("image_features"):
+    with job.alone(job.images), job.stages.stage("image_features"):
         images = encode_images(
             job.dataset,
             job.load,
@@ -447,7 +459,7 @@ def _class_embeddings(job: Job, images: ImageFeatures) -> tuple[ClassEmbeddings,
 
 
 def _text_features(job: Job) -> TextFeatures:
-    with job.stages.stage("text_features"):
+    with job.alone(job.texts), job.stages.stage("text_features"):
         features = encode_texts(
             job.prompts.distinct(),
             job.load,
