@@ -14,7 +14,7 @@ AGGREGATIONS = list(Aggregation)
 
 
 def made(seed: int, *, ragged: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[list[int]]]:
-    """Images near their classes; classes 1 and 4 have equal prompts, class 6 no image, class 2 a repeated prompt, class 3 twins."""
+    """Images near their classes; 1 and 4 have equal prompts, 6 no image, 2 a repeated prompt, 3 one text twice."""
     generator = np.random.default_rng(seed)
     centres = generator.normal(size=(7, 12))
     counts = generator.integers(1, 6, 7) if ragged else np.full(7, 4)
