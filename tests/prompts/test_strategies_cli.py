@@ -17,7 +17,13 @@ from cupl_bench.prompts import Prompts
 from cupl_bench.store import read_arrays
 
 DEMO_NAMES = [one.name for one in evaluated_species()]
-WITHOUT_OWN_TEXTS = {"file": "a user's own", "templates": "a user's own", "cupl_base": "two files", "cupl_full": "two"}
+WITHOUT_OWN_TEXTS = {
+    "file": "a user's own",
+    "templates": "a user's own",
+    "cupl_base": "two files",
+    "cupl_full": "two",
+    "library": "photographs alone",
+}
 ON_DEMO = sorted({path.stem for path in (conf_dir() / "prompts").glob("*.yaml")} - set(WITHOUT_OWN_TEXTS))
 TEMPLATES = ["a photo of a {}.", "a drawing of the {}, seen from far.", "{}"]
 OF_TEMPLATES = f"dataset.texts.templates={TEMPLATES}".replace("'", '"')
