@@ -7,6 +7,7 @@ __all__ = ["COMMANDS"]
 
 COMMANDS = {
     "eval": "answer a question: a data set, a backbone, prompts; -m sweeps over lists",
+    "status": "what of a sweep is done, running, failed or missing; arguments as for eval, none for the last one",
     "plan": "what eval would reuse and compute, without running anything",
     "effects": "what each prompt adds, and accuracy against the number of prompts; arguments as for eval",
     "report": "tables from the records below results_dir",
