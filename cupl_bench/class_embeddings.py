@@ -155,7 +155,7 @@ def zero_shot_weights(
     for begin in range(0, len(images), TILE_IMAGES):
         tile = torch.from_numpy(images[begin : begin + TILE_IMAGES]).to(device)
         for place, (rows, mean) in enumerate(zip(classes, means, strict=True)):
-            scores[place] += float((tile @ rows.T - mean).amax(dim=1).double().sum())
+            scores[place] += float(torch.addmm(-mean, tile, rows.T).amax(dim=1).double().sum())
     scores *= logit_scale / len(images)
     raised = np.exp(scores - scores.max())
     weights: Float64[np.ndarray, " t"] = raised / raised.sum()

@@ -47,8 +47,9 @@ def distinctiveness(
     """For each sentence of each class the mean over its different words of log(classes / classes that use the word).
 
     Zero for a sentence whose every word all classes use; log(classes) if no other class uses any. Words are runs of
-    letters and digits in lower case; those of the class's own name are left out, since every sentence has them, and a
-    sentence of nothing else scores zero. Classes that share a key of the file count as one class.
+    letters and digits in lower case. Left out are those that begin with a word (of three letters or more) of the
+    class's own name, since no other class has "ostriches"; a sentence of nothing else scores zero. Classes that share a
+    key of the file count as one class.
     """
     words = [[set(WORD.findall(text.lower())) for text in row] for row in rows]
     of_key = {key: set().union(*row) for key, row in zip(keys, words, strict=True)}
@@ -56,8 +57,7 @@ def distinctiveness(
     rarity = {word: math.log(len(of_key) / count) for word, count in used_by.items()}
     scores = []
     for name, row in zip(class_names, words, strict=True):
-        own = set(WORD.findall(name.lower()))
-        scores.append(
-            [math.fsum(rarity[word] for word in text - own) / len(text - own) if text - own else 0.0 for text in row]
-        )
+        own = tuple(word for word in WORD.findall(name.lower()) if len(word) >= 3)
+        others = [[word for word in text if not word.startswith(own)] for text in row]
+        scores.append([math.fsum(rarity[word] for word in text) / max(len(text), 1) for text in others])
     return scores

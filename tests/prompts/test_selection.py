@@ -51,10 +51,21 @@ def test_classes_of_one_name_are_one_class(tmp_path: Path) -> None:
     names = ["newt", "tree frog", "tailed frog", "newt"]
     prompts = strategy(tmp_path, 1)(names)
     assert prompts.texts[0] == prompts.texts[3] == (SENTENCES["newt"][2],)
+    twice = distinctiveness(names, [SENTENCES[name] for name in names], names)
+    assert twice[0] == distinctiveness(names[:3], [SENTENCES[name] for name in names[:3]], names[:3])[0]
+
+
+def test_forms_of_the_own_name_distinguish_nothing() -> None:
+    """Every sentence about ostriches says so; the word is rare and tells nothing more."""
+    rows = [["Ostriches are birds.", "An ostrich is tall."], ["Emus are birds."]]
+    plural, _ = distinctiveness(["ostrich", "emu"], rows, ["ostrich", "emu"])[0]
+    assert plural == 0.0
 
 
 def test_ties_go_to_the_earlier_sentence() -> None:
-    assert distinctiveness(["a", "b"], [["x y", "y x"], ["z"]], ["a", "b"])[0] == pytest.approx([math.log(2)] * 2)
+    assert distinctiveness(["one", "two"], [["x y", "y x"], ["z"]], ["one", "two"])[0] == pytest.approx(
+        [math.log(2)] * 2
+    )
 
 
 def test_something_is_kept(tmp_path: Path) -> None:
