@@ -1,11 +1,15 @@
 """The command line: `cupl-bench COMMAND [key=value ...]`.
 
-Exit codes: 0 done; 2 the user's mistake (one message, no traceback); 130 interrupted; 1 anything else.
+Exit codes: 0 done; 2 the user's mistake (one message, no traceback); 130 interrupted; 143 ended by SIGTERM; 1 anything
+else.
 """
 
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 from cupl_bench import __version__
@@ -27,6 +31,27 @@ USAGE = "\n".join(
 )
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: a scheduler or a person ends the run, which writes what it has computed, as after Ctrl-C."""
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """SIGTERM raises `Terminated` inside."""
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be met
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -45,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not rank():  # torchrun's other processes encode their share of the images and say nothing
         show_log()
     try:
-        with joined():
+        with _termination_interrupts(), joined():
             if rank() and name != "eval":
                 return 0
             module = import_module(f"cupl_bench.commands.{MODULES.get(name, name)}")
@@ -53,9 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CuplBenchError as error:
         complain(str(error))
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         complain("interrupted; what was encoded is kept, the same command goes on from there")
-        return 130
+        return 143 if isinstance(error, Terminated) else 130
     except Exception as error:  # noqa: BLE001 - the last stop: told as a defect, exit code 1
         from cupl_bench.commands.composition import complaint_of_hydra
 

@@ -54,9 +54,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)
         Path(temporary).replace(path)
-    except OSError as error:
+    except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+        if not isinstance(error, OSError):  # Ctrl-C, above all
+            raise
         raise ResultsError(
             f"{path} cannot be written ({error.strerror or error}). Free or unlock that place, or name another"
             " with results_dir=... or cache_dir=..."
