@@ -375,13 +375,14 @@ def shown_pooled(pooled: pd.DataFrame) -> pd.DataFrame:
 
 def strategy_names(table: pd.DataFrame) -> list[str]:
     """The strategy of each row, with what tells it apart from others of its name in this table."""
+    present = [qualifier for qualifier in QUALIFIERS if qualifier in table]
+    differing = table.groupby("prompts")[present].nunique(dropna=False).gt(1)
     names = []
     for row in table.to_dict("records"):
-        same = table[table["prompts"] == row["prompts"]]
         parts = [
             row[qualifier] if isinstance(row[qualifier], str) else f"{qualifier} {row[qualifier]:g}"
-            for qualifier in QUALIFIERS
-            if qualifier in same and same[qualifier].nunique(dropna=False) > 1 and pd.notna(row[qualifier])
+            for qualifier in present
+            if differing.loc[row["prompts"], qualifier] and pd.notna(row[qualifier])
         ]
         if pd.notna(row.get("num_seeds")):
             parts.append(f"{int(row['num_seeds'])} seeds")
