@@ -1,15 +1,160 @@
 """Where Hydra begins and ends: configurations composed for a command, and its complaints in plain words."""
 
+import itertools
 import logging
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from cupl_bench.errors import nearest
 
-__all__ = ["complaint_of_hydra", "compose_once", "run_jobs"]
+__all__ = [
+    "NO_QUESTION",
+    "Sweep",
+    "complaint_of_hydra",
+    "compose_once",
+    "in_this_process",
+    "is_about",
+    "named",
+    "run_jobs",
+    "sweep_of",
+]
+
+OUTER = ("dataset", "backbone", "precision")
+"""What images are encoded by, in the order in which a change costs most."""
+INNER = ("prompts", "seed", "budget")
+"""What needs the same features of images again. All else that a sweep varies is taken for costly."""
+NO_QUESTION = (
+    "results_dir", "cache_dir", "device", "batch_size", "num_workers", "cache_limit_gb", "rerun", "machine", "tracking",
+    "hydra",
+)  # fmt: skip
+"""Keys that say where and how: two questions that differ in them alone are the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """The questions of a sweep in the order of their cost.
+
+    ``flags``: of Hydra, for a folder of configurations of the user's own; ``searched``: the same as an override.
+    ``fixed``: the overrides that all share. ``outer``: for each key of the data set, the backbone and the precision
+    that is swept, its overrides; each combination is one job of the launcher. ``inner``: the combinations of prompts,
+    seeds and budgets, which that job answers one after the other with the features that it has encoded.
+    ``launcher``: the option of hydra/launcher. ``folder``: where the sweep's logs and outcomes lie.
+    """
+
+    flags: tuple[str, ...]
+    searched: tuple[str, ...]
+    fixed: tuple[str, ...]
+    outer: tuple[tuple[str, ...], ...]
+    inner: tuple[tuple[str, ...], ...]
+    launcher: str
+    folder: Path
+    results_dir: Path
+    config: Any
+
+    @property
+    def jobs(self) -> list[tuple[str, ...]]:
+        """The overrides of each job of the launcher."""
+        return list(itertools.product(*self.outer))
+
+    @property
+    def names(self) -> list[str]:
+        """What each question is called, in order."""
+        return [named([*job, *inner, *self.fixed]) for job in self.jobs for inner in self.inner]
+
+    def launch(self, job: Callable[[Any], None]) -> None:
+        """Hand the jobs to Hydra's launcher, once every option among the inner choices is known to exist."""
+        for option in dict.fromkeys(one for choice in self.inner for one in choice if "." not in _key(one)):
+            compose_once([*self.searched, *self.fixed, *self.jobs[0], option])
+        swept = [f"{_key(choices[0])}={','.join(one.partition('=')[2] for one in choices)}" for choices in self.outer]
+        # Hydra would sweep over the experiment's lists once more; and a job on another machine would ask its own clock.
+        given = [*self.fixed, *swept, "hydra.sweeper.params=null", f"hydra.sweep.dir={_quoted(self.folder)}"]
+        run_jobs(job, ["-m", *self.flags, *given])
+
+
+def sweep_of(arguments: Sequence[str]) -> Sweep | None:
+    """The sweep that the arguments ask for; None if they ask one question, or something of Hydra itself."""
+    from hydra import initialize_config_dir
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.types import RunMode
+
+    from cupl_bench.config import conf_dir, register
+
+    try:
+        with redirect_stderr(StringIO()):
+            args = get_args_parser().parse_intermixed_args(list(arguments))
+    except SystemExit:  # Hydra meets the same below and says what is wrong
+        return None
+    if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.run:
+        return None
+    register()
+    searched = ()
+    if args.config_dir is not None:
+        searched = (f"hydra.searchpath=[{_quoted('file://' + str(Path(args.config_dir).absolute()))}]",)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("config", [*args.overrides, *searched], run_mode=RunMode.MULTIRUN)
+        if not (args.multirun or config.hydra.mode == RunMode.MULTIRUN):
+            return None
+        parser = OverridesParser.create(config_loader=loader)
+        lines = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+        given = {one.get_key_element(): one for one in parser.parse_overrides([*lines, *args.overrides])}
+        choices: dict[str, tuple[str, ...]] = {}
+        for key, one in given.items():
+            if one.is_sweep_override() and one.is_discrete_sweep():
+                choices[key] = tuple(f"{key}={value}" for value in one.sweep_string_iterator())
+        results_dir = Path(config.results_dir).expanduser().absolute()
+        outer = [key for key in choices if not is_about(key, INNER)]
+        inner = [choices[key] for key in choices if is_about(key, INNER)]
+        return Sweep(
+            flags=() if args.config_dir is None else ("--config-dir", args.config_dir),
+            searched=searched,
+            fixed=tuple(str(one.input_line) for key, one in given.items() if key not in choices),
+            outer=tuple(choices[key] for key in sorted(outer, key=_cost)),
+            inner=tuple(itertools.product(*inner)),
+            launcher=str(config.hydra.runtime.choices["hydra/launcher"]),
+            folder=Path(config.hydra.sweep.dir).expanduser().absolute(),
+            results_dir=results_dir,
+            config=config,
+        )
+
+
+def named(overrides: Sequence[str]) -> str:
+    """What a question is called: its overrides, whatever their order, without those that say where and how."""
+    asking = sorted(one for one in overrides if not is_about(one, NO_QUESTION))
+    return " ".join(sorted(asking, key=_cost)) or "the defaults"
+
+
+def in_this_process(arguments: Sequence[str]) -> list[str]:
+    """The arguments with a launcher that runs jobs one after the other, here."""
+    return [*(one for one in arguments if _key(one) != "hydra/launcher"), "hydra/launcher=basic"]
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def is_about(override: str, keys: Sequence[str]) -> bool:
+    """Whether an override, or its key, belongs to one of these keys of the root."""
+    return re.split(r"[.@=/]", override.lstrip("+~"))[0] in keys
+
+
+def _cost(key: str) -> int:
+    order = [*OUTER, *INNER]
+    return next((place for place, group in enumerate(order) if is_about(key, [group])), len(order))
+
+
+def _quoted(path: Path | str) -> str:
+    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"
 
 
 def run_jobs(job: Callable[[Any], None], overrides: Sequence[str]) -> None:

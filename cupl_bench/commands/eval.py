@@ -1,106 +1,190 @@
-"""`cupl-bench eval`: one question, or a sweep of them."""
+"""`cupl-bench eval`: one question, or a sweep of them, here or through a launcher."""
 
 import json
 import logging
 import os
 import re
+import signal
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import asdict, dataclass
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cupl_bench.commands.composition import run_jobs
+from cupl_bench import runner
+from cupl_bench.commands.composition import Sweep, complaint_of_hydra, named, run_jobs, sweep_of
 from cupl_bench.commands.report import show_comparison
-from cupl_bench.errors import CuplBenchError
-from cupl_bench.terminal import complain, say
+from cupl_bench.config import Rerun, machine_of, question_of, register, tracker_of
+from cupl_bench.errors import ConfigError, CuplBenchError
+from cupl_bench.lease import held
+from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_lease, state_of, write_outcome
+from cupl_bench.ranks import from_first
+from cupl_bench.records import read_record, record_path
+from cupl_bench.report.comparison import compare, shown
+from cupl_bench.report.tables import write_tables
+from cupl_bench.store import write_atomically
+from cupl_bench.terminal import complain, say, show_log
 
 __all__ = ["assist", "command", "sweeps_over_backbones"]
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How one job ended: its run, or what went wrong and whose fault it was."""
+@dataclass
+class Job:
+    """What a launcher runs, maybe in a process on another machine: questions of one data set and backbone, in turn.
 
-    job: str
-    run_key: str | None
-    error: str | None = None
-    mistake: bool = False
+    ``inner``: the overrides of each question, beside those of the job. ``names``: of all questions of the sweep.
+    ``folder``: where its outcomes go. Where one question is no sweep, all three are None. ``home``: the process that
+    the user has started. ``assisting``: whether this is one of torchrun's other processes, which say nothing.
+    """
+
+    inner: tuple[tuple[str, ...], ...] | None
+    names: tuple[str, ...] | None
+    folder: Path | None
+    several_backbones: bool
+    assisting: bool = False
+    home: int = field(default_factory=os.getpid)
+    bench: runner.Workbench = field(default_factory=runner.Workbench)
+    before: dict[str, Outcome] | None = None
+    answered: tuple[Outcome, Path] | None = None
+    failure: Exception | None = None
+
+    def __call__(self, config: Any) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        if os.getpid() != self.home:
+            register()
+            show_log()
+        self.bench.several_backbones = self.several_backbones
+        settings = HydraConfig.get()
+        overrides = list(settings.overrides.task)
+        if self.inner is None or self.names is None or self.folder is None:
+            self._answer(config, [], named(overrides), Path(settings.runtime.output_dir), 0)
+            return
+        for place, choice in enumerate(self.inner):
+            number = int(settings.job.num) * len(self.inner) + place
+            name = self.names[number]
+            if not self.assisting:
+                say(f"\njob {number}: {name}")
+            self._answer(config, [*overrides, *choice] if choice else [], name, self.folder, number)
+
+    def _answer(self, config: Any, overrides: list[str], name: str, folder: Path, number: int) -> None:
+        """Answer the question of ``config``, or, where there are any, of what ``overrides`` compose to."""
+        from hydra import compose
+
+        results_dir = Path(config.results_dir).expanduser().absolute()
+        try:
+            config = compose("config", overrides) if overrides else config
+            if config.rerun == Rerun.failed and from_first(lambda: self._never_ran(name, results_dir)):
+                outcome = Outcome(job=name, run_key=None, note="it has not failed, it never ran: rerun=failed left it")
+            else:
+                outcome = self._run(config, name, results_dir, folder)
+        except Exception as error:
+            if type(error).__module__.startswith("submitit"):
+                raise  # its time is up, and nothing of this job may start any more
+            self.failure = error
+            reason = str(error) if isinstance(error, CuplBenchError) else complaint_of_hydra(error, overrides)
+            text = f"a defect: {type(error).__name__}: {error}" if reason is None else reason
+            if self.names is not None and not self.assisting:
+                complain(text)
+            log.debug("%s failed", name, exc_info=True)
+            outcome = Outcome(job=name, run_key=None, error=text, mistake=reason is not None)
+        if not self.assisting:
+            write_outcome(folder, number, outcome)
+        self.answered = (outcome, results_dir)
+
+    def _run(self, config: Any, name: str, results_dir: Path, folder: Path) -> Outcome:
+        if self.assisting:
+            runner.assist(question_of(config), machine_of(config), self.bench)
+            return Outcome(job=name, run_key=None)
+        tracker = tracker_of(config)
+        question, machine = question_of(config), machine_of(config)
+        with held(running_lease(results_dir, name), name):
+            record = runner.run(question, machine, self.bench)
+        tracker([record], results_dir, None if self.names is None else folder.name)
+        return Outcome(job=name, run_key=record.run_key)
+
+    def _never_ran(self, name: str, results_dir: Path) -> bool:
+        if self.before is None:
+            self.before = last_outcomes(results_dir)
+        return state_of(name, self.before, results_dir)[0] == "missing"
 
 
 def command(arguments: list[str]) -> int:
     """Answer what the arguments ask; gives the exit code."""
-    from cupl_bench.config import machine_of, question_of, tracker_of
-    from cupl_bench.records import read_record, record_path
-    from cupl_bench.report.comparison import compare, shown
-    from cupl_bench.report.tables import write_tables
-    from cupl_bench.runner import Workbench, run
-
-    bench = Workbench()
-    seen: dict[str, Any] = {}
-
-    def job(config: Any) -> None:
-        from hydra.core.hydra_config import HydraConfig
-
-        settings = HydraConfig.get()
-        sweep = settings.mode is not None and settings.mode.name == "MULTIRUN"
-        name = " ".join(settings.overrides.task) or "the defaults"
-        bench.several_backbones = sweeps_over_backbones(arguments, dict(settings.sweeper.get("params") or {}))
-        seen.update(sweep=sweep, results_dir=Path(config.results_dir).expanduser().absolute())
-        if sweep:
-            seen["folder"] = Path(settings.sweep.dir)
-            say(f"\njob {settings.job.num}: {name}")
-        try:
-            seen["tracker"] = tracker_of(config)
-            record = run(question_of(config), machine_of(config), bench)
-            seen["tracker"]([record], seen["results_dir"], seen["folder"].name if sweep else None)
-            outcome = Outcome(job=name, run_key=record.run_key)
-        except Exception as error:
-            if not sweep:
-                seen["error"] = error  # raised below: Hydra would print about it first
-                return
-            mistake = isinstance(error, CuplBenchError)
-            complain(str(error) if mistake else f"a defect: {type(error).__name__}: {error}")
-            log.debug("job %s failed", name, exc_info=True)
-            outcome = Outcome(job=name, run_key=None, error=str(error) or type(error).__name__, mistake=mistake)
-        if sweep:
-            place = seen["folder"] / "outcomes" / f"{settings.job.num:06d}.json"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(json.dumps(asdict(outcome)), encoding="utf-8")
-        else:
-            seen["outcome"] = outcome
-
-    run_jobs(job, arguments or ["experiment=demo"])
-    if "error" in seen:
-        raise seen["error"]
-    if not seen:  # --help or --cfg: Hydra has answered
+    given = arguments or ["experiment=demo"]
+    sweep = sweep_of(given)
+    with _ended_by_sigterm():
+        if sweep is not None:
+            return _sweep(sweep, given)
+        job = Job(None, None, None, several_backbones=False)
+        run_jobs(job, given)
+    if job.failure is not None:
+        raise job.failure
+    if job.answered is None:  # --help or --cfg: Hydra has answered
         return 0
-    results_dir: Path = seen["results_dir"]
-    if not seen["sweep"]:
-        say(f"record    {record_path(results_dir, seen['outcome'].run_key)}")
-        return 0
-    outcomes = [
-        Outcome(**json.loads(path.read_text("utf-8"))) for path in sorted((seen["folder"] / "outcomes").glob("*.json"))
-    ]
+    outcome, results_dir = job.answered
+    say(outcome.note if outcome.run_key is None else f"record    {record_path(results_dir, outcome.run_key)}")
+    return 0
+
+
+def _sweep(sweep: Sweep, arguments: list[str]) -> int:
+    """Launch a sweep, and show what came of it, from the disk: whoever ran its jobs."""
+    job = _job_of(sweep)
+    write_atomically(sweep.folder / "sweep.json", json.dumps({"arguments": arguments}).encode())
+    try:
+        sweep.launch(job)
+    except Exception as error:
+        if sweep.launcher == "basic" or complaint_of_hydra(error, arguments) is not None:
+            raise
+        reason = " ".join(line for line in str(error).splitlines()[-4:] if line.strip("- "))
+        if not read_outcomes(sweep.folder):
+            raise ConfigError(f"hydra/launcher={sweep.launcher} ended without any answer: {reason}") from error
+        complain(f"a job of hydra/launcher={sweep.launcher} broke off: {reason}. Others may go on: cupl-bench status")
+    outcomes = read_outcomes(sweep.folder)
     keys = list(dict.fromkeys(outcome.run_key for outcome in outcomes if outcome.run_key is not None))
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
     if keys:
         say("")
-        records = [read_record(record_path(results_dir, key)) for key in keys]
-        show_comparison(shown(compare(records, results_dir)))
-        _, files = write_tables(results_dir)
-        if "tracker" in seen:
-            seen["tracker"]([], results_dir, seen["folder"].name)
-        say(f"records   {results_dir / 'records'}\ntables    {', '.join(str(path) for path in files)}")
+        records = [read_record(record_path(sweep.results_dir, key)) for key in keys]
+        show_comparison(shown(compare(records, sweep.results_dir)))
+        _, files = write_tables(sweep.results_dir)
+        tracker_of(sweep.config)([], sweep.results_dir, sweep.folder.name)
+        say(f"records   {sweep.results_dir / 'records'}\ntables    {', '.join(str(path) for path in files)}")
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
         complain(f"failed: {outcome.job}: {outcome.error}")
-    if not failed:
+    if notes := Counter(outcome.note for outcome in outcomes if outcome.note is not None):
+        say("\n".join(f"{count} of {len(sweep.names)} questions: {note}" for note, count in notes.items()))
+    if failed:
+        complain(f"{len(failed)} of {len(sweep.names)} jobs failed")
+    if lost := len(sweep.names) - len(outcomes):
+        complain(f"{lost} of {len(sweep.names)} questions have no answer yet: cupl-bench status")
+    if not failed and not lost:
         return 0
-    complain(f"{len(failed)} of {len(outcomes)} jobs failed")
-    return 2 if all(outcome.mistake for outcome in failed) else 1
+    return 2 if not lost and all(outcome.mistake for outcome in failed) else 1
+
+
+def _job_of(sweep: Sweep) -> Job:
+    params = dict(sweep.config.hydra.sweeper.params or {})
+    several = sweeps_over_backbones([*sweep.fixed, *(",".join(choices) for choices in sweep.outer)], params)
+    return Job(sweep.inner, tuple(sweep.names), sweep.folder, several_backbones=several)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the work as Ctrl-C does: with what waits written to the disk."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def sweeps_over_backbones(arguments: Sequence[str], params: Mapping[str, Any]) -> bool:
@@ -114,24 +198,17 @@ def sweeps_over_backbones(arguments: Sequence[str], params: Mapping[str, Any]) -
 
 def assist(arguments: list[str]) -> int:
     """What the other processes of torchrun do for the same arguments; they say nothing."""
-    from cupl_bench import runner
-    from cupl_bench.config import machine_of, question_of
-
-    bench = runner.Workbench()
-
-    def job(config: Any) -> None:
-        from hydra.core.hydra_config import HydraConfig
-
-        settings = HydraConfig.get()
-        bench.several_backbones = sweeps_over_backbones(arguments, dict(settings.sweeper.get("params") or {}))
-        with suppress(Exception):  # rank 0 has the same error and tells it
-            runner.assist(question_of(config), machine_of(config), bench)
-
+    given = arguments or ["experiment=demo"]
     with (
         tempfile.TemporaryDirectory() as folder,
         Path(os.devnull).open("w") as nowhere,
         redirect_stdout(nowhere),
         redirect_stderr(nowhere),
     ):
-        run_jobs(job, [*(arguments or ["experiment=demo"]), f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
+        sweep = sweep_of([*given, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
+        if sweep is not None:
+            sweep.launch(replace(_job_of(sweep), assisting=True))
+        else:
+            job = Job(None, None, None, several_backbones=False, assisting=True)
+            run_jobs(job, [*given, f"hydra.run.dir={folder}"])
     return 0

@@ -1,0 +1,83 @@
+"""How each question of a sweep ended, whoever answered it: what `cupl-bench status` reads.
+
+A question is known by its overrides. While it is answered, its lease lies in running/ below the results folder.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from cupl_bench.errors import ResultsError
+from cupl_bench.identity import content_key
+from cupl_bench.lease import holder_of
+from cupl_bench.records import record_path
+from cupl_bench.store import write_atomically
+
+__all__ = ["Outcome", "last_outcomes", "read_outcomes", "running_lease", "state_of", "write_outcome"]
+
+State = Literal["done", "running", "failed", "missing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one question ended: its run, or what went wrong and whose fault it was.
+
+    ``note``: why there is neither a run nor an error.
+    """
+
+    job: str
+    run_key: str | None
+    error: str | None = None
+    mistake: bool = False
+    note: str | None = None
+
+
+def write_outcome(folder: Path, number: int, outcome: Outcome) -> None:
+    """Keep the outcome of question ``number`` of the sweep whose logs lie in ``folder``."""
+    write_atomically(folder / "outcomes" / f"{number:06d}.json", json.dumps(asdict(outcome)).encode())
+
+
+def read_outcomes(folder: Path) -> list[Outcome]:
+    """The outcomes of a sweep so far, in the order of its questions.
+
+    Raises:
+        ResultsError: a file holds something else.
+    """
+    return [_read(path) for path in sorted((folder / "outcomes").glob("*.json"))]
+
+
+def last_outcomes(results_dir: Path) -> dict[str, Outcome]:
+    """How each question below a results folder ended last; folders of logs are named by their time."""
+    found: dict[str, Outcome] = {}
+    for folder in sorted((results_dir / "logs").glob("*")):
+        found |= {outcome.job: outcome for outcome in read_outcomes(folder) if outcome.note is None}
+    return found
+
+
+def running_lease(results_dir: Path, job: str) -> Path:
+    """The lease of who answers a question."""
+    return results_dir / "running" / f"{content_key({'job': job})[:24]}.lease"
+
+
+def state_of(job: str, outcomes: Mapping[str, Outcome], results_dir: Path) -> tuple[State, str]:
+    """Where a question stands, and a word on it: its run key, its error, or who works on it."""
+    holder = holder_of(running_lease(results_dir, job))
+    if holder is not None:
+        return "running", str(holder)
+    outcome = outcomes.get(job)
+    if outcome is None:
+        return "missing", "no job has finished it"
+    if outcome.error is not None:
+        return "failed", outcome.error
+    if outcome.run_key is not None and not record_path(results_dir, outcome.run_key).is_file():
+        return "missing", f"the record {outcome.run_key} is gone"
+    return "done", outcome.run_key or "encoded"
+
+
+def _read(path: Path) -> Outcome:
+    try:
+        return Outcome(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ResultsError(f"{path} is no outcome of a question ({error}). Remove it.") from error
