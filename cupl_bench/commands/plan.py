@@ -3,7 +3,7 @@
 import tempfile
 from typing import Any
 
-from cupl_bench.commands.composition import run_jobs
+from cupl_bench.commands.composition import in_this_process, run_jobs
 from cupl_bench.errors import CuplBenchError
 from cupl_bench.terminal import complain, show_table
 
@@ -47,7 +47,7 @@ def command(arguments: list[str]) -> int:
         )
 
     # One question is a sweep of one, and 'dataset=glob(*)' needs no flag: it is the doctor of a fresh machine.
-    given = ["-m", *(arguments or ["experiment=demo"])]
+    given = in_this_process(["-m", *(arguments or ["experiment=demo"])])
     with tempfile.TemporaryDirectory() as folder:  # a plan leaves nothing behind
         run_jobs(job, [*given, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
     if rows:
