@@ -30,7 +30,7 @@ from cupl_bench.ranks import local_rank, world_size
 from cupl_bench.runner import Machine, Question
 from cupl_bench.tracking import Tracker, no_tracker
 
-__all__ = ["Config", "conf_dir", "describing_of", "machine_of", "question_of", "register", "tracker_of"]
+__all__ = ["Config", "conf_dir", "dataset_of", "describing_of", "machine_of", "question_of", "register", "tracker_of"]
 
 
 class PrecisionChoice(Enum):
@@ -48,6 +48,13 @@ class Rerun(Enum):
     always = "always"
     never = "never"
     failed = "failed"
+
+
+class Output(Enum):
+    """What a command prints on standard output: tables for a person, or one JSON document for a program."""
+
+    table = "table"
+    json = "json"
 
 
 @dataclass
@@ -70,6 +77,7 @@ class Config:
     num_workers: int | None = MISSING
     cache_limit_gb: float = MISSING
     rerun: Rerun = MISSING
+    output: Output = MISSING
     images: list[str] = field(default_factory=list)
     class_names: Any = None
 
@@ -141,6 +149,15 @@ def question_of(config: DictConfig) -> Question:
             "seed": config.seed,
         },
     )
+
+
+def dataset_of(config: DictConfig) -> DatasetSource:
+    """The data set of a configuration alone, whatever its other groups hold.
+
+    Raises:
+        ConfigError: a value is missing, of the wrong type or out of range.
+    """
+    return cast(DatasetSource, _build(_plain(config, "dataset"), "dataset"))
 
 
 def machine_of(config: DictConfig) -> Machine:

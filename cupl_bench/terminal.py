@@ -1,20 +1,54 @@
-"""What a person reads on the terminal: stage lines, tables, and one clear message for each mistake."""
+"""What a person reads on the terminal: stage lines, tables, and one clear message for each mistake.
 
+For a program (``output=json``) standard output holds one JSON document and nothing else: what would be said goes to
+standard error, and tables are left to the document.
+"""
+
+import json
 import logging
 import sys
+from dataclasses import dataclass
 
 import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["complain", "say", "show_log", "show_table"]
+__all__ = ["answer", "complain", "rows_of", "say", "show_log", "show_table", "speak_to_program"]
+
+
+@dataclass
+class _Reader:
+    """Who reads standard output; a process has one."""
+
+    is_program: bool = False
+
+
+_reader = _Reader()
+
+
+def speak_to_program(is_program: bool) -> None:
+    """Say whether a program reads standard output (``output=json``), before anything is said."""
+    _reader.is_program = is_program
 
 
 def say(text: str) -> None:
-    """A line on standard output."""
-    sys.stdout.write(f"{text}\n")
+    """A line on standard output; on standard error where a program reads the former."""
+    stream = sys.stderr if _reader.is_program else sys.stdout
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+def answer(document: object) -> None:
+    """The answer to a program: one JSON document on standard output."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     sys.stdout.flush()
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, object]]:
+    """The rows of a table as JSON knows them: what is not known is null."""
+    rows: list[dict[str, object]] = json.loads(table.to_json(orient="records", double_precision=15))
+    return rows
 
 
 def complain(text: str) -> None:
@@ -30,7 +64,8 @@ class Lines(logging.Handler):
 
 
 def show_log() -> None:
-    """Show what the package logs; other libraries stay with their own."""
+    """Show what the package logs; other libraries stay with their own. A person reads, until a command knows better."""
+    speak_to_program(False)
     logger = logging.getLogger("cupl_bench")
     logger.setLevel(logging.INFO)
     if not any(isinstance(handler, Lines) for handler in logger.handlers):
@@ -43,6 +78,8 @@ def show_table(table: pd.DataFrame, title: str) -> None:
     What all rows share is said once, in the title. Where the terminal is too narrow, the columns that tell least are
     left out and named below.
     """
+    if _reader.is_program:
+        return
     same = [name for name in ("dataset", "backbone", "images") if name in table and len(set(table[name])) == 1]
     if same:
         title = f"{title}: {', '.join(f'{name} {table[name].iloc[0]}' for name in same)}"

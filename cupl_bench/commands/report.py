@@ -1,21 +1,30 @@
-"""`cupl-bench report`: tables from the records below results_dir."""
+"""`cupl-bench report`: tables, figures and a page from the records below results_dir."""
 
 from pathlib import Path
 from typing import Any
 
 from cupl_bench.commands.composition import compose_once
-from cupl_bench.terminal import complain, say, show_table
+from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
 
 __all__ = ["command", "show_comparison"]
 
 
 def command(arguments: list[str]) -> int:
-    """Write and show the tables; gives the exit code."""
+    """Write the tables, the figures and the page, and show the tables; gives the exit code."""
+    from cupl_bench.commands.images import images_here
+    from cupl_bench.config import Output
+    from cupl_bench.records import read_records
     from cupl_bench.report.comparison import shown, shown_pooled
+    from cupl_bench.report.figures import write_figures
+    from cupl_bench.report.page import write_page
     from cupl_bench.report.tables import write_tables
 
     config = compose_once(arguments)
-    tables, files = write_tables(Path(config.results_dir).expanduser().absolute())
+    speak_to_program(config.output == Output.json)
+    results_dir = Path(config.results_dir).expanduser().absolute()
+    tables, files = write_tables(results_dir)
+    figures = write_figures(tables, results_dir)
+    page = write_page(tables, read_records(results_dir), results_dir, images_here(config))
     show_comparison(shown(tables.runs))
     if len(tables.pooled):
         show_table(shown_pooled(tables.pooled), "Means over data sets, in percent")
@@ -27,6 +36,18 @@ def command(arguments: list[str]) -> int:
         complain(f"{len(tables.missing)} cells of the sweep are missing, first: {', '.join(cells)}: missing.csv")
     for path in files:
         say(str(path))
+    say(f"{len(figures)} figures: {results_dir / 'figures'}\npage: {page.path}")
+    if config.output == Output.json:
+        answer(
+            {
+                "comparison": rows_of(tables.runs),
+                "pooled": rows_of(tables.pooled),
+                "missing": rows_of(tables.missing),
+                "tables": [str(path) for path in files],
+                "figures": [str(path) for path in figures],
+                "page": str(page.path),
+            }
+        )
     return 0
 
 

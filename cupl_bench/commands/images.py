@@ -1,0 +1,49 @@
+"""The images of finished runs, opened again where they are on this machine: nothing is downloaded for a look."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from cupl_bench.config import dataset_of
+from cupl_bench.dataset import Dataset
+from cupl_bench.dataset.hf import HfSource
+from cupl_bench.dataset.named import NamedSource
+from cupl_bench.errors import CuplBenchError
+from cupl_bench.records import Record
+from cupl_bench.report.page import OpenImages
+
+__all__ = ["images_here"]
+
+log = logging.getLogger(__name__)
+
+
+def images_here(config: Any) -> OpenImages:
+    """What opens the images of a run: None where they are not on this machine, or are others than the run saw.
+
+    Args:
+        config: any composed configuration; it says where the caches are.
+    """
+    cache_dir = Path(config.cache_dir).expanduser().absolute()
+
+    def open_images(record: Record) -> Dataset | None:
+        if record.config is None:
+            return None
+        from omegaconf import OmegaConf, open_dict
+
+        asked = config.copy()
+        with open_dict(asked):
+            asked.dataset = OmegaConf.create(dict(record.config["dataset"]))
+        try:
+            source = dataset_of(asked)
+            if isinstance(source, HfSource) and not Path(source.path).expanduser().is_dir():
+                return None  # a name on the hub: to see whether it is here would ask the hub
+            dataset = (source.on_this_machine() if isinstance(source, NamedSource) else source)(cache_dir)
+        except CuplBenchError as error:
+            log.debug("no images of %s: %s", record.dataset.name, error)
+            return None
+        if dataset.fingerprint != record.dataset.fingerprint:
+            log.warning("the images of %s are others now than run %s saw", record.dataset.name, record.run_key)
+            return None
+        return dataset
+
+    return open_images

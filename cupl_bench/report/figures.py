@@ -1,0 +1,491 @@
+"""Figures for papers, as PDF and PNG: a column wide (3.3 inches), 7 points, the same bytes for the same runs.
+
+Strategies differ by colour (Okabe and Ito's, told apart by the colour-blind) and by the shape of their markers. Fonts
+are embedded as TrueType. Nothing is drawn on a display.
+"""
+
+import io
+import logging
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from scipy import stats
+
+from cupl_bench.report.comparison import BASELINE, strategy_names
+from cupl_bench.report.significance import ALPHA
+from cupl_bench.report.tables import Tables
+from cupl_bench.store import write_atomically
+
+__all__ = ["AT_MOST", "change_intervals", "write_figures"]
+
+log = logging.getLogger(__name__)
+
+WIDTH = 3.3
+ROW = 0.145
+"""Inches of a line of text with its gap."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "D", "^", "P", "v", "X")
+GAIN, LOSS, LEVEL = "#0072B2", "#D55E00", "#6e6e6e"
+AT_MOST = 8
+"""Figures of each kind, those with the greatest changes: a sweep may hold hundreds of pairs of runs."""
+ALL_NAMED = 40
+ENDS_NAMED = 8
+KINDS = ("strategies", "classes", "confusions", "budget", "scaling")
+STYLE: dict[Any, Any] = {
+    "font.size": 7, "axes.labelsize": 7, "axes.titlesize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "legend.fontsize": 7, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5, "ytick.major.size": 2.5, "lines.linewidth": 1.0, "lines.markersize": 4,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd",
+    "grid.linewidth": 0.5, "axes.axisbelow": True, "legend.frameon": False, "legend.handletextpad": 0.4,
+    "legend.columnspacing": 1.0, "pdf.fonttype": 42, "ps.fonttype": 42, "text.parse_math": False,
+    "text.usetex": False, "axes.unicode_minus": True, "savefig.dpi": 300, "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A figure and the words of its name, the first of which is its kind."""
+
+    words: tuple[str, ...]
+    figure: Figure
+
+
+def write_figures(tables: Tables, results_dir: Path) -> list[Path]:
+    """Draw what the tables hold into ``results_dir``/figures; gives the files.
+
+    Raises:
+        ResultsError: they cannot be written.
+    """
+    folder = results_dir / "figures"
+    paths: list[Path] = []
+    runs = tables.runs.assign(strategy=strategy_names(tables.runs))
+    places = {name: place for place, name in enumerate(dict.fromkeys(runs["prompts"]))}
+    with mpl.rc_context(STYLE):
+        mpl.rcParams["font.family"] = _families(_texts(tables))
+        for draw in (_strategies, _classes, _confusions, _budget, _scaling):
+            for drawn in draw(tables, runs, places, results_dir):
+                name = _file_name(drawn.words, {path.stem for path in paths})
+                for ending in ("pdf", "png"):
+                    path = folder / f"{name}.{ending}"
+                    write_atomically(path, _rendered(drawn.figure, ending))
+                    paths.append(path)
+    for path in folder.iterdir() if folder.is_dir() else ():  # what an earlier state of the records left
+        if path.suffix in (".pdf", ".png") and path.name.split("_")[0] in KINDS and path not in paths:
+            path.unlink(missing_ok=True)
+    return paths
+
+
+def change_intervals(
+    gained: Int[np.ndarray, " k"], lost: Int[np.ndarray, " k"], images: Int[np.ndarray, " k"]
+) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
+    """The 95% interval of each paired difference of two proportions; made for the few images of a class.
+
+    Source: Bonett and Price, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on
+    Paired Data", Journal of Educational and Behavioral Statistics 37 (2012): Wald's interval with one image added to
+    each of the discordant cells.
+    """
+    count = images + 2.0
+    up, down = (gained + 1) / count, (lost + 1) / count
+    reach = stats.norm.ppf(1 - ALPHA / 2) * np.sqrt((up + down - (up - down) ** 2) / count)
+    return np.maximum(up - down - reach, -1.0), np.minimum(up - down + reach, 1.0)
+
+
+# Letters and files ---------------------------------------------------------------------------------------------------
+
+
+def _texts(tables: Tables) -> set[str]:
+    """All letters of names."""
+    names = [tables.classes["class_name"], *(tables.runs[name] for name in ("dataset", "backbone", "prompts"))]
+    return set("".join(str(name) for column in names for name in column.unique()))
+
+
+def _families(letters: set[str]) -> list[str]:
+    """DejaVu Sans, which comes with matplotlib, and installed fonts for the letters that it lacks, if there are any."""
+    families = ["DejaVu Sans"]
+    missing = {ord(letter) for letter in letters if letter.isprintable()}
+    missing -= set(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())
+    known = {entry.name: entry.fname for entry in sorted(fontManager.ttflist, key=lambda entry: entry.fname)}
+    for name, path in sorted(known.items()):
+        if not missing:
+            break
+        if name.startswith(("Last Resort", "cm", "STIX", "DejaVu")) or path.endswith(".ttc"):
+            continue
+        if held := missing & set(get_font(path).get_charmap()):
+            families.append(name)
+            missing -= held
+    if missing:
+        log.warning(
+            "%d letters of the names are in no font here: figures show boxes for them, first: %s",
+            len(missing), " ".join(f"U+{letter:04X}" for letter in sorted(missing)[:3]),
+        )  # fmt: skip
+    return families
+
+
+def _file_name(words: Sequence[str], taken: set[str]) -> str:
+    """A name of plain letters; names that would be the same get numbers."""
+    plain = [unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode() for word in words]
+    name = "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.")[:40] or "unnamed" for word in plain)
+    number = next(number for number in range(1, len(taken) + 2) if _numbered(name, number) not in taken)
+    return _numbered(name, number)
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _rendered(figure: Figure, ending: str) -> bytes:
+    """The figure as a file, without a date or a version in it."""
+    buffer = io.BytesIO()
+    absent = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
+    figure.savefig(buffer, format=ending, metadata=absent[ending])
+    figure.set_layout_engine("none")  # the next form of the figure has the same layout
+    return buffer.getvalue()
+
+
+def _short(name: object, length: int = 26) -> str:
+    text = " ".join(str(name).split())
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _points(values: Any) -> Float64[np.ndarray, "..."]:
+    points: Float64[np.ndarray, "..."] = 100 * np.asarray(values, dtype=np.float64)
+    return points
+
+
+def _look(prompts: object, places: dict[Any, int]) -> tuple[str, str]:
+    place = places[prompts]
+    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+
+
+def _legend(figure: Figure, axes: Axes, entries: int) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if entries > 1:
+        longest = max(len(label) for label in labels)
+        columns = max(1, min(entries, int(52 / (longest + 5))))
+        figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+# The figures ---------------------------------------------------------------------------------------------------------
+
+Places = dict[Any, int]
+
+
+def _strategies(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
+    """For each backbone: accuracies with intervals, or, over several data sets, differences to the baseline."""
+    del tables, results_dir
+    read = runs[~runs["of_seeds"].astype(bool)]
+    for (backbone, precision), members in read.groupby(["backbone", "precision"], sort=False):
+        words = ("strategies", str(backbone), *([str(precision)] if read["precision"].nunique() > 1 else []))
+        data_sets = members.groupby(["dataset", "fingerprint"], sort=False)
+        if len(data_sets) == 1:
+            yield Drawn(words=words, figure=_accuracies(members, places))
+        elif members["difference"].notna().any():
+            yield Drawn(words=words, figure=_differences(members[members["difference"].notna()], places))
+
+
+def _accuracies(members: pd.DataFrame, places: Places) -> Figure:
+    figure = Figure(figsize=(WIDTH, 0.55 + ROW * 1.15 * len(members)))
+    axes = figure.add_subplot()
+    for row, one in enumerate(members.to_dict("records")):
+        colour, marker = _look(one["prompts"], places)
+        _dot(axes, one["top1"], one["top1_low"], one["top1_high"], row, colour, marker)
+    axes.set_yticks(range(len(members)), [_short(name) for name in members["strategy"]])
+    axes.set_ylim(len(members) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    first = members.iloc[0]
+    axes.set_xlabel(f"top-1 in percent: {_short(first['dataset'], 18)}, {_short(first['backbone'], 18)}")
+    return figure
+
+
+def _differences(members: pd.DataFrame, places: Places) -> Figure:
+    data_sets = list(dict.fromkeys(zip(members["dataset"], members["fingerprint"], strict=True)))
+    several = pd.Series([name for name, _ in data_sets]).value_counts()
+    strategies = list(dict.fromkeys(zip(members["prompts"], members["strategy"], strict=True)))
+    step = 0.8 / len(strategies)
+    height = min(9.0, 0.7 + len(data_sets) * max(ROW * 1.1, 0.08 * len(strategies) + 0.05))
+    figure = Figure(figsize=(WIDTH, height))
+    axes = figure.add_subplot()
+    axes.axvline(0, color="black", linewidth=0.8)
+    for place, (prompts, strategy) in enumerate(strategies):
+        colour, marker = _look(prompts, places)
+        own = members[members["strategy"] == strategy]
+        rows = [
+            data_sets.index(key) + step * (place - (len(strategies) - 1) / 2)
+            for key in zip(own["dataset"], own["fingerprint"], strict=True)
+        ]
+        middle, low, high = (_points(own[name]) for name in ("difference", "difference_low", "difference_high"))
+        axes.errorbar(
+            middle, rows, xerr=_reach(middle, low, high), fmt=marker, color=colour, label=_short(strategy),
+            markersize=3.2, elinewidth=0.8,
+        )  # fmt: skip
+    names = [name if several[name] == 1 else f"{name} ({fingerprint[:6]})" for name, fingerprint in data_sets]
+    axes.set_yticks(range(len(data_sets)), [_short(name, 18) for name in names])
+    axes.set_ylim(len(data_sets) - 0.5, -0.5)
+    axes.set_xlabel(f"top-1 less {BASELINE}, in points: {_short(members.iloc[0]['backbone'], 22)}")
+    _legend(figure, axes, len(strategies))
+    return figure
+
+
+def _reach(
+    middle: Float64[np.ndarray, " k"], low: Float64[np.ndarray, " k"], high: Float64[np.ndarray, " k"]
+) -> Float64[np.ndarray, "2 k"]:
+    """Lengths of error bars; an interval need not hold its middle to the last digit."""
+    return np.maximum(np.stack([middle - low, high - middle]), 0.0)
+
+
+def _dot(axes: Axes, value: float, low: float, high: float, row: float, colour: str, marker: str) -> None:
+    middle, least, most = (_points([one]) for one in (value, low, high))
+    axes.errorbar(
+        middle, [row], xerr=_reach(middle, least, most), fmt=marker, color=colour, elinewidth=0.9, capsize=2,
+        capthick=0.9,
+    )  # fmt: skip
+
+
+def _most_changed(tables: Tables, runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of each data set and backbone the run that differs most from the baseline; the greatest differences first."""
+    single = runs[(runs["run_key"] != "") & runs["difference"].notna()]
+    if not len(single):
+        return []
+    ordered = single.assign(size=single["difference"].astype(float).abs()).sort_values(
+        "size", ascending=False, kind="stable"
+    )
+    found = ordered.drop_duplicates(["dataset", "fingerprint", "backbone", "precision"])
+    if len(found) > AT_MOST:
+        log.info(
+            "figures   of classes and confusions: %d of %d pairs of data set and backbone, those with the greatest"
+            " differences", AT_MOST, len(found),
+        )  # fmt: skip
+    del tables
+    return [{str(name): value for name, value in row.items()} for row in found.head(AT_MOST).to_dict("records")]
+
+
+def _classes(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
+    """The change of each class against the baseline, sorted; of many classes the ends are named."""
+    del places, results_dir
+    by_run = dict(iter(tables.classes.groupby("run_key", sort=False)))
+    for run in _most_changed(tables, runs):
+        table = by_run[run["run_key"]]
+        table = table[table["images"] > 0].sort_values(["change", "label"], ascending=[False, True])
+        low, high = change_intervals(
+            *(table[name].to_numpy().astype(np.int64) for name in ("gained", "lost", "images"))
+        )
+        table = table.assign(change_low=low, change_high=high)
+        yield Drawn(words=("classes", run["dataset"], run["backbone"], run["strategy"]), figure=_change(table, run))
+
+
+def _change(table: pd.DataFrame, run: dict[str, Any]) -> Figure:
+    label = f"{_short(run['strategy'], 20)} less {BASELINE}, in points"
+    if len(table) <= ALL_NAMED:
+        figure = Figure(figsize=(WIDTH, 0.5 + ROW * len(table)))
+        _forest(figure.add_subplot(), table, label)
+        return figure
+    figure = Figure(figsize=(WIDTH, 1.75 + ROW * (2 * ENDS_NAMED + 1)))
+    above, below = figure.subplots(2, 1, height_ratios=[1.0, ROW * 2 * ENDS_NAMED + 0.3])
+    rank = np.arange(1, len(table) + 1)
+    above.axhline(0, color="black", linewidth=0.8)
+    above.vlines(rank, _points(table["change_low"]), _points(table["change_high"]), color="#cccccc", linewidth=0.35)
+    above.plot(rank, _points(table["change"]), color=GAIN, linewidth=1.2)
+    sure = (table["p_holm"] < ALPHA).to_numpy()
+    above.plot(rank[sure], _points(table["change"])[sure], "o", color=LOSS, markersize=2.2, label="significant (Holm)")
+    if sure.any():
+        above.legend(loc="upper right", borderpad=0.1)
+    above.set_xlabel(f"{len(table):,} classes of {_short(run['dataset'], 24)}, sorted")
+    above.set_ylabel("change, points")
+    above.set_xlim(0, len(table) + 1)
+    _forest(below, pd.concat([table.head(ENDS_NAMED), table.tail(ENDS_NAMED)]), label)
+    return figure
+
+
+def _forest(axes: Axes, table: pd.DataFrame, label: str) -> None:
+    axes.axvline(0, color="black", linewidth=0.8)
+    for row, one in enumerate(table.to_dict("records")):
+        colour, marker = {1.0: (GAIN, "^"), -1.0: (LOSS, "v")}.get(float(np.sign(one["change"])), (LEVEL, "o"))
+        middle = _points([one["change"]])
+        reach = _reach(middle, _points([one["change_low"]]), _points([one["change_high"]]))
+        axes.errorbar(
+            middle, [row], xerr=reach, color=colour, fmt=marker,
+            markersize=3.6, elinewidth=0.8, markerfacecolor=colour if one["p_holm"] < ALPHA else "white",
+        )  # fmt: skip
+    axes.set_yticks(range(len(table)), [_short(name, 24) for name in table["class_name"]])
+    axes.set_ylim(len(table) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(f"{label}; filled: significant")
+
+
+def _confusions(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
+    """How many images of a class are taken for another, with the baseline and with the run: what moved most."""
+    del places, results_dir
+    if not len(tables.moved):
+        return
+    by_run = dict(iter(tables.moved.groupby("run_key", sort=False)))
+    for run in _most_changed(tables, runs):
+        if run["run_key"] not in by_run:
+            continue
+        moved = by_run[run["run_key"]]
+        mended, made = moved[moved["change"] < 0].head(ENDS_NAMED), moved[moved["change"] > 0].head(ENDS_NAMED)
+        table = pd.concat([mended, made.iloc[::-1]])
+        figure = Figure(figsize=(WIDTH, 0.7 + ROW * len(table)))
+        axes = figure.add_subplot()
+        rows = np.arange(len(table))
+        before, after = table["baseline_images"].to_numpy(), table["images"].to_numpy()
+        colours = [GAIN if one < 0 else LOSS for one in table["change"]]
+        axes.hlines(rows, before, after, color=colours, linewidth=1.4)
+        axes.plot(before, rows, "o", color="black", markerfacecolor="white", label=BASELINE, markersize=3.6)
+        axes.scatter(after, rows, color=colours, marker="D", s=13, zorder=3)
+        axes.plot([], [], "D", color=LEVEL, label=_short(run["strategy"]), markersize=3.6)
+        axes.set_yticks(
+            rows,
+            [
+                f"{_short(name, 16)} → {_short(other, 16)}"
+                for name, other in zip(table["class_name"], table["predicted_name"], strict=True)
+            ],
+        )
+        axes.set_ylim(len(table) - 0.4, -0.6)
+        axes.set_xlim(left=min(0.0, -0.02 * float(max(before.max(), after.max()))))
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("images taken for another class")
+        _legend(figure, axes, 2)
+        yield Drawn(words=("confusions", run["dataset"], run["backbone"], run["strategy"]), figure=figure)
+
+
+def _budget(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
+    """Accuracy against the number of prompts of each class: mean and band, over draws or over seeds."""
+    del tables
+    written = 0
+    for (dataset, _, backbone, _), members in runs.groupby(
+        ["dataset", "fingerprint", "backbone", "precision"], sort=False
+    ):
+        curves = [*_measured_curves(members, results_dir), *_curves_of_runs(members)]
+        if not curves:
+            continue
+        written += 1
+        if written > AT_MOST:
+            log.info("figures   of numbers of prompts: the first %d pairs of data set and backbone", AT_MOST)
+            return
+        figure = Figure(figsize=(WIDTH, 2.3))
+        axes = figure.add_subplot()
+        for name, prompts, curve in curves:
+            colour, marker = _look(prompts, places)
+            axes.fill_between(
+                curve["num_prompts"], _points(curve["low"]), _points(curve["high"]), color=colour, alpha=0.2,
+                linewidth=0,
+            )  # fmt: skip
+            axes.plot(curve["num_prompts"], _points(curve["mean"]), color=colour, marker=marker, label=_short(name))
+        axes.set_xscale("log", base=2)
+        sizes = sorted({int(size) for _, _, curve in curves for size in curve["num_prompts"]})
+        spread = sizes if len(sizes) <= 8 else [size for size in sizes if size & (size - 1) == 0]
+        axes.set_xticks(spread, [f"{size:,}" for size in spread])
+        axes.minorticks_off()
+        baseline = members[(members["prompts"] == BASELINE) & members["difference"].isna()]
+        if len(baseline):
+            axes.axhline(100 * float(baseline["top1"].iloc[0]), color="black", linewidth=0.8, linestyle=":")
+            axes.annotate(
+                BASELINE, (1.0, 100 * float(baseline["top1"].iloc[0])), xycoords=("axes fraction", "data"),
+                xytext=(0, 1.5), textcoords="offset points", ha="right", va="bottom",
+            )  # fmt: skip
+        axes.set_xlabel(f"prompts of each class: {_short(dataset, 20)}, {_short(backbone, 20)}")
+        axes.set_ylabel("top-1 in percent")
+        _legend(figure, axes, len(curves))
+        yield Drawn(words=("budget", str(dataset), str(backbone)), figure=figure)
+
+
+Curve = tuple[str, object, pd.DataFrame]
+"""Its name, its prompts, and a row per number of prompts with mean, low and high."""
+
+
+def _measured_curves(members: pd.DataFrame, results_dir: Path) -> Iterator[Curve]:
+    """What `cupl-bench effects` has measured; the band goes from the least to the greatest draw."""
+    for run in members[members["run_key"] != ""].to_dict("records"):
+        path = results_dir / "curves" / f"{run['run_key']}.parquet"
+        if path.is_file():
+            curve = pd.read_parquet(path).rename(columns={"top1_mean": "mean", "top1_low": "low", "top1_high": "high"})
+            if len(curve) > 1:
+                yield f"{run['strategy']}, draws", run["prompts"], curve
+
+
+def _curves_of_runs(members: pd.DataFrame) -> Iterator[Curve]:
+    """Runs with budgets; the band is two standard deviations of the seeds, where there are several."""
+    read = members[~members["of_seeds"].astype(bool)]
+    for (prompts, _), own in read.groupby(["prompts", "aggregation"], sort=False):
+        budgets = own[own["budget"].notna()].sort_values("budget")
+        if len(budgets) < 2:
+            continue
+        spread = 2 * budgets["top1_sd"].astype(float).fillna(0.0)
+        mean = budgets["top1"].astype(float)
+        yield (
+            str(prompts),
+            prompts,
+            pd.DataFrame(
+                {
+                    "num_prompts": budgets["budget"].astype(int),
+                    "mean": mean,
+                    "low": mean - spread,
+                    "high": mean + spread,
+                }
+            ),
+        )
+
+
+def _scaling(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
+    """Accuracy over backbones, the weakest first, for each data set, and for the mean of the data sets."""
+    del tables, results_dir
+    read = runs[~runs["of_seeds"].astype(bool)]
+    if read["precision"].nunique() > 1:
+        read = read.assign(backbone=read["backbone"] + " " + read["precision"])
+    found = []
+    for (dataset, _), members in read.groupby(["dataset", "fingerprint"], sort=False):
+        if members["backbone"].nunique() > 1:
+            found.append((str(dataset), members))
+    if len(found) > 1:
+        table = pd.concat(members for _, members in found).drop_duplicates(["dataset", "backbone", "strategy"])
+        by = ["backbone", "prompts", "strategy"]
+        means = table.groupby(by, sort=False)["top1"].agg(["mean", "count"]).reset_index()
+        whole = means[means["count"] == len(found)].rename(columns={"mean": "top1"})
+        if whole["backbone"].nunique() > 1:
+            yield Drawn(
+                words=("scaling", "mean"), figure=_over_backbones(whole, f"mean of {len(found)} data sets", places)
+            )
+    if len(found) > AT_MOST:
+        log.info("figures   over backbones: the first %d of %d data sets, and their mean", AT_MOST, len(found))
+    for dataset, members in found[:AT_MOST]:
+        yield Drawn(words=("scaling", dataset), figure=_over_backbones(members, dataset, places))
+
+
+def _over_backbones(members: pd.DataFrame, of: str, places: Places) -> Figure:
+    strength = members.groupby("backbone")["top1"].mean().sort_values(kind="stable")
+    backbones = list(strength.index)
+    strategies = list(dict.fromkeys(zip(members["prompts"], members["strategy"], strict=True)))
+    figure = Figure(figsize=(WIDTH, 2.5))
+    axes = figure.add_subplot()
+    for place, (prompts, strategy) in enumerate(strategies):
+        own = members[members["strategy"] == strategy].drop_duplicates("backbone")
+        x = np.array([backbones.index(backbone) for backbone in own["backbone"]], dtype=np.float64)
+        order = np.argsort(x)
+        x = x[order] + 0.06 * (place - (len(strategies) - 1) / 2)
+        y = _points(own["top1"])[order]
+        reach = None
+        if "top1_low" in own:
+            reach = _reach(y, _points(own["top1_low"])[order], _points(own["top1_high"])[order])
+        colour, marker = _look(prompts, places)
+        axes.errorbar(x, y, yerr=reach, color=colour, marker=marker, label=_short(strategy), elinewidth=0.8)
+    turned = sum(len(name) for name in backbones) > 40
+    axes.set_xticks(
+        range(len(backbones)), [_short(name, 20) for name in backbones], rotation=30 if turned else 0,
+        ha="right" if turned else "center", rotation_mode="anchor",
+    )  # fmt: skip
+    axes.set_ylabel("top-1 in percent")
+    axes.set_xlabel(f"backbone, by its mean: {_short(of, 30)}")
+    axes.grid(visible=False, axis="x")
+    _legend(figure, axes, len(strategies))
+    return figure

@@ -1,0 +1,10 @@
+"""The page: all runs, any two of them side by side, down to the single class and its images; opens from the disk.
+
+A browser that reads a page from the disk may neither fetch a file nor load a module. So the data lie in scripts that
+are loaded when they are wanted, each a call that hands over compressed JSON; nothing is ever asked of a network.
+"""
+
+from cupl_bench.report.page.thumbnails import Images, OpenImages
+from cupl_bench.report.page.writing import Page, write_page
+
+__all__ = ["Images", "OpenImages", "Page", "write_page"]

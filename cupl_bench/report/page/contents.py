@@ -1,0 +1,268 @@
+"""What the page shows, as plain data: an overview of all runs, and a file for each group, image list, run and prompts.
+
+Numbers are fractions; None stands for what is not known. Texts are a user's and go through JSON alone.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from cupl_bench.identity import content_key
+from cupl_bench.records import Record
+from cupl_bench.report.answers import Answers, Group, class_facts, group_of, same_images, strategy_of
+from cupl_bench.report.comparison import BASELINE, shown_pooled, strategy_names
+from cupl_bench.report.published import shown_published
+from cupl_bench.report.significance import Paired, holm, paired
+from cupl_bench.report.tables import Tables
+
+__all__ = [
+    "GroupContents",
+    "baseline_of",
+    "effects_of_run",
+    "group_contents",
+    "image_list",
+    "images_key",
+    "overview",
+    "prompts_of_run",
+    "run_contents",
+    "runs_by_group",
+]
+
+GroupContents = dict[str, Any]
+
+DIFFERENCE = (
+    "difference", "difference_low", "difference_high", "difference_classes_low", "difference_classes_high",
+    "gained", "lost", "p", "p_holm",
+)  # fmt: skip
+OF_A_RUN = (
+    "dataset", "split", "backbone", "precision", "prompts", "aggregation", "budget", "seed", "num_seeds",
+    "num_images", "num_classes", "num_prompts", "top1", "top1_low", "top1_high", "top1_sd", "top5", "mean_per_class",
+    "mean_per_class_low", "mean_per_class_high", "calibration_error", "of_seeds", "best", "fingerprint", "run_key",
+    *DIFFERENCE,
+)  # fmt: skip
+
+
+def runs_by_group(tables: Tables, records: Sequence[Record]) -> dict[Group, list[Record]]:
+    """The runs of the tables by group, in their order."""
+    by_key = {record.run_key: record for record in records}
+    groups: dict[Group, list[Record]] = {}
+    for run_key in tables.runs["run_key"]:
+        if run_key:  # a mean over seeds is no run
+            groups.setdefault(group_of(by_key[run_key]), []).append(by_key[run_key])
+    return groups
+
+
+def baseline_of(members: Sequence[Record]) -> Record | None:
+    """The run that the tables compare the others of its group with."""
+    simple = [record for record in members if record.prompts.name == BASELINE]
+    plain = [record for record in simple if strategy_of(record)[1:] == ("mean", None, None)]
+    return next(iter(plain or simple), None)
+
+
+def overview(tables: Tables, groups: Mapping[Group, Sequence[Record]], notes: Sequence[str]) -> dict[str, Any]:
+    """What the page shows first: every run, what is pooled, published and missing."""
+    group_of_run = {record.run_key: str(place) for place, members in enumerate(groups.values()) for record in members}
+    runs = []
+    tiers = [str(name) for name in tables.runs if str(name).startswith("top1_") and name not in OF_A_RUN]
+    last = ""  # a mean over seeds stands above its runs, and in their group
+    rows = tables.runs.to_dict("records")
+    names = strategy_names(tables.runs)
+    for place, (row, name) in enumerate(zip(rows, names, strict=True)):
+        following = next((group_of_run[one["run_key"]] for one in rows[place:] if one["run_key"]), last)
+        last = following
+        runs.append(
+            {column: row.get(column) for column in OF_A_RUN}
+            | {"strategy": name, "group": following}
+            | {"tiers": {tier.removeprefix("top1_").replace("_", " "): row[tier] for tier in tiers}}
+        )
+    missing = tables.missing.head(200)
+    return {
+        "runs": runs,
+        "groups": [
+            {
+                "dataset": group.dataset,
+                "backbone": group.backbone,
+                "precision": group.precision,
+                "fingerprint": group.fingerprint[:12],
+                "baseline": None if (baseline := baseline_of(members)) is None else baseline.run_key,
+                "runs": [record.run_key for record in members],
+            }
+            for group, members in groups.items()
+        ],
+        "pooled": _as_read(shown_pooled(tables.pooled)) if len(tables.pooled) else None,
+        "published": _as_read(shown_published(tables.published)) if len(tables.published) else None,
+        "missing": _as_read(missing) if len(missing) else None,
+        "num_missing": len(tables.missing),
+        "newest": max(record.created_at for members in groups.values() for record in members).isoformat("T", "minutes"),
+        "notes": list(notes),
+    }
+
+
+def group_contents(
+    members: Sequence[Answers], results_dir: Path, tables: Tables, images: Mapping[str, str]
+) -> GroupContents:
+    """The classes of a group, the images right of each run by class, and every pair of runs that can be compared.
+
+    A pair with the baseline is that of the tables. The others are corrected after Holm for all pairs of the group.
+    Single runs of several seeds are compared with nothing but the baseline: the mean over the seeds stands for them.
+    """
+    facts = class_facts(results_dir, [answers.record for answers in members])
+    count = len(facts)
+    of_seeds = set(tables.runs.loc[tables.runs["of_seeds"].astype(bool), "run_key"])
+    baseline = baseline_of([answers.record for answers in members])
+    base_key = None if baseline is None else baseline.run_key
+    rows = tables.runs[tables.runs["run_key"] != ""].set_index("run_key")
+    pairs: list[dict[str, Any]] = []
+    counted: list[dict[str, Any]] = []
+    for first, second in itertools.combinations(members, 2):
+        one, other = (second, first) if first.record.run_key == base_key else (first, second)
+        ours, theirs = one.record.run_key, other.record.run_key
+        if not same_images(one, other) or len(one.labels) < 2:
+            continue
+        if theirs == base_key:
+            if pd.notna(rows.loc[ours, "difference"]):
+                pairs.append({"a": ours, "b": theirs, "family": "table", **_difference_of_row(rows.loc[ours])})
+        elif ours not in of_seeds and theirs not in of_seeds:
+            found = paired(one.hits, other.hits, one.labels, seed=int(ours, 16))
+            counted.append({"a": ours, "b": theirs, "family": "group", **_difference_of(found)})
+    corrected = holm(np.array([pair["p"] for pair in (*pairs, *counted)], dtype=np.float64))
+    for pair, p in zip(counted, corrected[len(pairs) :], strict=True):
+        pair["p_holm"] = float(p)
+    return {
+        "class_names": facts["class_name"].astype(str).tolist(),
+        "tiers": facts["tier"].where(facts["tier"].notna(), None).tolist() if facts["tier"].notna().any() else None,
+        "right": {
+            answers.record.run_key: np.bincount(answers.labels[answers.hits], minlength=count).tolist()
+            for answers in members
+        },
+        "pairs": [*pairs, *counted],
+        "num_pairs": len(pairs) + len(counted),
+        "images": dict(images),
+    }
+
+
+def _difference_of_row(row: "pd.Series[Any]") -> dict[str, Any]:
+    return {name: row[name] for name in DIFFERENCE}
+
+
+def _difference_of(found: Paired) -> dict[str, Any]:
+    low, high = found.over_classes or (None, None)
+    values = (found.difference, *found.over_images, low, high, found.gained, found.lost, found.p, None)
+    return dict(zip(DIFFERENCE, values, strict=True))
+
+
+def images_key(answers: Answers) -> str:
+    """A name for the images that were answered: of a data set whose broken images were left out there are several."""
+    fingerprint = answers.record.dataset.fingerprint[:12]
+    everything = len(answers.index) == 0 or int(answers.index[-1]) == len(answers.index) - 1
+    return fingerprint if everything else f"{fingerprint}-{content_key({'index': answers.index.tolist()})[:8]}"
+
+
+def image_list(answers: Answers, results_dir: Path) -> dict[str, Any]:
+    """The images that a run answered: their names and labels, in order."""
+    assert answers.record.artifacts is not None  # noqa: S101 - read_answers has read them
+    names = pq.read_table(results_dir / answers.record.artifacts.predictions, columns=["image_id"])
+    return {
+        "labels": answers.labels.tolist(),
+        "index": answers.index.tolist() if "-" in images_key(answers) else None,
+        "names": names.column("image_id").to_pylist(),
+        "thumbnails": {},
+    }
+
+
+def run_contents(
+    answers: Answers, results_dir: Path, classes: pd.DataFrame, prompts: str | None, effects: str | None
+) -> dict[str, Any]:
+    """What one run answered, and what its record says of it.
+
+    ``classes``: its rows of the table by class. ``prompts`` and ``effects``: the data that hold them, if there are any.
+    """
+    record = answers.record
+    assert record.artifacts is not None  # noqa: S101 - read_answers has read them
+    margin = pq.read_table(results_dir / record.artifacts.predictions, columns=["margin"]).column("margin")
+    content = record.model_dump(mode="json", include={"dataset", "backbone", "prompts", "timing", "created_at"})
+    kept = {
+        name: value for name, value in record.environment.items() if name in ("commit", "dirty", "device", "command")
+    }
+    return {
+        "predictions": answers.predictions.tolist(),
+        "margins": np.round(margin.to_numpy() * 1000).astype(int).tolist(),
+        "classes": {name: [_rounded(value) for value in classes[name]] for name in ("low", "high", "p_holm")},
+        "prompts": prompts,
+        "effects": effects,
+        "curve": _curve(results_dir, record),
+        "record": {**content, "environment": kept, "protocol_version": record.protocol_version},
+    }
+
+
+def prompts_of_run(record: Record, results_dir: Path) -> dict[str, Any] | None:
+    """The prompts of each class, and their weights where they have any; None for records of earlier versions."""
+    if record.artifacts is None or record.artifacts.prompts is None:
+        return None
+    path = results_dir / record.artifacts.prompts
+    if not path.is_file():
+        return None
+    frame = pd.read_parquet(path)
+    texts: list[list[str]] = [[] for _ in range(record.dataset.num_classes)]
+    for label, text in zip(frame["label"], frame["text"], strict=True):
+        texts[label].append(text)
+    weights: list[list[float]] | None = None
+    if "weight" in frame:
+        weights = [[] for _ in texts]
+        for label, weight in zip(frame["label"], frame["weight"], strict=True):
+            weights[label].append(round(float(weight), 6))
+    return {"texts": texts, "weights": weights}
+
+
+def effects_of_run(record: Record, results_dir: Path, texts: Sequence[Sequence[str]]) -> dict[str, Any] | None:
+    """What `cupl-bench effects` has measured of a run's prompts; None where it has not, or not of these prompts.
+
+    ``classes``: for each prompt of each class, in the order of ``texts``, how much it adds to the top-1 of its class,
+    the top-1 of the class with it alone, and how much it adds to the top-1 of all images. ``templates``: each text
+    with what it adds, and the top-1 of it alone.
+    """
+    path = results_dir / "effects" / f"{record.run_key}.parquet"
+    if not path.is_file():
+        return None
+    frame = pd.read_parquet(path)
+    prompts = frame[frame["kind"] == "prompt"]
+    measured = {
+        (int(label), text): [
+            _rounded(top1 - without), _rounded(alone), _rounded(all_top1 - all_without)
+        ]
+        for label, text, top1, without, alone, all_top1, all_without in zip(
+            *(prompts[name] for name in ("label", "text", "class_top1", "class_top1_without", "class_top1_alone",
+                                         "top1", "top1_without")), strict=True
+        )
+    }  # fmt: skip
+    templates = frame[frame["kind"] == "template"]
+    return {
+        "classes": [[measured.get((label, text)) for text in own] for label, own in enumerate(texts)],
+        "templates": [
+            [text, _rounded(top1 - without), _rounded(alone)]
+            for text, top1, without, alone in zip(
+                *(templates[name] for name in ("text", "top1", "top1_without", "top1_alone")), strict=True
+            )
+        ],
+    }
+
+
+def _curve(results_dir: Path, record: Record) -> dict[str, Any] | None:
+    """Accuracy against the number of prompts, where `cupl-bench effects` has measured it."""
+    path = results_dir / "curves" / f"{record.run_key}.parquet"
+    return None if not path.is_file() else {str(name): list(column) for name, column in pd.read_parquet(path).items()}
+
+
+def _rounded(value: float) -> float | None:
+    return None if pd.isna(value) else round(float(value), 5)
+
+
+def _as_read(table: pd.DataFrame) -> dict[str, Any]:
+    """A table of texts."""
+    rows = [["" if pd.isna(cell) else str(cell) for cell in row] for row in table.itertuples(index=False)]
+    return {"columns": [str(name) for name in table], "rows": rows}

@@ -1,0 +1,210 @@
+"""The files of the page: its data as compressed scripts, its libraries beside it, itself last."""
+
+import base64
+import gzip
+import importlib.util
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cupl_bench import __version__
+from cupl_bench.errors import ResultsError
+from cupl_bench.records import Record
+from cupl_bench.report.answers import read_answers
+from cupl_bench.report.comparison import BASELINE
+from cupl_bench.report.page.contents import (
+    effects_of_run,
+    group_contents,
+    image_list,
+    images_key,
+    overview,
+    prompts_of_run,
+    run_contents,
+    runs_by_group,
+)
+from cupl_bench.report.page.thumbnails import AT_MOST, OpenImages, chosen_images, write_thumbnails
+from cupl_bench.report.tables import Tables
+from cupl_bench.store import write_atomically
+
+__all__ = ["Page", "as_json", "data_script", "write_page"]
+
+log = logging.getLogger(__name__)
+
+COMPRESSION = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """The page that was written: its first file, and what all its files but the thumbnails weigh."""
+
+    path: Path
+    num_bytes: int
+    num_thumbnails: int
+
+
+def write_page(tables: Tables, records: Sequence[Record], results_dir: Path, open_images: OpenImages) -> Page:
+    """Write the page of these tables to ``results_dir``/report.
+
+    Args:
+        tables: those of ``records``.
+        records: all that were read.
+        results_dir: where the records lie.
+        open_images: gives the images of a run where they are here, for thumbnails.
+
+    Raises:
+        ResultsError: predictions cannot be read, or the page cannot be written.
+    """
+    folder = results_dir / "report"
+    groups = runs_by_group(tables, records)
+    classes_of = dict(iter(tables.classes.groupby("run_key", sort=False)))
+    written: dict[str, int] = {}
+
+    def write_data(name: str, content: object) -> None:
+        script = data_script(name, content)
+        write_atomically(folder / "data" / f"{name}.js", script)
+        written[name] = len(script)
+
+    lists: dict[str, dict[str, Any]] = {}
+    shown: dict[str, tuple[Record, set[int]]] = {}
+    for place, members in enumerate(groups.values()):
+        answers = [read_answers(results_dir, record) for record in members]
+        for one in answers:
+            run_key, key = one.record.run_key, images_key(one)
+            if key not in lists:
+                lists[key] = image_list(one, results_dir)
+                shown[key] = (one.record, set())
+            shown[key][1].update(chosen_images(one))
+            content = prompts_of_run(one.record, results_dir)
+            prompts = effects = None
+            if content is not None:
+                prompts = f"prompts/{one.record.prompts.digest[:16]}"
+                if prompts not in written:
+                    write_data(prompts, content)
+                measured = effects_of_run(one.record, results_dir, content["texts"])
+                if measured is not None:
+                    effects = f"effects/{run_key}"
+                    write_data(effects, measured)
+            classes = classes_of[run_key]
+            write_data(f"runs/{run_key}", run_contents(one, results_dir, classes, prompts, effects))
+        images = {one.record.run_key: images_key(one) for one in answers}
+        write_data(f"groups/{place}", group_contents(answers, results_dir, tables, images))
+    notes = _add_thumbnails(lists, shown, open_images, folder / "thumbnails")
+    for key, listed in lists.items():
+        write_data(f"images/{key}", listed)
+    _remove_others(folder / "data", written)
+    others = {**_libraries(), "index.html": _index(overview(tables, groups, notes))}
+    for name, asset in others.items():  # the page itself comes last: until then the former one stands
+        write_atomically(folder / name, asset)
+    return Page(
+        path=folder / "index.html",
+        num_bytes=sum(written.values()) + sum(map(len, others.values())),
+        num_thumbnails=sum(len(listed["thumbnails"]) for listed in lists.values()),
+    )
+
+
+def _add_thumbnails(
+    lists: Mapping[str, dict[str, Any]],
+    shown: Mapping[str, tuple[Record, set[int]]],
+    open_images: OpenImages,
+    folder: Path,
+) -> list[str]:
+    """Put the files of thumbnails into the lists of images; gives what a reader should know about them."""
+    notes: list[str] = []
+    left = AT_MOST
+    for key, (record, places) in shown.items():
+        images = open_images(record)
+        if images is None:
+            notes.append(f"No thumbnails of {record.dataset.name}: its images are not on the machine of the report.")
+            continue
+        taken = sorted(places)[:left]
+        if len(taken) < len(places):
+            notes.append(f"{len(places) - len(taken):,} images of {record.dataset.name} have no thumbnail: the page"
+                         f" holds {AT_MOST:,} at most.")  # fmt: skip
+        left -= len(taken)
+        index = lists[key]["index"]
+        of_dataset = {place if index is None else index[place]: place for place in taken}
+        files = write_thumbnails(images, list(of_dataset), folder)
+        lists[key]["thumbnails"] = {of_dataset[place]: name for place, name in files.items()}
+    return notes
+
+
+def _remove_others(folder: Path, written: Mapping[str, int]) -> None:
+    """Remove what an earlier state of the records left."""
+    for path in folder.rglob("*.js"):
+        if path.relative_to(folder).with_suffix("").as_posix() not in written:
+            path.unlink(missing_ok=True)
+
+
+def _plain(value: object) -> object:
+    """``value`` as JSON knows it: numbers of NumPy and pandas as Python's, NaN and NA as None."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, np.generic):
+        value = value.item()
+        return _plain(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if pd.isna(value):
+        return None
+    return str(value)
+
+
+def as_json(content: object) -> str:
+    """JSON that may stand inside a script element: no character of it can end the element or a line."""
+    text = json.dumps(_plain(content), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def data_script(name: str, content: object) -> bytes:
+    """A script that hands ``content`` to the page: gzip of JSON, as base64."""
+    packed = gzip.compress(as_json(content).encode("ascii"), compresslevel=COMPRESSION, mtime=0)
+    return f'cuplBench.receive("{name}","{base64.b64encode(packed).decode("ascii")}");\n'.encode("ascii")
+
+
+def _package_file(package: str, *parts: str) -> bytes:
+    """A file that a library ships, found without importing the library."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ResultsError(f"The page needs the package {package}, which is not installed.")
+    return Path(spec.submodule_search_locations[0]).joinpath(*parts).read_bytes()
+
+
+def _libraries() -> dict[str, bytes]:
+    """The libraries of the page as files beside it: plotly's, and DataTables as itables ships it.
+
+    DataTables comes as a module, which a page from the disk cannot load from a file; from a data URL it can.
+    """
+    tables = base64.b64encode(_package_file("itables", "html", "dt_bundle.js")).decode("ascii")
+    environment = PackageLoader("cupl_bench.report.page")
+    own = {}
+    for name in ("page.js", "page.css"):
+        source, *_ = environment.get_source(Environment(autoescape=True), name)
+        own[f"assets/{name}"] = source.encode("utf-8")
+    return {
+        "assets/plotly.min.js": _package_file("plotly", "package_data", "plotly.min.js"),
+        "assets/tables.js": f'cuplBench.tables=import("data:text/javascript;base64,{tables}");\n'.encode("ascii"),
+        "assets/tables.css": _package_file("itables", "html", "dt_bundle.css"),
+        **own,
+    }
+
+
+def _index(content: Mapping[str, Any]) -> bytes:
+    environment = Environment(
+        loader=PackageLoader("cupl_bench.report.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    template = environment.get_template("index.html.jinja")
+    overview_json = Markup(as_json(content))  # noqa: S704 - as_json lets nothing end the element
+    return template.render(overview=overview_json, baseline=BASELINE, version=__version__).encode("utf-8")
