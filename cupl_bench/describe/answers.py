@@ -47,7 +47,9 @@ class Sentence:
     marks: tuple[str, ...] = ()
 
 
-def sentence_of(text: str, finish_reason: str | None, rule: Literal["clean", "paper"]) -> Sentence:
+def sentence_of(
+    text: str, finish_reason: str | None, rule: Literal["clean", "paper"], stop: Sequence[str] = ()
+) -> Sentence:
     """The sentence, or sentences, of an answer.
 
     `paper`: empty lines go, a dot is added, and nothing else, so sentences may stick together and a cut one gets a dot.
@@ -58,10 +60,13 @@ def sentence_of(text: str, finish_reason: str | None, rule: Literal["clean", "pa
         text: as the model gave it.
         finish_reason: why it ended; `length` where the limit of tokens ended it.
         rule: of the two.
+        stop: the stop words; some servers leave them at the end, where OpenAI's does not.
 
     Source: CuPL, `generate_image_prompts.py` @719619c, for `paper`.
     """
     cut = finish_reason == "length"
+    for word in stop:
+        text = text if cut else text.removesuffix(word)
     if rule == "paper":
         return Sentence(text=text.replace("\n\n", "") + ".", marks=("cut",) if cut else ())
     plain = GLUED.sub(r"\1 ", " ".join(text.split()))

@@ -224,7 +224,11 @@ class Description:
     ) -> Written:
         entries = [[entry for of_prompt in row for entry in of_prompt] for row in answers]
         sentences = [
-            [sentence_of(entry.text, entry.finish_reason, self.recipe.postprocess) for entry in row] for row in entries
+            [
+                sentence_of(entry.text, entry.finish_reason, self.recipe.postprocess, self.recipe.stop or ())
+                for entry in row
+            ]
+            for row in entries
         ]
         refused = [
             [entry.refusal is not None or entry.finish_reason == "content_filter" for entry in row] for row in entries
