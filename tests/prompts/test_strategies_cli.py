@@ -24,7 +24,7 @@ WITHOUT_OWN_TEXTS = {
     "cupl_full": "two",
     "library": "photographs alone",
 }
-ON_DEMO = sorted({path.stem for path in (conf_dir() / "prompts").glob("*.yaml")} - WITHOUT_OWN_TEXTS)
+ON_DEMO = sorted({path.stem for path in (conf_dir() / "prompts").glob("*.yaml")} - set(WITHOUT_OWN_TEXTS))
 TEMPLATES = ["a photo of a {}.", "a drawing of the {}, seen from far.", "{}"]
 OF_TEMPLATES = f"dataset.texts.templates={TEMPLATES}".replace("'", '"')
 
