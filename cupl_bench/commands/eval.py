@@ -4,12 +4,10 @@ import json
 import logging
 import os
 import re
-import signal
 import tempfile
-import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -118,11 +116,10 @@ def command(arguments: list[str]) -> int:
     """Answer what the arguments ask; gives the exit code."""
     given = arguments or ["experiment=demo"]
     sweep = sweep_of(given)
-    with _ended_by_sigterm():
-        if sweep is not None:
-            return _sweep(sweep, given)
-        job = Job(None, None, None, several_backbones=False)
-        run_jobs(job, given)
+    if sweep is not None:
+        return _sweep(sweep, given)
+    job = Job(None, None, None, several_backbones=False)
+    run_jobs(job, given)
     if job.failure is not None:
         raise job.failure
     if job.answered is None:  # --help or --cfg: Hydra has answered
@@ -172,19 +169,6 @@ def _job_of(sweep: Sweep) -> Job:
     params = dict(sweep.config.hydra.sweeper.params or {})
     several = sweeps_over_backbones([*sweep.fixed, *(",".join(choices) for choices in sweep.outer)], params)
     return Job(sweep.inner, tuple(sweep.names), sweep.folder, several_backbones=several)
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the work as Ctrl-C does: with what waits written to the disk."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def sweeps_over_backbones(arguments: Sequence[str], params: Mapping[str, Any]) -> bool:
