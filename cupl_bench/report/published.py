@@ -104,20 +104,24 @@ def _changed(record: Record) -> list[str]:
         return ["settings not recorded"]
     changed = []
     for group, name in (("prompts", _strategy(record)), ("dataset", record.dataset.name)):
-        given, option = record.config.get(group) or {}, _option(f"{group}/{name}.yaml")
+        given, option = _leaves(record.config.get(group) or {}), _option(f"{group}/{name}.yaml")
         changed += [
-            f"{group}.{key}={given.get(key)}"
-            for key, value in option.items()
+            f"{group}.{key}={given[key]}"
+            for key, value in _leaves(option).items()
             if key not in NO_QUESTION and key in given and given[key] != value
-            and not (key == "variant" and name in ("cupl", "cupl_base") and given[key] in (value, _variant(name)))
+            and not (key == "variant" and given[key] == {"cupl": "full", "cupl_base": "base"}.get(name))
         ]  # fmt: skip
     if record.prompts.budget is not None:
         changed.append(f"budget={record.prompts.budget}")
     return changed
 
 
-def _variant(name: str) -> str:
-    return "base" if name == "cupl_base" else "full"
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their dotted keys: a key that came with a later version is in the one and not in the other."""
+    out: dict[str, Any] = {}
+    for key, value in settings.items():
+        out |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return out
 
 
 def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one: Mapping[str, Any]) -> dict[str, Any]:
