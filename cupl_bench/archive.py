@@ -93,7 +93,8 @@ def import_runs(path: Path, results_dir: Path) -> Imported:
     """
     contents = _checked(path)
     records = [name for name in contents if name.startswith("records/")]
-    new, kept = [], []
+    new: list[str] = []
+    kept: list[str] = []
     for name in records:
         key = Path(name).stem
         record = _parsed(path, name, contents[name])

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -53,9 +54,9 @@ class WandbTracker:
         if self.mode == "disabled":
             return
         for record in records:
-            self._attempt(f"run {record.run_key}", lambda one=record: self._track(one, results_dir, sweep))
-        if sweep is not None:
-            self._attempt("the comparison", lambda: self._track_comparison(results_dir, sweep))
+            self._attempt(f"run {record.run_key}", partial(self._track, record, results_dir, sweep))
+        if sweep is not None and not records:
+            self._attempt("the comparison", partial(self._track_comparison, results_dir, sweep))
 
     def _attempt(self, what: str, track: Callable[[], None]) -> None:
         try:

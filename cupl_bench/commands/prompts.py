@@ -114,8 +114,8 @@ def _list_class(
         say(f"{what}: {class_names[label]} ({label}), {len(texts[label])} prompts")
         for one in listing:
             if one["label"] == label:
-                marks = f"   <- {one['marks']}" if one["marks"] else ""
-                say(f"{one['tokens']:>4}  {_one_line(str(one['text']))}{marks}")
+                said = f"   <- {one['marks']}" if one["marks"] else ""
+                say(f"{one['tokens']:>4}  {_one_line(str(one['text']))}{said}")
 
 
 def _one_line(text: str) -> str:
