@@ -14,8 +14,8 @@ from typing import Any
 
 from cupl_bench import runner
 from cupl_bench.commands.composition import Sweep, complaint_of_hydra, named, run_jobs, sweep_of
-from cupl_bench.commands.report import show_comparison
-from cupl_bench.config import Rerun, machine_of, question_of, register, tracker_of
+from cupl_bench.commands.report import is_quick, show_comparison, write_report
+from cupl_bench.config import Output, Rerun, machine_of, question_of, register, tracker_of
 from cupl_bench.errors import ConfigError, CuplBenchError
 from cupl_bench.lease import held
 from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_lease, state_of, write_outcome
@@ -50,6 +50,7 @@ class Job:
     before: dict[str, Outcome] | None = None
     answered: tuple[Outcome, Path] | None = None
     failure: Exception | None = None
+    as_json: bool = False
 
     def __call__(self, config: Any) -> None:
         from hydra.core.hydra_config import HydraConfig
@@ -57,6 +58,8 @@ class Job:
         if os.getpid() != self.home:
             register()
             show_log()
+        self.as_json = config.output == Output.json
+        speak_to_program(self.as_json)
         self.bench.several_backbones = self.several_backbones
         settings = HydraConfig.get()
         overrides = list(settings.overrides.task)
@@ -125,6 +128,8 @@ def command(arguments: list[str]) -> int:
     if job.answered is None:  # --help or --cfg: Hydra has answered
         return 0
     outcome, results_dir = job.answered
+    if job.as_json:
+        answer({"records": _told(results_dir, [outcome]), "failed": []})
     say(outcome.note if outcome.run_key is None else f"record    {record_path(results_dir, outcome.run_key)}")
     return 0
 
@@ -132,6 +137,8 @@ def command(arguments: list[str]) -> int:
 def _sweep(sweep: Sweep, arguments: list[str]) -> int:
     """Launch a sweep, and show what came of it, from the disk: whoever ran its jobs."""
     job = _job_of(sweep)
+    as_json = sweep.config.output == Output.json
+    speak_to_program(as_json)
     write_atomically(sweep.folder / "sweep.json", json.dumps({"arguments": arguments}).encode())
     try:
         sweep.launch(job)
@@ -147,8 +154,10 @@ def _sweep(sweep: Sweep, arguments: list[str]) -> int:
     if keys:
         say("")
         records = [read_record(record_path(sweep.results_dir, key)) for key in keys]
-        show_comparison(shown(compare(records, sweep.results_dir)))
-        _, files = write_tables(sweep.results_dir)
+        comparison = compare(records, sweep.results_dir)
+        show_comparison(shown(comparison))
+        quick = is_quick(sweep.results_dir)
+        files = write_report(sweep.results_dir, sweep.config).tables if quick else write_tables(sweep.results_dir)[1]
         tracker_of(sweep.config)([], sweep.results_dir, sweep.folder.name)
         say(f"records   {sweep.results_dir / 'records'}\ntables    {', '.join(str(path) for path in files)}")
     failed = [outcome for outcome in outcomes if outcome.error is not None]
