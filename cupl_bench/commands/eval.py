@@ -24,7 +24,7 @@ from cupl_bench.records import read_record, record_path
 from cupl_bench.report.comparison import compare, shown
 from cupl_bench.report.tables import write_tables
 from cupl_bench.store import write_atomically
-from cupl_bench.terminal import complain, say, show_log
+from cupl_bench.terminal import answer, complain, rows_of, say, show_log, speak_to_program
 
 __all__ = ["assist", "command", "sweeps_over_backbones"]
 
@@ -156,11 +156,23 @@ def _sweep(sweep: Sweep, arguments: list[str]) -> int:
         records = [read_record(record_path(sweep.results_dir, key)) for key in keys]
         comparison = compare(records, sweep.results_dir)
         show_comparison(shown(comparison))
-        quick = is_quick(sweep.results_dir)
-        files = write_report(sweep.results_dir, sweep.config).tables if quick else write_tables(sweep.results_dir)[1]
+        if is_quick(sweep.results_dir):
+            report = write_report(sweep.results_dir, sweep.config)
+            files, page = report.tables, str(report.page)
+        else:
+            files, page = write_tables(sweep.results_dir)[1], f"cupl-bench report results_dir={sweep.results_dir}"
         tracker_of(sweep.config)([], sweep.results_dir, sweep.folder.name)
-        say(f"records   {sweep.results_dir / 'records'}\ntables    {', '.join(str(path) for path in files)}")
+        say(f"records   {sweep.results_dir / 'records'}\npage      {page}")
+        say(f"tables    {', '.join(str(path) for path in files)}")
     failed = [outcome for outcome in outcomes if outcome.error is not None]
+    if as_json:
+        answer(
+            {
+                "records": _told(sweep.results_dir, outcomes),
+                "failed": [{"job": outcome.job, "error": outcome.error} for outcome in failed],
+                "comparison": rows_of(comparison) if keys else [],
+            }
+        )
     for outcome in failed:
         complain(f"failed: {outcome.job}: {outcome.error}")
     if notes := Counter(outcome.note for outcome in outcomes if outcome.note is not None):
@@ -172,6 +184,18 @@ def _sweep(sweep: Sweep, arguments: list[str]) -> int:
     if not failed and not lost:
         return 0
     return 2 if not lost and all(outcome.mistake for outcome in failed) else 1
+
+
+def _told(results_dir: Path, outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
+    """What a program is told of finished runs; the record of each holds more."""
+    told: list[dict[str, object]] = []
+    for run_key in dict.fromkeys(outcome.run_key for outcome in outcomes if outcome.run_key is not None):
+        path = record_path(results_dir, run_key)
+        record = read_record(path)
+        names = {"dataset": record.dataset.name, "backbone": record.backbone.name, "prompts": record.prompts.name}
+        metrics = None if record.metrics is None else record.metrics.model_dump(mode="json")
+        told.append({"run_key": run_key, "record": str(path), **names, "metrics": metrics})
+    return told
 
 
 def _job_of(sweep: Sweep) -> Job:

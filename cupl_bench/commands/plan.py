@@ -1,11 +1,12 @@
 """`cupl-bench plan`: what eval would reuse and compute, without running anything."""
 
 import tempfile
+from dataclasses import asdict
 from typing import Any
 
 from cupl_bench.commands.composition import in_this_process, run_jobs
 from cupl_bench.errors import CuplBenchError
-from cupl_bench.terminal import complain, show_table
+from cupl_bench.terminal import answer, complain, show_table, speak_to_program
 
 __all__ = ["command"]
 
@@ -14,27 +15,35 @@ def command(arguments: list[str]) -> int:
     """Show the plan of what the arguments ask; gives the exit code."""
     import pandas as pd
 
-    from cupl_bench.config import machine_of, question_of
+    from cupl_bench.config import Output, machine_of, question_of
     from cupl_bench.runner import Workbench, plan
 
     bench = Workbench()
+    forms: set[Output] = set()
     rows: list[dict[str, object]] = []
+    plans: list[dict[str, object]] = []
     mistakes: list[str] = []
 
     def job(config: Any) -> None:
         from hydra.core.hydra_config import HydraConfig
 
+        forms.add(config.output)
+        speak_to_program(config.output == Output.json)
         try:
             question = question_of(config)
             found = plan(question, machine_of(config), bench)
         except CuplBenchError as error:
             mistakes.append(f"{' '.join(HydraConfig.get().overrides.task) or 'the defaults'}: {error}")
             return
+        names = {
+            "dataset": question.dataset_name,
+            "backbone": question.backbone_name,
+            "prompts": question.prompts_name,
+        }
+        plans.append({**names, **asdict(found)})
         rows.append(
             {
-                "dataset": question.dataset_name,
-                "backbone": question.backbone_name,
-                "prompts": question.prompts_name,
+                **names,
                 "data": found.dataset_here,
                 "images": _count(found.num_images),
                 "classes": _count(found.num_classes),
@@ -50,6 +59,8 @@ def command(arguments: list[str]) -> int:
     given = in_this_process(["-m", *(arguments or ["experiment=demo"])])
     with tempfile.TemporaryDirectory() as folder:  # a plan leaves nothing behind
         run_jobs(job, [*given, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
+    if Output.json in forms:
+        answer({"plan": plans, "mistakes": mistakes})
     if rows:
         show_table(pd.DataFrame(rows), "What eval would do")
     for mistake in mistakes:

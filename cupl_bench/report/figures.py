@@ -158,8 +158,8 @@ def _short(name: object, length: int = 26) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def _points(values: Any) -> Float64[np.ndarray, "..."]:
-    points: Float64[np.ndarray, "..."] = 100 * np.asarray(values, dtype=np.float64)
+def _points(values: Any) -> Float64[np.ndarray, " k"]:
+    points: Float64[np.ndarray, " k"] = 100 * np.asarray(values, dtype=np.float64)
     return points
 
 
@@ -172,7 +172,7 @@ def _legend(figure: Figure, axes: Axes, entries: int) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if entries > 1:
         longest = max(len(label) for label in labels)
-        columns = max(1, min(entries, int(52 / (longest + 5))))
+        columns = max(1, min(entries, int(62 / (longest + 5))))
         figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
@@ -241,7 +241,8 @@ def _reach(
     middle: Float64[np.ndarray, " k"], low: Float64[np.ndarray, " k"], high: Float64[np.ndarray, " k"]
 ) -> Float64[np.ndarray, "2 k"]:
     """Lengths of error bars; an interval need not hold its middle to the last digit."""
-    return np.maximum(np.stack([middle - low, high - middle]), 0.0)
+    reach: Float64[np.ndarray, "2 k"] = np.maximum(np.stack([middle - low, high - middle]), 0.0)
+    return reach
 
 
 def _dot(axes: Axes, value: float, low: float, high: float, row: float, colour: str, marker: str) -> None:
@@ -389,14 +390,11 @@ def _budget(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Pat
         axes.minorticks_off()
         baseline = members[(members["prompts"] == BASELINE) & members["difference"].isna()]
         if len(baseline):
-            axes.axhline(100 * float(baseline["top1"].iloc[0]), color="black", linewidth=0.8, linestyle=":")
-            axes.annotate(
-                BASELINE, (1.0, 100 * float(baseline["top1"].iloc[0])), xycoords=("axes fraction", "data"),
-                xytext=(0, 1.5), textcoords="offset points", ha="right", va="bottom",
-            )  # fmt: skip
+            level = 100 * float(baseline["top1"].iloc[0])
+            axes.axhline(level, color="black", linewidth=0.9, linestyle=":", label=BASELINE)
         axes.set_xlabel(f"prompts of each class: {_short(dataset, 20)}, {_short(backbone, 20)}")
         axes.set_ylabel("top-1 in percent")
-        _legend(figure, axes, len(curves))
+        _legend(figure, axes, len(curves) + len(baseline))
         yield Drawn(words=("budget", str(dataset), str(backbone)), figure=figure)
 
 

@@ -88,7 +88,7 @@ def overview(tables: Tables, groups: Mapping[Group, Sequence[Record]], notes: Se
                 "dataset": group.dataset,
                 "backbone": group.backbone,
                 "precision": group.precision,
-                "fingerprint": group.fingerprint[:12],
+                "fingerprint": group.fingerprint[:32],
                 "baseline": None if (baseline := baseline_of(members)) is None else baseline.run_key,
                 "runs": [record.run_key for record in members],
             }
@@ -158,9 +158,13 @@ def _difference_of(found: Paired) -> dict[str, Any]:
 
 def images_key(answers: Answers) -> str:
     """A name for the images that were answered: of a data set whose broken images were left out there are several."""
-    fingerprint = answers.record.dataset.fingerprint[:12]
-    everything = len(answers.index) == 0 or int(answers.index[-1]) == len(answers.index) - 1
-    return fingerprint if everything else f"{fingerprint}-{content_key({'index': answers.index.tolist()})[:8]}"
+    dataset = answers.record.dataset
+    fingerprint = dataset.fingerprint[:32]
+    return (
+        fingerprint
+        if dataset.num_broken == 0
+        else f"{fingerprint}-{content_key({'index': answers.index.tolist()})[:8]}"
+    )
 
 
 def image_list(answers: Answers, results_dir: Path) -> dict[str, Any]:
@@ -184,20 +188,27 @@ def run_contents(
     """
     record = answers.record
     assert record.artifacts is not None  # noqa: S101 - read_answers has read them
-    margin = pq.read_table(results_dir / record.artifacts.predictions, columns=["margin"]).column("margin")
     content = record.model_dump(mode="json", include={"dataset", "backbone", "prompts", "timing", "created_at"})
     kept = {
         name: value for name, value in record.environment.items() if name in ("commit", "dirty", "device", "command")
     }
     return {
         "predictions": answers.predictions.tolist(),
-        "margins": np.round(margin.to_numpy() * 1000).astype(int).tolist(),
+        "margins": _thousandths(results_dir / record.artifacts.predictions, "margin"),
         "classes": {name: [_rounded(value) for value in classes[name]] for name in ("low", "high", "p_holm")},
         "prompts": prompts,
         "effects": effects,
         "curve": _curve(results_dir, record),
         "record": {**content, "environment": kept, "protocol_version": record.protocol_version},
     }
+
+
+def _thousandths(predictions: Path, column: str) -> list[int] | None:
+    """A column of the predictions, rounded: a page needs no more. None where it is missing."""
+    if column not in pq.read_schema(predictions).names:
+        return None
+    values = pq.read_table(predictions, columns=[column]).column(column).to_numpy()
+    return np.round(np.nan_to_num(values, posinf=0.0) * 1000).astype(int).tolist()  # type: ignore[no-any-return]
 
 
 def prompts_of_run(record: Record, results_dir: Path) -> dict[str, Any] | None:

@@ -86,7 +86,7 @@ def write_page(tables: Tables, records: Sequence[Record], results_dir: Path, ope
             content = prompts_of_run(one.record, results_dir)
             prompts = effects = None
             if content is not None:
-                prompts = f"prompts/{one.record.prompts.digest[:16]}"
+                prompts = f"prompts/{one.record.prompts.digest[:32]}"
                 if prompts not in written:
                     write_data(prompts, content)
                 measured = effects_of_run(one.record, results_dir, content["texts"])

@@ -433,7 +433,7 @@ window.cuplBench = (() => {
     const taken = images.labels.map((_, place) => place).filter((place) => content.predictions[place] === label && images.labels[place] !== label);
     const members = groupOf(run).runs;
     main.append(el("div", { class: "columns" },
-      el("section", null, el("h2", null, "In every run of this data set and backbone"), table("Runs", [["Prompts"], ["Right", true], ["Top-1", true]], members.map((other) => el("tr", null,
+      el("section", null, el("h2", null, "In every run"), table("Runs", [["Prompts"], ["Right", true], ["Top-1", true]], members.map((other) => el("tr", null,
         cell(other === key ? el("b", null, singles.get(other).strategy) : el("a", { href: address.of_class(other, label) }, singles.get(other).strategy), null, "name"),
         numeric(group.images[other] === group.images[key] ? `${group.right[other][label]} of ${total[label]}` : String(group.right[other][label]), group.right[other][label]),
         numeric(group.images[other] === group.images[key] && total[label] ? percent(group.right[other][label] / total[label]) : "", group.right[other][label]))))),
@@ -442,7 +442,7 @@ window.cuplBench = (() => {
       const shown = places.filter((place) => place in images.thumbnails).slice(0, 24);
       const rest = places.filter((place) => !(place in images.thumbnails) || !shown.includes(place));
       const said = (place) => (content.predictions[place] === label ? "" : `taken for ${group.class_names[content.predictions[place]]}`);
-      const margin = (place) => `margin ${(content.margins[place] / 1000).toFixed(3)}`;
+      const margin = (place) => (content.margins ? `margin ${(content.margins[place] / 1000).toFixed(3)}` : "");
       return el("section", null, el("h2", null, `${heading} (${count(places.length)})`),
         shown.length ? el("ul", { class: "images" }, ...shown.map((place) => el("li", null, el("img", { src: `thumbnails/${images.thumbnails[place]}`, alt: `${images.names[place]}${said(place) && `, ${said(place)}`}`, loading: "lazy", width: 96, height: 96 }),
           el("div", { class: "caption" }, said(place) || images.names[place], el("span", null, said(place) ? `${images.names[place]}, ${margin(place)}` : margin(place)))))) : null,
@@ -460,7 +460,7 @@ window.cuplBench = (() => {
     });
     const grid = table("Prompts", [["Prompt"], ...(prompts.weights ? [["Weight", true]] : []), ...(effects ? [["Adds", true, "Top-1 of this class with the prompt less without it, in points"], ["Alone", true, "Top-1 of this class with this prompt alone"], ["Adds to all", true, "The same of all images"]] : [])], rows);
     main.append(el("h2", null, `Prompts (${count(rows.length)}, ${count(seen.size)} distinct)`),
-      effects ? null : el("p", { class: "lead" }, "What each prompt adds is measured by cupl-bench effects with the arguments of the run."), el("div", { class: "scroll" }, grid));
+      el("p", { class: "lead" }, effects ? "What each adds: with it less without it, in points." : "What each prompt adds is measured by cupl-bench effects with the arguments of the run."), el("div", { class: "scroll" }, grid));
     await interactive(grid);
   }
 
