@@ -22,7 +22,7 @@ from cupl_bench.memory import Parts
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.progress import progress
 from cupl_bench.ranks import from_first, gathered, rank, world_size
-from cupl_bench.store import RowStore
+from cupl_bench.store import RowStore, StoredRows
 
 __all__ = ["ImageFeatures", "TextFeatures", "encode_images", "encode_texts", "pixels_of"]
 
@@ -38,11 +38,16 @@ PIXEL_SHARD_BYTES = 64_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFeatures:
-    """Unit features of the images that can be decoded, and which these are."""
+    """Unit features of the images that can be decoded, on the disk, and which these are."""
 
-    rows: Float32[np.ndarray, "k d"]
+    stored: StoredRows
     kept: Bool[np.ndarray, " n"]
     num_encoded: int
+
+    @property
+    def rows(self) -> Float32[np.ndarray, "k d"]:
+        """All of them in memory; ``stored[start:stop]`` takes a part."""
+        return self.stored[:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,8 +199,8 @@ def encode_images(
         if not skip_broken:
             raise DatasetError(f"{message} Mend or remove them, or leave them out with dataset.skip_broken=true.")
         log.warning("%s They are left out.", message)
-    rows = store.read([key for key, keep in zip(dataset.image_keys, kept, strict=True) if keep])
-    return ImageFeatures(rows=rows, kept=kept, num_encoded=len(missing) - len(why_broken))
+    stored = store.find([key for key, keep in zip(dataset.image_keys, kept, strict=True) if keep])
+    return ImageFeatures(stored=stored, kept=kept, num_encoded=len(missing) - len(why_broken))
 
 
 def _missing(dataset: Dataset, store: RowStore) -> list[int]:

@@ -372,7 +372,7 @@ def _answer(job: Job, began: float) -> Record:
     classes, num_truncated = _class_embeddings(job, images)
     labels = job.dataset.labels[images.kept]
     with job.stages.stage("scores"):
-        predictions = predict(images.rows, classes, job.machine.device)
+        predictions = predict(images.stored, classes, job.machine.device)
         metrics = measure(predictions, labels, len(job.dataset.class_names))
         tiers = None
         if job.dataset.tiers is not None:
@@ -427,7 +427,7 @@ def _image_features(job: Job) -> ImageFeatures:
             skip_broken=job.question.skip_broken,
         )
     job.stages.cached["image_features"] = images.num_encoded == 0
-    reused = len(images.rows) - images.num_encoded
+    reused = len(images.stored) - images.num_encoded
     seconds = job.stages.seconds["image_features"]
     log.info("images    %s reused, %s encoded (%.1f s)", f"{reused:,}", f"{images.num_encoded:,}", seconds)
     return images
@@ -529,7 +529,7 @@ def _weights_by_images(
     weights = zero_shot_weights(images.rows, templates, job.load().logit_scale, job.machine.device)
     log.info(
         "prompts   weighed by %s images without their labels: %.2g to %.2g, equal weights were %.2g; most: %r",
-        f"{len(images.rows):,}", weights.min(), weights.max(), 1 / len(weights),
+        f"{len(images.stored):,}", weights.min(), weights.max(), 1 / len(weights),
         job.prompts.texts[0][int(weights.argmax())],
     )  # fmt: skip
     return weights

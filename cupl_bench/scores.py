@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ __all__ = [
     "Metrics",
     "PairedDifference",
     "Predictions",
+    "Rows",
     "TierMetrics",
     "measure",
     "paired_difference",
@@ -25,6 +27,15 @@ __all__ = [
 
 TILE_VALUES = 16_000_000
 """Similarities held at once (64 MB of float32), whatever the number of images."""
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Features that give a part of themselves as an array: an array, or rows that stay on the disk."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, which: slice, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +104,7 @@ def _products(images: Float32[torch.Tensor, "n d"], rows: Float32[np.ndarray, "r
 
 
 def predict(
-    features: Float32[np.ndarray, "n d"],
+    features: Rows,
     classes: ClassEmbeddings,
     device: torch.device | None = None,
     columns: Int64[np.ndarray, " s"] | None = None,
@@ -101,7 +112,7 @@ def predict(
     """Classify every image, in tiles of bounded memory.
 
     Args:
-        features: unit image features.
+        features: unit image features in float32 (n x d); those on the disk are read tile by tile.
         classes: what they are compared with.
         device: where to multiply; the CPU if None.
         columns: the labels that are allowed; all if None.

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Int64, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from cupl_bench.errors import ResultsError
 
-__all__ = ["DamagedFileError", "RowStore", "read_arrays", "set_aside", "write_arrays", "write_atomically"]
+__all__ = ["DamagedFileError", "RowStore", "StoredRows", "read_arrays", "set_aside", "write_arrays", "write_atomically"]
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +103,21 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     return arrays, facts
 
 
+def _mapped(path: Path, name: str) -> np.ndarray | None:
+    """An array of a safetensors file, mapped into memory and not read; None if it is empty.
+
+    Source: safetensors, README.md, "Format": eight bytes of the header's length, the header, the arrays.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+    if 0 in entry["shape"]:
+        return None
+    dtype = {"F32": np.float32, "U8": np.uint8}[entry["dtype"]]
+    begin = 8 + length + entry["data_offsets"][0]
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=begin, shape=tuple(entry["shape"])))
+
+
 def set_aside(path: Path, reason: object) -> None:
     """Move a damaged file into `damaged/` beside it, so that it is kept for a look and never read again."""
     log.warning("damaged: %s; it is set aside under %s and rebuilt", reason, path.parent / "damaged")
@@ -115,6 +130,30 @@ def set_aside(path: Path, reason: object) -> None:
         raise ResultsError(
             f"{path} is damaged and cannot be set aside ({error.strerror}). Remove it by hand."
         ) from error
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Rows that lie on the disk, in the order in which they were asked for; a part is read when it is taken.
+
+    ``places``: shard and row in it.
+    """
+
+    shards: Sequence[Shaped[np.ndarray, "_ d"]]
+    places: Int64[np.ndarray, "n 2"]
+    dtype: type[np.generic]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, which: slice) -> Shaped[np.ndarray, "m d"]:
+        places = self.places[which]
+        width = self.shards[0].shape[1] if self.shards else 0
+        out = np.empty((len(places), width), dtype=self.dtype)
+        for shard in np.unique(places[:, 0]):
+            here = places[:, 0] == shard
+            out[here] = self.shards[shard][places[here, 1]]
+        return out
 
 
 @dataclass
@@ -149,12 +188,16 @@ class RowStore:
             except (DamagedFileError, KeyError) as error:
                 set_aside(path, error)
                 continue
-            self._known.add(path.name)
-            self._add(keys, rows)
+            self._add(path, keys, rows)
 
-    def _add(self, keys: np.ndarray, rows: Shaped[np.ndarray, "r d"]) -> None:
+    def _add(self, path: Path, keys: np.ndarray, rows: Shaped[np.ndarray, "r d"]) -> None:
+        self._known.add(path.name)
         shard = len(self._shards)
-        self._shards.append(rows)
+        try:  # memory lets go of what was verified or written, and reads it again from the file where it is wanted
+            mapped = _mapped(path, "rows")
+        except FileNotFoundError:
+            mapped = None  # removed by another process
+        self._shards.append(rows if mapped is None else mapped)
         for row, key in enumerate(keys):
             self._index.setdefault(key.tobytes(), (shard, row))
 
@@ -175,8 +218,7 @@ class RowStore:
         packed = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), KEY_BYTES)
         name = f"{hashlib.sha256(packed.tobytes()).hexdigest()[:24]}.safetensors"
         write_arrays(self.folder / name, {"keys": packed, "rows": rows}, self.facts)
-        self._known.add(name)
-        self._add(packed, rows)
+        self._add(self.folder / name, packed, rows)
 
     def read(self, keys: Sequence[bytes]) -> Shaped[np.ndarray, "n d"]:
         """Row i belongs to ``keys[i]``.
@@ -184,13 +226,16 @@ class RowStore:
         Raises:
             KeyError: a key has no row; ask `present` first.
         """
+        return self.find(keys)[:]
+
+    def find(self, keys: Sequence[bytes]) -> StoredRows:
+        """Where the rows of ``keys`` lie: for more rows than memory should hold.
+
+        Raises:
+            KeyError: a key has no row; ask `present` first.
+        """
         places = np.array([self._index[key] for key in keys], dtype=np.int64).reshape(-1, 2)
-        width = self._shards[0].shape[1] if self._shards else 0
-        out = np.empty((len(keys), width), dtype=self.dtype)
-        for shard in np.unique(places[:, 0]):
-            here = places[:, 0] == shard
-            out[here] = self._shards[shard][places[here, 1]]
-        return out
+        return StoredRows(self._shards, places, self.dtype)
 
     def shard_names(self) -> Iterator[str]:
         """The names of the shards on the disk, in order."""

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn import metrics as sklearn_metrics
 from cupl_bench import scores
 from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, unit_rows
 from cupl_bench.scores import measure, measure_tiers, paired_difference, predict, similarities, wilson
+from cupl_bench.store import RowStore
 
 
 def classes_of(matrix: np.ndarray) -> ClassEmbeddings:
@@ -165,3 +167,16 @@ def test_paired_difference_is_narrower_than_unpaired_where_strategies_agree() ->
     unpaired = 1.96 * math.sqrt(ours.var() / 2000 + baseline.var() / 2000)
     assert (found.ci95[1] - found.ci95[0]) / 2 < unpaired / 2
     assert not paired_difference(baseline, baseline).differs
+
+
+def test_rows_on_the_disk_are_classified_as_those_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "TILE_VALUES", 70)  # seven images a tile
+    images, classes = random_units(5, 50), classes_of(random_units(6, 10))
+    store = RowStore(folder=tmp_path, facts={})
+    keys = [bytes([number]) * 16 for number in range(50)]
+    for start in range(0, 50, 8):
+        store.write(keys[start : start + 8], images[start : start + 8])
+    order = np.random.default_rng(7).permutation(50)
+    found, expected = predict(store.find([keys[i] for i in order]), classes), predict(images[order], classes)
+    assert np.array_equal(found.top, expected.top)
+    assert np.array_equal(found.score, expected.score)

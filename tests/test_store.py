@@ -117,3 +117,41 @@ def test_two_processes_on_one_store_lose_nothing(tmp_path: Path) -> None:
     assert store.present(keys(*names)).all()
     assert store.read(keys(*names))[:, 0].tolist() == list(range(30))
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_found_rows_are_read_part_by_part_and_live_on_the_disk(tmp_path: Path) -> None:
+    store = RowStore(folder=tmp_path, facts={})
+    store.write(keys("a", "b"), rows(1, 2))
+    store.write(keys("c"), rows(3))
+    for one in (store, RowStore(folder=tmp_path, facts={})):
+        assert one.present(keys("a", "b", "c")).all()
+        found = one.find(keys("c", "a", "b", "c"))
+        assert len(found) == 4
+        assert found[1:3].tolist() == [[1, -1], [2, -2]]
+        assert found[:].tolist() == one.read(keys("c", "a", "b", "c")).tolist()
+        assert all(isinstance(shard.base, np.memmap) for shard in found.shards)
+
+
+def test_found_rows_outlive_their_files(tmp_path: Path) -> None:
+    store = RowStore(folder=tmp_path, facts={})
+    store.write(keys("a"), rows(1))
+    found = store.find(keys("a"))
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()
+    assert found[:].tolist() == [[1, -1]]
+
+
+def test_rows_of_bytes(tmp_path: Path) -> None:
+    content = np.array([[1, 255, 0]], dtype=np.uint8)
+    RowStore(folder=tmp_path, facts={}, dtype=np.uint8).write(keys("a"), content)
+    fresh = RowStore(folder=tmp_path, facts={}, dtype=np.uint8)
+    assert fresh.present(keys("a")).all()
+    assert fresh.read(keys("a")).tolist() == content.tolist()
+    assert not RowStore(folder=tmp_path, facts={}).present(keys("a")).any()  # floats are wanted: set aside
+
+
+def test_no_rows(tmp_path: Path) -> None:
+    store = RowStore(folder=tmp_path, facts={})
+    assert store.read([]).shape == (0, 0)
+    store.write([], np.empty((0, 3), dtype=np.float32))
+    assert RowStore(folder=tmp_path, facts={}).present(keys("a")).tolist() == [False]

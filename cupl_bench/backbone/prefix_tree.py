@@ -284,10 +284,11 @@ def _forward(tower: CausalTextTower, tree: _Tree) -> Float[Tensor, "s d"]:
     )
     rows = len(keys)
     bias = _attention_bias(keys, key_ends, len(tokens) // rows, tower.dtype)
-    x = tower.token_embedding[tokens].to(tower.dtype) + tower.position_embedding[depths].to(tower.dtype)
+    # The sum of all blocks is kept in float32, as autocast does: half the rounding, and no time to speak of.
+    x = tower.token_embedding[tokens].float() + tower.position_embedding[depths].float()
     for block in tower.blocks:
         width = x.shape[1]
-        qkv = F.linear(block.norm_1(x), block.qkv_weight, block.qkv_bias)
+        qkv = F.linear(_normed(block.norm_1, x, tower.dtype), block.qkv_weight, block.qkv_bias)
         q = qkv[:, :width].view(rows, -1, block.heads, width // block.heads).transpose(1, 2)
         keys_values = qkv[:, width:].index_select(0, keys.flatten())
         k, v = keys_values.view(rows, -1, 2, block.heads, width // block.heads).permute(2, 0, 3, 1, 4)
@@ -295,11 +296,19 @@ def _forward(tower: CausalTextTower, tree: _Tree) -> Float[Tensor, "s d"]:
         if block is tower.blocks[-1]:  # nothing but the leaves is read from here on
             x, seen = x[leaves], seen[leaves]
         x = x + block.scale_1(block.out(seen))
-        x = x + block.scale_2(block.mlp(block.norm_2(x)))
-    x = tower.final_norm(x)
+        x = x + block.scale_2(block.mlp(_normed(block.norm_2, x, tower.dtype)))
+    x = _normed(tower.final_norm, x, torch.float32)
     if tower.projection is not None:
-        x = F.linear(x, tower.projection, tower.projection_bias)
-    return x.float()
+        bias = None if tower.projection_bias is None else tower.projection_bias.float()
+        x = F.linear(x, tower.projection.float(), bias)
+    return x
+
+
+def _normed(norm: nn.Module, x: Float[Tensor, "n w"], dtype: torch.dtype) -> Float[Tensor, "n w"]:
+    """The norm of ``x`` in the dtype of its own weights, given in ``dtype``."""
+    own = next((parameter.dtype for parameter in norm.parameters()), dtype)
+    normed: Tensor = norm(x.to(own))
+    return normed.to(dtype)
 
 
 def _attention_bias(

@@ -22,7 +22,7 @@ from cupl_bench.errors import BrokenImageError
 __all__ = ["Decode", "decode", "decode_tensor", "extensions"]
 
 # Pillow gives the memory of each image back to the system and asks for it anew, page by page; now it keeps 64 MB.
-Image.core.set_blocks_max(4)
+Image.core.set_blocks_max(4)  # type: ignore[attr-defined]
 
 Decode = Literal["exact", "fast"]
 """How images become pixels: as the model's own transform does it on Pillow, or on tensors, nearly so."""

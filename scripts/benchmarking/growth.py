@@ -138,7 +138,7 @@ def _scores(count: int, work: Path) -> float:
     began = time.perf_counter()
     store = RowStore(folder=folder, facts={})
     store.present(keys)
-    predict(store.read(keys), classes)
+    predict(store.find(keys), classes)
     return time.perf_counter() - began
 
 
