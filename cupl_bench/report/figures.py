@@ -8,6 +8,7 @@ import io
 import logging
 import re
 import unicodedata
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,9 @@ def _rendered(figure: Figure, ending: str) -> bytes:
     """The figure as a file, without a date or a version in it."""
     buffer = io.BytesIO()
     absent = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
-    figure.savefig(buffer, format=ending, metadata=absent[ending])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # told once, by _families
+        figure.savefig(buffer, format=ending, metadata=absent[ending])
     figure.set_layout_engine("none")  # the next form of the figure has the same layout
     return buffer.getvalue()
 

@@ -1,0 +1,202 @@
+"""The files of the page: what they hold, and that nothing in them can become markup."""
+
+import base64
+import gzip
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from making import TinyModel, make_folder
+from PIL import Image
+
+from cupl_bench.__main__ import main
+from cupl_bench.commands.composition import compose_once
+from cupl_bench.commands.images import images_here
+from cupl_bench.records import read_records
+from cupl_bench.report.page import thumbnails as of_thumbnails
+from cupl_bench.report.page import write_page
+from cupl_bench.report.page.writing import as_json, data_script
+from cupl_bench.report.tables import tabulate
+
+HOSTILE = [
+    "</script><script>x()</script>",
+    "<!--",
+    "a\u2028b\u2029c",
+    "&amp;<b>",
+    "\ud800",
+    "日本語",
+    'it\'s "quoted" \\',
+]
+
+
+def held(script: bytes) -> tuple[str, object]:
+    """What a data script hands over."""
+    name, packed = re.fullmatch(rb'cuplBench\.receive\("([^"]+)","([A-Za-z0-9+/=]+)"\);\n', script).groups()
+    return name.decode(), json.loads(gzip.decompress(base64.b64decode(packed)))
+
+
+def page_of(folder: Path, open_images=lambda record: None):
+    records = read_records(folder)
+    return write_page(tabulate(records, folder), records, folder, open_images)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    root = folder / "report"
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def overview_of(folder: Path) -> dict:
+    html = (folder / "report" / "index.html").read_text("utf-8")
+    (content,) = re.findall(r'<script type="application/json" id="overview">(.*?)</script>', html, re.DOTALL)
+    return json.loads(content)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_can_end_its_script(text: str) -> None:
+    inside = as_json({"name": text})
+    assert json.loads(inside) == {"name": text}
+    assert not set(inside) & set("<>&\u2028\u2029")
+    assert inside.isascii()
+    assert held(data_script("a/b", [text])) == ("a/b", [text])
+
+
+def test_what_is_not_known_is_null_and_numbers_are_pythons() -> None:
+    values = [np.nan, np.float64("inf"), pd.NA, pd.NaT, None, np.int64(3), np.float32(0.5), np.bool_(True)]
+    assert json.loads(as_json(values)) == [None, None, None, None, None, 3, 0.5, True]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel) -> Path:
+    """A folder with ``photos``, five classes of three images, the ``results`` of three runs, and their ``cache``."""
+    folder = tmp_path_factory.mktemp("made")
+    root = make_folder(folder / "photos", dict.fromkeys(["ant", "bee", "cat", "dog", "eel"], 3))
+    places = [f"results_dir={folder / 'results'}", f"cache_dir={folder / 'cache'}"]
+    for prompts in (
+        ["prompts=simple"],
+        ["prompts=name_only"],
+        ["prompts=templates", "prompts.templates=['{}?','{}!']"],
+    ):
+        assert main(["eval", "dataset=folder", f"dataset.path={root}", *tiny.overrides, *prompts, *places]) == 0
+    return folder
+
+
+@pytest.fixture
+def swept(made: Path, tmp_path: Path) -> Path:
+    """A copy of the results, for one test."""
+    return shutil.copytree(made / "results", tmp_path / "results")
+
+
+@pytest.fixture
+def opener(made: Path):
+    return images_here(compose_once([f"cache_dir={made / 'cache'}"]))
+
+
+def test_the_page_holds_every_run_and_what_its_files_say(swept: Path) -> None:
+    page = page_of(swept)
+    assert page.path == swept / "report" / "index.html"
+    overview = overview_of(swept)
+    records = {record.run_key: record for record in read_records(swept)}
+    assert {run["run_key"] for run in overview["runs"]} == set(records)
+    (group,) = overview["groups"]
+    assert records[group["baseline"]].prompts.name == "simple"
+    for key, record in records.items():
+        _, run = held((swept / "report" / "data" / "runs" / f"{key}.js").read_bytes())
+        frame = pd.read_parquet(swept / record.artifacts.predictions)
+        assert run["predictions"] == frame["prediction"].tolist()
+        assert run["margins"] == [round(1000 * margin) for margin in frame["margin"]]
+        _, prompts = held((swept / "report" / "data" / f"{run['prompts']}.js").read_bytes())
+        kept = pd.read_parquet(swept / record.artifacts.prompts)
+        assert [text for row in prompts["texts"] for text in row] == kept["text"].tolist()
+    _, of_group = held((swept / "report" / "data" / "groups" / "0.js").read_bytes())
+    assert of_group["class_names"] == ["ant", "bee", "cat", "dog", "eel"]
+    assert of_group["right"][group["baseline"]] == (
+        pd.read_parquet(swept / records[group["baseline"]].artifacts.predictions)
+        .groupby("label")["correct"]
+        .sum()
+        .tolist()
+    )
+    assert len(of_group["pairs"]) == 3
+    assert {pair["family"] for pair in of_group["pairs"]} == {"table", "group"}
+    assert page.num_bytes == sum(map(len, files_of(swept).values()))
+
+
+def test_the_same_records_give_the_same_bytes_and_old_files_go(swept: Path) -> None:
+    page_of(swept)
+    before = files_of(swept)
+    (swept / "report" / "data" / "runs" / "0123456789ab.js").write_text("of a run that is gone")
+    page_of(swept)
+    assert files_of(swept) == before
+
+
+def test_thumbnails_are_of_the_images_and_are_made_once(swept: Path, opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_thumbnails, "OF_EACH_CLASS", 1)
+    page = page_of(swept, opener)
+    made = list((swept / "report" / "thumbnails").rglob("*.webp"))
+    assert 5 <= len(made) == page.num_thumbnails <= 15
+    with Image.open(made[0]) as image:
+        assert max(image.size) == 96
+    key = next((swept / "report" / "data" / "images").iterdir())
+    _, listed = held(key.read_bytes())
+    dataset = opener(read_records(swept)[0])
+    for place, name in listed["thumbnails"].items():
+        assert name.split("/")[1] == f"{dataset.image_keys[int(place)].hex()}.webp"
+    stamps = {path: path.stat().st_mtime_ns for path in made}
+    page_of(swept, opener)
+    assert {path: path.stat().st_mtime_ns for path in made} == stamps
+    assert overview_of(swept)["notes"] == []
+
+
+def test_images_that_are_gone_or_others_now_mean_no_thumbnails_and_a_line(
+    swept: Path, made: Path, opener, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos, away = made / "photos", made / "away"
+    photos.rename(away)
+    try:
+        assert page_of(swept, opener).num_thumbnails == 0
+        shutil.copytree(away, photos)
+        (photos / "ant" / "0.jpg").write_bytes((photos / "bee" / "0.jpg").read_bytes())
+        assert page_of(swept, opener).num_thumbnails == 0
+    finally:
+        shutil.rmtree(photos, ignore_errors=True)
+        away.rename(photos)
+    assert "are others now than run" in caplog.text
+    assert overview_of(swept)["notes"] == ["No thumbnails of folder: its images are not on the machine of the report."]
+
+
+def test_more_thumbnails_than_the_page_takes_are_told(swept: Path, opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cupl_bench.report.page.writing.AT_MOST", 4)
+    page = page_of(swept, opener)
+    assert page.num_thumbnails == 4
+    assert overview_of(swept)["notes"] == ["11 images of folder have no thumbnail: the page holds 4 at most."]
+
+
+def test_the_first_right_and_wrong_images_of_each_class_are_shown(swept: Path) -> None:
+    from cupl_bench.report.answers import read_answers
+
+    answers = read_answers(swept, read_records(swept)[0])
+    chosen = of_thumbnails.chosen_images(answers)
+    expected = []
+    for label in range(5):
+        for hit in (False, True):
+            own = np.flatnonzero((answers.labels == label) & (answers.hits == hit))
+            expected += own[: of_thumbnails.OF_EACH_CLASS].tolist()
+    assert chosen == sorted(expected)
+
+
+def test_runs_that_left_out_other_images_have_lists_of_their_own(cli, tiny: TinyModel, tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "set", {"a": 3, "b": 3})
+    (root / "a" / "0.jpg").write_text("no image")
+    arguments = ["dataset=folder", f"dataset.path={root}", "dataset.skip_broken=true", *tiny.overrides]
+    assert cli("eval", *arguments) == 0, cli.err
+    page = page_of(cli.results, images_here(compose_once([f"cache_dir={cli.cache}"])))
+    assert page.num_thumbnails == 5
+    (path,) = (cli.results / "report" / "data" / "images").iterdir()
+    _, listed = held(path.read_bytes())
+    assert listed["names"][0] == "a/1.jpg"
+    assert listed["index"] == [1, 2, 3, 4, 5]
+    dataset = images_here(compose_once([f"cache_dir={cli.cache}"]))(read_records(cli.results)[0])
+    assert listed["thumbnails"]["0"].endswith(f"{dataset.image_keys[1].hex()}.webp")
