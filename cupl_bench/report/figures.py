@@ -248,7 +248,7 @@ def _reach(
     return reach
 
 
-def _dot(axes: Axes, value: float, low: float, high: float, row: float, colour: str, marker: str) -> None:
+def _dot(axes: Axes, value: float, low: float, high: float, row: int, colour: str, marker: str) -> None:
     middle, least, most = (_points([one]) for one in (value, low, high))
     axes.errorbar(
         middle, [row], xerr=_reach(middle, least, most), fmt=marker, color=colour, elinewidth=0.9, capsize=2,
