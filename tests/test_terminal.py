@@ -1,0 +1,129 @@
+"""What stands on the terminal and in a pipe, and what a program reads."""
+
+import io
+import json
+import re
+import sys
+
+import pandas as pd
+import pytest
+
+from cupl_bench import terminal
+
+WIDE = pd.DataFrame(
+    {
+        "dataset": ["birds", "flowers"],
+        "prompts": ["simple", "cupl_ensemble"],
+        "top-1 [95%]": ["66.2 [64.2, 68.1]", "85.5 [84.0, 86.8]"],
+        "top-5": ["82.8", "97.7"],
+        "mean per class": ["66.2", "85.5"],
+        "never": ["0.9", "76.6"],
+        "never alone": ["14.9", "95.3"],
+        "less simple [95%]": ["", "+19.3 [+17.3, +21.2]"],
+    }
+)
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch):
+    def show(stream: io.StringIO, **environment: str) -> str:
+        for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {"TERM": "xterm-256color", **environment}.items():
+            monkeypatch.setenv(name, value)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", stream)
+            terminal.show_table(WIDE, "Accuracy in percent")
+        return stream.getvalue()
+
+    return show
+
+
+def lines_of(text: str) -> list[str]:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+def test_a_table_fits_the_terminal_and_says_what_it_leaves_out(shown, columns: int) -> None:
+    lines = lines_of(shown(Tty(), COLUMNS=str(columns)))
+    assert max(map(len, lines)) <= columns or columns == 60
+    left_out = [line for line in lines if line.startswith("left out for want of width: ")]
+    assert bool(left_out) == (columns < 110)
+    assert "less simple [95%]" in " ".join(" ".join(lines).split()) or columns == 60
+    if columns == 80:
+        assert left_out[0].startswith("left out for want of width: never alone")
+
+
+def test_a_pipe_gets_the_whole_table_plain(shown) -> None:
+    text = shown(io.StringIO(), COLUMNS="20")
+    assert "\x1b" not in text
+    assert all(str(cell) in text for column in WIDE for cell in WIDE[column])
+    assert "left out" not in text
+
+
+def test_no_colour_where_none_is_wanted(shown) -> None:
+    text = shown(Tty(), COLUMNS="200", NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*[34][0-9]", text)
+
+
+# For programs --------------------------------------------------------------------------------------------------------
+
+
+def test_one_question_is_one_document(cli, on_photos) -> None:
+    assert on_photos("output=json") == 0
+    document = json.loads(cli.out)
+    (told,) = document["records"]
+    record = json.loads((cli.results / "records" / f"{told['run_key']}.json").read_text())
+    assert told["record"] == str(cli.results / "records" / f"{told['run_key']}.json")
+    assert told["metrics"] == record["metrics"]
+    assert (told["dataset"], told["backbone"], told["prompts"]) == ("folder", "open_clip", "simple")
+    assert "15 encoded" in cli.err
+    assert on_photos() == 0  # the next command speaks to a person again
+    assert "finished before" in cli.out
+    assert cli.err == ""
+
+
+def test_a_sweep_tells_its_runs_its_failures_and_its_comparison(cli, on_photos) -> None:
+    assert on_photos("-m", "prompts=simple,name_only,ensemble", "output=json") == 2
+    document = json.loads(cli.out)
+    assert [one["prompts"] for one in document["records"]] == ["simple", "name_only"]
+    assert "prompts=ensemble" in document["failed"][0]["job"]
+    assert document["failed"][0]["error"]
+    rows = {row["prompts"]: row for row in document["comparison"]}
+    assert rows["simple"]["difference"] is None
+    assert rows["name_only"]["top1"] == pytest.approx(document["records"][1]["metrics"]["top1"])
+    assert (cli.results / "report" / "index.html").is_file()
+    assert "page" in cli.err
+
+
+def test_plan_and_report_are_documents(cli, on_photos, photos, tiny) -> None:
+    arguments = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides, "output=json"]
+    assert cli("plan", *arguments) == 0
+    (planned,) = json.loads(cli.out)["plan"]
+    assert planned["images_to_encode"] == 15
+    assert planned["finished"] is False
+    assert cli("eval", *arguments) == 0
+    assert cli("report", "output=json") == 0
+    document = json.loads(cli.out)
+    assert document["page"] == str(cli.results / "report" / "index.html")
+    assert all((cli.results / path).is_file() for path in [*document["tables"], *document["figures"]])
+    assert cli("plan", *arguments, "prompts=nothing") == 2
+    assert cli.out == ""
+
+
+def test_another_form_of_output_is_refused(cli) -> None:
+    assert cli("report", "output=xml") == 2
+    assert "output=xml" in cli.err
+
+
+def test_a_large_folder_ends_a_sweep_with_tables_and_a_hint(cli, on_photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cupl_bench.commands.report.QUICK", 20)
+    assert on_photos("-m", "prompts=simple,name_only") == 0
+    assert f"page      cupl-bench report results_dir={cli.results}" in cli.out
+    assert (cli.results / "tables" / "comparison.csv").is_file()
+    assert not (cli.results / "report").exists()
