@@ -5,6 +5,7 @@ Two halves: the *question* (data set, backbone, prompts, precision) moves number
 
 import inspect
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -77,6 +78,7 @@ class Config:
     num_workers: int | None = MISSING
     cache_limit_gb: float = MISSING
     rerun: Rerun = MISSING
+    shard: str | None = MISSING
     output: Output = MISSING
     images: list[str] = field(default_factory=list)
     class_names: Any = None
@@ -184,7 +186,17 @@ def machine_of(config: DictConfig) -> Machine:
         num_workers=workers,
         cache_limit_gb=config.cache_limit_gb,
         rerun=config.rerun.value,
+        shard=_shard(config.shard),
     )
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ConfigError(f"shard={text} should be i/n with i from 1 to n, such as 1/8, or null for all images.")
+    return int(match[1]), int(match[2])
 
 
 def tracker_of(config: DictConfig) -> Tracker:

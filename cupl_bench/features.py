@@ -1,6 +1,7 @@
 """Images and prompts -> unit features, through the store: only what is new is encoded."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,13 +25,15 @@ from cupl_bench.progress import progress
 from cupl_bench.ranks import from_first, gathered, rank, world_size
 from cupl_bench.store import RowStore, StoredRows
 
-__all__ = ["ImageFeatures", "TextFeatures", "encode_images", "encode_texts", "pixels_of"]
+__all__ = ["ImageFeatures", "TextFeatures", "encode_images", "encode_texts", "hurry", "pixels_of"]
 
 log = logging.getLogger(__name__)
 
 SHARD_ROWS = 4096
 SHARD_SECONDS = 20.0
 """A shard is written when it is full or this old: what a killed run has to do again."""
+hurry = threading.Event()
+"""Set where this process may be killed at any moment: from then on each batch is written when it is encoded."""
 TEXTS_PER_BLOCK = 4096
 PIXEL_SHARD_BYTES = 64_000_000
 """Pixels that are held in memory and written together."""
@@ -84,7 +87,7 @@ class Shard:
             self.began = time.monotonic()
         self.waiting.append((keys, rows))
         full = sum(len(rows) for _, rows in self.waiting) >= self.max_rows
-        if full or time.monotonic() - self.began > SHARD_SECONDS:
+        if full or hurry.is_set() or time.monotonic() - self.began > SHARD_SECONDS:
             self.flush()
 
     def flush(self) -> None:

@@ -56,7 +56,7 @@ from cupl_bench.store import (
     write_atomically,
 )
 
-__all__ = ["Machine", "Material", "Plan", "Question", "Workbench", "assist", "gather", "plan", "run"]
+__all__ = ["Machine", "Material", "Plan", "Question", "Workbench", "assist", "encode_part", "gather", "plan", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,8 @@ class Machine:
     num_workers: int
     cache_limit_gb: float
     rerun: Literal["missing", "always", "never", "failed"]
+    shard: tuple[int, int] | None
+    """Part i of n of the images, which is encoded and nothing else; None: all of a run."""
 
 
 @dataclass
@@ -293,6 +295,38 @@ def run(question: Question, machine: Machine, bench: Workbench) -> Record:
     except CuplBenchError as error:
         _write_failure(job, error)
         raise
+
+
+def encode_part(question: Question, machine: Machine, bench: Workbench, part: int, parts: int) -> str:
+    """Encode a part of the images, from 1 to ``parts``, for a run that finds them done; gives what was done in words.
+
+    Raises:
+        CuplBenchError: something that the user can mend.
+    """
+    dataset = in_turn(lambda: bench.dataset(question.dataset, machine.cache_dir))
+    first, last = (len(dataset.labels) * place // parts for place in (part - 1, part))
+    if first == last:
+        return f"part {part} of {parts} is empty: {len(dataset.labels):,} images"
+    own = replace(
+        dataset,
+        labels=dataset.labels[first:last],
+        image_ids=dataset.image_ids[first:last],
+        image_keys=dataset.image_keys[first:last],
+    )
+    images = _image_features(
+        Job(
+            question=replace(question, skip_broken=True),  # the run that follows says which are broken
+            machine=machine,
+            bench=bench,
+            dataset=own,
+            prompts=question.prompts(dataset.class_names),
+            facts=in_turn(lambda: question.backbone.identify(machine.cache_dir, download=True)),
+        )
+    )
+    return (
+        f"part {part} of {parts}, images {first:,} to {last - 1:,} of {len(dataset.labels):,}: {images.num_encoded:,}"
+        f" encoded, {int(images.kept.sum()) - images.num_encoded:,} reused, {int((~images.kept).sum()):,} broken"
+    )
 
 
 def assist(question: Question, machine: Machine, bench: Workbench) -> None:
