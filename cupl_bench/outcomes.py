@@ -24,7 +24,7 @@ State = Literal["done", "running", "failed", "missing"]
 class Outcome:
     """How one question ended: its run, or what went wrong and whose fault it was.
 
-    ``note``: why there is neither a run nor an error.
+    ``note``: why there is neither a run nor an error. ``left``: whether it was not asked at all.
     """
 
     job: str
@@ -32,6 +32,7 @@ class Outcome:
     error: str | None = None
     mistake: bool = False
     note: str | None = None
+    left: bool = False
 
 
 def write_outcome(folder: Path, number: int, outcome: Outcome) -> None:
@@ -52,7 +53,7 @@ def last_outcomes(results_dir: Path) -> dict[str, Outcome]:
     """How each question below a results folder ended last; folders of logs are named by their time."""
     found: dict[str, Outcome] = {}
     for folder in sorted((results_dir / "logs").glob("*")):
-        found |= {outcome.job: outcome for outcome in read_outcomes(folder) if outcome.note is None}
+        found |= {outcome.job: outcome for outcome in read_outcomes(folder) if not outcome.left}
     return found
 
 
@@ -73,7 +74,7 @@ def state_of(job: str, outcomes: Mapping[str, Outcome], results_dir: Path) -> tu
         return "failed", outcome.error
     if outcome.run_key is not None and not record_path(results_dir, outcome.run_key).is_file():
         return "missing", f"the record {outcome.run_key} is gone"
-    return "done", outcome.run_key or "encoded"
+    return "done", outcome.run_key or str(outcome.note)
 
 
 def _read(path: Path) -> Outcome:

@@ -32,7 +32,7 @@ INNER = ("prompts", "seed", "budget")
 """What needs the same features of images again. All else that a sweep varies is taken for costly."""
 NO_QUESTION = (
     "results_dir", "cache_dir", "device", "batch_size", "num_workers", "cache_limit_gb", "rerun", "machine", "tracking",
-    "hydra",
+    "hydra", "output",
 )  # fmt: skip
 """Keys that say where and how: two questions that differ in them alone are the same."""
 

@@ -4,10 +4,11 @@ import json
 import logging
 import os
 import re
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from cupl_bench.commands.composition import Sweep, complaint_of_hydra, named, ru
 from cupl_bench.commands.report import is_quick, show_comparison, write_report
 from cupl_bench.config import Output, Rerun, machine_of, question_of, register, tracker_of
 from cupl_bench.errors import ConfigError, CuplBenchError
+from cupl_bench.features import hurry
 from cupl_bench.lease import held
 from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_lease, state_of, write_outcome
 from cupl_bench.ranks import from_first
@@ -58,6 +60,8 @@ class Job:
         if os.getpid() != self.home:
             register()
             show_log()
+        if "SUBMITIT_EXECUTOR" in os.environ:  # Slurm warns with SIGTERM, and kills some seconds later or not at all
+            signal.signal(signal.SIGTERM, lambda *_: hurry.set())
         self.as_json = config.output == Output.json
         speak_to_program(self.as_json)
         self.bench.several_backbones = self.several_backbones
@@ -81,7 +85,7 @@ class Job:
         try:
             config = compose("config", overrides) if overrides else config
             if config.rerun == Rerun.failed and from_first(lambda: self._never_ran(name, results_dir)):
-                outcome = Outcome(job=name, run_key=None, note="it has not failed, it never ran: rerun=failed left it")
+                outcome = Outcome(job=name, run_key=None, note="never ran, and was left: rerun=failed", left=True)
             else:
                 outcome = self._run(config, name, results_dir, folder)
         except Exception as error:
@@ -99,12 +103,15 @@ class Job:
         self.answered = (outcome, results_dir)
 
     def _run(self, config: Any, name: str, results_dir: Path, folder: Path) -> Outcome:
-        if self.assisting:
-            runner.assist(question_of(config), machine_of(config), self.bench)
-            return Outcome(job=name, run_key=None)
         tracker = tracker_of(config)
         question, machine = question_of(config), machine_of(config)
-        with held(running_lease(results_dir, name), name):
+        with nullcontext() if self.assisting else held(running_lease(results_dir, name), name):
+            if machine.shard is not None:
+                note = runner.encode_part(question, machine, self.bench, *machine.shard)
+                return Outcome(job=name, run_key=None, note=note)
+            if self.assisting:
+                runner.assist(question, machine, self.bench)
+                return Outcome(job=name, run_key=None)
             record = runner.run(question, machine, self.bench)
         tracker([record], results_dir, None if self.names is None else folder.name)
         return Outcome(job=name, run_key=record.run_key)
