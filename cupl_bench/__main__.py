@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 the user's mistake (one message, no traceback); 130 interr
 else.
 """
 
+import re
 import signal
 import sys
 import threading
@@ -18,6 +19,9 @@ from cupl_bench.errors import CuplBenchError, nearest
 from cupl_bench.terminal import complain, say, show_log
 
 __all__ = ["main"]
+
+SECRET = re.compile(r"(?:^|[._+])(?:api_?key|(?:access_|auth_)?token|secret|password)$", re.IGNORECASE)
+"""Keys of arguments that should not be written anywhere."""
 
 MODULES = {"import": "import_archive"}
 """Commands whose names no module can have."""
@@ -63,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if given[0] not in COMMANDS:
         complain(f"{given[0]!r} is no command.{nearest(given[0], COMMANDS)}\n{USAGE}")
+        return 2
+    if typed := [key for key in (one.partition("=")[0] for one in given if "=" in one) if SECRET.search(key)]:
+        complain(
+            f"{typed[0]} looks like a secret. Arguments are kept in logs and records, so keys are never among them: set"
+            " the environment variable that the program reads (OPENAI_API_KEY, HF_TOKEN, WANDB_API_KEY)."
+        )
         return 2
     from cupl_bench.ranks import joined, rank
 

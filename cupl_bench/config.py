@@ -272,10 +272,16 @@ def _build(node: Mapping[str, Any], where: str) -> object:
 
     This is the one place that turns configurations into objects.
     """
-    target = get_class(str(node["_target_"]))
+    name_of_target = str(node["_target_"])
+    try:
+        target = get_class(name_of_target)
+        adapter: TypeAdapter[Any] = TypeAdapter(target)
+        parameters = inspect.signature(target).parameters
+    except Exception as error:  # whatever importing it may raise
+        reason = " ".join(str(error).split())[:160]
+        raise ConfigError(f"{where}._target_={name_of_target} is no dataclass that can be built ({reason}).") from error
     ours = OF_THE_RUN.get(where, ())
     given = {name: value for name, value in node.items() if name not in ("_target_", *ours)}
-    parameters = inspect.signature(target).parameters
     if unknown := [name for name in given if name not in parameters]:
         raise ConfigError(
             f"{where}.{unknown[0]} is no setting.{nearest(unknown[0], parameters)} It has {sorted(parameters)}."
@@ -284,7 +290,7 @@ def _build(node: Mapping[str, Any], where: str) -> object:
         raise ConfigError(f"{where} lacks {lost[0]}; it needs {sorted(parameters)}.")
     values = {name: _built(value, f"{where}.{name}") for name, value in given.items()}
     try:
-        return TypeAdapter(target).validate_python(values)
+        return adapter.validate_python(values)
     except ValidationError as error:
         first_error = error.errors()[0]
         key = ".".join(str(part) for part in (where, *first_error["loc"]))

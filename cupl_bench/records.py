@@ -3,7 +3,8 @@
 Records are written once, to a temporary name and then moved, and never edited.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,9 +24,11 @@ __all__ = [
     "StageRecord",
     "TierRecord",
     "TimingRecord",
+    "digest_of_file",
     "read_record",
     "read_records",
     "record_path",
+    "unlike_artifacts",
     "write_record",
 ]
 
@@ -145,6 +148,7 @@ class Record(Frozen):
     """One run. A failed one has an ``error`` and neither metrics nor artifacts.
 
     ``config``: the question's half of the configuration, with its interpolations as they stand in the files.
+    ``artifact_digests``: the sha256 of each file that ``artifacts`` names; None in records of earlier versions.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -161,6 +165,29 @@ class Record(Frozen):
     environment: Mapping[str, Any]
     config: Mapping[str, Any] | None = None
     artifacts: ArtifactsRecord | None = None
+    artifact_digests: Mapping[str, str] | None = None
+
+
+def unlike_artifacts(record: Record, results_dir: Path, names: Sequence[str] | None = None) -> list[str]:
+    """Those files of a finished run that are gone, or are not what the run wrote; all that it names, or ``names``."""
+    if record.artifacts is None:
+        return []
+    digests = record.artifact_digests or {}
+    return [
+        path
+        for name, path in record.artifacts.model_dump(exclude_none=True).items()
+        if (names is None or name in names)
+        and not (
+            (results_dir / path).is_file()
+            and (name not in digests or digests[name] == digest_of_file(results_dir / path))
+        )
+    ]
+
+
+def digest_of_file(path: Path) -> str:
+    """The sha256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_path(results_dir: Path, run_key: str) -> Path:

@@ -42,8 +42,10 @@ from cupl_bench.records import (
     StageRecord,
     TierRecord,
     TimingRecord,
+    digest_of_file,
     read_record,
     record_path,
+    unlike_artifacts,
     write_record,
 )
 from cupl_bench.scores import Predictions, measure, measure_tiers, predict
@@ -370,9 +372,8 @@ def _finished(job: Job) -> Record | None:
 def _artifacts_are_whole(job: Job, record: Record) -> bool:
     if record.artifacts is None:
         return False
-    paths = [job.machine.results_dir / path for path in record.artifacts.model_dump(exclude_none=True).values()]
-    if lost := [str(path) for path in paths if not path.is_file()]:
-        log.warning("          the record is here, but not %s: running again", " and ".join(lost))
+    if lost := unlike_artifacts(record, job.machine.results_dir):
+        log.warning("          the record is here, but not %s as they were written: running again", " and ".join(lost))
     return not lost
 
 
@@ -439,6 +440,9 @@ def _answer(job: Job, began: float) -> Record:
         ),
         timing=job.stages.timing(time.perf_counter() - began),
         artifacts=artifacts,
+        artifact_digests={
+            name: digest_of_file(results_dir / path) for name, path in artifacts.model_dump(exclude_none=True).items()
+        },
     )
     write_record(results_dir, record)
     low, high = metrics.top1_ci95
@@ -585,14 +589,18 @@ def _read_class_embeddings(path: Path, aggregation: Aggregation) -> tuple[ClassE
     except DamagedFileError as error:
         set_aside(path, error)
         return None
-    classes = ClassEmbeddings(
-        aggregation=aggregation,
-        matrix=arrays["class_embeddings"],
-        prompts=arrays.get("prompt_embeddings"),
-        owner=arrays.get("prompt_class"),
-        weights=arrays.get("template_weights"),
-    )
-    return classes, int(str(facts["num_truncated"]))
+    try:
+        classes = ClassEmbeddings(
+            aggregation=aggregation,
+            matrix=arrays["class_embeddings"],
+            prompts=arrays.get("prompt_embeddings"),
+            owner=arrays.get("prompt_class"),
+            weights=arrays.get("template_weights"),
+        )
+        return classes, int(str(facts["num_truncated"]))
+    except KeyError as error:
+        set_aside(path, f"{path} lacks {error}, as files of other versions may")
+        return None
 
 
 def _write_class_embeddings(path: Path, classes: ClassEmbeddings, facts: Mapping[str, object]) -> None:

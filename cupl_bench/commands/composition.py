@@ -197,6 +197,8 @@ def complaint_of_hydra(error: Exception, overrides: Sequence[str]) -> str | None
     if isinstance(error, OSError) and "/logs/" in str(error.filename):
         folder = str(error.filename).split("/logs/")[0]
         return f"results_dir={folder} cannot be written ({error.strerror}). Name another with results_dir=..."
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):
+        return "A group is chosen by the name of one of its options, such as prompts=simple; it cannot be null."
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     text = str(error)

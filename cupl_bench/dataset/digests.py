@@ -1,12 +1,15 @@
 """Content keys of files, computed once: a file is read again only when its size or times have changed."""
 
+import errno
 import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 
+from cupl_bench.errors import DatasetError
 from cupl_bench.identity import bytes_key, content_key
 from cupl_bench.progress import track
 from cupl_bench.store import DamagedFileError, read_arrays, set_aside, write_arrays
@@ -20,6 +23,8 @@ FRESH_NS = 2_000_000_000
 def _stamp(path: Path) -> tuple[int, int, int]:
     """Size, and times of change in nanoseconds; the second time cannot be set back by a program."""
     stat = path.stat()
+    if not S_ISREG(stat.st_mode):  # reading a pipe would wait for ever
+        raise OSError(errno.EINVAL, "it is no file but a pipe, a socket, a device or a folder", str(path))
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
@@ -27,24 +32,43 @@ def _memo_path(cache_dir: Path, *names: str) -> Path:
     return cache_dir / "keys" / f"{content_key({'names': names})[:24]}.safetensors"
 
 
-def _read_memo(path: Path) -> dict[str, np.ndarray]:
+def _read_memo(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """What is remembered under these names; nothing where the file is not there, damaged, or of another version."""
     try:
-        return read_arrays(path)[0]
+        found = read_arrays(path)[0]
+        if lost := [name for name in names if name not in found]:
+            raise DamagedFileError(f"{path} lacks {lost[0]}, as files of other versions may")
     except FileNotFoundError:
         return {}
     except DamagedFileError as error:
         set_aside(path, error)
         return {}
+    return found
+
+
+def _stamps(paths: Sequence[Path]) -> list[tuple[int, int, int]]:
+    stamps, refused = [], []
+    for path in paths:
+        try:
+            stamps.append(_stamp(path))
+        except OSError as error:
+            refused.append(f"{path} ({error.strerror})")
+    if refused:
+        raise DatasetError(
+            f"{len(refused)} of {len(paths)} files cannot be read, first: {'; '.join(refused[:3])}. Mend or remove"
+            " them."
+        )
+    return stamps
 
 
 def keys_of_files(paths: Sequence[Path], root: Path, cache_dir: Path) -> list[bytes]:
     """The content key of each file; only files that are new or have changed are read.
 
     Raises:
-        OSError: a file cannot be read.
+        DatasetError: files cannot be read.
     """
     memo_path = _memo_path(cache_dir, "files", str(root.resolve()))
-    memo = _read_memo(memo_path)
+    memo = _read_memo(memo_path, "names", "stamps", "keys")
     known: dict[bytes, tuple[tuple[int, ...], bytes]] = {}
     if memo:
         known = {
@@ -52,7 +76,7 @@ def keys_of_files(paths: Sequence[Path], root: Path, cache_dir: Path) -> list[by
             for name, stamp, key in zip(memo["names"], memo["stamps"], memo["keys"], strict=True)
         }
     names = [hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).digest()[:16] for path in paths]
-    stamps = [_stamp(path) for path in paths]
+    stamps = _stamps(paths)
     keys: list[bytes] = [b""] * len(paths)
     unread = []
     for place, (name, stamp) in enumerate(zip(names, stamps, strict=True)):
@@ -63,7 +87,10 @@ def keys_of_files(paths: Sequence[Path], root: Path, cache_dir: Path) -> list[by
             unread.append(place)
     now = time.time_ns()
     for place in track(unread, "reading images for their content keys"):
-        keys[place] = bytes_key(paths[place].read_bytes())
+        try:
+            keys[place] = bytes_key(paths[place].read_bytes())
+        except OSError as error:
+            raise DatasetError(f"{paths[place]} cannot be read ({error.strerror}). Mend or remove it.") from error
     if unread:
         settled = [place for place, stamp in enumerate(stamps) if max(stamp[1:]) < now - FRESH_NS]
         write_arrays(
@@ -84,7 +111,7 @@ def remembered_keys(
     """The content keys of images that lie inside ``files``, computed again when a file or ``what`` changes."""
     stamps = [list(_stamp(path)) for path in files]
     memo_path = _memo_path(cache_dir, "inside", *what, *(str(path.resolve()) for path in files))
-    memo = _read_memo(memo_path)
+    memo = _read_memo(memo_path, "stamps", "keys")
     if memo and memo["stamps"].tolist() == stamps:
         return [key.tobytes() for key in memo["keys"]]
     now = time.time_ns()
@@ -109,7 +136,7 @@ def file_digest(path: Path, cache_dir: Path) -> str:
     """
     stamp = np.array(_stamp(path), dtype=np.int64)
     memo_path = _memo_path(cache_dir, "digest", str(path.resolve()))
-    memo = _read_memo(memo_path)
+    memo = _read_memo(memo_path, "stamp", "sha256")
     if memo and np.array_equal(memo["stamp"], stamp):
         return memo["sha256"].tobytes().hex()
     now = time.time_ns()

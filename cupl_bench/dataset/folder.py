@@ -9,7 +9,7 @@ import numpy as np
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.decode import extensions
 from cupl_bench.dataset.digests import keys_of_files
-from cupl_bench.dataset.names import read_class_names
+from cupl_bench.dataset.names import is_unicode, read_class_names
 from cupl_bench.errors import DatasetError, first, nearest
 
 __all__ = ["FolderSource"]
@@ -84,6 +84,12 @@ class FolderSource:
 
     def _labels(self, folders: list[str]) -> tuple[list[str], dict[str, int]]:
         if self.class_names is None:
+            if odd := [os.fsencode(folder) for folder in folders if not is_unicode(folder)]:
+                raise DatasetError(
+                    f"{len(odd)} of {len(folders)} class folders have names that are not UTF-8, first: {first(odd)}."
+                    " Rename them, or give the class names in the order of the sorted folders:"
+                    " dataset.class_names=FILE.json"
+                )
             return folders, {folder: label for label, folder in enumerate(folders)}
         given = read_class_names(Path(self.class_names))
         if isinstance(given, dict):
@@ -109,6 +115,10 @@ def _images_below(folder: Path, endings: frozenset[str]) -> tuple[list[Path], li
     others: list[Path] = []
     for directory, subfolders, names in os.walk(folder, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        here = Path(directory)
+        for link in (here / name for name in subfolders if (here / name).is_symlink()):
+            if here.resolve().is_relative_to(link.resolve()):
+                raise DatasetError(f"{link} leads back to {link.resolve()}, in which it lies: remove this link.")
         for name in names:
             if not name.startswith("."):
                 path = Path(directory, name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pooch
 import requests
 
-from cupl_bench.dataset.names import normalised
+from cupl_bench.dataset.names import is_unicode, normalised
 from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, read_texts, spec_names
 from cupl_bench.errors import DatasetError, PromptsError, first, nearest
 from cupl_bench.prompts.files import content_of, read_json
@@ -71,6 +71,8 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
             f"{where}: {len(wrong)} of {len(templates)} templates lack the {{}} that stands for the class name,"
             f" first: {first(wrong)}."
         )
+    if wrong := [template for template in templates if not is_unicode(template)]:
+        raise PromptsError(f"{where}: {len(wrong)} templates are no Unicode text, first: {first(wrong)}.")
     return templates
 
 
@@ -132,6 +134,11 @@ def read_descriptions(source: str) -> Descriptions:
         raise PromptsError(
             f"{source}: {len(wrong)} of {len(content)} classes hold something that is not text, first:"
             f" {wrong[0]!r} holds {odd!r}."
+        )
+    if wrong := [name for name, row in content.items() if not all(is_unicode(text) for text in (name, *row))]:
+        raise PromptsError(
+            f"{source}: {len(wrong)} of {len(content)} classes hold what is no Unicode text (half a surrogate pair),"
+            f" first: {first(wrong)}."
         )
     return content
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float32, Int64
 
 from cupl_bench.errors import ResultsError, first
-from cupl_bench.records import Record
+from cupl_bench.records import Record, unlike_artifacts
 
 __all__ = [
     "Answers",
@@ -107,6 +107,11 @@ def read_answers(results_dir: Path, record: Record) -> Answers:
         raise ResultsError(f"Record {record.run_key} names no predictions.")
     path = results_dir / record.artifacts.predictions
     again = "Run its question again with rerun=always."
+    if path.is_file() and unlike_artifacts(record, results_dir, ["predictions"]):
+        raise ResultsError(
+            f"{path}, the predictions of run {record.run_key}, are not those that it wrote: the file was altered or"
+            f" damaged. {again}"
+        )
     try:
         file = pq.ParquetFile(path)
         columns = ["index", "label", "prediction", *({"confidence"} & set(file.schema_arrow.names))]
@@ -119,6 +124,12 @@ def read_answers(results_dir: Path, record: Record) -> Answers:
         raise ResultsError(
             f"{path} holds {table.num_rows:,} predictions, and the record of run {record.run_key} speaks of"
             f" {record.dataset.num_images:,} images. {again}"
+        )
+    right = int(np.count_nonzero(table.column("label").to_numpy() == table.column("prediction").to_numpy()))
+    if record.metrics is None or abs(record.metrics.top1 - right / table.num_rows) > 1e-6:
+        raise ResultsError(
+            f"The record of run {record.run_key} has another top1 than its predictions, {right:,} of"
+            f" {table.num_rows:,} right: one of the two was altered. {again}"
         )
 
     def column(name: str) -> Int64[np.ndarray, " n"]:
@@ -150,9 +161,17 @@ def class_facts(results_dir: Path, records: Sequence[Record]) -> pd.DataFrame:
         path = None if record.artifacts is None or record.artifacts.prompts is None else record.artifacts.prompts
         if path is None or not (results_dir / path).is_file():
             continue
-        file = pq.ParquetFile(results_dir / path)
-        columns = ["label", "class_name", *({"tier"} & set(file.schema_arrow.names))]
-        told = file.read(columns=columns).to_pandas().drop_duplicates("label").set_index("label")
+        try:
+            if unlike_artifacts(record, results_dir, ["prompts"]):
+                raise OSError("it is not what the run wrote")
+            file = pq.ParquetFile(results_dir / path)
+            columns = ["label", "class_name", *({"tier"} & set(file.schema_arrow.names))]
+            told = file.read(columns=columns).to_pandas().drop_duplicates("label").set_index("label")
+        except (OSError, pa.ArrowInvalid, KeyError) as error:
+            raise ResultsError(
+                f"{results_dir / path}, the prompts of run {record.run_key}, cannot be read ({error}). Run its question"
+                " again with rerun=always."
+            ) from error
         return facts.assign(**{str(name): told[name].reindex(facts.index) for name in told})
     return facts
 
