@@ -40,6 +40,8 @@ __all__ = ["Page", "as_json", "data_script", "write_page"]
 log = logging.getLogger(__name__)
 
 COMPRESSION = 6
+PLAIN = {int, str, bool, type(None)}
+"""Types that JSON knows as they are; a float may be NaN."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +151,8 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
+        if set(map(type, value)) <= PLAIN:  # long columns of numbers and names
+            return value
         return [_plain(one) for one in value]
     if value is None or isinstance(value, str | bool | int):
         return value
