@@ -5,7 +5,9 @@ dataset -> image features \
 prompts -> class embeddings /
 """
 
+import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -257,6 +259,22 @@ class Job:
         """Where the record of this question lies."""
         return record_path(self.machine.results_dir, self.key)
 
+    def logit_scale(self) -> float:
+        """The model's own factor from similarities to logits, remembered so that no model is loaded for it."""
+        path = self.machine.cache_dir / "logit_scales" / f"{self.facts.text_key(self.question.precision)[:32]}.json"
+        try:
+            scale = float(json.loads(path.read_text(encoding="utf-8")))
+            if math.isfinite(scale):
+                return scale
+            set_aside(path, f"{path} holds {scale}")
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError) as error:
+            set_aside(path, error)
+        scale = self.load().logit_scale
+        write_atomically(path, json.dumps(scale).encode())
+        return scale
+
     def load(self) -> Backbone:
         """The backbone; only what must be encoded asks for it."""
         with self.stages.stage("load_backbone"):
@@ -407,7 +425,7 @@ def _answer(job: Job, began: float) -> Record:
     classes, num_truncated = _class_embeddings(job, images)
     labels = job.dataset.labels[images.kept]
     with job.stages.stage("scores"):
-        predictions = predict(images.stored, classes, job.machine.device)
+        predictions = predict(images.stored, classes, job.machine.device, logit_scale=job.logit_scale())
         metrics = measure(predictions, labels, len(job.dataset.class_names))
         tiers = None
         if job.dataset.tiers is not None:
@@ -425,7 +443,7 @@ def _answer(job: Job, began: float) -> Record:
     weights = job.prompts.weights
     if classes.weights is not None:
         weights = (tuple(classes.weights.tolist()),) * len(job.prompts.texts)
-    _write_prompts(results_dir / f"prompts/{job.key}.parquet", job.dataset.class_names, job.prompts.texts, weights)
+    _write_prompts(results_dir / f"prompts/{job.key}.parquet", job.dataset, job.prompts.texts, weights)
     primary = job.question.primary
     record = _record(
         job,
@@ -625,6 +643,7 @@ def _write_predictions(path: Path, dataset: Dataset, images: ImageFeatures, pred
             "top5": list(predictions.top),
             "score": predictions.score,
             "margin": predictions.margin,
+            "confidence": predictions.confidence,
         }
     )
     write_atomically(path, frame.to_parquet(index=False))
@@ -632,12 +651,14 @@ def _write_predictions(path: Path, dataset: Dataset, images: ImageFeatures, pred
 
 def _write_prompts(
     path: Path,
-    class_names: Sequence[str],
+    dataset: Dataset,
     texts: Sequence[Sequence[str]],
     weights: Sequence[Sequence[float]] | None,
 ) -> None:
-    rows = [(label, name, text) for label, name in enumerate(class_names) for text in texts[label]]
+    rows = [(label, name, text) for label, name in enumerate(dataset.class_names) for text in texts[label]]
     frame = pd.DataFrame(rows, columns=["label", "class_name", "text"])
+    if dataset.tiers is not None:
+        frame["tier"] = [dataset.tiers[label] for label in frame["label"]]
     if weights is not None:
         frame["weight"] = [weight for row in weights for weight in row]
     write_atomically(path, frame.to_parquet(index=False, compression="zstd"))

@@ -7,19 +7,17 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64
-from scipy.special import ndtri, stdtrit
+from jaxtyping import Float32, Int64
+from scipy.special import ndtri
 
 from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings
 
 __all__ = [
     "Metrics",
-    "PairedDifference",
     "Predictions",
     "Rows",
     "TierMetrics",
     "measure",
-    "paired_difference",
     "predict",
     "similarities",
     "wilson",
@@ -40,12 +38,16 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """The answer to each image. ``top`` holds the (at most five) best labels, best first."""
+    """The answer to each image. ``top`` holds the (at most five) best labels, best first.
+
+    ``confidence``: the softmax probability of the prediction at the model's own temperature, in float32.
+    """
 
     prediction: Int64[np.ndarray, " n"]
     top: Int64[np.ndarray, "n k"]
     score: Float32[np.ndarray, " n"]
     margin: Float32[np.ndarray, " n"]
+    confidence: Float32[np.ndarray, " n"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +69,6 @@ class Metrics:
     top1_ci95: tuple[float, float]
     top5: float | None
     mean_per_class: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairedDifference:
-    """Accuracy of one strategy less another's on the same images, a fraction, with its 95% interval."""
-
-    difference: float
-    ci95: tuple[float, float]
-
-    @property
-    def differs(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return not self.ci95[0] <= 0.0 <= self.ci95[1]
 
 
 def similarities(images: Float32[torch.Tensor, "n d"], classes: ClassEmbeddings) -> Float32[torch.Tensor, "n c"]:
@@ -108,6 +97,7 @@ def predict(
     classes: ClassEmbeddings,
     device: torch.device | None = None,
     columns: Int64[np.ndarray, " s"] | None = None,
+    logit_scale: float = 1.0,
 ) -> Predictions:
     """Classify every image, in tiles of bounded memory.
 
@@ -116,6 +106,7 @@ def predict(
         classes: what they are compared with.
         device: where to multiply; the CPU if None.
         columns: the labels that are allowed; all if None.
+        logit_scale: the factor of the model from similarities to logits; enters ``confidence`` alone.
 
     Raises:
         ValueError: there is no image, or a feature or similarity is not a number.
@@ -129,7 +120,7 @@ def predict(
     labels = None if columns is None else torch.from_numpy(columns).to(device)
     widest = max(len(classes.matrix), 0 if classes.prompts is None else len(classes.prompts))
     step = max(1, TILE_VALUES // widest)
-    tops, scores, margins = [], [], []
+    tops, scores, margins, confidences = [], [], [], []
     for start in range(0, len(features), step):
         tile = similarities(torch.from_numpy(features[start : start + step]).to(device), classes)
         if not torch.isfinite(tile).all():
@@ -141,12 +132,14 @@ def predict(
         tops.append(top if labels is None else labels[top])
         scores.append(values[:, 0])
         margins.append(values[:, 0] - values[:, 1])
+        confidences.append((logit_scale * values[:, 0] - torch.logsumexp(logit_scale * tile, dim=1)).exp())
     top_labels = torch.cat(tops).cpu().numpy()
     return Predictions(
         prediction=top_labels[:, 0].copy(),
         top=top_labels,
         score=torch.cat(scores).cpu().numpy(),
         margin=torch.cat(margins).cpu().numpy(),
+        confidence=torch.cat(confidences).cpu().numpy(),
     )
 
 
@@ -224,19 +217,3 @@ def measure_tiers(
             top1_within=1.0 if alone is None else float((alone.prediction == labels[here]).mean()),
         )
     return out
-
-
-def paired_difference(ours: Bool[np.ndarray, " n"], baseline: Bool[np.ndarray, " n"]) -> PairedDifference:
-    """Accuracy of ``ours`` less ``baseline``, with the 95% interval of the paired t statistic over images.
-
-    Raises:
-        ValueError: there are fewer than two images.
-    """
-    if len(ours) < 2:
-        raise ValueError("a paired difference takes two images or more")
-    step = ours.astype(np.float64) - baseline.astype(np.float64)
-    if (step == step[0]).all():  # the interval of a constant has no width
-        return PairedDifference(difference=float(step[0]), ci95=(float(step[0]), float(step[0])))
-    mean = float(step.mean())
-    half = float(stdtrit(len(step) - 1, 0.975) * step.std(ddof=1)) / math.sqrt(len(step))
-    return PairedDifference(difference=mean, ci95=(mean - half, mean + half))

@@ -87,7 +87,13 @@ def show_table(table: pd.DataFrame, title: str) -> None:
     console = Console(file=sys.stdout, highlight=False)
     left_out = []
     if console.is_terminal:
-        spare = [name for name in table if str(name).endswith(" alone")] + ["mean per class", "top-5", "run", "images"]
+        spare = [name for name in table if str(name).endswith(" alone")] + [
+            "calibration error",
+            "mean per class",
+            "top-5",
+            "run",
+            "images",
+        ]
         for name in spare:
             if name in table and _width(table) > console.width:
                 left_out.append(str(name))

@@ -1,4 +1,3 @@
-import math
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
 from cupl_bench import scores
 from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, unit_rows
-from cupl_bench.scores import measure, measure_tiers, paired_difference, predict, similarities, wilson
+from cupl_bench.scores import measure, predict, similarities, wilson
 from cupl_bench.store import RowStore
 
 
@@ -136,39 +136,6 @@ def test_wilson_is_that_of_scipy(pair: tuple[int, int]) -> None:
     assert (wilson(*pair)[0] == 0, wilson(*pair)[1] == 1) == (pair[0] == 0, pair[0] == pair[1])
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=50))
-def test_the_paired_interval_is_that_of_scipy(pairs: list[tuple[bool, bool]]) -> None:
-    ours, baseline = np.array(pairs).T
-    step = ours.astype(float) - baseline
-    found = paired_difference(ours, baseline)
-    expected = stats.ttest_1samp(step, 0.0).confidence_interval(0.95) if np.ptp(step) else (step[0], step[0])
-    assert found.ci95 == pytest.approx(tuple(expected), abs=1e-12)
-
-
-def test_tiers_are_measured_among_all_classes_and_alone() -> None:
-    matrix = np.eye(4)
-    images = np.eye(4, dtype=np.float32)[[0, 1, 2, 3]] * 0.8 + np.eye(4, dtype=np.float32)[[0, 1, 0, 2]] * 0.9
-    labels = np.arange(4)
-    predictions = predict(unit_rows(images, "images"), classes_of(matrix))
-    tiers = measure_tiers(unit_rows(images, "images"), classes_of(matrix), predictions, labels, ["a", "a", "b", "b"])
-    assert list(tiers) == ["a", "b"]
-    assert (tiers["a"].top1, tiers["b"].top1) == (1.0, 0.0)
-    assert tiers["b"].top1_within == 0.5  # image 2 leaves class 0 out, image 3 still prefers class 2
-    assert tiers["b"].num_images == 2
-
-
-def test_paired_difference_is_narrower_than_unpaired_where_strategies_agree() -> None:
-    generator = np.random.default_rng(0)
-    baseline = generator.random(2000) < 0.6
-    ours = baseline | (generator.random(2000) < 0.05)
-    found = paired_difference(ours, baseline)
-    assert found.difference == pytest.approx(ours.mean() - baseline.mean())
-    assert found.differs
-    unpaired = 1.96 * math.sqrt(ours.var() / 2000 + baseline.var() / 2000)
-    assert (found.ci95[1] - found.ci95[0]) / 2 < unpaired / 2
-    assert not paired_difference(baseline, baseline).differs
-
-
 def test_rows_on_the_disk_are_classified_as_those_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scores, "TILE_VALUES", 70)  # seven images a tile
     images, classes = random_units(5, 50), classes_of(random_units(6, 10))
@@ -180,3 +147,13 @@ def test_rows_on_the_disk_are_classified_as_those_in_memory(tmp_path: Path, monk
     found, expected = predict(store.find([keys[i] for i in order]), classes), predict(images[order], classes)
     assert np.array_equal(found.top, expected.top)
     assert np.array_equal(found.score, expected.score)
+
+
+@pytest.mark.parametrize("tile", [16_000_000, 40])
+def test_confidence_is_the_softmax_at_the_models_temperature(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "TILE_VALUES", tile)
+    images, matrix = random_units(4, 100), random_units(5, 7)
+    found = predict(images, classes_of(matrix), logit_scale=100.0)
+    expected = softmax(100.0 * (images.astype(np.float64) @ matrix.T), axis=1).max(axis=1)
+    np.testing.assert_allclose(found.confidence, expected, rtol=2e-4)
+    assert np.array_equal(found.prediction, predict(images, classes_of(matrix)).prediction)
