@@ -145,9 +145,10 @@ def _peer(work: Path, weights: Path, strategy: str, precision: str) -> None:
 
 def _ours(work: Path, weights: Path, strategies: str, precision: str) -> None:
     place = work / f"ours_{precision}"
+    several = ["-m"] if "," in strategies else []
     _run(
         work,
-        "cupl_bench", "eval", *(["-m"] if "," in strategies else []), "dataset=folder", f"dataset.path={work / 'images' / 'val'}",
+        "cupl_bench", "eval", *several, "dataset=folder", f"dataset.path={work / 'images' / 'val'}",
         f"dataset.class_names={work / 'names.json'}", "dataset.texts.templates=openai_imagenet_80",
         f"dataset.texts.cupl={work / 'cupl.json'}", "backbone=open_clip", f"backbone.architecture={MODEL}",
         f"backbone.pretrained={weights}", f"prompts={strategies}", "device=cpu", "num_workers=0",
