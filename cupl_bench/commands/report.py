@@ -1,5 +1,6 @@
 """`cupl-bench report`: tables, figures and a page from the records below results_dir."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ def is_quick(results_dir: Path) -> bool:
 
 def write_report(results_dir: Path, config: Any) -> Report:
     """Write the tables, the figures and the page; ``config`` says where the caches are."""
+    # Its list of fonts belongs to our cache: nothing is written into a user's home.
+    os.environ.setdefault("MPLCONFIGDIR", str(Path(config.cache_dir).expanduser().absolute() / "matplotlib"))
     from cupl_bench.commands.images import images_here
     from cupl_bench.records import read_records
     from cupl_bench.report.figures import write_figures
