@@ -40,15 +40,15 @@ SlurmctldPidFile={work}/slurmctld.pid
 SlurmdPidFile={work}/slurmd.pid
 SlurmctldLogFile={work}/slurmctld.log
 SlurmdLogFile={work}/slurmd.log
-KillWait=15
+KillWait=5
 JobRequeue=1
 SchedulerParameters=batch_sched_delay=0,sched_interval=1
 NodeName=localhost NodeAddr=127.0.0.1 NodeHostname={host} CPUs={cpus} State=UNKNOWN
 PartitionName=all Nodes=localhost Default=YES MaxTime=INFINITE State=UP
 """
 
-SWEEP = ["dataset=demo", "backbone=demo", "precision=fp32,bf16", "prompts=name_only,simple,ensemble"]
-PATIENCE = 300.0
+SWEEP = ["dataset=demo", "backbone=demo", "dataset.decode=exact,fast", "prompts=name_only,simple,ensemble"]
+PATIENCE = 900.0
 
 
 def say(text: str) -> None:
@@ -143,6 +143,13 @@ def rows(work: Path, folder: str) -> dict[str, tuple[dict[str, object], pd.DataF
     return found
 
 
+def same(ours: tuple[object, pd.DataFrame], plain: tuple[object, pd.DataFrame]) -> bool:
+    """Whether two records have the same metrics and answers; scores may differ by the rounding of other batches."""
+    answers = ["index", "image_id", "label", "prediction", "correct"]
+    close = (ours[1]["score"] - plain[1]["score"]).abs().max() < 1e-5
+    return ours[0] == plain[0] and ours[1][answers].equals(plain[1][answers]) and bool(close)
+
+
 def jobs() -> dict[str, str]:
     """The jobs of Slurm and their states."""
     lines = output("squeue", "-h", "-t", "all", "-o", "%i %T").splitlines()
@@ -202,9 +209,7 @@ def main(work: Path) -> None:
     say(f"$ cupl-bench eval -m {' '.join(SWEEP)}")
     subprocess.run(bench(work, "plain", "eval", "-m", *SWEEP), check=True, stdout=subprocess.DEVNULL)
     ours, plain = rows(work, "slurm"), rows(work, "plain")
-    equal = [
-        key for key in plain if key in ours and ours[key][0] == plain[key][0] and ours[key][1].equals(plain[key][1])
-    ]
+    equal = [key for key in plain if key in ours and same(ours[key], plain[key])]
     say("\n| what | figure |\n|---|---|")
     say(f"| questions, jobs of Slurm | {len(plain)}, 2 |")
     say(f"| starts of jobs, those after `scontrol requeue` and `scancel` included | {starts} |")

@@ -129,8 +129,8 @@ def sweep_of(arguments: Sequence[str]) -> Sweep | None:
 
 def named(overrides: Sequence[str]) -> str:
     """What a question is called: its overrides, whatever their order, without those that say where and how."""
-    asking = sorted(one for one in overrides if not is_about(one, NO_QUESTION))
-    return " ".join(sorted(asking, key=_cost)) or "the defaults"
+    asking = [one for one in overrides if not is_about(one, NO_QUESTION)]
+    return " ".join(sorted(asking, key=lambda one: (_cost(one), _key(one)))) or "the defaults"
 
 
 def in_this_process(arguments: Sequence[str]) -> list[str]:
