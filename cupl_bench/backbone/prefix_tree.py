@@ -299,8 +299,8 @@ def _forward(tower: CausalTextTower, tree: _Tree) -> Float[Tensor, "s d"]:
         x = x + block.scale_2(block.mlp(_normed(block.norm_2, x, tower.dtype)))
     x = _normed(tower.final_norm, x, torch.float32)
     if tower.projection is not None:
-        bias = None if tower.projection_bias is None else tower.projection_bias.float()
-        x = F.linear(x, tower.projection.float(), bias)
+        added = None if tower.projection_bias is None else tower.projection_bias.float()
+        x = F.linear(x, tower.projection.float(), added)
     return x
 
 
