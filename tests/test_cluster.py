@@ -1,0 +1,180 @@
+"""Sweeps in many processes: each image encoded once, the same answers, whoever ran the jobs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from making import make_tiny
+
+from cupl_bench import features
+from cupl_bench.commands.composition import named, sweep_of
+from cupl_bench.records import read_records
+from cupl_bench.store import RowStore, read_arrays
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_a_sweep_is_ordered_by_what_it_costs(tmp_path: Path) -> None:
+    sweep = sweep_of(
+        ["prompts=simple,name_only", "-m", "seed=1,2", "precision=fp32,bf16", "batch_size=7", "backbone=demo",
+         "dataset=demo,cub", f"results_dir={tmp_path}"]
+    )  # fmt: skip
+    assert sweep.jobs == [
+        (f"dataset={dataset}", f"precision={precision}")
+        for dataset in ("demo", "cub")
+        for precision in ("fp32", "bf16")
+    ]
+    assert len(sweep.inner) == 4
+    assert len(sweep.names) == len(set(sweep.names)) == 16
+    assert sweep.names[0] == "dataset=demo backbone=demo precision=fp32 prompts=simple seed=1"
+    assert sweep.names[4].startswith("dataset=demo backbone=demo precision=bf16")
+    assert (sweep.launcher, sweep.results_dir, sweep.folder.parent) == ("basic", tmp_path, tmp_path / "logs")
+
+
+def test_what_is_a_sweep(tmp_path: Path) -> None:
+    assert sweep_of(["prompts=simple"]) is None
+    assert sweep_of(["-m", "--cfg", "job"]) is None
+    assert sweep_of(["--nonsense"]) is None
+    assert len(sweep_of(["experiment=demo"]).names) == 5
+    assert sweep_of(["experiment=demo", "prompts=simple"]).names == ["prompts=simple experiment=demo"]
+    assert sweep_of(["-m"]).names == ["the defaults"]
+    assert sweep_of(["-m", "hydra/launcher=slurm_gpu"]).launcher == "slurm_gpu"
+    assert named(["machine=gpu", "b=1", "hydra.launcher.n_jobs=2", "a=1", "dataset.path='x, y'"]) == (
+        "dataset.path='x, y' a=1 b=1"
+    )
+
+
+def test_an_option_that_is_none_is_refused_before_anything_runs(cli, on_photos) -> None:
+    assert on_photos("-m", "prompts=simple,nope") == 2
+    assert "prompts=nope is no option of prompts" in cli.err
+    assert not (cli.results / "records").exists()
+
+
+@pytest.mark.parametrize("option", ["slurm_cpu", "slurm_gpu"])
+def test_launchers_compose_and_take_their_jobs_up_again(option: str) -> None:
+    launcher = sweep_of(["-m", f"hydra/launcher={option}"]).config.hydra.launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+    assert launcher.max_num_timeout > 0
+    assert launcher.additional_parameters.requeue is True
+    assert (launcher.gpus_per_node == 1) == (option == "slurm_gpu")
+
+
+def test_a_launcher_that_is_not_here_is_a_mistake(cli, on_photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert on_photos("-m", "hydra/launcher=slurm_cpu") == 2
+    assert "hydra/launcher=slurm_cpu ended without any answer" in cli.err
+    assert "Traceback" not in cli.err
+
+
+def rows_of(cache: Path, kind: str) -> list[bytes]:
+    """The keys of all rows, as often as they were computed."""
+    paths = (cache / kind).glob("*/*.safetensors")
+    return [key.tobytes() for path in paths for key in read_arrays(path)[0]["keys"]]
+
+
+def answers(results: Path) -> dict[str, tuple[object, pd.DataFrame]]:
+    return {
+        record.run_key: (record.metrics, pd.read_parquet(results / record.artifacts.predictions))
+        for record in read_records(results)
+    }
+
+
+def test_jobs_in_other_processes_leave_what_jobs_here_leave(cli, on_photos, tmp_path: Path) -> None:
+    """Two backbones are two jobs, at the same time; a job that fails fails alone, and the table comes from the disk."""
+    weights = [make_tiny(tmp_path / f"m{seed}", seed=seed).weights for seed in (3, 4)]
+    asked = ["-m", "prompts=simple,ensemble,name_only", f"backbone.pretrained={weights[0]},{weights[1]}"]
+    assert on_photos(*asked) == 2
+    expected = answers(cli.results)
+    table = cli.out[cli.out.index("Accuracy") : cli.out.index("records ")]
+    cli.results, cli.cache = tmp_path / "r", tmp_path / "c"
+    assert on_photos(*asked, "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10") == 2
+    assert "2 of 6 jobs failed" in cli.err
+    assert table in cli.out
+    found = answers(cli.results)
+    assert found.keys() == expected.keys()
+    for key, (metrics, predictions) in found.items():
+        assert metrics == expected[key][0]
+        pd.testing.assert_frame_equal(predictions, expected[key][1], check_exact=False, atol=1e-6)
+    assert not list((cli.results / "running").iterdir())
+    assert cli("status") == 0
+    assert "6 questions: 4 done, 0 running, 2 failed, 0 missing" in cli.out
+
+
+def test_processes_on_one_cache_encode_each_thing_once(cli, tiny, photos: Path) -> None:
+    """Different prompts of the same data set, so that no record is shared; whoever comes second waits."""
+    shared = [sys.executable, "-m", "cupl_bench", "eval", "dataset=folder", f"dataset.path={photos}", *tiny.overrides]
+    places = [f"results_dir={cli.results}", f"cache_dir={cli.cache}", "batch_size=1", "device=cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    runs = [
+        subprocess.Popen([*shared, prompts, *places], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for prompts in ("prompts=simple", "prompts=name_only")
+    ]
+    outputs = [run.communicate()[0].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    for kind, count in (("image_features", 15), ("text_features", 10)):
+        keys = rows_of(cli.cache, kind)
+        assert len(keys) == len(set(keys)) == count
+    assert sum("0 reused, 15 encoded" in output for output in outputs) == 1
+    assert sum("15 reused, 0 encoded" in output for output in outputs) == 1
+
+
+def test_parts_make_a_whole(cli, on_photos) -> None:
+    assert on_photos("-m", "shard=1/4,3/4,2/4", "prompts=simple") == 0, cli.err
+    assert "part 3 of 4, images 7 to 10 of 15: 4 encoded, 0 reused, 0 broken" in cli.out
+    assert not list((cli.results / "records").glob("*.json"))
+    assert len(rows_of(cli.cache, "image_features")) == 11
+    assert on_photos("prompts=simple", "shard=2/4") == 0
+    assert "0 encoded, 4 reused" in cli.out
+    assert cli("status") == 0
+    assert "3 questions: 3 done" in cli.out
+    assert on_photos("prompts=simple") == 0
+    assert "11 reused, 4 encoded" in cli.out  # the part that no job has encoded
+    keys = rows_of(cli.cache, "image_features")
+    assert len(keys) == len(set(keys)) == 15
+    assert on_photos("shard=20/20") == 0
+    assert on_photos("shard=1/20") == 0
+    assert "part 1 of 20 is empty" in cli.out
+
+
+@pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4", "1/4/2"])
+def test_parts_that_are_none(cli, on_photos, shard: str) -> None:
+    assert on_photos(f"shard={shard}") == 2
+    assert f"shard={shard} should be i/n" in cli.err
+
+
+def test_what_waits_is_written_whatever_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [bytes([number] * 16) for number in range(3)]
+    row = np.zeros((1, 2), dtype=np.float32)
+
+    def interrupted() -> None:
+        with features.Shard(RowStore(folder=tmp_path / "a", facts={}), 100) as shard:
+            shard.add(keys[:1], row)
+            shard.add(keys[1:2], row)
+            assert not (tmp_path / "a").exists()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert RowStore(folder=tmp_path / "a", facts={}).present(keys).tolist() == [True, True, False]
+    monkeypatch.setattr(features.hurry, "is_set", lambda: True)  # Slurm has warned
+    shard = features.Shard(RowStore(folder=tmp_path / "b", facts={}), 100)
+    shard.add(keys[:1], row)
+    assert RowStore(folder=tmp_path / "b", facts={}).present(keys).tolist() == [True, False, False]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason="a Slurm of its own is started as root")
+@pytest.mark.skipif(
+    not all(shutil.which(name) for name in ("slurmctld", "slurmd", "munged")),
+    reason="Slurm is not installed: ./scripts/slurm-test installs it",
+)
+def test_a_real_slurm(tmp_path: Path) -> None:
+    """Its jobs are requeued and cancelled midway, and its records are those of a plain run."""
+    done = subprocess.run([ROOT / "scripts" / "slurm-test", tmp_path / "slurm"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| of these with the metrics and predictions of the plain sweep | 6 |" in done.stdout

@@ -1,0 +1,69 @@
+"""`cupl-bench status` and rerun=failed: where the questions of a sweep stand."""
+
+import json
+from pathlib import Path
+
+from cupl_bench.lease import held
+from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_lease, state_of, write_outcome
+
+
+def test_a_sweep_is_done_running_failed_and_missing(cli, on_photos, tiny, photos: Path) -> None:
+    asked = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides]
+    assert on_photos("-m", "prompts=name_only,ensemble,simple") == 2
+    assert cli("status") == 0
+    assert "the last sweep: cupl-bench eval dataset=folder" in cli.out
+    assert "3 questions: 2 done, 0 running, 1 failed, 0 missing" in cli.out
+    failed = next(line for line in cli.out.splitlines() if line.startswith("failed"))
+    assert "prompts=ensemble" in failed
+    assert "no hand-written templates" in failed
+    # The same arguments in another order, and one more question.
+    assert cli("status", *tiny.overrides, "prompts=name_only,ensemble,simple,cupl", *asked[:2], "batch_size=3") == 0
+    assert "4 questions: 2 done, 0 running, 1 failed, 1 missing" in cli.out
+    name = next(line for line in cli.out.splitlines() if line.startswith("missing")).split(maxsplit=1)[1].split(": ")[0]
+    with held(running_lease(cli.results, name), name):
+        assert cli("status", *asked, "prompts=name_only,ensemble,simple,cupl") == 0
+    assert "4 questions: 2 done, 1 running, 1 failed, 0 missing" in cli.out
+    assert "running   dataset=folder" in cli.out
+    # What failed is asked again, what is finished is reused, what never ran is left.
+    again = ["-m", "prompts=name_only,ensemble,cupl", "rerun=failed"]
+    assert on_photos(*again) == 2
+    assert cli.out.count("finished before") == 1
+    assert "1 of 3 questions: never ran, and was left: rerun=failed" in cli.out
+    assert "1 of 3 jobs failed" in cli.err
+    assert on_photos("prompts=ensemble", "dataset.texts.templates=openai_imagenet_7", "rerun=failed") == 0
+    assert "never ran, and was left" in cli.out
+    assert len(cli.records()) == 2
+
+
+def test_where_there_is_no_sweep(cli) -> None:
+    assert cli("status") == 2
+    assert "knows of no sweep" in cli.err
+    assert cli("status", "--help") == 2
+    assert cli("status", "prompts=nope") == 2
+    assert "prompts=nope is no option of prompts" in cli.err
+    assert cli("status", "prompts=simple") == 0
+    assert "1 questions: 0 done, 0 running, 0 failed, 1 missing" in cli.out
+
+
+def test_the_last_outcome_counts_and_what_was_left_is_none(tmp_path: Path) -> None:
+    first, second = tmp_path / "logs" / "1", tmp_path / "logs" / "2"
+    write_outcome(first, 0, Outcome(job="a", run_key=None, error="no"))
+    write_outcome(first, 1, Outcome(job="b", run_key="000000000000"))
+    write_outcome(second, 0, Outcome(job="a", run_key="111111111111"))
+    write_outcome(second, 1, Outcome(job="b", run_key=None, note="left", left=True))
+    outcomes = last_outcomes(tmp_path)
+    assert outcomes["a"].run_key == "111111111111"
+    assert state_of("b", outcomes, tmp_path) == ("missing", "the record 000000000000 is gone")
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "000000000000.json").write_text("{}")
+    assert state_of("b", outcomes, tmp_path) == ("done", "000000000000")
+    assert [outcome.job for outcome in read_outcomes(first)] == ["a", "b"]
+
+
+def test_an_outcome_that_rots_is_named(cli, tmp_path: Path) -> None:
+    place = cli.results / "logs" / "1" / "outcomes" / "000000.json"
+    place.parent.mkdir(parents=True)
+    for content in ("", "{}", "[]", json.dumps({"job": "a", "run_key": None, "more": 1})):
+        place.write_text(content)
+        assert cli("status", "prompts=simple") == 2
+        assert f"{place} is no outcome of a question" in cli.err
