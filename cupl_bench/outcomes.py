@@ -15,7 +15,7 @@ from cupl_bench.lease import holder_of
 from cupl_bench.records import record_path
 from cupl_bench.store import write_atomically
 
-__all__ = ["Outcome", "last_outcomes", "read_outcomes", "running_lease", "state_of", "write_outcome"]
+__all__ = ["Outcome", "State", "last_outcomes", "read_outcomes", "running_lease", "state_of", "write_outcome"]
 
 State = Literal["done", "running", "failed", "missing"]
 

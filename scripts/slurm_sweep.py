@@ -129,9 +129,14 @@ def bench(work: Path, folder: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "cupl_bench", *arguments, *places]
 
 
-def encoding(work: Path, folder: str) -> bool:
-    """Whether a job is among its images: a lease is held, and its first shard is not written."""
-    return any((work / f"{folder}-cache" / "leases").glob("*.lease"))
+def encoding(work: Path, folder: str) -> int:
+    """How many jobs are among their images or prompts."""
+    return len(list((work / f"{folder}-cache" / "leases").glob("*.lease")))
+
+
+def written(work: Path, folder: str) -> int:
+    """How many backbones and ways to decode have features of images on the disk."""
+    return len({path.parent for path in (work / f"{folder}-cache" / "image_features").glob("*/*.safetensors")})
 
 
 def rows(work: Path, folder: str) -> dict[str, tuple[dict[str, object], pd.DataFrame]]:
@@ -176,8 +181,12 @@ def through_slurm(work: Path) -> None:
     say(f"$ cupl-bench {' '.join(command[3:])}")
     with (work / "sweep.log").open("w") as log:
         sweep = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        until("a job encodes", lambda: encoding(work, "slurm"))
+        until("both jobs encode", lambda: encoding(work, "slurm") == 2)
         running = sorted(job for job, state in jobs().items() if state == "RUNNING")
+        # The demo is done in seconds; jobs that are warned write each batch, so that there is something to find again.
+        say(f"$ scancel --signal=TERM {' '.join(running)}      # as Slurm does some seconds before it kills")
+        output("scancel", "--signal=TERM", *running)
+        until("both have written", lambda: written(work, "slurm") == 2)
         say(f"$ scontrol requeue {running[0]}      (running: {', '.join(running)})")
         put_back(running[0])
         if len(running) > 1:

@@ -96,7 +96,7 @@ def sweep_of(arguments: Sequence[str]) -> Sweep | None:
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.run:
         return None
     register()
-    searched = ()
+    searched: tuple[str, ...] = ()
     if args.config_dir is not None:
         searched = (f"hydra.searchpath=[{_quoted('file://' + str(Path(args.config_dir).absolute()))}]",)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

@@ -137,7 +137,7 @@ def command(arguments: list[str]) -> int:
     outcome, results_dir = job.answered
     if job.as_json:
         answer({"records": _told(results_dir, [outcome]), "failed": []})
-    say(outcome.note if outcome.run_key is None else f"record    {record_path(results_dir, outcome.run_key)}")
+    say(str(outcome.note) if outcome.run_key is None else f"record    {record_path(results_dir, outcome.run_key)}")
     return 0
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from cupl_bench.commands.composition import NO_QUESTION, Sweep, is_about, sweep_of
 from cupl_bench.errors import ResultsError
-from cupl_bench.outcomes import last_outcomes, state_of
+from cupl_bench.outcomes import State, last_outcomes, state_of
 from cupl_bench.terminal import say
 
 __all__ = ["command"]
 
-STATES = ("done", "running", "failed", "missing")
+STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
 
 
 def command(arguments: list[str]) -> int:
