@@ -44,8 +44,7 @@ def rows(folder: Path) -> list[str]:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         table = rows(Path(temporary))
-    print(
-        "\n| precision | device | batch size | threads | largest difference | called rounding | other predictions | beyond | verdict |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    columns = ["precision", "device", "batch size", "threads", "largest difference", "called rounding"]
+    columns += ["other predictions", "beyond", "verdict"]
+    print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     print("\n".join(table))
