@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from cupl_bench.commands.composition import compose_once
-from cupl_bench.dataset.named import NamedSource
+from cupl_bench.dataset.named import class_names_of
 from cupl_bench.describe.answers import MARKS
 from cupl_bench.describe.asking import checked_key
 from cupl_bench.describe.image_prompts import Description, Plan, Written
@@ -25,9 +25,7 @@ def command(arguments: list[str]) -> int:
     config = compose_once(arguments)
     dataset_name, source, endpoint, recipe = describing_of(config)
     machine = machine_of(config)
-    class_names = (  # a named data set knows them without its images
-        source.class_names() if isinstance(source, NamedSource) else source(machine.cache_dir).class_names
-    )
+    class_names = class_names_of(source, machine.cache_dir)
     description = Description(
         dataset=dataset_name,
         class_names=class_names,

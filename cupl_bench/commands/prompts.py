@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from cupl_bench.commands.composition import compose_once
-from cupl_bench.dataset.named import NamedSource
+from cupl_bench.dataset.named import class_names_of
 from cupl_bench.errors import ConfigError, PromptsError, first, nearest
 from cupl_bench.prompts.files import LIBRARY
 from cupl_bench.prompts.inspection import FAULTS, Inspection, inspect_prompts, marks_of
@@ -78,11 +78,7 @@ def _rows_of_strategy(overrides: Sequence[str]) -> Rows:
 
     config = compose_once(overrides)
     question = question_of(config)
-    source = question.dataset
-    if isinstance(source, NamedSource):  # its class names are known without its images
-        class_names: Sequence[str] = source.class_names()
-    else:
-        class_names = source(machine_of(config).cache_dir).class_names
+    class_names = class_names_of(question.dataset, machine_of(config).cache_dir)
     prompts = question.prompts(class_names)
     return f"{question.dataset_name} x {question.prompts_name}", class_names, prompts.texts
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import NonNegativeInt, PositiveInt
 
-from cupl_bench.dataset import Dataset
+from cupl_bench.dataset import Dataset, DatasetSource
 from cupl_bench.dataset.archives import ARCHIVE_ENDINGS, unpack
 from cupl_bench.dataset.classes import Classes
 from cupl_bench.dataset.layouts import Layout
@@ -16,7 +16,7 @@ from cupl_bench.dataset.remotes import Fetched, Remote
 from cupl_bench.dataset.spec import CUSTOM, Protocol, Spec, read_spec
 from cupl_bench.errors import DataNotHereError, DatasetError, first, nearest
 
-__all__ = ["NamedSource"]
+__all__ = ["NamedSource", "class_names_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +220,11 @@ class NamedSource:
             f" has {protocol.num_images:,} of {num_classes}. Its number could not be compared with any other's.{hint}"
             " Complete the data, or say dataset.protocol=custom, which the record will tell."
         )
+
+
+def class_names_of(source: DatasetSource, cache_dir: Path) -> tuple[str, ...]:
+    """The class names of any data set; a named one knows them without its images."""
+    return source.class_names() if isinstance(source, NamedSource) else tuple(source(cache_dir).class_names)
 
 
 def _listed(layout: Layout, fetched: Fetched, classes: Classes, cache_dir: Path) -> Found | None:
