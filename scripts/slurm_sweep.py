@@ -175,7 +175,7 @@ def told(work: Path) -> str:
 
 
 def through_slurm(work: Path) -> None:
-    """The sweep, one of its jobs requeued and one cancelled while they run."""
+    """The sweep; one of its jobs is requeued, one puts itself back and is cancelled then, all while they run."""
     launcher = ["hydra/launcher=slurm_cpu", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=null"]
     command = bench(work, "slurm", "eval", "-m", *SWEEP, *launcher)
     say(f"$ cupl-bench {' '.join(command[3:])}")
@@ -187,16 +187,21 @@ def through_slurm(work: Path) -> None:
         say(f"$ scancel --signal=TERM {' '.join(running)}      # as Slurm does some seconds before it kills")
         output("scancel", "--signal=TERM", *running)
         until("both have written", lambda: written(work, "slurm") == 2)
-        say(f"$ scontrol requeue {running[0]}      (running: {', '.join(running)})")
-        put_back(running[0])
-        if len(running) > 1:
-            say(f"$ scancel {running[1]}")
-            output("scancel", running[1])
-            until("it is cancelled", lambda: jobs().get(running[1]) == "CANCELLED")
-            say("$ cupl-bench status")
-            say(output(*bench(work, "slurm", "status")).strip())
-            say(f"$ scontrol requeue {running[1]}")
-            put_back(running[1])
+        first, second = running
+        say(f"$ scancel --signal=USR2 {second}      # as submitit has Slurm do before the time is up")
+        output("scancel", "--signal=USR2", second)
+        say(f"$ scontrol requeue {first}")
+        put_back(first)
+        until("the second has put itself back", lambda: jobs().get(second) == "PENDING")
+        output("scontrol", "update", f"JobId={second}", "StartTime=now")
+        until("the second runs again", lambda: jobs().get(second) == "RUNNING")
+        say(f"$ scancel {second}")
+        output("scancel", second)
+        until("it is cancelled", lambda: jobs().get(second) == "CANCELLED")
+        say("$ cupl-bench status")
+        say(output(*bench(work, "slurm", "status")).strip())
+        say(f"$ scontrol requeue {second}")
+        put_back(second)
         if sweep.wait(timeout=PATIENCE) != 0:
             sys.exit(f"slurm-test: the sweep failed:\n{told(work)}")
     say(told(work))
@@ -214,14 +219,14 @@ def main(work: Path) -> None:
     for path in sorted(work.glob("slurm/logs/*/submitit/*/*.out")):
         log = path.read_text()
         starts += log.count("Starting with")
-        say("\n".join([f"{path.parent.name}:", *re.findall("images .*encoded.*", log)]))
+        say("\n".join([f"{path.parent.name}:", *re.findall("images .*encoded.*|finished before", log)]))
     say(f"$ cupl-bench eval -m {' '.join(SWEEP)}")
     subprocess.run(bench(work, "plain", "eval", "-m", *SWEEP), check=True, stdout=subprocess.DEVNULL)
     ours, plain = rows(work, "slurm"), rows(work, "plain")
     equal = [key for key in plain if key in ours and same(ours[key], plain[key])]
     say("\n| what | figure |\n|---|---|")
     say(f"| questions, jobs of Slurm | {len(plain)}, 2 |")
-    say(f"| starts of jobs, those after `scontrol requeue` and `scancel` included | {starts} |")
+    say(f"| starts of jobs, those after signals, requeues and `scancel` included | {starts} |")
     say(f"| records of Slurm's sweep | {len(ours)} |")
     say(f"| of these with the metrics and predictions of the plain sweep | {len(equal)} |")
     say(f"| seconds through Slurm | {spent:.0f} |")
