@@ -183,6 +183,8 @@ class RowStore:
                 keys, rows = arrays["keys"], arrays["rows"]
                 if keys.shape != (len(rows), KEY_BYTES) or rows.dtype != self.dtype or rows.ndim != 2:
                     raise DamagedFileError(f"{path} holds arrays of the wrong shape or type")
+                if rows.shape[1] != self.facts.get("embed_dim", rows.shape[1]):
+                    raise DamagedFileError(f"{path} holds rows of the wrong width")
             except FileNotFoundError:
                 continue
             except (DamagedFileError, KeyError) as error:
