@@ -1,0 +1,61 @@
+"""Runs that are killed, interrupted or asked to end: the same command goes on, and the answers are the same."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from faulty import Fault, left_by, seconds_until, start, stored_rows
+
+
+def finish(undisturbed, tmp_path: Path, finished: dict[Path, bytes]) -> str:
+    """Run the sweep again; what was finished stays to the byte, and the answers are the undisturbed ones."""
+    results, cache = tmp_path / "results", tmp_path / "cache"
+    running = start(undisturbed.arguments(results, cache), tmp_path / "resumed.txt")
+    assert running.wait() == 0, running.text()
+    assert left_by(results).difference(undisturbed.left) is None
+    for path, content in finished.items():
+        assert path.read_bytes() == content
+    return running.text()
+
+
+def finished_records(tmp_path: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (tmp_path / "results" / "records").glob("*.json")}
+
+
+# Four steps to a file; the sweep writes about 25 files.
+@pytest.mark.parametrize("step", [22, 51, 75])
+def test_killed_at_a_step_of_writing(undisturbed, tmp_path: Path, step: int) -> None:
+    faults: tuple[Fault, ...] = (("slow_batches", (0.0,)), ("die_at", (step,)))
+    arguments = undisturbed.arguments(tmp_path / "results", tmp_path / "cache")
+    running = start(arguments, tmp_path / "killed.txt", *faults)
+    assert running.wait() == -signal.SIGKILL, running.text()
+    stored = stored_rows(tmp_path / "cache", "image_features")
+    text = finish(undisturbed, tmp_path, finished_records(tmp_path))
+    assert f"{stored} reused, {40 - stored} encoded" in text
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_keep_what_was_encoded(undisturbed, tmp_path: Path, number: int, code: int) -> None:
+    """Rows that wait in memory are written: shards are large, and none is full."""
+    arguments = undisturbed.arguments(tmp_path / "results", tmp_path / "cache", "batch_size=1")
+    running = start(arguments, tmp_path / "ended.txt", ("slow_and_counted", (0.02, str(tmp_path / "count"))))
+    seconds_until(lambda: (tmp_path / "count").exists() and (tmp_path / "count").stat().st_size >= 10)
+    assert stored_rows(tmp_path / "cache", "image_features") == 0
+    running.kill(number)
+    assert running.wait() == code, running.text()
+    assert "the same command goes on from there" in running.text()
+    assert "Traceback" not in running.text()
+    encoded = (tmp_path / "count").stat().st_size
+    stored = stored_rows(tmp_path / "cache", "image_features")
+    assert encoded - 1 <= stored <= encoded
+    assert f"{stored} reused, {40 - stored} encoded" in finish(undisturbed, tmp_path, finished_records(tmp_path))
+
+
+@pytest.mark.parametrize("step", [22, 59])
+def test_ctrl_c_while_a_file_is_written_leaves_nothing_half(undisturbed, tmp_path: Path, step: int) -> None:
+    faults: tuple[Fault, ...] = (("slow_batches", (0.0,)), ("interrupted_at", (step,)))
+    arguments = undisturbed.arguments(tmp_path / "results", tmp_path / "cache")
+    running = start(arguments, tmp_path / "ended.txt", *faults)
+    assert running.wait() == 130, running.text()
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert "damaged" not in finish(undisturbed, tmp_path, finished_records(tmp_path))
