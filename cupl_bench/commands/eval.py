@@ -23,8 +23,6 @@ from cupl_bench.lease import held
 from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_lease, state_of, write_outcome
 from cupl_bench.ranks import from_first
 from cupl_bench.records import read_record, record_path
-from cupl_bench.report.comparison import compare, shown
-from cupl_bench.report.tables import write_tables
 from cupl_bench.store import write_atomically
 from cupl_bench.terminal import answer, complain, rows_of, say, show_log, speak_to_program
 
@@ -143,6 +141,9 @@ def command(arguments: list[str]) -> int:
 
 def _sweep(sweep: Sweep, arguments: list[str]) -> int:
     """Launch a sweep, and show what came of it, from the disk: whoever ran its jobs."""
+    from cupl_bench.report.comparison import compare, shown  # statistics take a second to import
+    from cupl_bench.report.tables import write_tables
+
     job = _job_of(sweep)
     as_json = sweep.config.output == Output.json
     speak_to_program(as_json)
