@@ -60,7 +60,8 @@ def test_a_run_leaves_what_the_contract_says(cli, on_photos) -> None:
     }
     assert content["timing"]["image_features"]["cached"] is False
     frame = pd.read_parquet(cli.results / content["artifacts"]["predictions"])
-    assert list(frame) == ["index", "image_id", "label", "prediction", "correct", "top5", "score", "margin"]
+    contract = ["index", "image_id", "label", "prediction", "correct", "top5", "score", "margin"]
+    assert list(frame) == [*contract, "confidence"]
     assert frame["image_id"][0] == "ant/0.jpg"
     arrays, _ = read_arrays(cli.results / content["artifacts"]["class_embeddings"])
     assert arrays["class_embeddings"].dtype == np.float32

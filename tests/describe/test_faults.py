@@ -306,6 +306,15 @@ def test_a_file_of_another_origin_is_not_replaced(describe, cli, server, tmp_pat
     assert {len(row) for row in json.loads((tmp_path / "yours.json").read_text()).values()} == {9}
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own answer to Ctrl-C, which processes of a parallel test run do without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_run_ends_with_130_and_goes_on(describe, server, journal) -> None:
     server.on_request = lambda number: os.kill(os.getpid(), signal.SIGINT) if number == 4 else None
     assert describe("llm.concurrency=1") == 130
