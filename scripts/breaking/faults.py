@@ -104,7 +104,7 @@ def killed(bench: Bench, number: int, times: int) -> Row:
         code = running.wait()
         expected = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTERM: 143}[signal.Signals(number)]
         # Before main() began, or after it ended, a signal has its plain meaning.
-        return None if code in (0, expected, -number, 1) else f"exit code {code}"
+        return None if code in (0, expected, -number, 1) else f"exit code {code}: {running.text()[-300:]}"
 
     return repeated(bench, f"{signal.Signals(number).name} at random moments, then run again", times, break_it)
 
