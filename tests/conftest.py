@@ -1,5 +1,6 @@
 """What the tests share: a tiny model, a small data set, a command line of their own."""
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from making import TinyModel, make_folder, make_tiny
 
 from cupl_bench.__main__ import main
 from cupl_bench.records import Record, read_record
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests of Ctrl-C, where all tests run in a shell's background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("cupl_bench", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("cupl_bench")
