@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 the user's mistake (one message, no traceback); 130 interr
 else.
 """
 
+import gc
 import re
 import signal
 import sys
@@ -22,6 +23,10 @@ __all__ = ["main"]
 
 SECRET = re.compile(r"(?:^|[._+])(?:api_?key|(?:access_|auth_)?token|secret|password)$", re.IGNORECASE)
 """Keys of arguments that should not be written anywhere."""
+
+COLLECTIONS = (50_000, 20, 20)
+"""New objects before the next search for unreachable ones: the libraries make millions that stay, and Python's own
+thresholds search them again and again, a tenth of a short run."""
 
 MODULES = {"import": "import_archive"}
 """Commands whose names no module can have."""
@@ -74,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             " the environment variable that the program reads (OPENAI_API_KEY, HF_TOKEN, WANDB_API_KEY)."
         )
         return 2
+    gc.set_threshold(*COLLECTIONS)
     from cupl_bench.ranks import joined, rank
 
     name, rest = given[0], given[1:]

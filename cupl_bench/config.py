@@ -74,7 +74,7 @@ class Config:
     results_dir: str = MISSING
     cache_dir: str = MISSING
     device: str = MISSING
-    batch_size: int = MISSING
+    batch_size: int | None = MISSING
     num_workers: int | None = MISSING
     cache_limit_gb: float = MISSING
     rerun: Rerun = MISSING
@@ -168,8 +168,8 @@ def machine_of(config: DictConfig) -> Machine:
     Raises:
         ConfigError: a value is out of range, or the device is not there.
     """
-    if config.batch_size < 1:
-        raise ConfigError(f"batch_size={config.batch_size} should be 1 or more.")
+    if config.batch_size is not None and config.batch_size < 1:
+        raise ConfigError(f"batch_size={config.batch_size} should be 1 or more, or null for a guess.")
     if config.num_workers is not None and config.num_workers < 0:
         raise ConfigError(f"num_workers={config.num_workers} should be 0 or more, or null for a guess.")
     if not config.cache_limit_gb >= 0:
@@ -182,7 +182,8 @@ def machine_of(config: DictConfig) -> Machine:
         results_dir=Path(config.results_dir).expanduser().absolute(),
         cache_dir=Path(config.cache_dir).expanduser().absolute(),
         device=device,
-        batch_size=config.batch_size,
+        # On a CPU more are slower: they leave the caches.
+        batch_size=config.batch_size or (32 if device.type == "cpu" else 256),
         num_workers=workers,
         cache_limit_gb=config.cache_limit_gb,
         rerun=config.rerun.value,

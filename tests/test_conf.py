@@ -146,6 +146,12 @@ def test_relative_paths_are_taken_from_where_the_user_stands(monkeypatch: pytest
     assert machine_of(composed("device=cpu", "results_dir=mine")).results_dir == tmp_path / "mine"
 
 
+def test_the_batch_size_is_guessed_by_device_and_kept_where_it_is_given() -> None:
+    assert machine_of(composed("device=cpu")).batch_size == 32
+    assert machine_of(composed("device=cpu", "batch_size=128")).batch_size == 128
+    assert machine_of(composed("machine=cpu")).batch_size == 32
+
+
 def test_hydra_does_not_move_and_keeps_logs_only() -> None:
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

@@ -112,7 +112,9 @@ class OpenClipSource:
                 raise
             except Exception as error:
                 raise BackboneError(_explain(error, weights, facts.architecture)) from error
-        model.eval().requires_grad_(requires_grad=False)
+        # Parameters are not frozen (nothing here keeps a gradient): where they are, torch 2.15 sends the transposed
+        # input of open_clip's attention, in bf16 on a CPU, to a path ten times slower, for the same bits.
+        model.eval()
         _check_built_activation(model, facts)
         transform = transform_of_open_clip(facts.transform)
         dtype = get_input_dtype(precision) or torch.float32
@@ -148,8 +150,8 @@ class OpenClipSource:
             transform=transform,
             encode_images=encode_images,
             text=choose_text_encoder(model, padded, bpe, context_length, pad_id=0),
-            logit_scale=float(model.logit_scale.exp()),
-            logit_bias=None if bias is None else float(bias),
+            logit_scale=float(model.logit_scale.detach().exp()),
+            logit_bias=None if bias is None else float(bias.detach()),
         )
 
     def _config(self) -> tuple[dict[str, Any], dict[str, Any]]:
