@@ -1,4 +1,4 @@
-"""What choices cost and change: `dataset.decode`, kept pixels, `precision`.
+"""What choices cost and change: `dataset.decode`, kept pixels, `precision`, a pass over the features for each strategy.
 
 ViT-B-32, random weights, one thread, CPU time (waiting for the disk is not in it).
 
@@ -20,14 +20,18 @@ from benchmarking.images import photographs
 from benchmarking.rows import in_turn, median
 from cupl_bench.backbone.open_clip import DEFAULT_TRANSFORM
 from cupl_bench.backbone.pixels import normalise, transform_of_open_clip
+from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings
 from cupl_bench.dataset.decode import decode, decode_tensor
 from cupl_bench.identity import bytes_key
 from cupl_bench.pixel_store import PixelStore
+from cupl_bench.scores import predict
+from cupl_bench.store import RowStore
 
 __all__ = ["measure"]
 
 MODEL = "ViT-B-32"
 NUM_CLASSES = 1000
+NUM_FEATURES, WIDTH, SHARD = 50_000, 768, 4096
 REPEATS = 3
 
 
@@ -83,6 +87,30 @@ def measure(photos: list[bytes]) -> Iterator[str]:
         "encode, fp32, channels-last": lambda: last.encode_image(some.to(memory_format=torch.channels_last)),
     }
     yield from rates(ways, len(some))
+    yield from _passes()
+
+
+def _passes() -> Iterator[str]:
+    """What one strategy's pass over stored features costs, and how much of it is to read them."""
+    generator = torch.Generator().manual_seed(0)
+    matrix = F.normalize(torch.randn(NUM_CLASSES, WIDTH, generator=generator)).numpy()
+    classes = ClassEmbeddings(aggregation=Aggregation.MEAN, matrix=matrix)
+    keys = [index.to_bytes(16, "big") for index in range(NUM_FEATURES)]
+    with tempfile.TemporaryDirectory() as folder:
+        store = RowStore(folder=Path(folder), facts={})
+        for start in range(0, NUM_FEATURES, SHARD):
+            rows = F.normalize(torch.randn(min(SHARD, NUM_FEATURES - start), WIDTH, generator=generator)).numpy()
+            store.write(keys[start : start + SHARD], rows)
+        rows_on_disk = store.find(keys)
+        ways: dict[str, Callable[[], object]] = {
+            "read": lambda: [rows_on_disk[start : start + SHARD].sum() for start in range(0, NUM_FEATURES, SHARD)],
+            "score": lambda: predict(rows_on_disk, classes),
+        }
+        seconds = {name: median(values) for name, values in in_turn(ways, REPEATS, time.perf_counter).items()}
+    yield (
+        f"a strategy's pass over {NUM_FEATURES:,} stored features x {NUM_CLASSES:,} classes: {seconds['score']:.2f} s,"
+        f" of which reading takes {seconds['read']:.2f} s, {100 * seconds['read'] / seconds['score']:.0f}%"
+    )
 
 
 if __name__ == "__main__":
