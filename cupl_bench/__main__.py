@@ -6,17 +6,15 @@ else.
 
 import gc
 import re
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 
 from cupl_bench import __version__
 from cupl_bench.commands import COMMANDS
 from cupl_bench.errors import CuplBenchError, nearest
+from cupl_bench.interrupts import Terminated, interruptible
 from cupl_bench.terminal import complain, say, show_log
 
 __all__ = ["main"]
@@ -38,27 +36,6 @@ USAGE = "\n".join(
         "Without arguments, eval runs the embedded demo. 'cupl-bench eval --help' lists groups, options and keys.",
     ]
 )
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: a scheduler or a person ends the run, which writes what it has computed, as after Ctrl-C."""
-
-
-@contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """SIGTERM raises `Terminated` inside."""
-
-    def terminate(*_: object) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be met
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not rank():  # torchrun's other processes encode their share of the images and say nothing
         show_log()
     try:
-        with _termination_interrupts(), joined():
+        with interruptible(), joined():
             if rank() and name != "eval":
                 return 0
             module = import_module(f"cupl_bench.commands.{MODULES.get(name, name)}")

@@ -19,6 +19,7 @@ from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.decode import Decode, decode, decode_tensor
 from cupl_bench.errors import BackboneError, BrokenImageError, DatasetError
 from cupl_bench.identity import sequence_keys, text_keys
+from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.memory import Parts
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.progress import progress
@@ -230,6 +231,7 @@ def _encode(
     parts = Parts(what="images", at_once=batch_size)
     with Shard(store, max_rows=SHARD_ROWS) as shard, progress(len(missing), "encoding images") as advance:
         for indices, batch, broken in _batches(dataset, missing, load, pixels, decode_by, batch_size, num_workers):
+            raise_if_interrupted()
             why_broken.update({dataset.image_keys[index]: reason for index, reason in broken})
             if indices:
                 keys = [dataset.image_keys[index] for index in indices]
@@ -348,6 +350,7 @@ def encode_texts(
         with Shard(store, max_rows=SHARD_ROWS) as shard, progress(len(missing), "encoding prompts") as advance:
             for start in range(0, len(missing), TEXTS_PER_BLOCK):
                 block = missing[start : start + TEXTS_PER_BLOCK]
+                raise_if_interrupted()
                 features = _features_of_texts(text_encoder, block, batch_size, parts)
                 shard.add([key_of[sequence] for sequence in block], _finite_units(features, "prompts"))
                 advance(len(block))

@@ -22,6 +22,7 @@ from pathlib import Path
 from filelock import LeaseCompromise, SoftFileLease, Timeout
 
 from cupl_bench.errors import ResultsError
+from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.store import write_atomically
 
 __all__ = ["Holder", "held", "holder_of"]
@@ -105,6 +106,7 @@ def _acquire(lease: SoftFileLease, path: Path, what: str) -> None:
     seen: tuple[int, int] | None = None
     unchanged_since = 0.0
     while True:
+        raise_if_interrupted()
         try:
             lease.acquire(blocking=False)
         except Timeout:

@@ -30,6 +30,7 @@ from cupl_bench.environment import describe_environment
 from cupl_bench.errors import CuplBenchError, DataNotHereError, ResultsError
 from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts
 from cupl_bench.identity import PROTOCOL_VERSION, bytes_key, content_key, run_key
+from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.lease import held
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts, PromptStrategy
@@ -150,6 +151,7 @@ class Stages:
         began, loading = time.perf_counter(), self._loading
         try:
             yield
+            raise_if_interrupted()
         finally:
             spent = time.perf_counter() - began
             if name == "load_backbone":
@@ -313,6 +315,7 @@ def run(question: Question, machine: Machine, bench: Workbench) -> Record:
     try:
         return _answer(job, began)
     except CuplBenchError as error:
+        raise_if_interrupted()
         _write_failure(job, error)
         raise
 

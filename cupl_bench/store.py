@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from cupl_bench.errors import ResultsError
+from cupl_bench.interrupts import raise_if_interrupted
 
 __all__ = ["DamagedFileError", "RowStore", "StoredRows", "read_arrays", "set_aside", "write_arrays", "write_atomically"]
 
@@ -120,6 +121,7 @@ def _mapped(path: Path, name: str) -> np.ndarray | None:
 
 def set_aside(path: Path, reason: object) -> None:
     """Move a damaged file into `damaged/` beside it, so that it is kept for a look and never read again."""
+    raise_if_interrupted()
     log.warning("damaged: %s; it is set aside under %s and rebuilt", reason, path.parent / "damaged")
     try:
         (path.parent / "damaged").mkdir(exist_ok=True)

@@ -11,7 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -30,11 +32,14 @@ __all__ = [
     "Writes",
     "die_at",
     "full_at",
+    "interrupted_within",
     "left_by",
     "seconds_until",
     "slow_batches",
     "start",
     "stored_rows",
+    "stuck_in_writing",
+    "swallowed",
     "sweep_of",
 ]
 
@@ -214,6 +219,52 @@ def die_at(step: int) -> None:
 def interrupted_at(step: int) -> None:
     """Ctrl-C comes at a step of writing files."""
     Writes(step, lambda: os.kill(os.getpid(), signal.SIGINT)).install()
+
+
+def interrupted_within(number: int, module: str, name: str) -> None:
+    """A signal comes inside a function of a library, once, and the library makes an ordinary error of it."""
+    library, seen = import_module(module), False
+    function = getattr(library, name)
+
+    def within(*arguments: Any, **options: Any) -> Any:
+        nonlocal seen
+        if not seen:
+            seen = True
+            try:
+                os.kill(os.getpid(), number)
+            except KeyboardInterrupt:
+                raise ValueError("a callback of a library failed") from None
+        return function(*arguments, **options)
+
+    setattr(library, name, within)
+
+
+def swallowed(number: int, place: str) -> None:
+    """A signal comes while the third batch is encoded, and nobody hears of it; what is encoded is counted as above."""
+    from cupl_bench import features
+
+    slow_and_counted(0.0, place)
+    counted = features._finite_units
+
+    def swallowing(*arguments: Any) -> Any:
+        found = counted(*arguments)
+        if Path(place).stat().st_size == 3:
+            with suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+        return found
+
+    features._finite_units = swallowing  # type: ignore[assignment]
+
+
+def stuck_in_writing(place: str) -> None:
+    """Stored rows are never written; the file ``place`` tells when that begins."""
+    from cupl_bench.store import RowStore
+
+    def write(*_: Any) -> None:
+        Path(place).touch()
+        time.sleep(100)
+
+    RowStore.write = write  # type: ignore[method-assign]
 
 
 def full_at(step: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cupl_bench.commands.composition import run_jobs
 from cupl_bench.errors import CuplBenchError
+from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.terminal import complain, say, show_table
 
 if TYPE_CHECKING:  # heavy: a look at the help needs no torch
@@ -40,6 +41,7 @@ def command(arguments: list[str]) -> int:
             for path in write_effects(material, machine.results_dir):
                 say(f"effects   {path}")
         except CuplBenchError as error:
+            raise_if_interrupted()
             name = " ".join(HydraConfig.get().overrides.task) or "the defaults"
             complain(str(error))
             failures.append(f"failed: {name}: {error}")

@@ -19,6 +19,7 @@ from cupl_bench.commands.report import is_quick, show_comparison, write_report
 from cupl_bench.config import Output, Rerun, machine_of, question_of, register, tracker_of
 from cupl_bench.errors import ConfigError, CuplBenchError
 from cupl_bench.features import hurry
+from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.lease import held
 from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_lease, state_of, write_outcome
 from cupl_bench.ranks import from_first
@@ -79,6 +80,7 @@ class Job:
         """Answer the question of ``config``, or, where there are any, of what ``overrides`` compose to."""
         from hydra import compose
 
+        raise_if_interrupted()
         results_dir = Path(config.results_dir).expanduser().absolute()
         try:
             config = compose("config", overrides) if overrides else config
@@ -87,6 +89,7 @@ class Job:
             else:
                 outcome = self._run(config, name, results_dir, folder)
         except Exception as error:
+            raise_if_interrupted()
             if type(error).__module__.startswith("submitit"):
                 raise  # its time is up, and nothing of this job may start any more
             self.failure = error
@@ -157,6 +160,7 @@ def _sweep(sweep: Sweep, arguments: list[str]) -> int:
         if not read_outcomes(sweep.folder):
             raise ConfigError(f"hydra/launcher={sweep.launcher} ended without any answer: {reason}") from error
         complain(f"a job of hydra/launcher={sweep.launcher} broke off: {reason}. Others may go on: cupl-bench status")
+    raise_if_interrupted()
     outcomes = read_outcomes(sweep.folder)
     keys = list(dict.fromkeys(outcome.run_key for outcome in outcomes if outcome.run_key is not None))
     if keys:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cupl_bench.commands.composition import in_this_process, run_jobs
 from cupl_bench.errors import CuplBenchError
+from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.terminal import answer, complain, show_table, speak_to_program
 
 __all__ = ["command"]
@@ -33,6 +34,7 @@ def command(arguments: list[str]) -> int:
             question = question_of(config)
             found = plan(question, machine_of(config), bench)
         except CuplBenchError as error:
+            raise_if_interrupted()
             mistakes.append(f"{' '.join(HydraConfig.get().overrides.task) or 'the defaults'}: {error}")
             return
         names = {

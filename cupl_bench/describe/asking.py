@@ -22,6 +22,7 @@ from cupl_bench.describe.journal import Entry, Journal
 from cupl_bench.describe.settings import Endpoint, Recipe
 from cupl_bench.errors import ConfigError, CuplBenchError
 from cupl_bench.identity import content_key
+from cupl_bench.interrupts import raise_if_interrupted
 
 __all__ = ["Ask", "ask_all", "checked_key", "limits_of", "request_key", "without_key"]
 
@@ -165,6 +166,7 @@ class _Asking:
 
         async def work() -> None:
             while pending and not failures:
+                raise_if_interrupted()
                 try:
                     await self._fill(pending.popleft())
                 except CuplBenchError as error:

@@ -1,10 +1,11 @@
 """Runs that are killed, interrupted or asked to end: the same command goes on, and the answers are the same."""
 
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
-from faulty import Fault, left_by, seconds_until, start, stored_rows
+from faulty import Fault, left_by, seconds_until, start, stored_rows, written_outcomes
 
 
 def finish(undisturbed, tmp_path: Path, finished: dict[Path, bytes]) -> str:
@@ -59,3 +60,53 @@ def test_ctrl_c_while_a_file_is_written_leaves_nothing_half(undisturbed, tmp_pat
     assert running.wait() == 130, running.text()
     assert not list(tmp_path.rglob("*.tmp"))
     assert "damaged" not in finish(undisturbed, tmp_path, finished_records(tmp_path))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("module", "name"), [("open_clip", "create_model"), ("PIL.Image", "open"), ("cupl_bench.store", "safe_open")]
+)
+def test_an_interrupt_that_a_library_turns_into_an_error_is_no_failure(
+    undisturbed, tmp_path: Path, module: str, name: str, number: int, code: int
+) -> None:
+    """Neither a failed record nor a failed outcome, nor a stored file that is thought to be damaged."""
+    results, cache = tmp_path / "results", tmp_path / "cache"
+    if module == "cupl_bench.store":  # only what is stored is read
+        shutil.copytree(undisturbed.cache, cache)
+    faults: tuple[Fault, ...] = (("slow_batches", (0.0,)), ("interrupted_within", (number, module, name)))
+    running = start(undisturbed.arguments(results, cache, "dataset.skip_broken=true"), tmp_path / "ended.txt", *faults)
+    assert running.wait() == code, running.text()
+    assert running.text().endswith(
+        "cupl-bench: interrupted; what was encoded is kept, the same command goes on from there\n"
+    )
+    assert not list((results / "records").glob("*.json"))
+    assert not written_outcomes(results)
+    assert not list(cache.rglob("damaged"))
+    finish(undisturbed, tmp_path, {})
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_that_is_swallowed_ends_the_run_at_the_next_batch(
+    undisturbed, tmp_path: Path, number: int, code: int
+) -> None:
+    arguments = undisturbed.arguments(tmp_path / "results", tmp_path / "cache")
+    running = start(arguments, tmp_path / "ended.txt", ("swallowed", (number, str(tmp_path / "count"))))
+    assert running.wait() == code, running.text()
+    assert (tmp_path / "count").stat().st_size == 3
+    assert stored_rows(tmp_path / "cache", "image_features") == 12
+    assert "12 reused, 28 encoded" in finish(undisturbed, tmp_path, finished_records(tmp_path))
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_ends_the_run_at_once(undisturbed, tmp_path: Path, first: int) -> None:
+    arguments = undisturbed.arguments(tmp_path / "results", tmp_path / "cache")
+    faults: tuple[Fault, ...] = (
+        ("slow_and_counted", (0.02, str(tmp_path / "count"))),
+        ("stuck_in_writing", (str(tmp_path / "stuck"),)),
+    )
+    running = start(arguments, tmp_path / "ended.txt", *faults)
+    seconds_until((tmp_path / "count").exists)
+    running.kill(first)
+    seconds_until((tmp_path / "stuck").exists)
+    running.kill(signal.SIGINT)
+    assert running.wait(20) == -signal.SIGINT

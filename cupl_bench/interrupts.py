@@ -1,0 +1,66 @@
+"""Ctrl-C and SIGTERM: raised where they come, and remembered.
+
+An interrupt is raised between any two steps, so inside of libraries too. There it may be swallowed (``Exception ignored
+in ...``), or become an error that looks like a mistake of the user's. So whoever goes on to the next piece of work, and
+whoever records or tells an error, asks first whether an interrupt came.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["Terminated", "interruptible", "raise_if_interrupted"]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: a scheduler or a person ends the run, which writes what it has computed, as after Ctrl-C."""
+
+
+_came: list[type[KeyboardInterrupt]] = []
+"""The interrupt that came, if one did; a process has one."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise inside, and nothing but the interrupt leaves it once one came.
+
+    Where the process was started to ignore a signal (``nohup``, a shell's background), it still does.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came; `Terminated`, which is one, for SIGTERM.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be met
+        yield
+        return
+    heeded = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, _interrupt) for number in heeded}
+    try:
+        yield
+        raise_if_interrupted()
+    except Exception:
+        raise_if_interrupted()
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _came.clear()
+
+
+def raise_if_interrupted() -> None:
+    """Raise the interrupt that came, for whoever would go on as if there had been none.
+
+    Raises:
+        KeyboardInterrupt: one came.
+    """
+    if _came:
+        raise _came[0]
+
+
+def _interrupt(number: int, _: object) -> None:
+    if not _came:
+        _came.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
+        raise_if_interrupted()
+    if number == signal.SIGINT:  # the second time: at once, whatever waits to be written
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
