@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from cupl_bench import config as configs
+from cupl_bench.commands.composition import Composer, complaint_of_hydra
 from cupl_bench.config import conf_dir, machine_of, question_of, register
 from cupl_bench.errors import ConfigError
 
@@ -162,3 +164,25 @@ def test_hydra_does_not_move_and_keeps_logs_only() -> None:
         text = str(OmegaConf.to_container(folder, resolve=False)["dir"])
         assert text.startswith("${results_dir}/logs/")
         assert "%f" in text
+
+
+def test_questions_that_share_a_composition_are_configured_as_hydra_alone_does_it() -> None:
+    register()
+    composer = Composer()
+    questions = [
+        ["prompts=cupl", "seed=1", "budget=2"],
+        ["prompts=cupl", "budget=null", "seed=3"],
+        ["prompts=cupl"],
+        ["prompts=simple", "batch_size=3", "seed=1"],
+    ]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for overrides in questions:
+            expected, found = compose("config", overrides), composer(overrides)
+            assert OmegaConf.to_container(found) == OmegaConf.to_container(expected)
+            assert OmegaConf.is_struct(found) == OmegaConf.is_struct(expected)
+        for wrong in ("seed=x", "budget=[1]"):
+            with pytest.raises(HydraException) as expected_error:
+                compose("config", [wrong])
+            with pytest.raises(HydraException) as error:
+                composer([wrong])
+            assert complaint_of_hydra(error.value, [wrong]) == complaint_of_hydra(expected_error.value, [wrong])

@@ -1,5 +1,6 @@
 """Where Hydra begins and ends: configurations composed for a command, and its complaints in plain words."""
 
+import copy
 import itertools
 import logging
 import os
@@ -16,6 +17,7 @@ from cupl_bench.errors import nearest
 
 __all__ = [
     "NO_QUESTION",
+    "Composer",
     "Sweep",
     "complaint_of_hydra",
     "compose_once",
@@ -30,6 +32,8 @@ OUTER = ("dataset", "backbone", "precision")
 """What images are encoded by, in the order in which a change costs most."""
 INNER = ("prompts", "seed", "budget")
 """What needs the same features of images again. All else that a sweep varies is taken for costly."""
+VALUES = ("seed", "budget")
+"""Those of them that are values and no choice of a group: no other file is read for another of them."""
 NO_QUESTION = (
     "results_dir", "cache_dir", "device", "batch_size", "num_workers", "cache_limit_gb", "rerun", "machine", "tracking",
     "hydra", "output",
@@ -187,6 +191,30 @@ def compose_once(overrides: Sequence[str]) -> Any:
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("config", list(overrides))
+
+
+@dataclass
+class Composer:
+    """Composes the questions of a job; those that differ in their seed and budget alone share all that files say.
+
+    Hydra reads and merges some twenty files for each configuration, which takes longer than a small question's answer.
+    """
+
+    _shared: tuple[Sequence[str], Any] | None = None
+
+    def __call__(self, overrides: Sequence[str]) -> Any:
+        """The configuration that ``overrides`` compose to, inside a job of Hydra."""
+        from hydra import compose
+        from hydra._internal.config_loader_impl import ConfigLoaderImpl
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        values = [one for one in overrides if one.partition("=")[0] in VALUES]
+        others = [one for one in overrides if one not in values]
+        if self._shared is None or self._shared[0] != others:
+            self._shared = (others, compose("config", others))
+        config = copy.deepcopy(self._shared[1])
+        ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(values), config)
+        return config
 
 
 def complaint_of_hydra(error: Exception, overrides: Sequence[str]) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cupl_bench import runner
-from cupl_bench.commands.composition import Sweep, complaint_of_hydra, named, run_jobs, sweep_of
+from cupl_bench.commands.composition import Composer, Sweep, complaint_of_hydra, named, run_jobs, sweep_of
 from cupl_bench.commands.report import is_quick, show_comparison, write_report
 from cupl_bench.config import Output, Rerun, machine_of, question_of, register, tracker_of
 from cupl_bench.errors import ConfigError, CuplBenchError
@@ -48,6 +48,7 @@ class Job:
     assisting: bool = False
     home: int = field(default_factory=os.getpid)
     bench: runner.Workbench = field(default_factory=runner.Workbench)
+    compose: Composer = field(default_factory=Composer)
     before: dict[str, Outcome] | None = None
     answered: tuple[Outcome, Path] | None = None
     failure: Exception | None = None
@@ -78,12 +79,10 @@ class Job:
 
     def _answer(self, config: Any, overrides: list[str], name: str, folder: Path, number: int) -> None:
         """Answer the question of ``config``, or, where there are any, of what ``overrides`` compose to."""
-        from hydra import compose
-
         raise_if_interrupted()
         results_dir = Path(config.results_dir).expanduser().absolute()
         try:
-            config = compose("config", overrides) if overrides else config
+            config = self.compose(overrides) if overrides else config
             if config.rerun == Rerun.failed and from_first(lambda: self._never_ran(name, results_dir)):
                 outcome = Outcome(job=name, run_key=None, note="never ran, and was left: rerun=failed", left=True)
             else:
