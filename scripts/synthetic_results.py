@@ -4,7 +4,8 @@
     /usr/bin/time -v cupl-bench report results_dir=FOLDER
 
 Strategies differ a little, classes by their difficulty, as those of real runs do; one strategy gains on some classes
-alone.
+alone. Everything that a report reads of real runs is there and weighs as much: records name the digests of their
+files, scores scatter.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from cupl_bench.records import (
     MetricsRecord,
     PromptsRecord,
     Record,
+    digest_of_file,
     write_record,
 )
 from cupl_bench.scores import wilson
@@ -58,6 +60,8 @@ def _write(
 ) -> None:  # fmt: skip
     right = labels == prediction
     top = (prediction[:, None] + np.arange(5)) % classes
+    generator = np.random.default_rng(int(key, 16))
+    margin = generator.gamma(2.0, 0.01, len(labels)).astype(np.float32)
     frame = pd.DataFrame(
         {
             "index": np.arange(len(labels)),
@@ -66,8 +70,9 @@ def _write(
             "prediction": prediction,
             "correct": right,
             "top5": list(top),
-            "score": np.full(len(labels), 0.25, dtype=np.float32),
-            "margin": np.full(len(labels), 0.01, dtype=np.float32),
+            "score": generator.normal(0.25, 0.02, len(labels)).astype(np.float32),
+            "margin": margin,
+            "confidence": 1 / (1 + 2 * np.exp(-100 * margin)),
         }
     )
     artifacts = ArtifactsRecord(
@@ -111,6 +116,10 @@ def _write(
             ),
             environment={"synthetic": True},
             artifacts=artifacts,
+            artifact_digests={
+                name: digest_of_file(folder / path)
+                for name, path in (("predictions", artifacts.predictions), ("prompts", f"prompts/{key}.parquet"))
+            },
         ),
     )  # fmt: skip
 
