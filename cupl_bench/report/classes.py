@@ -2,12 +2,12 @@
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from cupl_bench.report.answers import Answers
 from cupl_bench.report.significance import ALPHA, holm, mcnemar_exact, wilson_intervals
 
-__all__ = ["confusions", "confusions_that_moved", "per_class", "shown_classes", "shown_confusions"]
+__all__ = ["moved_confusions", "per_class", "shown_classes", "shown_confusions"]
 
 MOVED_PAIRS = 50
 """Confusions of a run that are written in each direction, those that moved most."""
@@ -15,7 +15,7 @@ SHOWN = 5
 
 
 def per_class(answers: Answers, baseline: Answers | None, classes: pd.DataFrame) -> pd.DataFrame:
-    """A row per class: ``images``, ``top1`` with Wilson's interval, and the change to the baseline.
+    """A row per class of a run, with its ``run_key``: ``images``, ``top1`` with Wilson's interval, and the change to the baseline.
 
     ``change`` is a difference of fractions, ``gained`` and ``lost`` are images that only the one or the other has
     right, ``p`` is McNemar's exact test, ``p_holm`` corrected for all classes of the run. Without a baseline these are
@@ -31,72 +31,76 @@ def per_class(answers: Answers, baseline: Answers | None, classes: pd.DataFrame)
     images = np.bincount(labels, minlength=count)
     right = np.bincount(labels[hits], minlength=count)
     low, high = wilson_intervals(right, images)
-    table = pd.DataFrame(
-        {
-            "label": np.arange(count),
-            "class_name": classes["class_name"].to_numpy(),
-            "tier": classes["tier"].to_numpy(),
-            "images": images,
-            "top1": np.where(images > 0, right / np.maximum(images, 1), np.nan),
-            "low": low,
-            "high": high,
-        }
-    )
-    names = ("baseline_top1", "change", "gained", "lost", "p", "p_holm")
+    table: dict[str, object] = {
+        "label": np.arange(count),
+        "class_name": classes["class_name"].to_numpy(),
+        "tier": classes["tier"].to_numpy(),
+        "images": images,
+        "top1": _shares(right, images),
+        "low": low,
+        "high": high,
+    }
     if baseline is None:
-        return table.assign(**dict.fromkeys(names, np.nan))
-    before = np.bincount(labels[baseline.hits], minlength=count)
-    gained = np.bincount(labels[hits & ~baseline.hits], minlength=count)
-    lost = np.bincount(labels[baseline.hits & ~hits], minlength=count)
-    p = np.where(images > 0, mcnemar_exact(gained, lost), np.nan)
-    shares = [np.where(images > 0, part / np.maximum(images, 1), np.nan) for part in (before, right - before)]
-    return table.assign(**dict(zip(names, (*shares, gained, lost, p, holm(p)), strict=True)))
+        table |= dict.fromkeys(("baseline_top1", "change", "gained", "lost", "p", "p_holm"), np.nan)
+    else:
+        before = np.bincount(labels[baseline.hits], minlength=count)
+        gained = np.bincount(labels[hits & ~baseline.hits], minlength=count)
+        lost = np.bincount(labels[baseline.hits & ~hits], minlength=count)
+        p = np.where(images > 0, mcnemar_exact(gained, lost), np.nan)
+        table |= {"baseline_top1": _shares(before, images), "change": _shares(right - before, images)}
+        table |= {"gained": gained, "lost": lost, "p": p, "p_holm": holm(p)}
+    return pd.DataFrame(table | {"run_key": answers.record.run_key})
 
 
-def confusions(answers: Answers, baseline: Answers | None, classes: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of a class and another that its images were taken for, in either run: the most frequent first.
+def _shares(part: Int64[np.ndarray, " c"], images: Int64[np.ndarray, " c"]) -> Float64[np.ndarray, " c"]:
+    return np.where(images > 0, part / np.maximum(images, 1), np.nan)
+
+
+def moved_confusions(answers: Answers, baseline: Answers, classes: pd.DataFrame) -> pd.DataFrame:
+    """Classes and others that their images were taken for: the pairs that a run mends most, and after them those made.
 
     ``images``: how many are taken for it; ``baseline_images``: by the baseline; ``change``: the one less the other, so
-    that a confusion that is mended is negative and one that is made positive. The last two are empty without a
-    baseline.
+    that a confusion that is mended is negative and one that is made positive. `MOVED_PAIRS` of each at most.
     """
-    counts = _pairs(answers, len(classes)).to_frame("images")
-    if baseline is None:
-        counts["baseline_images"], counts["change"] = np.nan, np.nan
-    else:
-        before = _pairs(baseline, len(classes)).rename("baseline_images")
-        counts = counts.join(before, how="outer").fillna(0).astype(np.int64)
-        counts["change"] = counts["images"] - counts["baseline_images"]
-    label, prediction = np.divmod(counts.index.to_numpy(dtype=np.int64), len(classes))
+    count = len(classes)
+    ours, before = (_confused(one, count) for one in (answers, baseline))
+    pairs, place = np.unique(np.concatenate([ours, before]), return_inverse=True)
+    images, baseline_images = (np.bincount(part, minlength=len(pairs)) for part in np.split(place, [len(ours)]))
+    change = images - baseline_images
+    rising = np.argsort(change, kind="stable")  # pairs stand in the order of label and prediction
+    mended, made = rising[change[rising] < 0], rising[change[rising] > 0][::-1]
+    kept = np.concatenate([mended[:MOVED_PAIRS], made[:MOVED_PAIRS]])
+    label, prediction = np.divmod(pairs[kept], count)
     name = classes["class_name"].to_numpy()
-    counts.insert(0, "label", label)
-    counts.insert(1, "class_name", name[label])
-    counts.insert(2, "prediction", prediction)
-    counts.insert(3, "predicted_name", name[prediction])
-    return counts.sort_values(["images", "label", "prediction"], ascending=[False, True, True], ignore_index=True)
+    return pd.DataFrame(
+        {
+            "label": label,
+            "class_name": name[label],
+            "prediction": prediction,
+            "predicted_name": name[prediction],
+            "images": images[kept],
+            "baseline_images": baseline_images[kept],
+            "change": change[kept],
+            "run_key": answers.record.run_key,
+        }
+    )
 
 
-def _pairs(answers: Answers, count: int) -> "pd.Series[int]":
+def _confused(answers: Answers, count: int) -> Int64[np.ndarray, " w"]:
+    """A number for the class and the prediction of each image that was classified wrong."""
     wrong = ~answers.hits
-    codes: Int64[np.ndarray, " w"] = answers.labels[wrong] * count + answers.predictions[wrong]
-    pairs, images = np.unique(codes, return_counts=True)
-    return pd.Series(images, index=pairs)
-
-
-def confusions_that_moved(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The confusions that a strategy mends (first) and makes (after them), those that moved most in each direction."""
-    by_change = pairs.sort_values(["change", "label", "prediction"], kind="stable")
-    mended = by_change[by_change["change"] < 0].head(MOVED_PAIRS)
-    made = by_change[by_change["change"] > 0].tail(MOVED_PAIRS).iloc[::-1]
-    return pd.concat([mended, made], ignore_index=True)
+    confused: Int64[np.ndarray, " w"] = answers.labels[wrong] * count + answers.predictions[wrong]
+    return confused
 
 
 def shown_classes(table: pd.DataFrame) -> pd.DataFrame:
-    """The classes of one run that a change was seen in, those that gained most and those that lost most, as text."""
+    """The classes that a change was seen in, of each run those that gained most and those that lost most, as text."""
     changed = table[table["change"].fillna(0) != 0].sort_values("change", ascending=False, kind="stable")
-    ends = pd.concat([changed[changed["change"] > 0].head(SHOWN), changed[changed["change"] < 0].tail(SHOWN)])
+    gained, lost = (changed[one].groupby("run_key", sort=False) for one in (changed["change"] > 0, changed["change"] < 0))
+    ends = pd.concat([gained.head(SHOWN), lost.tail(SHOWN)])
     return pd.DataFrame(
         {
+            "run_key": ends["run_key"],
             "class": ends["class_name"],
             "images": ends["images"],
             "top-1 [95%]": [
@@ -112,10 +116,12 @@ def shown_classes(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown_confusions(moved: pd.DataFrame) -> pd.DataFrame:
-    """The confusions of one run that were mended and made most, as text."""
-    ends = pd.concat([moved[moved["change"] < 0].head(SHOWN), moved[moved["change"] > 0].head(SHOWN)])
+    """The confusions that were mended and made most of each run, as text."""
+    mended, made = (moved[one].groupby("run_key", sort=False) for one in (moved["change"] < 0, moved["change"] > 0))
+    ends = pd.concat([mended.head(SHOWN), made.head(SHOWN)])
     return pd.DataFrame(
         {
+            "run_key": ends["run_key"],
             "class": ends["class_name"],
             "taken for": ends["predicted_name"],
             "images": [

@@ -98,17 +98,28 @@ def _resampled_classes(num_classes: int) -> tuple[Float32[np.ndarray, "_ c"], ..
     return tuple(blocks)
 
 
+@lru_cache(maxsize=2)
+def _resampled_images(images: bytes) -> Float64[np.ndarray, " b"]:
+    """How many images each resample of the classes holds; ``images``: of each class, int64."""
+    of_class = np.frombuffer(images, dtype=np.int64).astype(np.float32)
+    return np.concatenate([counts @ of_class for counts in _resampled_classes(len(of_class))]).astype(np.float64)
+
+
 def class_bootstrap(values: Float64[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Interval | None:
     """The 95% interval of the mean of ``values`` when classes are drawn, each with its images; None for one class."""
     images = np.bincount(labels)
     seen = images > 0
-    if int(seen.sum()) < 2:
+    num_classes = int(seen.sum())
+    if num_classes < 2:
         return None
     sums = np.bincount(labels, weights=values)[seen]
-    both = np.stack([sums, images[seen].astype(np.float64)], axis=1).astype(np.float32)
-    blocks = [counts @ both for counts in _resampled_classes(int(seen.sum()))]
-    totals = np.concatenate(blocks).astype(np.float64)
-    return percentile_interval(totals[:, 0] / totals[:, 1], int(seen.sum()))
+    both = np.stack([sums, images[seen]], axis=1).astype(np.float32)
+    blocks = _resampled_classes(num_classes)
+    if (sums == np.rint(sums)).all():  # whole numbers: the same in any order of adding, so the quickest is taken
+        totals = np.concatenate([counts @ both[:, 0] for counts in blocks])
+    else:
+        totals = np.concatenate([counts @ both for counts in blocks])[:, 0]
+    return percentile_interval(totals / _resampled_images(images[seen].tobytes()), num_classes)
 
 
 def mcnemar_exact(

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from tabulate import tabulate as pipe_table
 
 from cupl_bench.records import Record, read_records
 from cupl_bench.report.answers import class_facts, missing_cells
-from cupl_bench.report.classes import confusions, confusions_that_moved, per_class, shown_classes, shown_confusions
+from cupl_bench.report.classes import moved_confusions, per_class, shown_classes, shown_confusions
 from cupl_bench.report.comparison import (
     BASELINE,
     GroupAnswers,
@@ -59,11 +60,10 @@ def tabulate(records: Sequence[Record], results_dir: Path) -> Tables:
         for group in groups_of_answers(records, results_dir):
             facts = class_facts(results_dir, [answers.record for answers in group.members])
             for answers in group.members:
-                baseline, run_key = group.against(answers), answers.record.run_key
-                classes.append(per_class(answers, baseline, facts).assign(run_key=run_key))
+                baseline = group.against(answers)
+                classes.append(per_class(answers, baseline, facts))
                 if baseline is not None:
-                    pairs = confusions_that_moved(confusions(answers, baseline, facts))
-                    moved.append(pairs.assign(run_key=run_key))
+                    moved.append(moved_confusions(answers, baseline, facts))
             yield group
 
     comparison = weigh(looked_at())
@@ -127,16 +127,23 @@ def _changes(tables: Tables) -> str:
     parts = [f"# Which classes\n\nEach run against `{BASELINE}` on the same images: the classes and the confusions that"
              " changed most. per_class.parquet and confusions.parquet hold more. n.s.: not significant, McNemar's exact"
              " test corrected for all classes of the run after Holm.\n"]  # fmt: skip
-    by_run = dict(iter(tables.classes.groupby("run_key", sort=False)))
-    names = strategy_names(tables.runs)
-    moved_of = dict(iter(tables.moved.groupby("run_key", sort=False)))
-    for row, name in zip(tables.runs.to_dict("records"), names, strict=True):
-        if row["run_key"] not in moved_of:
+    read = [_rows_by_run(table) for table in (shown_classes(tables.classes), shown_confusions(tables.moved))]
+    compared = set(tables.moved["run_key"])
+    for row, name in zip(tables.runs.to_dict("records"), strategy_names(tables.runs), strict=True):
+        if row["run_key"] not in compared:
             continue
         title = " x ".join(str(_inert_markdown(part)) for part in (row["dataset"], row["backbone"], name))
-        tables_of_run = (shown_classes(by_run[row["run_key"]]), shown_confusions(moved_of[row["run_key"]]))
-        parts += [f"## {title}\n", *(_markdown(one).decode() for one in tables_of_run if len(one))]
+        of_run = [_pipes(columns, rows[row["run_key"]]) for columns, rows in read if row["run_key"] in rows]
+        parts += [f"## {title}\n", *of_run]
     return "\n".join(parts)
+
+
+def _rows_by_run(table: pd.DataFrame) -> tuple[list[str], dict[str, list[tuple[object, ...]]]]:
+    """The columns of a table that begins with ``run_key``, and the rows of each run, for Markdown."""
+    rows: dict[str, list[tuple[object, ...]]] = {}
+    for run_key, *cells in _per_text(table, _inert_markdown).itertuples(index=False, name=None):
+        rows.setdefault(run_key, []).append(tuple(cells))
+    return list(table)[1:], rows
 
 
 def _csv(table: pd.DataFrame) -> bytes:
@@ -145,8 +152,13 @@ def _csv(table: pd.DataFrame) -> bytes:
 
 def _markdown(table: pd.DataFrame) -> bytes:
     read = _per_text(table, _inert_markdown)
-    aligned = ["left" if name in WORDS else "right" for name in table.columns]
-    return str(read.to_markdown(index=False, disable_numparse=True, colalign=aligned) + "\n").encode()
+    return _pipes(list(read), list(read.itertuples(index=False, name=None))).encode()
+
+
+def _pipes(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table of Markdown."""
+    sides = ["left" if name in WORDS else "right" for name in columns]
+    return f"{pipe_table(rows, columns, tablefmt='pipe', disable_numparse=True, colalign=sides)}\n"
 
 
 def _latex(table: pd.DataFrame, best: "pd.Series[bool] | None") -> bytes:
