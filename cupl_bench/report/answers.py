@@ -58,12 +58,16 @@ class Strategy(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """The answers of a run, in the order of the images. ``confidence`` is None in records of earlier versions."""
+    """The answers of a run, in the order of the images.
+
+    ``margin`` and ``confidence`` are None where the predictions of earlier versions lack them.
+    """
 
     record: Record
     index: Int64[np.ndarray, " n"]
     labels: Int64[np.ndarray, " n"]
     predictions: Int64[np.ndarray, " n"]
+    margin: Float32[np.ndarray, " n"] | None
     confidence: Float32[np.ndarray, " n"] | None
 
     @property
@@ -114,7 +118,7 @@ def read_answers(results_dir: Path, record: Record) -> Answers:
         )
     try:
         file = pq.ParquetFile(path)
-        columns = ["index", "label", "prediction", *({"confidence"} & set(file.schema_arrow.names))]
+        columns = ["index", "label", "prediction", *({"margin", "confidence"} & set(file.schema_arrow.names))]
         table = file.read(columns=columns)
     except (OSError, pa.ArrowInvalid, KeyError) as error:
         raise ResultsError(
@@ -136,12 +140,16 @@ def read_answers(results_dir: Path, record: Record) -> Answers:
         values: Int64[np.ndarray, " n"] = table.column(name).to_numpy().astype(np.int64, copy=False)
         return values
 
+    def float_column(name: str) -> Float32[np.ndarray, " n"] | None:
+        return table.column(name).to_numpy().astype(np.float32) if name in columns else None
+
     return Answers(
         record=record,
         index=column("index"),
         labels=column("label"),
         predictions=column("prediction"),
-        confidence=table.column("confidence").to_numpy().astype(np.float32) if "confidence" in columns else None,
+        margin=float_column("margin"),
+        confidence=float_column("confidence"),
     )
 
 

@@ -4,6 +4,7 @@ Numbers are fractions; None stands for what is not known. Texts are a user's and
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from jaxtyping import Float32, Float64
 
 from cupl_bench.identity import content_key
 from cupl_bench.records import Record
-from cupl_bench.report.answers import Answers, Group, class_facts, group_of, same_images, strategy_of
+from cupl_bench.report.answers import Answers, Group, group_of, same_images, strategy_of
 from cupl_bench.report.comparison import BASELINE, shown_pooled, strategy_names
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.significance import Paired, holm, paired
@@ -28,6 +30,7 @@ __all__ = [
     "image_list",
     "images_key",
     "overview",
+    "prompts_file",
     "prompts_of_run",
     "run_contents",
     "runs_by_group",
@@ -104,19 +107,24 @@ def overview(tables: Tables, groups: Mapping[Group, Sequence[Record]], notes: Se
 
 
 def group_contents(
-    members: Sequence[Answers], results_dir: Path, tables: Tables, images: Mapping[str, str]
+    members: Sequence[Answers], classes: pd.DataFrame, tables: Tables, images: Mapping[str, str]
 ) -> GroupContents:
     """The classes of a group, the images right of each run by class, and every pair of runs that can be compared.
 
     A pair with the baseline is that of the tables. The others are corrected after Holm for all pairs of the group.
     Single runs of several seeds are compared with nothing but the baseline: the mean over the seeds stands for them.
+
+    Args:
+        members: the runs of the group.
+        classes: the rows of any of them in the table by class.
+        tables: of all runs.
+        images: for each run key, where the page finds the images.
     """
-    facts = class_facts(results_dir, [answers.record for answers in members])
-    count = len(facts)
+    count = len(classes)
     of_seeds = set(tables.runs.loc[tables.runs["of_seeds"].astype(bool), "run_key"])
     baseline = baseline_of([answers.record for answers in members])
     base_key = None if baseline is None else baseline.run_key
-    rows = tables.runs[tables.runs["run_key"] != ""].set_index("run_key")
+    rows = tables.runs.loc[tables.runs["run_key"] != "", ["run_key", *DIFFERENCE]].set_index("run_key")
     pairs: list[dict[str, Any]] = []
     counted: list[dict[str, Any]] = []
     for first, second in itertools.combinations(members, 2):
@@ -134,8 +142,8 @@ def group_contents(
     for pair, p in zip(counted, corrected[len(pairs) :], strict=True):
         pair["p_holm"] = float(p)
     return {
-        "class_names": facts["class_name"].astype(str).tolist(),
-        "tiers": facts["tier"].where(facts["tier"].notna(), None).tolist() if facts["tier"].notna().any() else None,
+        "class_names": classes["class_name"].astype(str).tolist(),
+        "tiers": classes["tier"].tolist() if classes["tier"].notna().any() else None,
         "right": {
             answers.record.run_key: np.bincount(answers.labels[answers.hits], minlength=count).tolist()
             for answers in members
@@ -147,7 +155,9 @@ def group_contents(
 
 
 def _difference_of_row(row: "pd.Series[Any]") -> dict[str, Any]:
-    return {name: row[name] for name in DIFFERENCE}
+    known = {name: row[name] for name in DIFFERENCE if pd.notna(row[name])}
+    counts = {name: int(known[name]) for name in ("gained", "lost") if name in known}
+    return dict.fromkeys(DIFFERENCE) | known | counts
 
 
 def _difference_of(found: Paired) -> dict[str, Any]:
@@ -187,15 +197,14 @@ def run_contents(
     ``classes``: its rows of the table by class. ``prompts`` and ``effects``: the data that hold them, if there are any.
     """
     record = answers.record
-    assert record.artifacts is not None  # noqa: S101 - read_answers has read them
     content = record.model_dump(mode="json", include={"dataset", "backbone", "prompts", "timing", "created_at"})
     kept = {
         name: value for name, value in record.environment.items() if name in ("commit", "dirty", "device", "command")
     }
     return {
         "predictions": answers.predictions.tolist(),
-        "margins": _thousandths(results_dir / record.artifacts.predictions, "margin"),
-        "classes": {name: [_rounded(value) for value in classes[name]] for name in ("low", "high", "p_holm")},
+        "margins": None if answers.margin is None else _thousandths(answers.margin),
+        "classes": {name: _rounded_column(classes[name].to_numpy()) for name in ("low", "high", "p_holm")},
         "prompts": prompts,
         "effects": effects,
         "curve": _curve(results_dir, record),
@@ -203,23 +212,23 @@ def run_contents(
     }
 
 
-def _thousandths(predictions: Path, column: str) -> list[int] | None:
-    """A column of the predictions, rounded: a page needs no more. None where it is missing."""
-    if column not in pq.read_schema(predictions).names:
-        return None
-    values = pq.read_table(predictions, columns=[column]).column(column).to_numpy()
+def _thousandths(values: Float32[np.ndarray, " n"]) -> list[int]:
+    """Whole numbers: a page needs no more."""
     return np.round(np.nan_to_num(values, posinf=0.0) * 1000).astype(int).tolist()  # type: ignore[no-any-return]
 
 
-def prompts_of_run(record: Record, results_dir: Path) -> dict[str, Any] | None:
-    """The prompts of each class, and their weights where they have any; None for records of earlier versions."""
+def prompts_file(record: Record, results_dir: Path) -> Path | None:
+    """The file of a run's prompts; None for records of earlier versions."""
     if record.artifacts is None or record.artifacts.prompts is None:
         return None
     path = results_dir / record.artifacts.prompts
-    if not path.is_file():
-        return None
+    return path if path.is_file() else None
+
+
+def prompts_of_run(path: Path, num_classes: int) -> dict[str, Any]:
+    """The prompts of each class, and their weights where they have any."""
     frame = pd.read_parquet(path)
-    texts: list[list[str]] = [[] for _ in range(record.dataset.num_classes)]
+    texts: list[list[str]] = [[] for _ in range(num_classes)]
     for label, text in zip(frame["label"], frame["text"], strict=True):
         texts[label].append(text)
     weights: list[list[float]] | None = None
@@ -230,16 +239,13 @@ def prompts_of_run(record: Record, results_dir: Path) -> dict[str, Any] | None:
     return {"texts": texts, "weights": weights}
 
 
-def effects_of_run(record: Record, results_dir: Path, texts: Sequence[Sequence[str]]) -> dict[str, Any] | None:
-    """What `cupl-bench effects` has measured of a run's prompts; None where it has not, or not of these prompts.
+def effects_of_run(path: Path, texts: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """What `cupl-bench effects` has measured of a run's prompts.
 
     ``classes``: for each prompt of each class, in the order of ``texts``, how much it adds to the top-1 of its class,
     the top-1 of the class with it alone, and how much it adds to the top-1 of all images. ``templates``: each text
     with what it adds, and the top-1 of it alone.
     """
-    path = results_dir / "effects" / f"{record.run_key}.parquet"
-    if not path.is_file():
-        return None
     frame = pd.read_parquet(path)
     prompts = frame[frame["kind"] == "prompt"]
     measured = {
@@ -269,8 +275,12 @@ def _curve(results_dir: Path, record: Record) -> dict[str, Any] | None:
     return None if not path.is_file() else {str(name): list(column) for name, column in pd.read_parquet(path).items()}
 
 
+def _rounded_column(values: Float64[np.ndarray, " c"]) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in np.round(values, 5).tolist()]
+
+
 def _rounded(value: float) -> float | None:
-    return None if pd.isna(value) else round(float(value), 5)
+    return None if math.isnan(value) else round(float(value), 5)
 
 
 def _as_read(table: pd.DataFrame) -> dict[str, Any]:
