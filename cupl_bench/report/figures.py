@@ -19,6 +19,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from scipy import stats
@@ -33,6 +35,7 @@ __all__ = ["AT_MOST", "change_intervals", "write_figures"]
 log = logging.getLogger(__name__)
 
 WIDTH = 3.3
+DOTS_PER_INCH = 300
 ROW = 0.145
 """Inches of a line of text with its gap."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -50,7 +53,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd",
     "grid.linewidth": 0.5, "axes.axisbelow": True, "legend.frameon": False, "legend.handletextpad": 0.4,
     "legend.columnspacing": 1.0, "pdf.fonttype": 42, "ps.fonttype": 42, "text.parse_math": False,
-    "text.usetex": False, "axes.unicode_minus": True, "savefig.dpi": 300, "figure.constrained_layout.use": True,
+    "text.usetex": False, "axes.unicode_minus": True, "figure.constrained_layout.use": True,
 }  # fmt: skip
 
 
@@ -72,14 +75,15 @@ def write_figures(tables: Tables, results_dir: Path) -> list[Path]:
     paths: list[Path] = []
     runs = tables.runs.assign(strategy=strategy_names(tables.runs))
     places = {name: place for place, name in enumerate(dict.fromkeys(runs["prompts"]))}
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # told once, by _families
         mpl.rcParams["font.family"] = _families(_texts(tables))
         for draw in (_strategies, _classes, _confusions, _budget, _scaling):
             for drawn in draw(tables, runs, places, results_dir):
                 name = _file_name(drawn.words, {path.stem for path in paths})
-                for ending in ("pdf", "png"):
+                for ending, content in (("pdf", _as_pdf(drawn.figure)), ("png", _as_png(drawn.figure))):
                     path = folder / f"{name}.{ending}"
-                    write_atomically(path, _rendered(drawn.figure, ending))
+                    write_atomically(path, content)
                     paths.append(path)
     for path in folder.iterdir() if folder.is_dir() else ():  # what an earlier state of the records left
         if path.suffix in (".pdf", ".png") and path.name.split("_")[0] in KINDS and path not in paths:
@@ -145,14 +149,20 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
-def _rendered(figure: Figure, ending: str) -> bytes:
-    """The figure as a file, without a date or a version in it."""
+def _as_pdf(figure: Figure) -> bytes:
+    """The figure as PDF, without a date or a version in it; what comes after it has the same layout."""
     buffer = io.BytesIO()
-    absent = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # told once, by _families
-        figure.savefig(buffer, format=ending, metadata=absent[ending])
-    figure.set_layout_engine("none")  # the next form of the figure has the same layout
+    # The canvas itself is asked: Figure.savefig would draw everything twice.
+    FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    figure.set_layout_engine("none")
+    return buffer.getvalue()
+
+
+def _as_png(figure: Figure) -> bytes:
+    """The figure as PNG, without a version in it."""
+    buffer = io.BytesIO()
+    figure.dpi = DOTS_PER_INCH
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
 
 

@@ -66,10 +66,15 @@ def percentile_interval(draws: Float64[np.ndarray, " b"], size: int) -> Interval
     the expanded percentile interval: the plain one is that of a normal sample with the variance divided by n and the
     quantile of z; the expanded one takes n - 1 and t. From a few hundred units on they are the same.
     """
-    reach = np.sqrt(size / (size - 1)) * stats.t.ppf(1 - ALPHA / 2, size - 1)
-    tail = float(stats.norm.cdf(-reach))
+    tail = _expanded_tail(size)
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=16)
+def _expanded_tail(size: int) -> float:
+    reach = np.sqrt(size / (size - 1)) * stats.t.ppf(1 - ALPHA / 2, size - 1)
+    return float(stats.norm.cdf(-reach))
 
 
 def image_bootstrap(values: Float64[np.ndarray, " n"], seed: int) -> Float64[np.ndarray, " b"]:

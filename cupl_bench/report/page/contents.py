@@ -276,7 +276,7 @@ def _curve(results_dir: Path, record: Record) -> dict[str, Any] | None:
 
 
 def _rounded_column(values: Float64[np.ndarray, " c"]) -> list[float | None]:
-    return [None if math.isnan(value) else value for value in np.round(values, 5).tolist()]
+    return np.where(np.isnan(values), None, np.round(values, 5)).tolist()  # type: ignore[no-any-return]
 
 
 def _rounded(value: float) -> float | None:
