@@ -34,6 +34,21 @@ class Answer:
             lines.append("  (each a probability of its own: the model was trained with a sigmoid)")
         return "\n".join(lines)
 
+    def as_json(self) -> dict[str, object]:
+        """For a program."""
+        return {
+            "image": str(self.image),
+            "sigmoid": self.sigmoid,
+            "classes": [
+                {
+                    "class_name": name,
+                    "probability": probability,
+                    "prompts": [{"text": text, "similarity": similarity} for similarity, text in prompts],
+                }
+                for name, probability, prompts in self.classes
+            ],
+        }
+
 
 def classify_images(
     images: Sequence[Path], class_names: Sequence[str], question: Question, machine: Machine

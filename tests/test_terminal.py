@@ -116,6 +116,54 @@ def test_plan_and_report_are_documents(cli, on_photos, photos, tiny) -> None:
     assert cli.out == ""
 
 
+def test_effects_are_a_document_with_what_was_measured_and_what_failed(cli, tiny, photos) -> None:
+    arguments = ["effects", "dataset=folder", f"dataset.path={photos}", *tiny.overrides]
+    templates = ["a {}.", "the {} at night."]
+    given = ["prompts=templates", f"prompts.templates={templates}"]
+    assert cli(*arguments, *given, "output=json") == 0, cli.err
+    document = json.loads(cli.out)
+    assert document["failed"] == []
+    (told,) = document["measured"]
+    assert (told["dataset"], told["backbone"], told["prompts"]) == ("folder", "open_clip", "templates")
+    assert told["files"] == [str(cli.results / kind / f"{told['run_key']}.parquet") for kind in ("effects", "curves")]
+    effects, curve = (pd.read_parquet(path) for path in told["files"])
+    assert [row["top1_without"] for row in told["effects"]] == pytest.approx(effects["top1_without"].tolist())
+    assert [row["top1_mean"] for row in told["curve"]] == pytest.approx(curve["top1_mean"].tolist())
+    assert [row["text"] for row in told["effects"][:2]] == templates
+    assert told["effects"][0]["class_name"] is None
+    assert "effects   " in cli.err
+    assert cli(*arguments, "prompts=ensemble,simple", "output=json") == 2
+    document = json.loads(cli.out)
+    assert [one["prompts"] for one in document["measured"]] == ["simple"]
+    assert "prompts=ensemble" in document["failed"][0]["job"]
+    assert document["failed"][0]["error"] in cli.err
+    assert cli(*arguments, "prompts=simple") == 0  # the next command speaks to a person again
+    assert "Accuracy against the number of prompts" in cli.out
+
+
+def test_classified_images_are_a_document(cli, tiny, photos) -> None:
+    images = [str(photos / "ant" / "0.jpg"), str(photos / "bee" / "1.jpg")]
+    arguments = ["classify", *images, "class_names=[tree frog,tailed frog]", *tiny.overrides]
+    assert cli(*arguments, "output=json") == 0, cli.err
+    told = json.loads(cli.out)["images"]
+    assert [one["image"] for one in told] == images
+    for one in told:
+        assert one["sigmoid"] is False
+        assert {each["class_name"] for each in one["classes"]} == {"tree frog", "tailed frog"}
+        likely, unlikely = (each["probability"] for each in one["classes"])
+        assert likely > unlikely
+        assert likely + unlikely == pytest.approx(1)
+        assert [prompt["text"] for prompt in one["classes"][0]["prompts"]] == [
+            f"a photo of a {one['classes'][0]['class_name']}."
+        ]
+    assert cli(*arguments) == 0
+    similarity = told[0]["classes"][0]["prompts"][0]["similarity"]
+    assert f"{100 * told[0]['classes'][0]['probability']:.1f}%" in cli.out
+    assert f"{similarity:.3f}  a photo of a" in cli.out
+    assert cli(*arguments[:-1], "nowhere.jpg", "output=json") == 2
+    assert cli.out == ""
+
+
 def test_another_form_of_output_is_refused(cli) -> None:
     assert cli("report", "output=xml") == 2
     assert "output=xml" in cli.err

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cupl_bench.commands.composition import compose_once
 from cupl_bench.errors import ConfigError
-from cupl_bench.terminal import say
+from cupl_bench.terminal import answer, say, speak_to_program
 
 __all__ = ["command"]
 
@@ -12,11 +12,13 @@ __all__ = ["command"]
 def command(arguments: list[str]) -> int:
     """Classify the images among the arguments; gives the exit code."""
     from cupl_bench.classify import classify_images
-    from cupl_bench.config import machine_of, question_of
+    from cupl_bench.config import Output, machine_of, question_of
 
     images = [argument for argument in arguments if "=" not in argument or Path(argument).is_file()]
     overrides = [argument for argument in arguments if argument not in images]
     config = compose_once(overrides)
+    for_program = config.output == Output.json
+    speak_to_program(for_program)
     images += list(config.images)
     names = config.class_names
     if not images:
@@ -31,11 +33,17 @@ def command(arguments: list[str]) -> int:
         from cupl_bench.dataset.names import read_class_names
 
         names = read_class_names(Path(names))
-    for answer in classify_images(
+    told = []
+    for found in classify_images(
         [Path(image) for image in images],
         [str(name) for name in names],
         question_of(config),
         machine_of(config),
     ):
-        say(answer.text())
+        if for_program:
+            told.append(found.as_json())
+        else:
+            say(found.text())
+    if for_program:
+        answer({"images": told})
     return 0

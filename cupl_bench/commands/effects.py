@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cupl_bench.commands.composition import run_jobs
 from cupl_bench.errors import CuplBenchError
 from cupl_bench.interrupts import raise_if_interrupted
-from cupl_bench.terminal import complain, say, show_table
+from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
 
 if TYPE_CHECKING:  # heavy: a look at the help needs no torch
     import pandas as pd
@@ -26,48 +26,64 @@ SHOWN = 5
 
 def command(arguments: list[str]) -> int:
     """Write and show the effects of the prompts of each question that the arguments ask; gives the exit code."""
-    from cupl_bench.config import machine_of, question_of
+    from cupl_bench.config import Output, machine_of, question_of
     from cupl_bench.runner import Workbench, gather
 
     bench = Workbench()
-    failures: list[str] = []
+    forms: set[Output] = set()
+    measured: list[dict[str, object]] = []
+    failed: list[dict[str, object]] = []
 
     def job(config: Any) -> None:
         from hydra.core.hydra_config import HydraConfig
 
+        forms.add(config.output)
+        speak_to_program(config.output == Output.json)
         try:
             machine = machine_of(config)
             material = gather(question_of(config), machine, bench)
-            for path in write_effects(material, machine.results_dir):
-                say(f"effects   {path}")
+            measured.append(write_effects(material, machine.results_dir))
         except CuplBenchError as error:
             raise_if_interrupted()
-            name = " ".join(HydraConfig.get().overrides.task) or "the defaults"
             complain(str(error))
-            failures.append(f"failed: {name}: {error}")
+            failed.append({"job": " ".join(HydraConfig.get().overrides.task) or "the defaults", "error": str(error)})
 
     # One question is a sweep of one, as in plan.
     given = ["-m", *(arguments or ["experiment=demo"])]
     with tempfile.TemporaryDirectory() as folder:  # what is left are the tables alone
         run_jobs(job, [*given, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
-    for failure in failures:
-        complain(failure)
-    return 2 if failures else 0
+    if Output.json in forms:
+        answer({"measured": measured, "failed": failed})
+    for one in failed:
+        complain(f"failed: {one['job']}: {one['error']}")
+    return 2 if failed else 0
 
 
-def write_effects(material: "Material", results_dir: Path) -> list[Path]:
-    """Measure, show and write `effects/<run_key>.parquet` and `curves/<run_key>.parquet`; gives the paths."""
+def write_effects(material: "Material", results_dir: Path) -> dict[str, object]:
+    """Measure, show and write `effects/<run_key>.parquet` and `curves/<run_key>.parquet`.
+
+    Gives what a program is told: the question, the paths, and the rows of both.
+    """
     from cupl_bench.store import write_atomically
 
-    effects = _effects(material)
-    curve = _curve(material)
+    question, run_key = material.job.question, material.job.key
+    effects, curve = _effects(material), _curve(material)
     _show(effects, curve)
     paths = []
     for kind, table in (("effects", effects), ("curves", curve)):
-        path = results_dir / kind / f"{material.job.key}.parquet"
+        path = results_dir / kind / f"{run_key}.parquet"
         write_atomically(path, table.to_parquet(index=False, compression="zstd"))
-        paths.append(path)
-    return paths
+        say(f"effects   {path}")
+        paths.append(str(path))
+    return {
+        "run_key": run_key,
+        "dataset": question.dataset_name,
+        "backbone": question.backbone_name,
+        "prompts": question.prompts_name,
+        "files": paths,
+        "effects": rows_of(effects),
+        "curve": rows_of(curve),
+    }
 
 
 def _effects(material: "Material") -> "pd.DataFrame":

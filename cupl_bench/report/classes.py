@@ -15,7 +15,7 @@ SHOWN = 5
 
 
 def per_class(answers: Answers, baseline: Answers | None, classes: pd.DataFrame) -> pd.DataFrame:
-    """A row per class of a run, with its ``run_key``: ``images``, ``top1`` with Wilson's interval, and the change to the baseline.
+    """A row per class of a run: ``images``, ``top1`` with Wilson's interval, and the change to the baseline.
 
     ``change`` is a difference of fractions, ``gained`` and ``lost`` are images that only the one or the other has
     right, ``p`` is McNemar's exact test, ``p_holm`` corrected for all classes of the run. Without a baseline these are
@@ -96,7 +96,9 @@ def _confused(answers: Answers, count: int) -> Int64[np.ndarray, " w"]:
 def shown_classes(table: pd.DataFrame) -> pd.DataFrame:
     """The classes that a change was seen in, of each run those that gained most and those that lost most, as text."""
     changed = table[table["change"].fillna(0) != 0].sort_values("change", ascending=False, kind="stable")
-    gained, lost = (changed[one].groupby("run_key", sort=False) for one in (changed["change"] > 0, changed["change"] < 0))
+    gained, lost = (
+        changed[one].groupby("run_key", sort=False) for one in (changed["change"] > 0, changed["change"] < 0)
+    )
     ends = pd.concat([gained.head(SHOWN), lost.tail(SHOWN)])
     return pd.DataFrame(
         {
