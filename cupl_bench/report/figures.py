@@ -152,8 +152,9 @@ def _numbered(name: str, number: int) -> str:
 def _as_pdf(figure: Figure) -> bytes:
     """The figure as PDF, without a date or a version in it; what comes after it has the same layout."""
     buffer = io.BytesIO()
+    absent = {"CreationDate": None, "Producer": None, "Creator": None}
     # The canvas itself is asked: Figure.savefig would draw everything twice.
-    FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    FigureCanvasPdf(figure).print_pdf(buffer, metadata=absent)  # type: ignore[no-untyped-call]
     figure.set_layout_engine("none")
     return buffer.getvalue()
 
@@ -162,7 +163,7 @@ def _as_png(figure: Figure) -> bytes:
     """The figure as PNG, without a version in it."""
     buffer = io.BytesIO()
     figure.dpi = DOTS_PER_INCH
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 

@@ -102,6 +102,26 @@ def test_wide_data_need_many_blocks_of_classes(monkeypatch: pytest.MonkeyPatch) 
     significance._resampled_classes.cache_clear()
 
 
+def test_sums_that_are_no_whole_numbers_are_resampled_alike() -> None:
+    ours, baseline, labels = answers(1)
+    steps = ours.astype(float) - baseline
+    whole = np.array(class_bootstrap(steps, labels))
+    np.testing.assert_allclose(np.array(class_bootstrap(steps / 3, labels)) * 3, whole, rtol=1e-5)
+
+
+def test_classes_of_other_sizes_have_an_interval_of_their_own() -> None:
+    ours, baseline, labels = answers(1)
+    steps = ours.astype(float) - baseline
+    first = class_bootstrap(steps, labels)
+    twice = np.concatenate([labels, labels[labels < 6]])  # as many classes, half of them with twice the images
+    larger = np.concatenate([steps, steps[labels < 6]])
+    found = class_bootstrap(larger, twice)
+    assert found != first
+    assert found[0] < larger.mean() < found[1]
+    assert class_bootstrap(np.ones(len(twice)), twice) == (1.0, 1.0)
+    assert class_bootstrap(np.ones(len(labels)), labels) == (1.0, 1.0)
+
+
 def test_several_seeds_are_one_mean_with_its_own_interval() -> None:
     runs = [answers(seed)[0] for seed in range(4)]
     _, baseline, labels = answers(9)

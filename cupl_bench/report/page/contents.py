@@ -276,7 +276,7 @@ def _curve(results_dir: Path, record: Record) -> dict[str, Any] | None:
 
 
 def _rounded_column(values: Float64[np.ndarray, " c"]) -> list[float | None]:
-    return np.where(np.isnan(values), None, np.round(values, 5)).tolist()  # type: ignore[no-any-return]
+    return [value if value == value else None for value in np.round(values, 5).tolist()]  # only NaN is not itself
 
 
 def _rounded(value: float) -> float | None:

@@ -91,10 +91,11 @@ def write_page(tables: Tables, records: Sequence[Record], results_dir: Path, ope
                 measured = results_dir / "effects" / f"{run_key}.parquet"
                 if prompts not in written or measured.is_file():
                     content = prompts_of_run(path, one.record.dataset.num_classes)
-                    write_data(prompts, content)
-                if measured.is_file():
-                    effects = f"effects/{run_key}"
-                    write_data(effects, effects_of_run(measured, content["texts"]))
+                    if prompts not in written:
+                        write_data(prompts, content)
+                    if measured.is_file():
+                        effects = f"effects/{run_key}"
+                        write_data(effects, effects_of_run(measured, content["texts"]))
             contents = run_contents(one, results_dir, classes_of[run_key], prompts, effects)
             write_data(f"runs/{run_key}", contents)
         images = {one.record.run_key: images_key(one) for one in answers}
