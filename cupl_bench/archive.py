@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from cupl_bench.dataset.archives import UNREADABLE
 from cupl_bench.errors import ResultsError, first, nearest
 from cupl_bench.records import Record, read_record, read_records, record_path
 from cupl_bench.store import write_atomically
@@ -156,7 +157,7 @@ def _checked(path: Path) -> dict[str, bytes]:
             contents = {name: archive.read(name) for name in manifest.files}
     except FileNotFoundError as error:
         raise ResultsError(f"{path} does not exist.") from error
-    except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())[:160]
         raise ResultsError(f"{path} cannot be read as an archive ({reason}). Export or copy it again.") from error
     if damaged := [

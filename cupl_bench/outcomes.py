@@ -80,5 +80,5 @@ def state_of(job: str, outcomes: Mapping[str, Outcome], results_dir: Path) -> tu
 def _read(path: Path) -> Outcome:
     try:
         return Outcome(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ResultsError(f"{path} is no outcome of a question ({error}). Remove it.") from error

@@ -97,7 +97,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         written = metadata["sha256"]
     except FileNotFoundError:
         raise
-    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError) as error:
         raise DamagedFileError(f"{path} cannot be read ({error})") from error
     if _digest(arrays) != written:
         raise DamagedFileError(f"{path} does not have the content that was written")

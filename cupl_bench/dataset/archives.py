@@ -1,19 +1,26 @@
 """Archives are fetched whole or not at all, and unpacked so that no path leaves the folder."""
 
 import hashlib
+import lzma
 import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 import pooch
 
 from cupl_bench.errors import DatasetError
 
-__all__ = ["ARCHIVE_ENDINGS", "fetch", "unpack"]
+__all__ = ["ARCHIVE_ENDINGS", "UNREADABLE", "fetch", "unpack"]
 
 ARCHIVE_ENDINGS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip")
+
+UNREADABLE = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError
+)  # fmt: skip
+"""What archives raise that are damaged, encrypted (RuntimeError), or packed in a way that is not known here."""
 
 
 def fetch(url: str, md5: str | None, folder: Path) -> Path:
@@ -63,7 +70,7 @@ def unpack(archive: Path, folder: Path, md5: str | None = None) -> Path:
         half.replace(folder)
     except tarfile.FilterError as error:
         raise DatasetError(f"{archive} holds a path that leaves its folder ({error}); it is not unpacked.") from error
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except UNREADABLE as error:
         reason = str(error).partition(":\n")[0] or type(error).__name__  # tarfile lists every compression it tried
         raise DatasetError(
             f"{archive} cannot be unpacked into {folder} ({reason}). If the disk is not full, the file is damaged:"
@@ -78,6 +85,6 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as packed:
         for name in packed.namelist():
             path = PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+            if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
                 raise DatasetError(f"{archive} holds a path that leaves its folder ({name!r}); it is not unpacked.")
         packed.extractall(folder)  # noqa: S202 - every path was looked at

@@ -108,7 +108,7 @@ def read_llm_prompts(source: str | Sequence[str], dataset: str) -> list[LlmPromp
 def _read_list(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DescribeError(f"{path} cannot be read as a JSON list of LLM-prompts ({error}).") from error
 
 

@@ -1,16 +1,24 @@
 """Files and arguments of any content: taken for what they say, or refused with one message; never a traceback."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
+from cupl_bench.archive import MANIFEST, import_runs
 from cupl_bench.class_embeddings import Aggregation
+from cupl_bench.dataset.archives import unpack
 from cupl_bench.dataset.names import read_class_names
+from cupl_bench.describe.llm_prompts import read_llm_prompts
 from cupl_bench.errors import CuplBenchError, DatasetError, PromptsError, ResultsError
+from cupl_bench.outcomes import read_outcomes
 from cupl_bench.prompts.sources import read_descriptions, read_templates
 from cupl_bench.prompts.strategies import DescriptionsStrategy
 from cupl_bench.records import Record, read_record
@@ -194,3 +202,53 @@ def test_texts_that_are_no_unicode_are_refused_before_any_work(cli, on_photos, t
     (tmp_path / "p.json").write_text(json.dumps(rows).replace("\\\\", "\\"))
     assert on_photos("prompts=file", f"prompts.path={tmp_path / 'p.json'}") == 2, cli.err
     assert "is no Unicode text" in cli.err
+
+
+def zipped(name: str, content: bytes = b"a picture " * 20) -> bytearray:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return bytearray(buffer.getvalue())
+
+
+def encrypted(name: str) -> bytes:
+    content = zipped(name)
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(content)
+
+
+def with_broken_stream(name: str) -> bytes:
+    content = zipped(name)
+    content[30 + len(name)] = 0xFF
+    return bytes(content)
+
+
+@pytest.mark.parametrize("make", [encrypted, with_broken_stream])
+def test_archives_that_cannot_be_unpacked_are_refused(tmp_path: Path, make: Any) -> None:
+    (tmp_path / "a.zip").write_bytes(make("x/0.jpg"))
+    with pytest.raises(DatasetError, match=r"a\.zip cannot be unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "unpacked")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+    (tmp_path / "runs.zip").write_bytes(make(MANIFEST))
+    with pytest.raises(ResultsError, match=r"runs\.zip cannot be read as an archive"):
+        import_runs(tmp_path / "runs.zip", tmp_path / "results")
+
+
+def test_a_member_of_an_archive_without_a_name_is_no_defect(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped("."))
+    with pytest.raises(DatasetError, match=r"a\.zip cannot be unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "unpacked")
+
+
+def test_other_files_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_bytes(DEEP)
+    with pytest.raises(CuplBenchError, match="LLM-prompts"):
+        read_llm_prompts(str(tmp_path / "p.json"), "demo")
+    (tmp_path / "outcomes").mkdir()
+    (tmp_path / "outcomes" / "000000.json").write_bytes(DEEP)
+    with pytest.raises(ResultsError, match="no outcome of a question"):
+        read_outcomes(tmp_path)
+    save_file({"a": np.zeros(1)}, tmp_path / "a.safetensors", metadata={"facts": DEEP.decode(), "sha256": ""})
+    with pytest.raises(DamagedFileError):
+        read_arrays(tmp_path / "a.safetensors")
