@@ -3,15 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
 
-__all__ = ["Aggregation", "ClassEmbeddings", "build_class_embeddings", "unit_rows", "zero_shot_weights"]
+__all__ = ["Aggregation", "ClassEmbeddings", "Features", "build_class_embeddings", "unit_rows", "zero_shot_weights"]
 
 TILE_IMAGES = 4096
 """Images whose similarities to one template's classes are held at once."""
+
+
+@runtime_checkable
+class Features(Protocol):
+    """Unit features that give a part of themselves as an array: an array, or rows that stay on the disk."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, which: slice | Int64[np.ndarray, " m"], /) -> np.ndarray: ...
 
 
 class Aggregation(StrEnum):
@@ -124,7 +134,7 @@ def _totals(
 
 
 def zero_shot_weights(
-    images: Float32[np.ndarray, "n d"],
+    images: Features,
     templates: Sequence[Float32[np.ndarray, "c d"]],
     logit_scale: float,
     device: torch.device | None = None,
@@ -137,7 +147,7 @@ def zero_shot_weights(
     here, so the mean is of the images that are then classified alone (``debias_mode='test'`` of its notebook).
 
     Args:
-        images: unit features of the images.
+        images: unit features of the images; those on the disk are read twice, tile by tile.
         templates: for each template the unit features of its prompt for each class.
         logit_scale: the factor of the model from similarities to logits.
         device: where to multiply; the CPU if None.
@@ -148,12 +158,14 @@ def zero_shot_weights(
     """
     if not len(images):
         raise ValueError("there is no image to weigh templates by")
-    mean_image = images.mean(axis=0, dtype=np.float64).astype(np.float32)
+    tiles = [slice(begin, begin + TILE_IMAGES) for begin in range(0, len(images), TILE_IMAGES)]
+    total = sum(images[tile].sum(axis=0, dtype=np.float64) for tile in tiles)
+    mean_image = (total / len(images)).astype(np.float32)
     scores = np.zeros(len(templates))
     classes = [torch.from_numpy(rows).to(device) for rows in templates]
     means = [torch.from_numpy(rows @ mean_image).to(device) for rows in templates]
-    for begin in range(0, len(images), TILE_IMAGES):
-        tile = torch.from_numpy(images[begin : begin + TILE_IMAGES]).to(device)
+    for here in tiles:
+        tile = torch.from_numpy(images[here]).to(device)
         for place, (rows, mean) in enumerate(zip(classes, means, strict=True)):
             scores[place] += float(torch.addmm(-mean, tile, rows.T).amax(dim=1).double().sum())
     scores *= logit_scale / len(images)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from cupl_bench.class_embeddings import Aggregation, build_class_embeddings
-from cupl_bench.scores import TILE_VALUES, similarities
+from cupl_bench.class_embeddings import Aggregation, Features, build_class_embeddings
+from cupl_bench.scores import TILE_IMAGES, TILE_VALUES, similarities
 
 __all__ = ["PromptEffects", "TemplateEffects", "measure_prompts", "measure_subsets", "measure_templates"]
 
@@ -110,7 +110,7 @@ def _without(
 
 
 def measure_prompts(
-    images: Float32[np.ndarray, "n d"],
+    images: Features,
     labels: Int64[np.ndarray, " n"],
     texts: Float32[np.ndarray, "u d"],
     rows: Rows,
@@ -121,7 +121,7 @@ def measure_prompts(
     """The effect of each prompt of each class, in one pass over the images.
 
     Args:
-        images: unit features.
+        images: unit features; those on the disk are read tile by tile.
         labels: the class of each image.
         texts: unit features of distinct prompts.
         rows: for each class the rows of its prompts in ``texts``.
@@ -140,7 +140,7 @@ def measure_prompts(
     lone = torch.from_numpy(np.diff(prompts.start) == 1).to(device)[label]
     tally = {name: _Tally(count, device) for name in ("without", "alone")}
     correct = torch.zeros(len(rows), dtype=torch.int64, device=device)
-    step = max(1, TILE_VALUES // max(count, len(rows)))
+    step = min(TILE_IMAGES, max(1, TILE_VALUES // max(count, len(rows))))
     for first in range(0, len(images), step):
         tile = torch.from_numpy(images[first : first + step]).to(device)
         truth = torch.from_numpy(labels[first : first + step]).to(device)
@@ -280,7 +280,7 @@ def _next_best(
 
 
 def measure_templates(
-    images: Float32[np.ndarray, "n d"],
+    images: Features,
     labels: Int64[np.ndarray, " n"],
     texts: Float32[np.ndarray, "u d"],
     rows: Rows,
@@ -302,7 +302,7 @@ def measure_templates(
     distinct = [np.unique(places[:, place], return_inverse=True) for place in range(num_templates)]
     without = np.zeros(num_templates, dtype=np.int64)
     alone = np.zeros(num_templates, dtype=np.int64)
-    step = max(1, TILE_VALUES // num_classes)
+    step = min(TILE_IMAGES, max(1, TILE_VALUES // num_classes))
     for first in range(0, len(images), step):
         tile = torch.from_numpy(images[first : first + step]).to(device)
         truth = torch.from_numpy(labels[first : first + step]).to(device)
@@ -366,7 +366,7 @@ def _two_best(
 
 
 def measure_subsets(
-    images: Float32[np.ndarray, "n d"],
+    images: Features,
     labels: Int64[np.ndarray, " n"],
     texts: Float32[np.ndarray, "u d"],
     subsets: Iterable[tuple[Rows, Weights]],
@@ -383,7 +383,7 @@ def measure_subsets(
     for rows, weights in subsets:
         classes = build_class_embeddings(texts, rows, aggregation, weights)
         widest = max(len(classes.matrix), 0 if classes.prompts is None else len(classes.prompts))
-        step = max(1, TILE_VALUES // widest)
+        step = min(TILE_IMAGES, max(1, TILE_VALUES // widest))
         hits = 0
         for first in range(0, len(images), step):
             tile = similarities(torch.from_numpy(images[first : first + step]).to(device), classes)

@@ -3,12 +3,13 @@
 import logging
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64, Shaped
 from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -20,13 +21,14 @@ from cupl_bench.dataset.decode import Decode, decode, decode_tensor
 from cupl_bench.errors import BackboneError, BrokenImageError, DatasetError
 from cupl_bench.identity import sequence_keys, text_keys
 from cupl_bench.interrupts import raise_if_interrupted
+from cupl_bench.keys import KeyIndex, Keys
 from cupl_bench.memory import Parts
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.progress import progress
 from cupl_bench.ranks import from_first, gathered, rank, world_size
 from cupl_bench.store import RowStore, StoredRows
 
-__all__ = ["ImageFeatures", "TextFeatures", "encode_images", "encode_texts", "hurry", "pixels_of"]
+__all__ = ["ImageFeatures", "TextFeatures", "encode_images", "encode_texts", "hurry", "missing_images", "pixels_of"]
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +50,9 @@ class ImageFeatures:
     kept: Bool[np.ndarray, " n"]
     num_encoded: int
 
-    @property
-    def rows(self) -> Float32[np.ndarray, "k d"]:
-        """All of them in memory; ``stored[start:stop]`` takes a part."""
-        return self.stored[:]
+    def of_kept(self, values: Shaped[np.ndarray, " n"]) -> Shaped[np.ndarray, " k"]:
+        """The values of these images among ``values`` of all; a copy only where some are left out."""
+        return values if self.kept.all() else values[self.kept]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +105,14 @@ class DecodedImages(TorchDataset[tuple[int, torch.Tensor | str]]):
     """Images ready for the image tower, or why one is not; for worker processes."""
 
     dataset: Dataset
-    indices: Sequence[int]
+    indices: Int64[np.ndarray, " m"]
     pixels: Callable[[bytes], torch.Tensor]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, place: int) -> tuple[int, torch.Tensor | str]:
-        index = self.indices[place]
+        index = int(self.indices[place])
         try:
             return index, self.pixels(self.dataset.read(index))
         except BrokenImageError as error:
@@ -181,52 +182,57 @@ def encode_images(
         BackboneError: features are not finite.
     """
     # Found once: what is missing changes as soon as one of the processes has written.
-    missing = from_first(lambda: _missing(dataset, store))
+    missing = from_first(lambda: missing_images(dataset, store))
 
-    def encode_own() -> tuple[list[int], dict[bytes, str]]:
+    def encode_own() -> tuple[Int64[np.ndarray, " m"], dict[bytes, str]]:
         first, last = (len(missing) * place // world_size() for place in (rank(), rank() + 1))
         return _encode(dataset, missing[first:last], load, store, pixels, decode_by, batch_size, num_workers)
 
     shares = gathered(encode_own)
-    done = sorted(index for indices, _ in shares for index in indices)
-    if done != missing:
+    done = np.sort(np.concatenate([indices for indices, _ in shares]))
+    if not np.array_equal(done, missing):
         raise RuntimeError(f"{len(missing)} images were to be encoded, each once; {len(done)} were")
+    keys = Keys.of(dataset.image_keys)
+    store.present(keys)  # reads what other processes wrote
     why_broken = {key: reason for _, broken in shares for key, reason in broken.items()}
-    store.present(dataset.image_keys)  # reads what other processes wrote
-    kept = np.array([key not in why_broken for key in dataset.image_keys], dtype=bool)
+    broken = KeyIndex()
+    broken.add(Keys.of(why_broken))
+    kept = broken.find(keys) < 0
     if not kept.all():
         lost = np.flatnonzero(~kept)
-        cases = "; ".join(f"{dataset.image_ids[i]}: {why_broken[dataset.image_keys[i]]}" for i in lost[:3])
+        cases = "; ".join(f"{dataset.image_ids[i]}: {why_broken[keys[i]]}" for i in lost[:3].tolist())
         message = f"{len(lost)} of {len(kept)} images cannot be decoded, first: {cases}."
         if not kept.any():
             raise DatasetError(f"{message} Are these images at all?")
         if not skip_broken:
             raise DatasetError(f"{message} Mend or remove them, or leave them out with dataset.skip_broken=true.")
         log.warning("%s They are left out.", message)
-    stored = store.find([key for key, keep in zip(dataset.image_keys, kept, strict=True) if keep])
-    return ImageFeatures(stored=stored, kept=kept, num_encoded=len(missing) - len(why_broken))
+        keys = keys[kept]
+    return ImageFeatures(stored=store.find(keys), kept=kept, num_encoded=len(missing) - len(why_broken))
 
 
-def _missing(dataset: Dataset, store: RowStore) -> list[int]:
+def missing_images(dataset: Dataset, store: RowStore) -> Int64[np.ndarray, " m"]:
     """The first image of each content that has no row, in order."""
-    missing: dict[bytes, int] = {}
-    for index in np.flatnonzero(~store.present(dataset.image_keys)).tolist():
-        missing.setdefault(dataset.image_keys[index], index)
-    return list(missing.values())
+    keys = Keys.of(dataset.image_keys)
+    missing = np.flatnonzero(~store.present(keys))
+    contents = KeyIndex()
+    contents.add(keys[missing])
+    first: Int64[np.ndarray, " m"] = missing[contents.find(keys[missing]) == np.arange(len(missing))]
+    return first
 
 
 def _encode(
     dataset: Dataset,
-    missing: Sequence[int],
+    missing: Int64[np.ndarray, " m"],
     load: Callable[[], Backbone],
     store: RowStore,
     pixels: Callable[[Backbone], PixelStore | None],
     decode_by: Decode,
     batch_size: int,
     num_workers: int,
-) -> tuple[list[int], dict[bytes, str]]:
+) -> tuple[Int64[np.ndarray, " m"], dict[bytes, str]]:
     """Encode these images; gives those that were tried, and why some are broken."""
-    tried: list[int] = []
+    tried = array("q")
     why_broken: dict[bytes, str] = {}
     parts = Parts(what="images", at_once=batch_size)
     with Shard(store, max_rows=SHARD_ROWS) as shard, progress(len(missing), "encoding images") as advance:
@@ -236,9 +242,9 @@ def _encode(
             if indices:
                 keys = [dataset.image_keys[index] for index in indices]
                 shard.add(keys, _finite_units(_features_of_images(load(), batch, parts), "images"))
-            tried += [*indices, *(index for index, _ in broken)]
+            tried.extend([*indices, *(index for index, _ in broken)])
             advance(len(indices) + len(broken))
-    return tried, why_broken
+    return np.array(tried, dtype=np.int64), why_broken
 
 
 def _features_of_images(backbone: Backbone, batch: torch.Tensor, parts: Parts) -> torch.Tensor:
@@ -251,7 +257,7 @@ def _features_of_texts(encoder: TextEncoder, block: Sequence[TokenIds], batch_si
 
 def _batches(
     dataset: Dataset,
-    missing: Sequence[int],
+    missing: Int64[np.ndarray, " m"],
     load: Callable[[], Backbone],
     pixels: Callable[[Backbone], PixelStore | None],
     decode_by: Decode,
@@ -262,31 +268,34 @@ def _batches(
     # Broken images have no features and are met again by every run: they alone are no reason to load a model.
     start = 0
     while start < len(missing):
+        index = int(missing[start])
         try:
-            decode(dataset.read(missing[start]))
+            decode(dataset.read(index))
             break
         except BrokenImageError as error:
-            yield [], torch.empty(0), [(missing[start], str(error))]
+            yield [], torch.empty(0), [(index, str(error))]
             start += 1
     else:
         return
     backbone = load()
-    left = {dataset.image_keys[index]: index for index in missing[start:]}
+    missing = missing[start:]
     keep = None
     kept_pixels = pixels(backbone)
     if kept_pixels is not None:
+        left = {dataset.image_keys[index]: index for index in missing.tolist()}
         for keys, rows in kept_pixels.stored(list(left)):
             for place in range(0, len(keys), batch_size):
                 here = slice(place, place + batch_size)
                 yield [left.pop(key) for key in keys[here]], torch.from_numpy(rows[here]), []
         height, width = backbone.facts.image_size
-        log.info("pixels    %s read, %s to decode", f"{len(missing) - start - len(left):,}", f"{len(left):,}")
-        if kept_pixels.has_room(len(left) * 3 * height * width):
+        log.info("pixels    %s read, %s to decode", f"{len(missing) - len(left):,}", f"{len(left):,}")
+        missing = np.array(list(left.values()), dtype=np.int64)
+        if kept_pixels.has_room(len(missing) * 3 * height * width):
             keep = Shard(kept_pixels, max_rows=max(1, PIXEL_SHARD_BYTES // (3 * height * width)))
         else:
             log.info("pixels    not kept for the next backbone: more than cache_limit_gb")
     loader = DataLoader(
-        DecodedImages(dataset, list(left.values()), pixels_of(backbone, decode_by)),
+        DecodedImages(dataset, missing, pixels_of(backbone, decode_by)),
         batch_size=batch_size,
         num_workers=num_workers,
         pin_memory=backbone.device.type == "cuda",

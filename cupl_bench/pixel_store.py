@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import UInt8
 from safetensors import SafetensorError, safe_open
 
-from cupl_bench.store import KEY_BYTES, DamagedFileError, read_arrays, set_aside, write_arrays
+from cupl_bench.keys import KEY_BYTES
+from cupl_bench.store import DamagedFileError, read_arrays, set_aside, write_arrays
 
 __all__ = ["PixelStore"]
 

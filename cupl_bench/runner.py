@@ -9,8 +9,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,19 +18,22 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float32, Float64, Int64
 
 from cupl_bench.backbone import Backbone, BackboneFacts, BackboneSource, Precision, WeightsNotHereError
 from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, zero_shot_weights
-from cupl_bench.dataset import Dataset, DatasetSource
+from cupl_bench.dataset import Dataset, DatasetSource, PartSource, part_of
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.named import NamedSource
 from cupl_bench.environment import describe_environment
 from cupl_bench.errors import CuplBenchError, DataNotHereError, ResultsError
-from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts
+from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts, missing_images
 from cupl_bench.identity import PROTOCOL_VERSION, bytes_key, content_key, run_key
 from cupl_bench.interrupts import raise_if_interrupted
+from cupl_bench.keys import Keys
 from cupl_bench.lease import held
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts, PromptStrategy
@@ -51,7 +54,7 @@ from cupl_bench.records import (
     unlike_artifacts,
     write_record,
 )
-from cupl_bench.scores import Predictions, measure, measure_tiers, predict
+from cupl_bench.scores import Predictions, Tally, count, measure, measure_tiers, predict_parts
 from cupl_bench.store import (
     DamagedFileError,
     RowStore,
@@ -59,6 +62,7 @@ from cupl_bench.store import (
     set_aside,
     write_arrays,
     write_atomically,
+    writing_atomically,
 )
 
 __all__ = ["Machine", "Material", "Plan", "Question", "Workbench", "assist", "encode_part", "gather", "plan", "run"]
@@ -113,15 +117,17 @@ class Workbench:
 
     several_backbones: bool = False
 
-    _dataset: tuple[DatasetSource, Path, Dataset] | None = None
+    _dataset: tuple[tuple[DatasetSource, Path, tuple[int, int] | None], Dataset] | None = None
     _backbone: tuple[tuple[BackboneFacts, torch.device, Precision], Backbone] | None = None
     _stores: dict[Path, RowStore] = field(default_factory=dict)
 
-    def dataset(self, source: DatasetSource, cache_dir: Path) -> Dataset:
-        """The data set of ``source``, listed once."""
-        if self._dataset is None or self._dataset[:2] != (source, cache_dir):
-            self._dataset = (source, cache_dir, source(cache_dir))
-        return self._dataset[2]
+    def dataset(self, source: DatasetSource, cache_dir: Path, shard: tuple[int, int] | None = None) -> Dataset:
+        """The data set of ``source``, or part i of n of it, listed once."""
+        wanted = (source, cache_dir, shard)
+        if self._dataset is None or self._dataset[0] != wanted:
+            self._dataset = None  # lets go of the last list before the next one takes memory
+            self._dataset = (wanted, _listed(*wanted))
+        return self._dataset[1]
 
     def backbone(
         self, source: BackboneSource, facts: BackboneFacts, device: torch.device, precision: Precision
@@ -136,6 +142,12 @@ class Workbench:
     def store(self, folder: Path, facts: Mapping[str, object]) -> RowStore:
         """The store in ``folder``, whose index is read once."""
         return self._stores.setdefault(folder, RowStore(folder=folder, facts=facts))
+
+
+def _listed(source: DatasetSource, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
+    if shard is None:
+        return source(cache_dir)
+    return source.part(cache_dir, shard) if isinstance(source, PartSource) else source(cache_dir).part(shard)
 
 
 @dataclass
@@ -251,7 +263,7 @@ class Job:
         }
         if self.prompts.weigh_by_images:  # which can be read at all is decided by the images themselves
             facts["image_features"] = self.facts.image_key(self.question.precision, self.question.decode)
-            facts["images"] = bytes_key(b"".join(self.dataset.image_keys)).hex()
+            facts["images"] = bytes_key(Keys.of(self.dataset.image_keys).packed.tobytes()).hex()
             facts["skip_broken"] = self.question.skip_broken
         key = content_key(facts)
         return self.machine.cache_dir / "class_embeddings" / f"{key[:32]}.safetensors"
@@ -326,28 +338,23 @@ def encode_part(question: Question, machine: Machine, bench: Workbench, part: in
     Raises:
         CuplBenchError: something that the user can mend.
     """
-    dataset = in_turn(lambda: bench.dataset(question.dataset, machine.cache_dir))
-    first, last = (len(dataset.labels) * place // parts for place in (part - 1, part))
-    if first == last:
-        return f"part {part} of {parts} is empty: {len(dataset.labels):,} images"
-    own = replace(
-        dataset,
-        labels=dataset.labels[first:last],
-        image_ids=dataset.image_ids[first:last],
-        image_keys=dataset.image_keys[first:last],
-    )
+    own = in_turn(lambda: bench.dataset(question.dataset, machine.cache_dir, (part, parts)))
+    num_whole = own.num_whole or 0
+    if not len(own.labels):
+        return f"part {part} of {parts} is empty: {num_whole:,} images"
     images = _image_features(
         Job(
             question=replace(question, skip_broken=True),  # the run that follows says which are broken
             machine=machine,
             bench=bench,
             dataset=own,
-            prompts=question.prompts(dataset.class_names),
+            prompts=question.prompts(own.class_names),
             facts=in_turn(lambda: question.backbone.identify(machine.cache_dir, download=True)),
         )
     )
+    places = part_of((part, parts), num_whole)
     return (
-        f"part {part} of {parts}, images {first:,} to {last - 1:,} of {len(dataset.labels):,}: {images.num_encoded:,}"
+        f"part {part} of {parts}, images {places[0]:,} to {places[-1]:,} of {num_whole:,}: {images.num_encoded:,}"
         f" encoded, {int(images.kept.sum()) - images.num_encoded:,} reused, {int((~images.kept).sum()):,} broken"
     )
 
@@ -426,22 +433,22 @@ def _say_question(job: Job) -> None:
 def _answer(job: Job, began: float) -> Record:
     images = _image_features(job)
     classes, num_truncated = _class_embeddings(job, images)
-    labels = job.dataset.labels[images.kept]
-    with job.stages.stage("scores"):
-        predictions = predict(images.stored, classes, job.machine.device, logit_scale=job.logit_scale())
-        metrics = measure(predictions, labels, len(job.dataset.class_names))
-        tiers = None
-        if job.dataset.tiers is not None:
-            measured = measure_tiers(images.rows, classes, predictions, labels, job.dataset.tiers)
-            tiers = {tier: TierRecord(**asdict(values)) for tier, values in measured.items()}
-    job.stages.cached["scores"] = False
+    labels = images.of_kept(job.dataset.labels)
     artifacts = ArtifactsRecord(
         predictions=f"predictions/{job.key}.parquet",
         class_embeddings=f"class_embeddings/{job.key}.safetensors",
         prompts=f"prompts/{job.key}.parquet",
     )
     results_dir = job.machine.results_dir
-    _write_predictions(results_dir / artifacts.predictions, job.dataset, images, predictions)
+    with job.stages.stage("scores"):
+        parts = predict_parts(images.stored, classes, job.machine.device, logit_scale=job.logit_scale())
+        tally = _write_predictions(results_dir / artifacts.predictions, job.dataset, images, parts)
+        metrics = measure(tally)
+        tiers = None
+        if job.dataset.tiers is not None:
+            measured = measure_tiers(images.stored, classes, tally, labels, job.dataset.tiers)
+            tiers = {tier: TierRecord(**asdict(values)) for tier, values in measured.items()}
+    job.stages.cached["scores"] = False
     _write_class_embeddings(results_dir / artifacts.class_embeddings, classes, {"run_key": job.key})
     weights = job.prompts.weights
     if classes.weights is not None:
@@ -573,7 +580,7 @@ def gather(question: Question, machine: Machine, bench: Workbench) -> Material:
     return Material(
         job=job,
         images=images,
-        labels=job.dataset.labels[images.kept],
+        labels=images.of_kept(job.dataset.labels),
         texts=texts,
         rows_of_class=rows_of_class,
         weights=weights,
@@ -585,7 +592,7 @@ def _weights_by_images(
 ) -> Float64[np.ndarray, " t"]:
     """A weight for each place of the prompts, which are parallel."""
     templates = [features[list(rows)] for rows in zip(*rows_of_class, strict=True)]
-    weights = zero_shot_weights(images.rows, templates, job.load().logit_scale, job.machine.device)
+    weights = zero_shot_weights(images.stored, templates, job.load().logit_scale, job.machine.device)
     log.info(
         "prompts   weighed by %s images without their labels: %.2g to %.2g, equal weights were %.2g; most: %r",
         f"{len(images.stored):,}", weights.min(), weights.max(), 1 / len(weights),
@@ -633,23 +640,37 @@ def _write_class_embeddings(path: Path, classes: ClassEmbeddings, facts: Mapping
     write_arrays(path, arrays, {"aggregation": classes.aggregation, **facts})
 
 
-def _write_predictions(path: Path, dataset: Dataset, images: ImageFeatures, predictions: Predictions) -> None:
+def _write_predictions(path: Path, dataset: Dataset, images: ImageFeatures, parts: Iterable[Predictions]) -> Tally:
+    """Write what was answered, part by part as it comes, and count what is right."""
     index = np.flatnonzero(images.kept)
-    labels = dataset.labels[index]
-    frame = pd.DataFrame(
-        {
-            "index": index,
-            "image_id": [dataset.image_ids[i] for i in index.tolist()],
-            "label": labels,
-            "prediction": predictions.prediction,
-            "correct": predictions.prediction == labels,
-            "top5": list(predictions.top),
-            "score": predictions.score,
-            "margin": predictions.margin,
-            "confidence": predictions.confidence,
-        }
-    )
-    write_atomically(path, frame.to_parquet(index=False))
+    tallies: list[Tally] = []
+    start = 0
+    with ExitStack() as stack:
+        file = stack.enter_context(writing_atomically(path))
+        writer = None
+        for part in parts:
+            here = index[start : start + len(part.prediction)]
+            start += len(here)
+            labels = dataset.labels[here]
+            frame = pd.DataFrame(
+                {
+                    "index": here,
+                    "image_id": [dataset.image_ids[i] for i in here.tolist()],
+                    "label": labels,
+                    "prediction": part.prediction,
+                    "correct": part.prediction == labels,
+                    "top5": list(part.top),
+                    "score": part.score,
+                    "margin": part.margin,
+                    "confidence": part.confidence,
+                }
+            )
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            if writer is None:
+                writer = stack.enter_context(pq.ParquetWriter(file, table.schema))
+            writer.write_table(table)
+            tallies.append(count(part, labels, len(dataset.class_names)))
+    return sum(tallies[1:], start=tallies[0])
 
 
 def _write_prompts(
@@ -761,8 +782,7 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     job = Job(question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts)
     if job.record_path.is_file() and read_record(job.record_path).status == "ok":
         return replace(unknown, run_key=job.key, finished=True, images_to_encode=0, texts_to_encode=0)
-    present = job.images.present(dataset.image_keys)
-    missing = {key for key, here in zip(dataset.image_keys, present, strict=True) if not here}
+    missing = missing_images(dataset, job.images)
     ready = job.class_embeddings_path.is_file()
     texts = 0 if ready else unknown.texts_to_encode
     return replace(unknown, run_key=job.key, images_to_encode=len(missing), texts_to_encode=texts)

@@ -1,39 +1,36 @@
 """Similarities -> predictions -> metrics (pure). Float32 similarities; the lowest class index wins a tie, always."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from scipy.special import ndtri
 
-from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings
+from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, Features
 
 __all__ = [
     "Metrics",
     "Predictions",
-    "Rows",
+    "Tally",
     "TierMetrics",
+    "count",
     "measure",
+    "measure_tiers",
     "predict",
+    "predict_parts",
     "similarities",
     "wilson",
 ]
 
 TILE_VALUES = 16_000_000
 """Similarities held at once (64 MB of float32), whatever the number of images."""
-
-
-@runtime_checkable
-class Rows(Protocol):
-    """Features that give a part of themselves as an array: an array, or rows that stay on the disk."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, which: slice, /) -> np.ndarray: ...
+TILE_IMAGES = 32_768
+"""Images whose features are held at once at most: with few classes they are more than the similarities."""
+PART_IMAGES = 65_536
+"""Images whose predictions are given together at least, but for the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +45,25 @@ class Predictions:
     score: Float32[np.ndarray, " n"]
     margin: Float32[np.ndarray, " n"]
     confidence: Float32[np.ndarray, " n"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What accuracies are made from: the images of each class, and those of them that are right. Tallies add up.
+
+    ``num_among_five``: the images of all classes whose label is among their best five.
+    """
+
+    images: Int64[np.ndarray, " c"]
+    hits: Int64[np.ndarray, " c"]
+    num_among_five: int
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            images=self.images + other.images,
+            hits=self.hits + other.hits,
+            num_among_five=self.num_among_five + other.num_among_five,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +109,29 @@ def _products(images: Float32[torch.Tensor, "n d"], rows: Float32[np.ndarray, "r
 
 
 def predict(
-    features: Rows,
+    features: Features,
     classes: ClassEmbeddings,
     device: torch.device | None = None,
     columns: Int64[np.ndarray, " s"] | None = None,
     logit_scale: float = 1.0,
 ) -> Predictions:
-    """Classify every image, in tiles of bounded memory.
+    """Classify every image; the arguments and errors are those of `predict_parts`."""
+    return _joined(list(predict_parts(features, classes, device, columns, logit_scale)))
+
+
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    names = [field.name for field in fields(Predictions)]
+    return Predictions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+def predict_parts(
+    features: Features,
+    classes: ClassEmbeddings,
+    device: torch.device | None = None,
+    columns: Int64[np.ndarray, " s"] | None = None,
+    logit_scale: float = 1.0,
+) -> Iterator[Predictions]:
+    """Classify every image, in tiles of bounded memory, and give the answers in parts, in order.
 
     Args:
         features: unit image features in float32 (n x d); those on the disk are read tile by tile.
@@ -119,8 +151,8 @@ def predict(
     device = device or torch.device("cpu")
     labels = None if columns is None else torch.from_numpy(columns).to(device)
     widest = max(len(classes.matrix), 0 if classes.prompts is None else len(classes.prompts))
-    step = max(1, TILE_VALUES // widest)
-    tops, scores, margins, confidences = [], [], [], []
+    step = min(TILE_IMAGES, max(1, TILE_VALUES // widest))
+    waiting: list[Predictions] = []
     for start in range(0, len(features), step):
         tile = similarities(torch.from_numpy(features[start : start + step]).to(device), classes)
         if not torch.isfinite(tile).all():
@@ -129,18 +161,22 @@ def predict(
         if labels is not None:
             tile = tile[:, labels]
         top, values = _best(tile, min(5, num_classes))
-        tops.append(top if labels is None else labels[top])
-        scores.append(values[:, 0])
-        margins.append(values[:, 0] - values[:, 1])
-        confidences.append((logit_scale * values[:, 0] - torch.logsumexp(logit_scale * tile, dim=1)).exp())
-    top_labels = torch.cat(tops).cpu().numpy()
-    return Predictions(
-        prediction=top_labels[:, 0].copy(),
-        top=top_labels,
-        score=torch.cat(scores).cpu().numpy(),
-        margin=torch.cat(margins).cpu().numpy(),
-        confidence=torch.cat(confidences).cpu().numpy(),
-    )
+        top = top if labels is None else labels[top]
+        confidence = (logit_scale * values[:, 0] - torch.logsumexp(logit_scale * tile, dim=1)).exp()
+        waiting.append(
+            Predictions(
+                prediction=top[:, 0].cpu().numpy(),
+                top=top.cpu().numpy(),
+                score=values[:, 0].cpu().numpy(),
+                margin=(values[:, 0] - values[:, 1]).cpu().numpy(),
+                confidence=confidence.cpu().numpy(),
+            )
+        )
+        if len(waiting) * step >= PART_IMAGES:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
 
 
 def _best(
@@ -173,32 +209,57 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     return 0.0 if hits == 0 else centre - half, 1.0 if hits == count else centre + half
 
 
-def measure(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes: int) -> Metrics:
-    """Top-1 with its interval, top-5, and the mean over the classes that have images of their top-1.
+def count(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes: int) -> Tally:
+    """What is right of some predictions.
 
     Raises:
-        ValueError: there is no image, or a label is no class.
+        ValueError: a label is no class.
     """
-    if len(labels) == 0:
-        raise ValueError("there is no image to measure")
-    if labels.min() < 0 or labels.max() >= num_classes:
+    if len(labels) and (labels.min() < 0 or labels.max() >= num_classes):
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, classes from 0 to {num_classes - 1}")
-    hits = predictions.prediction == labels
-    per_class = np.bincount(labels, minlength=num_classes)
-    hits_of_class = np.bincount(labels[hits], minlength=num_classes)
-    seen = per_class > 0
-    return Metrics(
-        top1=float(hits.mean()),
-        top1_ci95=wilson(int(hits.sum()), len(hits)),
-        top5=float((predictions.top == labels[:, None]).any(axis=1).mean()) if num_classes >= 5 else None,
-        mean_per_class=float((hits_of_class[seen] / per_class[seen]).mean()),
+    return Tally(
+        images=np.bincount(labels, minlength=num_classes),
+        hits=np.bincount(labels[predictions.prediction == labels], minlength=num_classes),
+        num_among_five=int((predictions.top == labels[:, None]).any(axis=1).sum()),
     )
 
 
+def measure(tally: Tally) -> Metrics:
+    """Top-1 with its interval, top-5, and the mean over the classes that have images of their top-1.
+
+    Raises:
+        ValueError: there is no image.
+    """
+    num_images, num_right = int(tally.images.sum()), int(tally.hits.sum())
+    if num_images == 0:
+        raise ValueError("there is no image to measure")
+    seen = tally.images > 0
+    return Metrics(
+        top1=num_right / num_images,
+        top1_ci95=wilson(num_right, num_images),
+        top5=tally.num_among_five / num_images if len(seen) >= 5 else None,
+        mean_per_class=float((tally.hits[seen] / tally.images[seen]).mean()),
+    )
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """The features at some places."""
+
+    features: Features
+    places: Int64[np.ndarray, " m"]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, which: slice | Int64[np.ndarray, " k"]) -> np.ndarray:
+        return self.features[self.places[which]]
+
+
 def measure_tiers(
-    features: Float32[np.ndarray, "n d"],
+    features: Features,
     classes: ClassEmbeddings,
-    predictions: Predictions,
+    tally: Tally,
     labels: Int64[np.ndarray, " n"],
     tiers: Sequence[str],
 ) -> Mapping[str, TierMetrics]:
@@ -206,14 +267,20 @@ def measure_tiers(
     out = {}
     for tier in dict.fromkeys(tiers):
         members = np.array([label for label, name in enumerate(tiers) if name == tier], dtype=np.int64)
-        here = np.isin(labels, members)
-        hits = predictions.prediction[here] == labels[here]
-        alone = predict(features[here], classes, columns=members) if len(members) > 1 else None
+        num_images, num_right = int(tally.images[members].sum()), int(tally.hits[members].sum())
+        num_within = num_images
+        if len(members) > 1:
+            here = np.flatnonzero(np.isin(labels, members))
+            num_within, start = 0, 0
+            for part in predict_parts(_Taken(features, here), classes, columns=members):
+                stop = start + len(part.prediction)
+                num_within += int((part.prediction == labels[here[start:stop]]).sum())
+                start = stop
         out[tier] = TierMetrics(
-            num_images=int(here.sum()),
+            num_images=num_images,
             num_classes=len(members),
-            top1=float(hits.mean()),
-            top1_ci95=wilson(int(hits.sum()), len(hits)),
-            top1_within=1.0 if alone is None else float((alone.prediction == labels[here]).mean()),
+            top1=num_right / num_images,
+            top1_ci95=wilson(num_right, num_images),
+            top1_within=num_within / num_images,
         )
     return out

@@ -14,8 +14,10 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped
@@ -24,12 +26,20 @@ from safetensors.numpy import save
 
 from cupl_bench.errors import ResultsError
 from cupl_bench.interrupts import raise_if_interrupted
+from cupl_bench.keys import KEY_BYTES, KeyIndex, Keys
 
-__all__ = ["DamagedFileError", "RowStore", "StoredRows", "read_arrays", "set_aside", "write_arrays", "write_atomically"]
+__all__ = [
+    "DamagedFileError",
+    "RowStore",
+    "StoredRows",
+    "read_arrays",
+    "set_aside",
+    "write_arrays",
+    "write_atomically",
+    "writing_atomically",
+]
 
 log = logging.getLogger(__name__)
-
-KEY_BYTES = 16
 
 
 class DamagedFileError(Exception):
@@ -42,12 +52,23 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         ResultsError: the folder cannot be made or written, or the disk is full.
     """
+    with writing_atomically(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, which comes to ``path`` when all went well inside and leaves nothing otherwise.
+
+    Raises:
+        ResultsError: the folder cannot be made or written, or the disk is full.
+    """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files that others cannot read; a cache or a results folder is often shared.
@@ -104,21 +125,6 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     return arrays, facts
 
 
-def _mapped(path: Path, name: str) -> np.ndarray | None:
-    """An array of a safetensors file, mapped into memory and not read; None if it is empty.
-
-    Source: safetensors, README.md, "Format": eight bytes of the header's length, the header, the arrays.
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        entry = json.loads(file.read(length))[name]
-    if 0 in entry["shape"]:
-        return None
-    dtype = {"F32": np.float32, "U8": np.uint8}[entry["dtype"]]
-    begin = 8 + length + entry["data_offsets"][0]
-    return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=begin, shape=tuple(entry["shape"])))
-
-
 def set_aside(path: Path, reason: object) -> None:
     """Move a damaged file into `damaged/` beside it, so that it is kept for a look and never read again."""
     raise_if_interrupted()
@@ -135,26 +141,58 @@ def set_aside(path: Path, reason: object) -> None:
 
 
 @dataclass(frozen=True)
+class _Shard:
+    """Where the rows of a file lie. It is open only while some are read: a store may have thousands of files."""
+
+    path: Path
+    begin: int
+    shape: tuple[int, int]
+    dtype: type[np.generic]
+
+    @classmethod
+    def of(cls, path: Path, rows: Shaped[np.ndarray, "r d"]) -> "_Shard":
+        """The file at ``path``, which holds these rows.
+
+        Source: safetensors, README.md, "Format": eight bytes of the header's length, the header, the arrays.
+        """
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            begin = 8 + length + json.loads(file.read(length))["rows"]["data_offsets"][0]
+        return cls(path, begin, rows.shape, rows.dtype.type)
+
+    def rows(self) -> Shaped[np.ndarray, "r d"]:
+        """The rows, mapped into memory and not read."""
+        try:
+            return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.begin, shape=self.shape)
+        except FileNotFoundError as error:
+            raise ResultsError(f"{self.path} was removed while this run read it. Run it again.") from error
+
+
+@dataclass(frozen=True)
 class StoredRows:
     """Rows that lie on the disk, in the order in which they were asked for; a part is read when it is taken.
 
-    ``places``: shard and row in it.
+    ``starts``: the number of the first row of each shard. ``numbers``: of each row that was asked for.
     """
 
-    shards: Sequence[Shaped[np.ndarray, "_ d"]]
-    places: Int64[np.ndarray, "n 2"]
+    shards: Sequence[_Shard]
+    starts: Int64[np.ndarray, " s"]
+    numbers: Int64[np.ndarray, " n"]
     dtype: type[np.generic]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.numbers)
 
-    def __getitem__(self, which: slice) -> Shaped[np.ndarray, "m d"]:
-        places = self.places[which]
+    def __getitem__(self, which: slice | Int64[np.ndarray, " m"]) -> Shaped[np.ndarray, "m d"]:
+        numbers = self.numbers[which]
         width = self.shards[0].shape[1] if self.shards else 0
-        out = np.empty((len(places), width), dtype=self.dtype)
-        for shard in np.unique(places[:, 0]):
-            here = places[:, 0] == shard
-            out[here] = self.shards[shard][places[here, 1]]
+        out = np.empty((len(numbers), width), dtype=self.dtype)
+        order = np.argsort(numbers)  # as they lie on the disk
+        of_shard = np.searchsorted(self.starts, numbers[order], side="right") - 1
+        for here in np.split(order, np.flatnonzero(np.diff(of_shard)) + 1):
+            if len(here):
+                shard = int(np.searchsorted(self.starts, numbers[here[0]], side="right")) - 1
+                out[here] = self.shards[shard].rows()[numbers[here] - self.starts[shard]]
         return out
 
 
@@ -169,8 +207,8 @@ class RowStore:
     folder: Path
     facts: Mapping[str, object]
     dtype: type[np.generic] = np.float32
-    _index: dict[bytes, tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
-    _shards: list[Shaped[np.ndarray, "r d"]] = field(default_factory=list, init=False, repr=False)
+    _index: KeyIndex = field(default_factory=KeyIndex, init=False, repr=False)
+    _shards: list[_Shard] = field(default_factory=list, init=False, repr=False)
     _known: set[str] = field(default_factory=set, init=False, repr=False)
 
     def _refresh(self) -> None:
@@ -192,23 +230,22 @@ class RowStore:
             except (DamagedFileError, KeyError) as error:
                 set_aside(path, error)
                 continue
-            self._add(path, keys, rows)
+            self._add(path, Keys(keys), rows)
 
-    def _add(self, path: Path, keys: np.ndarray, rows: Shaped[np.ndarray, "r d"]) -> None:
+    def _add(self, path: Path, keys: Keys, rows: Shaped[np.ndarray, "r d"]) -> None:
+        """Know these rows; memory lets go of them, and reads them again from the file where they are wanted."""
         self._known.add(path.name)
-        shard = len(self._shards)
-        try:  # memory lets go of what was verified or written, and reads it again from the file where it is wanted
-            mapped = _mapped(path, "rows")
+        try:
+            shard = _Shard.of(path, rows)
         except FileNotFoundError:
-            mapped = None  # removed by another process
-        self._shards.append(rows if mapped is None else mapped)
-        for row, key in enumerate(keys):
-            self._index.setdefault(key.tobytes(), (shard, row))
+            return  # removed by another process
+        self._shards.append(shard)
+        self._index.add(keys)
 
     def present(self, keys: Sequence[bytes]) -> Bool[np.ndarray, " n"]:
         """Which of ``keys`` have a row here."""
         self._refresh()
-        return np.fromiter((key in self._index for key in keys), dtype=bool, count=len(keys))
+        return self._index.find(Keys.of(keys)) >= 0
 
     def write(self, keys: Sequence[bytes], rows: Shaped[np.ndarray, "r d"]) -> None:
         """Keep the rows of ``keys`` as one shard, on the disk before this returns.
@@ -219,9 +256,9 @@ class RowStore:
         if not np.isfinite(rows).all():
             broken = int((~np.isfinite(rows).all(axis=1)).sum())
             raise ValueError(f"{broken} of {len(rows)} feature rows hold NaN or infinity")
-        packed = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), KEY_BYTES)
-        name = f"{hashlib.sha256(packed.tobytes()).hexdigest()[:24]}.safetensors"
-        write_arrays(self.folder / name, {"keys": packed, "rows": rows}, self.facts)
+        packed = Keys.of(keys)
+        name = f"{hashlib.sha256(packed.packed.tobytes()).hexdigest()[:24]}.safetensors"
+        write_arrays(self.folder / name, {"keys": packed.packed, "rows": rows}, self.facts)
         self._add(self.folder / name, packed, rows)
 
     def read(self, keys: Sequence[bytes]) -> Shaped[np.ndarray, "n d"]:
@@ -238,8 +275,11 @@ class RowStore:
         Raises:
             KeyError: a key has no row; ask `present` first.
         """
-        places = np.array([self._index[key] for key in keys], dtype=np.int64).reshape(-1, 2)
-        return StoredRows(self._shards, places, self.dtype)
+        numbers = self._index.find(Keys.of(keys))
+        if lost := int((numbers < 0).sum()):
+            raise KeyError(f"{lost} of {len(keys)} keys have no row in {self.folder}")
+        starts = np.cumsum([0, *(shard.shape[0] for shard in self._shards)])[:-1]
+        return StoredRows(list(self._shards), starts, numbers, self.dtype)
 
     def shard_names(self) -> Iterator[str]:
         """The names of the shards on the disk, in order."""

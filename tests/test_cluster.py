@@ -141,6 +141,22 @@ def test_parts_make_a_whole(cli, on_photos) -> None:
     assert "part 1 of 20 is empty" in cli.out
 
 
+@pytest.mark.parametrize("parts", [4, 7])
+def test_a_run_after_its_parts_answers_as_a_plain_run(cli, on_photos, tmp_path: Path, parts: int) -> None:
+    """Each row is of the image whose key it has: 15 images fall into no equal parts."""
+    assert on_photos("prompts=simple") == 0
+    plain = answers(cli.results)
+    cli.results, cli.cache = tmp_path / "r", tmp_path / "c"
+    shards = ",".join(f"{number}/{parts}" for number in range(1, parts + 1))
+    assert on_photos("-m", f"shard={shards}", "prompts=simple") == 0, cli.err
+    assert len(rows_of(cli.cache, "image_features")) == 15
+    assert on_photos("prompts=simple") == 0
+    assert "15 reused, 0 encoded" in cli.out
+    ((key, (metrics, predictions)),) = answers(cli.results).items()
+    assert metrics == plain[key][0]
+    pd.testing.assert_frame_equal(predictions, plain[key][1], check_exact=False, atol=1e-6)
+
+
 @pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4", "1/4/2"])
 def test_parts_that_are_none(cli, on_photos, shard: str) -> None:
     assert on_photos(f"shard={shard}") == 2

@@ -161,7 +161,7 @@ def test_the_eighty_together_beat_the_mean_of_the_eighty_alone(demo: Demo) -> No
     from cupl_bench.dataset.demo import DemoSource
     from cupl_bench.features import encode_images, encode_texts
     from cupl_bench.prompts.sources import fill, read_templates
-    from cupl_bench.scores import measure, predict
+    from cupl_bench.scores import count, measure, predict
     from cupl_bench.store import RowStore
 
     assets = ROOT / "cupl_bench" / "backbone" / "assets" / "demo"
@@ -189,7 +189,7 @@ def test_the_eighty_together_beat_the_mean_of_the_eighty_alone(demo: Demo) -> No
     for number in range(len(templates)):
         rows = features.row_of_text[number * len(dataset.class_names) : (number + 1) * len(dataset.class_names)]
         classes = build_class_embeddings(features.rows, [[row] for row in rows])
-        alone.append(measure(predict(images.rows, classes), dataset.labels, len(dataset.class_names)).top1)
+        alone.append(measure(count(predict(images.stored, classes), dataset.labels, len(dataset.class_names))).top1)
     assert demo.records["ensemble"].metrics.top1 >= np.mean(alone) + 0.02
 
 

@@ -11,7 +11,7 @@ from sklearn import metrics as sklearn_metrics
 
 from cupl_bench import scores
 from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, unit_rows
-from cupl_bench.scores import measure, predict, similarities, wilson
+from cupl_bench.scores import count, measure, predict, similarities, wilson
 from cupl_bench.store import RowStore
 
 
@@ -30,7 +30,7 @@ def test_metrics_equal_scikit_learn(num_classes: int, tile: int, monkeypatch: py
     images, matrix = random_units(1, 333), random_units(2, num_classes)
     labels = np.random.default_rng(3).integers(0, num_classes, 333)
     predictions = predict(images, classes_of(matrix))
-    found = measure(predictions, labels, num_classes)
+    found = measure(count(predictions, labels, num_classes))
     similarity = images @ matrix.T
     assert np.array_equal(predictions.prediction, similarity.argmax(1))
     assert found.top1 == pytest.approx(sklearn_metrics.accuracy_score(labels, similarity.argmax(1)))
@@ -51,14 +51,14 @@ def test_metrics_equal_scikit_learn(num_classes: int, tile: int, monkeypatch: py
 def test_labels_shifted_by_one_are_not_right() -> None:
     matrix = np.eye(6)
     predictions = predict(np.eye(6, dtype=np.float32), classes_of(matrix))
-    assert measure(predictions, np.arange(6), 6).top1 == 1.0
-    assert measure(predictions, (np.arange(6) + 1) % 6, 6).top1 == 0.0
+    assert measure(count(predictions, np.arange(6), 6)).top1 == 1.0
+    assert measure(count(predictions, (np.arange(6) + 1) % 6, 6)).top1 == 0.0
 
 
 def test_classes_that_never_occur_do_not_count_in_the_mean() -> None:
     """torchmetrics' macro average counts a class that is predicted but never present; balanced accuracy does not."""
     predictions = predict(np.eye(4, dtype=np.float32)[[0, 0, 1, 3]], classes_of(np.eye(4)))
-    assert measure(predictions, np.array([0, 0, 1, 1]), 4).mean_per_class == pytest.approx(0.75)
+    assert measure(count(predictions, np.array([0, 0, 1, 1]), 4)).mean_per_class == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize("copies", [[0, 7], [3, 5, 9], list(range(10))])
@@ -107,7 +107,7 @@ def test_one_class_is_an_error() -> None:
 def test_a_label_that_is_no_class_is_an_error(label: int) -> None:
     predictions = predict(random_units(1, 2), classes_of(random_units(9, 4)))
     with pytest.raises(ValueError, match="labels run from"):
-        measure(predictions, np.array([0, label]), 4)
+        measure(count(predictions, np.array([0, label]), 4))
 
 
 def test_half_precision_would_change_predictions_and_is_not_used() -> None:

@@ -94,7 +94,7 @@ def _effects(material: "Material") -> "pd.DataFrame":
 
     job = material.job
     given = (
-        material.images.rows, material.labels, material.texts.rows, material.rows_of_class, job.prompts.aggregation,
+        material.images.stored, material.labels, material.texts.rows, material.rows_of_class, job.prompts.aggregation,
         material.weights, job.machine.device,
     )  # fmt: skip
     found = measure_prompts(*given)
@@ -164,7 +164,7 @@ def _curve(material: "Material") -> "pd.DataFrame":
         return (subset(size, seed) for size, seed in points)
 
     top1 = measure_subsets(
-        material.images.rows, material.labels, material.texts.rows, subsets(), job.prompts.aggregation,
+        material.images.stored, material.labels, material.texts.rows, subsets(), job.prompts.aggregation,
         job.machine.device,
     )  # fmt: skip
     draws = pd.DataFrame({"num_prompts": [size for size, _ in points], "top1": top1})

@@ -6,7 +6,7 @@ Row i of everything per class is label i: class names may repeat, indices do not
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -15,8 +15,29 @@ import numpy as np
 from jaxtyping import Int64
 
 from cupl_bench.errors import DatasetError, first
+from cupl_bench.keys import Keys
 
-__all__ = ["Dataset", "DatasetSource"]
+__all__ = ["Dataset", "DatasetSource", "PartSource", "ReadTaken", "part_of"]
+
+Shard = tuple[int, int]
+"""Part i of n of a list, counted from 1."""
+
+
+def part_of(shard: Shard, length: int) -> range:
+    """The places of a part of a list; the parts of a list are as long as each other, or one longer."""
+    number, count = shard
+    return range(length * (number - 1) // count, length * number // count)
+
+
+@dataclass(frozen=True)
+class ReadTaken:
+    """Reads image i of some of the images."""
+
+    read: Callable[[int], bytes]
+    indices: Sequence[int] | Int64[np.ndarray, " m"]
+
+    def __call__(self, index: int) -> bytes:
+        return self.read(int(self.indices[index]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +45,13 @@ class Dataset:
     """The images of one split, still as the bytes of their files.
 
     ``labels``: one class index per image. ``image_ids``: a name per image that a person can find it by.
-    ``image_keys``: 16 bytes per image that change with its content and with nothing else.
+    ``image_keys``: 16 bytes per image that change with its content and with nothing else. Both are kept as they are
+    given: `ImageNames` and `Keys` where there are many.
     ``read``: the bytes of image i; it can be sent to worker processes.
     ``tiers``: the tier of each class where the data set has tiers.
     ``notes``: what a user should know about how it was read, one line each.
     ``origin``: of a named data set its source, protocol and list of names; no path of this machine.
+    ``num_whole``: how many images there are in all, where these are a part of them, maybe none.
 
     Raises:
         DatasetError: there is no image, fewer than two classes, or a label that is no class.
@@ -43,9 +66,10 @@ class Dataset:
     tiers: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     origin: Mapping[str, str] | None = None
+    num_whole: int | None = None
 
     def __post_init__(self) -> None:
-        if len(self.labels) == 0:
+        if len(self.labels) == 0 and not self.num_whole:
             raise DatasetError(f"The split {self.split!r} holds no image.")
         if not len(self.labels) == len(self.image_ids) == len(self.image_keys):
             raise ValueError("labels, image_ids and image_keys differ in length")
@@ -58,7 +82,7 @@ class Dataset:
             raise DatasetError(f"{len(blank)} class names are blank, first: class {first(blank)}.")
         outside = (self.labels < 0) | (self.labels >= len(self.class_names))
         if outside.any():
-            examples = [self.image_ids[i] for i in outside.nonzero()[0][:5]]
+            examples = [self.image_ids[i] for i in outside.nonzero()[0][:5].tolist()]
             raise DatasetError(
                 f"{int(outside.sum())} of {len(self.labels)} images have a label outside 0 to"
                 f" {len(self.class_names) - 1}, first: {first(examples)} with {int(self.labels[outside][0])}."
@@ -69,9 +93,22 @@ class Dataset:
     def fingerprint(self) -> str:
         """The sha256 of the images' content, their labels and the class names, in order; 64 hex digits."""
         digest = hashlib.sha256(json.dumps(self.class_names, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-        digest.update(self.labels.astype("<i8").tobytes())
-        digest.update(b"".join(self.image_keys))
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        digest.update(np.ascontiguousarray(Keys.of(self.image_keys).packed).data)
         return digest.hexdigest()
+
+    def part(self, shard: Shard) -> "Dataset":
+        """Part i of n of the images, whose row 0 is the first of the part."""
+        own = part_of(shard, len(self.labels))
+        here = slice(own.start, own.stop)
+        return replace(
+            self,
+            labels=self.labels[here],
+            image_ids=self.image_ids[here],
+            image_keys=self.image_keys[here],
+            read=ReadTaken(self.read, own),
+            num_whole=len(self.labels),
+        )
 
 
 @runtime_checkable
@@ -80,4 +117,13 @@ class DatasetSource(Protocol):
 
     def __call__(self, cache_dir: Path) -> Dataset:
         """The data set; what is expensive to find out again may be kept in ``cache_dir``."""
+        ...
+
+
+@runtime_checkable
+class PartSource(DatasetSource, Protocol):
+    """A source that lists a part of its images without reading the others, or holding what is known of them."""
+
+    def part(self, cache_dir: Path, shard: Shard | None) -> Dataset:
+        """Part i of n of the images; all of them if None."""
         ...

@@ -2,130 +2,134 @@
 
 import errno
 import hashlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from stat import S_ISREG
 
 import numpy as np
+from jaxtyping import Bool, Int64
 
+from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.errors import DatasetError
 from cupl_bench.identity import bytes_key, content_key
-from cupl_bench.progress import track
-from cupl_bench.store import DamagedFileError, read_arrays, set_aside, write_arrays
+from cupl_bench.keys import KEY_BYTES, Keys
+from cupl_bench.progress import progress
+from cupl_bench.store import RowStore
 
-__all__ = ["file_digest", "keys_of_files", "remembered_keys"]
+__all__ = ["file_digest", "keys_inside", "keys_of_files"]
 
 FRESH_NS = 2_000_000_000
 """A file that changed less than two seconds ago may change again within one tick of its clock: not remembered."""
+KEPT_AT_ONCE = 16_384
+"""Keys that are written together: what a killed job has to read again."""
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def _stamp(path: str | Path) -> tuple[int, int, int]:
     """Size, and times of change in nanoseconds; the second time cannot be set back by a program."""
-    stat = path.stat()
+    stat = os.stat(path)  # noqa: PTH116 - called for each image
     if not S_ISREG(stat.st_mode):  # reading a pipe would wait for ever
         raise OSError(errno.EINVAL, "it is no file but a pipe, a socket, a device or a folder", str(path))
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def _memo_path(cache_dir: Path, *names: str) -> Path:
-    return cache_dir / "keys" / f"{content_key({'names': names})[:24]}.safetensors"
+def _is_settled(stamp: tuple[int, int, int]) -> bool:
+    return max(stamp[1:]) < time.time_ns() - FRESH_NS
 
 
-def _read_memo(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """What is remembered under these names; nothing where the file is not there, damaged, or of another version."""
-    try:
-        found = read_arrays(path)[0]
-        if lost := [name for name in names if name not in found]:
-            raise DamagedFileError(f"{path} lacks {lost[0]}, as files of other versions may")
-    except FileNotFoundError:
-        return {}
-    except DamagedFileError as error:
-        set_aside(path, error)
-        return {}
-    return found
+def _mark(*facts: object) -> bytes:
+    """16 bytes that change with where an image lies and when that changed."""
+    return hashlib.sha256("\0".join(map(str, facts)).encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
 
 
-def _stamps(paths: Sequence[Path]) -> list[tuple[int, int, int]]:
-    stamps, refused = [], []
-    for path in paths:
-        try:
-            stamps.append(_stamp(path))
-        except OSError as error:
-            refused.append(f"{path} ({error.strerror})")
-    if refused:
-        raise DatasetError(
-            f"{len(refused)} of {len(paths)} files cannot be read, first: {'; '.join(refused[:3])}. Mend or remove"
-            " them."
-        )
-    return stamps
+def keys_of_files(folder: str, names: ImageNames, root: Path, cache_dir: Path) -> Keys:
+    """The content key of each file below ``folder``; only files that are new or have changed are read.
 
-
-def keys_of_files(paths: Sequence[Path], root: Path, cache_dir: Path) -> list[bytes]:
-    """The content key of each file; only files that are new or have changed are read.
+    Args:
+        folder: where the files lie.
+        names: of the files, below the folder.
+        root: the folder of the data set.
+        cache_dir: where keys are remembered.
 
     Raises:
         DatasetError: files cannot be read.
     """
-    memo_path = _memo_path(cache_dir, "files", str(root.resolve()))
-    memo = _read_memo(memo_path, "names", "stamps", "keys")
-    known: dict[bytes, tuple[tuple[int, ...], bytes]] = {}
-    if memo:
-        known = {
-            name.tobytes(): (tuple(int(part) for part in stamp), key.tobytes())
-            for name, stamp, key in zip(memo["names"], memo["stamps"], memo["keys"], strict=True)
-        }
-    names = [hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).digest()[:16] for path in paths]
-    stamps = _stamps(paths)
-    keys: list[bytes] = [b""] * len(paths)
-    unread = []
-    for place, (name, stamp) in enumerate(zip(names, stamps, strict=True)):
-        remembered = known.get(name)
-        if remembered is not None and remembered[0] == stamp:
-            keys[place] = remembered[1]
-        else:
-            unread.append(place)
-    now = time.time_ns()
-    for place in track(unread, "reading images for their content keys"):
+    marks, settled = bytearray(), bytearray()
+    refused: list[str] = []
+    num_refused = 0
+    for index in range(len(names)):
+        path = f"{folder}/{names.file_name(index)}"
         try:
-            keys[place] = bytes_key(paths[place].read_bytes())
+            stamp = _stamp(path)
         except OSError as error:
-            raise DatasetError(f"{paths[place]} cannot be read ({error.strerror}). Mend or remove it.") from error
-    if unread:
-        settled = [place for place, stamp in enumerate(stamps) if max(stamp[1:]) < now - FRESH_NS]
-        write_arrays(
-            memo_path,
-            {
-                "names": np.frombuffer(b"".join(names[i] for i in settled), dtype=np.uint8).reshape(-1, 16),
-                "stamps": np.array([stamps[i] for i in settled], dtype=np.int64).reshape(-1, 3),
-                "keys": np.frombuffer(b"".join(keys[i] for i in settled), dtype=np.uint8).reshape(-1, 16),
-            },
-            {"content": "content keys of files"},
+            num_refused += 1
+            refused += [f"{path} ({error.strerror})"] if num_refused <= 3 else []
+        else:
+            marks += _mark(path, *stamp)
+            settled.append(_is_settled(stamp))
+    if refused:
+        raise DatasetError(
+            f"{num_refused} of {len(names)} files cannot be read, first: {'; '.join(refused)}. Mend or remove them."
         )
-    return keys
+
+    def read(index: int) -> bytes:
+        path = Path(folder, names.file_name(index))
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be read ({error.strerror}). Mend or remove it.") from error
+
+    memo = _memo(cache_dir, "files", str(root.resolve()))
+    return _remembered(memo, Keys.of([bytes(marks)]), np.frombuffer(settled, dtype=bool), read)
 
 
-def remembered_keys(
-    files: Sequence[Path], what: Sequence[str], cache_dir: Path, compute: Callable[[], Sequence[bytes]]
-) -> list[bytes]:
-    """The content keys of images that lie inside ``files``, computed again when a file or ``what`` changes."""
-    stamps = [list(_stamp(path)) for path in files]
-    memo_path = _memo_path(cache_dir, "inside", *what, *(str(path.resolve()) for path in files))
-    memo = _read_memo(memo_path, "stamps", "keys")
-    if memo and memo["stamps"].tolist() == stamps:
-        return [key.tobytes() for key in memo["keys"]]
-    now = time.time_ns()
-    keys = list(compute())
-    if all(max(stamp[1:]) < now - FRESH_NS for stamp in stamps):
-        write_arrays(
-            memo_path,
-            {
-                "stamps": np.array(stamps, dtype=np.int64).reshape(-1, 3),
-                "keys": np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16),
-            },
-            {"content": "content keys of the images inside files"},
-        )
-    return keys
+def keys_inside(
+    files: Sequence[Path],
+    what: Sequence[str],
+    indices: Int64[np.ndarray, " m"],
+    read: Callable[[int], bytes],
+    cache_dir: Path,
+) -> Keys:
+    """The content keys of those images inside ``files``, read again when a file or ``what`` changes.
+
+    Args:
+        files: where the images lie.
+        what: which of their images these are.
+        indices: the places of the images whose keys are wanted.
+        read: the bytes of image i of all.
+        cache_dir: where keys are remembered.
+    """
+    stamps = [_stamp(path) for path in files]
+    settled = np.full(len(indices), all(map(_is_settled, stamps)))
+    names = [*what, *(str(path.resolve()) for path in files)]
+    state = content_key({"names": names, "stamps": stamps})
+    marks = Keys.of([b"".join(_mark(state, index) for index in indices.tolist())])
+    return _remembered(_memo(cache_dir, "inside", *names), marks, settled, lambda place: read(int(indices[place])))
+
+
+def _memo(cache_dir: Path, *names: str) -> RowStore:
+    """Content keys by the marks of images: jobs that read parts of a data set remember side by side."""
+    folder = cache_dir / "keys" / content_key({"names": names})[:24]
+    return RowStore(folder=folder, facts={"content": "content keys of images"}, dtype=np.uint8)
+
+
+def _remembered(memo: RowStore, marks: Keys, settled: Bool[np.ndarray, " n"], read: Callable[[int], bytes]) -> Keys:
+    """The content key of each image; those whose mark is not known are read, and kept where they are ``settled``."""
+    known = memo.present(marks)
+    keys = np.empty((len(marks), KEY_BYTES), dtype=np.uint8)
+    keys[known] = memo.find(marks[known])[:] if known.any() else 0
+    unread = np.flatnonzero(~known)
+    with progress(len(unread), "reading images for their content keys") as advance:
+        for start in range(0, len(unread), KEPT_AT_ONCE):
+            places = unread[start : start + KEPT_AT_ONCE]
+            for place in places.tolist():
+                keys[place] = np.frombuffer(bytes_key(read(place)), dtype=np.uint8)
+                advance(1)
+            kept = places[settled[places]]
+            if len(kept):
+                memo.write(marks[kept], keys[kept])
+    return Keys(keys)
 
 
 def file_digest(path: Path, cache_dir: Path) -> str:
@@ -134,18 +138,15 @@ def file_digest(path: Path, cache_dir: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    stamp = np.array(_stamp(path), dtype=np.int64)
-    memo_path = _memo_path(cache_dir, "digest", str(path.resolve()))
-    memo = _read_memo(memo_path, "stamp", "sha256")
-    if memo and np.array_equal(memo["stamp"], stamp):
-        return memo["sha256"].tobytes().hex()
-    now = time.time_ns()
+    stamp = _stamp(path)
+    settled = _is_settled(stamp)
+    mark = [_mark(path.resolve(), *stamp)]
+    folder = cache_dir / "keys" / "digests"
+    memo = RowStore(folder=folder, facts={"content": "sha256 of files"}, dtype=np.uint8)
+    if memo.present(mark).all():
+        return memo.read(mark).tobytes().hex()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
-    if max(stamp[1:].tolist()) < now - FRESH_NS:
-        write_arrays(
-            memo_path,
-            {"stamp": stamp, "sha256": np.frombuffer(digest, dtype=np.uint8)},
-            {"content": "sha256 of a file"},
-        )
+    if settled:
+        memo.write(mark, np.frombuffer(digest, dtype=np.uint8)[None])
     return digest.hex()

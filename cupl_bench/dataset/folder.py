@@ -1,14 +1,16 @@
 """A user's own images: one folder per class."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cupl_bench.dataset import Dataset
+from cupl_bench.dataset import Dataset, part_of
 from cupl_bench.dataset.decode import extensions
 from cupl_bench.dataset.digests import keys_of_files
+from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.names import is_unicode, read_class_names
 from cupl_bench.errors import DatasetError, first, nearest
 
@@ -17,12 +19,13 @@ __all__ = ["FolderSource"]
 
 @dataclass(frozen=True)
 class ReadFile:
-    """Reads image i from its file."""
+    """Reads image i from its file below a folder."""
 
-    paths: tuple[str, ...]
+    folder: str
+    names: ImageNames
 
     def __call__(self, index: int) -> bytes:
-        return Path(self.paths[index]).read_bytes()
+        return Path(self.folder, self.names.file_name(index)).read_bytes()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,10 @@ class FolderSource:
     class_names: str | None
 
     def __call__(self, cache_dir: Path) -> Dataset:
+        return self.part(cache_dir, None)
+
+    def part(self, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
+        """Part i of n of the images; all of them if None."""
         root = Path(self.path)
         if not root.is_dir():
             siblings = [entry.name for entry in root.parent.iterdir()] if root.parent.is_dir() else []
@@ -54,32 +61,45 @@ class FolderSource:
                 f"{root} holds no class folder. Put the images of each class into a folder of its own below it."
             )
         endings = extensions()
-        files = {folder: _images_below(root / folder, endings) for folder in folders}
-        if empty := [folder for folder, (images, _) in files.items() if not images]:
+        counts: list[int] = []
+        others: list[str] = []
+
+        def listed() -> Iterator[str]:
+            for folder in folders:
+                images, left = _files_below(root / folder, endings)
+                counts.append(len(images))
+                others.extend(left)
+                yield from (f"{folder}/{name}" for name in images)
+
+        image_names = ImageNames.of(listed())
+        if empty := [folder for folder, count in zip(folders, counts, strict=True) if not count]:
             raise DatasetError(
                 f"{len(empty)} of {len(folders)} class folders of {root} hold no image, first: {first(empty)}."
                 f" Images end in one of {', '.join(sorted(endings)[:8])} ...; remove folders that are no class."
             )
         names, label_of = self._labels(folders)
-        paths = [path for folder in folders for path in files[folder][0]]
-        labels = [label_of[folder] for folder in folders for _ in files[folder][0]]
-        ids = [path.relative_to(root).as_posix().encode("utf-8", "surrogateescape") for path in paths]
+        labels = np.repeat(np.array([label_of[folder] for folder in folders], dtype=np.int64), counts)
         notes = []
-        if left := [path for folder in folders for path in files[folder][1]]:
+        if others:
             notes.append(
-                f"{len(left)} files are no images by their names and are left out, first:"
-                f" {first([path.name for path in left], 3)}"
+                f"{len(others)} files are no images by their names and are left out, first:"
+                f" {first([name.rpartition('/')[2] for name in others], 3)}"
             )
-        if without := len(names) - len(set(labels)):
+        if without := len(names) - len(folders):
             notes.append(f"{without} of {len(names)} classes have no image here")
+        num_whole = None
+        if shard is not None:
+            own, num_whole = part_of(shard, len(labels)), len(labels)
+            labels, image_names = labels[own.start : own.stop], image_names[own.start : own.stop]
         return Dataset(
             split=self.split,
             class_names=tuple(names),
-            labels=np.array(labels, dtype=np.int64),
-            image_ids=[name.decode("utf-8", "backslashreplace") for name in ids],
-            image_keys=keys_of_files(paths, root, cache_dir),
-            read=ReadFile(tuple(str(path) for path in paths)),
+            labels=labels,
+            image_ids=image_names,
+            image_keys=keys_of_files(str(root), image_names, root, cache_dir),
+            read=ReadFile(str(root), image_names),
             notes=tuple(notes),
+            num_whole=num_whole,
         )
 
     def _labels(self, folders: list[str]) -> tuple[list[str], dict[str, int]]:
@@ -109,18 +129,23 @@ class FolderSource:
         return given, {folder: label for label, folder in enumerate(folders)}
 
 
-def _images_below(folder: Path, endings: frozenset[str]) -> tuple[list[Path], list[Path]]:
-    """The image files below ``folder``, sorted by their path, and the other files."""
-    images: list[Path] = []
-    others: list[Path] = []
+def _files_below(folder: Path, endings: frozenset[str]) -> tuple[list[str], list[str]]:
+    """The image files below ``folder``, and the others, by their path in it and in the order of its parts."""
+    images: list[str] = []
+    others: list[str] = []
     for directory, subfolders, names in os.walk(folder, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         here = Path(directory)
         for link in (here / name for name in subfolders if (here / name).is_symlink()):
             if here.resolve().is_relative_to(link.resolve()):
                 raise DatasetError(f"{link} leads back to {link.resolve()}, in which it lies: remove this link.")
+        inside = "" if here == folder else f"{here.relative_to(folder).as_posix()}/"
         for name in names:
             if not name.startswith("."):
-                path = Path(directory, name)
-                (images if path.suffix.lower() in endings else others).append(path)
-    return sorted(images), sorted(others)
+                is_image = os.path.splitext(name)[1].lower() in endings  # noqa: PTH122 - called for each image
+                (images if is_image else others).append(inside + name)
+    return sorted(images, key=_parts), sorted(others, key=_parts)
+
+
+def _parts(path: str) -> list[str]:
+    return path.split("/")

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 
-from cupl_bench.dataset import Dataset
-from cupl_bench.dataset.digests import remembered_keys
+from cupl_bench.dataset import Dataset, ReadTaken, part_of
+from cupl_bench.dataset.digests import keys_inside
+from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.names import read_class_names
 from cupl_bench.errors import DatasetError, first, nearest
-from cupl_bench.identity import bytes_key
-from cupl_bench.progress import track
+from cupl_bench.keys import Keys
 
 __all__ = ["HfRows", "HfSource"]
 
@@ -34,13 +35,13 @@ class ReadRow:
 
 @dataclass(frozen=True, kw_only=True)
 class HfRows:
-    """The rows of a split: images, their content keys, and their labels as stored.
+    """The rows of a split: images, the content keys of those at some places, and their labels as stored.
 
     ``names``: of the whole numbers in ``values``, where the table carries them.
     """
 
     read: Callable[[int], bytes]
-    keys: Sequence[bytes]
+    keys: Callable[[Int64[np.ndarray, " m"], Path], Keys]
     label_column: str
     values: Sequence[int | str]
     names: tuple[str, ...] | None
@@ -68,18 +69,24 @@ class HfSource:
     revision: str | None
 
     def __call__(self, cache_dir: Path) -> Dataset:
-        rows = self.rows(cache_dir)
+        return self.part(cache_dir, None)
+
+    def part(self, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
+        """Part i of n of the images; all of them if None."""
+        rows = self.rows()
         names, labels = self._named(rows)
+        own = np.arange(len(labels)) if shard is None else np.array(part_of(shard, len(labels)), dtype=np.int64)
         return Dataset(
             split=self.split,
             class_names=tuple(names),
-            labels=labels,
-            image_ids=[str(index) for index in range(len(labels))],
-            image_keys=rows.keys,
-            read=rows.read,
+            labels=labels[own],
+            image_ids=ImageNames.of(map(str, own.tolist())),
+            image_keys=rows.keys(own, cache_dir),
+            read=ReadTaken(rows.read, own),
+            num_whole=None if shard is None else len(labels),
         )
 
-    def rows(self, cache_dir: Path) -> HfRows:
+    def rows(self) -> HfRows:
         """The rows of the split, with their labels as they are stored.
 
         Raises:
@@ -99,18 +106,24 @@ class HfSource:
                     f"{nearest(column, table.column_names)}"
                 )
         feature = table.features[label_column]
-        values = list(table[label_column][:])
-        if missing := sum(value is None for value in values):
-            raise DatasetError(f"{missing} of {len(values)} rows of {self.path} have no label in {label_column!r}.")
+        column = table.select_columns([label_column]).with_format("arrow")[:].column(0)
+        if missing := column.null_count:
+            raise DatasetError(f"{missing} of {len(column)} rows of {self.path} have no label in {label_column!r}.")
+        # Equal labels are one object: ten million texts would be ten million objects.
+        known: dict[object, Any] = {}
+        values = [
+            known.setdefault(value, value) if isinstance(value, str) else value
+            for batch in column.chunks
+            for value in batch.to_pylist()
+        ]
         images = table.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
         read = ReadRow(images, image_column)
         files = [Path(entry["filename"]) for entry in table.cache_files]
-        keys = remembered_keys(
-            files,
-            [self.path, self.split, image_column, str(len(table))],
-            cache_dir,
-            lambda: [bytes_key(read(i)) for i in track(range(len(table)), "reading images for their content keys")],
-        )
+        what = [self.path, self.split, image_column, str(len(table))]
+
+        def keys(indices: Int64[np.ndarray, " m"], cache_dir: Path) -> Keys:
+            return keys_inside(files, what, indices, read, cache_dir)
+
         names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
         return HfRows(read=read, keys=keys, label_column=label_column, values=values, names=names)
 

@@ -8,21 +8,25 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from jaxtyping import Int64
 from pydantic import Field
 
 from cupl_bench.dataset.classes import Classes
 from cupl_bench.dataset.decode import extensions
 from cupl_bench.dataset.hf import HfSource
+from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.listing import Files, Listing, Rows
 from cupl_bench.dataset.names import normalised
 from cupl_bench.dataset.texts import Facts
 from cupl_bench.dataset.webdataset import WebdatasetSource
 from cupl_bench.errors import DatasetError, first
 from cupl_bench.identity import bytes_key
+from cupl_bench.keys import Keys
 
 __all__ = ["Layout", "find_root"]
 
@@ -96,22 +100,27 @@ class ClassFolders(Place):
     drop: int
     numbers: bool
 
-    def listing(self, given: Path, classes: Classes, cache_dir: Path) -> Listing | None:  # noqa: ARG002
+    def listing(self, given: Path, classes: Classes) -> Listing | None:
         """None where no folder is a class."""
         for base in [given / root for root in self.roots if (given / root).is_dir()]:
             if not any(self._is_class(folder, classes) for folder in self._top(base)):
                 continue
             endings = extensions()
-            found = [(folder, name) for folder, name in _walk(str(base)) if folder and _is_image(name, endings)]
-            source = ["/".join(folder.split("/")[self.drop :]) for folder, _ in found]
-            numbers = [int(one) if one.isdigit() else one for one in source] if self.numbers else source
-            return Listing(
-                where=str(base),
-                classes=numbers,
-                image_ids=[f"{folder}/{name}" for folder, name in found],
-                images=Files(paths=tuple(f"{base}/{folder}/{name}" for folder, name in found), root=base),
-            )
+            found: list[str | int] = []
+            names = ImageNames.of(self._images(base, endings, found))
+            return Listing(where=str(base), classes=found, images=Files(folder=str(base), names=names, root=base))
         return None
+
+    def _images(self, base: Path, endings: frozenset[str], found: list[str | int]) -> Iterator[str]:
+        """The path of each image below ``base``; its class, one text for all of a folder, goes to ``found``."""
+        class_of: dict[str, str | int] = {}
+        for folder, name in _walk(str(base)):
+            if folder and _is_image(name, endings):
+                if folder not in class_of:
+                    word = "/".join(folder.split("/")[self.drop :])
+                    class_of[folder] = int(word) if self.numbers and word.isdigit() else word
+                found.append(class_of[folder])
+                yield f"{folder}/{name}"
 
     def _top(self, base: Path) -> Iterator[str]:
         """The folders at the depth where classes begin; of deeper ones the first is enough to know the layout."""
@@ -138,7 +147,7 @@ class ImagenetFlat(Place):
 
     kind: Literal["imagenet_flat"]
 
-    def listing(self, given: Path, classes: Classes, cache_dir: Path) -> Listing | None:  # noqa: ARG002
+    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where no file is named as ImageNet's validation images are.
 
         Raises:
@@ -163,8 +172,7 @@ class ImagenetFlat(Place):
             return Listing(
                 where=str(base),
                 classes=wnids,
-                image_ids=names,
-                images=Files(paths=tuple(f"{base}/{name}" for name in names), root=base),
+                images=Files(folder=str(base), names=ImageNames.of(names), root=base),
             )
         return None
 
@@ -203,7 +211,7 @@ class Cub(Place):
 
     kind: Literal["cub"]
 
-    def listing(self, given: Path, classes: Classes, cache_dir: Path) -> Listing | None:  # noqa: ARG002
+    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where there is no `images.txt`.
 
         Raises:
@@ -238,8 +246,7 @@ class Cub(Place):
         return Listing(
             where=str(base),
             classes=[name_of[class_of[one]] for one in ids],
-            image_ids=[path_of[one] for one in ids],
-            images=Files(paths=tuple(f"{base}/images/{path_of[one]}" for one in ids), root=base),
+            images=Files(folder=f"{base}/images", names=ImageNames.of(path_of[one] for one in ids), root=base),
         )
 
 
@@ -254,7 +261,7 @@ class Flowers(Place):
 
     kind: Literal["flowers"]
 
-    def listing(self, given: Path, classes: Classes, cache_dir: Path) -> Listing | None:  # noqa: ARG002
+    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where there is no `setid.mat`.
 
         Raises:
@@ -273,8 +280,7 @@ class Flowers(Place):
         return Listing(
             where=str(base),
             classes=[str(labels[number - 1]) for number in split.tolist()],
-            image_ids=names,
-            images=Files(paths=tuple(f"{base}/jpg/{name}" for name in names), root=base),
+            images=Files(folder=f"{base}/jpg", names=ImageNames.of(names), root=base),
         )
 
 
@@ -294,7 +300,7 @@ class SplitFile(Place):
     class_from: Literal["folder", "rest", "stem"]
     drop: int
 
-    def listing(self, given: Path, classes: Classes, cache_dir: Path) -> Listing | None:  # noqa: ARG002
+    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where there is no such text file.
 
         Raises:
@@ -331,8 +337,7 @@ class SplitFile(Place):
         return Listing(
             where=str(base),
             classes=source,
-            image_ids=names,
-            images=Files(paths=tuple(f"{folder}/{name}" for name in names), root=base),
+            images=Files(folder=str(folder), names=ImageNames.of(names), root=base),
         )
 
 
@@ -344,7 +349,7 @@ class Cars(Place):
 
     kind: Literal["cars"]
 
-    def listing(self, given: Path, classes: Classes, cache_dir: Path) -> Listing | None:  # noqa: ARG002
+    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where there is no `cars_test_annos_withlabels.mat`.
 
         Raises:
@@ -362,8 +367,7 @@ class Cars(Place):
         return Listing(
             where=str(base),
             classes=[names[number - 1] for number in numbers],
-            image_ids=files,
-            images=Files(paths=tuple(f"{base}/cars_test/{name}" for name in files), root=base),
+            images=Files(folder=f"{base}/cars_test", names=ImageNames.of(files), root=base),
         )
 
 
@@ -376,7 +380,7 @@ class Cifar(Place):
     kind: Literal["cifar"]
     name: Literal["CIFAR10", "CIFAR100"]
 
-    def listing(self, given: Path, classes: Classes, cache_dir: Path) -> Listing | None:  # noqa: ARG002
+    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where the folder of the pickles is not there.
 
         Raises:
@@ -398,12 +402,18 @@ class Cifar(Place):
         return Listing(
             where=str(base / known.base_folder),
             classes=[opened.classes[label] for label in opened.targets],
-            image_ids=[str(index) for index in range(len(pixels))],
             images=Rows(
+                names=ImageNames.of(str(index) for index in range(len(pixels))),
                 read_row=ReadArray(pixels),
-                row_keys=[bytes_key(f"{image.shape}".encode() + image.tobytes()) for image in pixels],
+                row_keys=partial(_keys_of_arrays, pixels),
+                indices=np.arange(len(pixels)),
             ),
         )
+
+
+def _keys_of_arrays(pixels: np.ndarray, indices: Int64[np.ndarray, " m"], cache_dir: Path) -> Keys:  # noqa: ARG001
+    images = (pixels[index] for index in indices)
+    return Keys.of(bytes_key(f"{image.shape}".encode() + image.tobytes()) for image in images)
 
 
 class ReadArray:
@@ -437,7 +447,7 @@ class CoopSplit(Place):
     class_from: Literal["folder", "name", "label"]
     drop: int
 
-    def listing(self, given: Path, classes: Classes, cache_dir: Path) -> Listing | None:  # noqa: ARG002
+    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where there is no such split file.
 
         Raises:
@@ -458,12 +468,9 @@ class CoopSplit(Place):
             found = ["/".join(path.split("/")[self.drop : -1]) for path, _, _ in entries]
         else:
             found = [name if self.class_from == "name" else label for _, label, name in entries]
-        return Listing(
-            where=str(base),
-            classes=found,
-            image_ids=[path for path, _, _ in entries],
-            images=Files(paths=tuple(f"{base}/{self.images}/{path}" for path, _, _ in entries), root=base),
-        )
+        names = ImageNames.of(path for path, _, _ in entries)
+        images = Files(folder=f"{base}/{self.images}", names=names, root=base)
+        return Listing(where=str(base), classes=found, images=images)
 
 
 class Parquet(Place):
@@ -479,7 +486,7 @@ class Parquet(Place):
     label_column: str
     numbers: bool
 
-    def listing(self, given: Path, classes: Classes, cache_dir: Path) -> Listing | None:
+    def listing(self, given: Path, classes: Classes) -> Listing | None:
         """None where there is no such file.
 
         Raises:
@@ -500,7 +507,7 @@ class Parquet(Place):
             class_names=None,
             revision=None,
         )
-        rows = source.rows(cache_dir)
+        rows = source.rows()
         found: list[str | int] = list(rows.values)
         if rows.names is not None and not self.numbers:
             names = rows.names
@@ -515,8 +522,12 @@ class Parquet(Place):
         return Listing(
             where=str(base),
             classes=found,
-            image_ids=[str(index) for index in range(len(found))],
-            images=Rows(read_row=rows.read, row_keys=rows.keys),
+            images=Rows(
+                names=ImageNames.of(str(index) for index in range(len(found))),
+                read_row=rows.read,
+                row_keys=rows.keys,
+                indices=np.arange(len(found)),
+            ),
         )
 
 
@@ -530,7 +541,7 @@ class Webdataset(Place):
     folder: str
     numbers: bool
 
-    def listing(self, given: Path, classes: Classes, cache_dir: Path) -> Listing | None:  # noqa: ARG002
+    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where there is no shard.
 
         Raises:
@@ -542,20 +553,24 @@ class Webdataset(Place):
         if base is None:
             return None
         source = WebdatasetSource(path=str(base), split="test", class_names=None)
-        samples = source.samples(cache_dir)
-        found: list[str | int] = list(samples.labels)
+        samples = source.samples()
+        found: list[str | int] = samples.labels.tolist()
         if not self.numbers:
             names = source.names()
             if names is None:
                 raise DatasetError(f"{base} has no classnames.txt beside its shards: its labels cannot be named.")
-            if outside := sum(not 0 <= label < len(names) for label in samples.labels):
+            if outside := int(((samples.labels < 0) | (samples.labels >= len(names))).sum()):
                 raise DatasetError(f"{outside} of {len(found)} labels of {base} are outside 0 to {len(names) - 1}.")
-            found = [names[label] for label in samples.labels]
+            found = [names[label] for label in samples.labels.tolist()]
         return Listing(
             where=str(base),
             classes=found,
-            image_ids=samples.image_ids,
-            images=Rows(read_row=samples.read, row_keys=samples.keys),
+            images=Rows(
+                names=samples.names,
+                read_row=samples.read,
+                row_keys=samples.keys,
+                indices=np.arange(len(found)),
+            ),
         )
 
 

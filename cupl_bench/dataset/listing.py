@@ -5,71 +5,72 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Int64
+
+from cupl_bench.dataset import ReadTaken
 from cupl_bench.dataset.digests import keys_of_files
 from cupl_bench.dataset.folder import ReadFile
+from cupl_bench.dataset.image_names import ImageNames
+from cupl_bench.keys import Keys
 
 __all__ = ["Files", "Listing", "Rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """Images that are files."""
+    """Images that are files: their names below ``folder``. ``root``: the folder of the data set."""
 
-    paths: tuple[str, ...]
+    folder: str
+    names: ImageNames
     root: Path
 
-    def take(self, indices: Sequence[int]) -> "Files":
+    def take(self, indices: Int64[np.ndarray, " m"]) -> "Files":
         """Those at ``indices``, in that order."""
-        return replace(self, paths=tuple(self.paths[index] for index in indices))
+        return replace(self, names=self.names.take(indices))
 
-    def missing(self) -> list[int]:
+    def missing(self) -> Int64[np.ndarray, " m"]:
         """Which are listed but not on the disk."""
-        return [index for index, path in enumerate(self.paths) if not os.path.isfile(path)]  # noqa: PTH113 - 50,000
+        paths = (f"{self.folder}/{self.names.file_name(index)}" for index in range(len(self.names)))
+        here = np.fromiter((os.path.isfile(path) for path in paths), dtype=bool, count=len(self.names))  # noqa: PTH113
+        return np.flatnonzero(~here)
 
-    def keys(self, cache_dir: Path) -> list[bytes]:
+    def keys(self, cache_dir: Path) -> Keys:
         """The content key of each."""
-        return keys_of_files([Path(path) for path in self.paths], self.root, cache_dir)
+        return keys_of_files(self.folder, self.names, self.root, cache_dir)
 
     def read(self) -> Callable[[int], bytes]:
         """Reads the bytes of image i."""
-        return ReadFile(self.paths)
-
-
-@dataclass(frozen=True)
-class ReadTaken:
-    """Reads image i of a part of a table."""
-
-    read: Callable[[int], bytes]
-    indices: tuple[int, ...]
-
-    def __call__(self, index: int) -> bytes:
-        return self.read(self.indices[index])
+        return ReadFile(self.folder, self.names)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Images inside tables, shards or arrays, whose keys are known."""
+    """Images inside tables, shards or arrays. ``row_keys``: the content keys of those at some places.
 
+    ``indices``: where each image is.
+    """
+
+    names: ImageNames
     read_row: Callable[[int], bytes]
-    row_keys: Sequence[bytes]
-    indices: tuple[int, ...] | None = None
+    row_keys: Callable[[Int64[np.ndarray, " m"], Path], Keys]
+    indices: Int64[np.ndarray, " n"]
 
-    def take(self, indices: Sequence[int]) -> "Rows":
+    def take(self, indices: Int64[np.ndarray, " m"]) -> "Rows":
         """Those at ``indices``, in that order."""
-        mine = self.indices
-        return replace(self, indices=tuple(index if mine is None else mine[index] for index in indices))
+        return replace(self, names=self.names.take(indices), indices=self.indices[indices])
 
-    def missing(self) -> list[int]:
+    def missing(self) -> Int64[np.ndarray, " m"]:
         """None: a row that is listed is there."""
-        return []
+        return np.empty(0, dtype=np.int64)
 
-    def keys(self, cache_dir: Path) -> list[bytes]:  # noqa: ARG002 - as Files.keys
+    def keys(self, cache_dir: Path) -> Keys:
         """The content key of each."""
-        return list(self.row_keys) if self.indices is None else [self.row_keys[index] for index in self.indices]
+        return self.row_keys(self.indices, cache_dir)
 
     def read(self) -> Callable[[int], bytes]:
         """Reads the bytes of image i."""
-        return self.read_row if self.indices is None else ReadTaken(self.read_row, self.indices)
+        return ReadTaken(self.read_row, self.indices)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +83,13 @@ class Listing:
 
     where: str
     classes: Sequence[str | int]
-    image_ids: Sequence[str]
     images: Files | Rows
     notes: tuple[str, ...] = ()
 
-    def take(self, indices: Sequence[int]) -> "Listing":
+    def take(self, indices: Int64[np.ndarray, " m"]) -> "Listing":
         """The images at ``indices``, in that order."""
         return replace(
             self,
-            classes=[self.classes[index] for index in indices],
-            image_ids=[self.image_ids[index] for index in indices],
+            classes=[self.classes[index] for index in indices.tolist()],
             images=self.images.take(indices),
         )

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import NonNegativeInt, PositiveInt
 
-from cupl_bench.dataset import Dataset, DatasetSource
+from cupl_bench.dataset import Dataset, DatasetSource, part_of
 from cupl_bench.dataset.archives import ARCHIVE_ENDINGS, unpack
 from cupl_bench.dataset.classes import Classes
 from cupl_bench.dataset.layouts import Layout
@@ -50,11 +50,15 @@ class NamedSource:
     seed: NonNegativeInt
 
     def __call__(self, cache_dir: Path) -> Dataset:
+        return self.part(cache_dir, None)
+
+    def part(self, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
+        """Part i of n of the images; all of them if None."""
         spec = read_spec(self.spec)
         protocol = spec.protocol(self.protocol)
         classes = spec.classes.without(protocol.without)
         names = self.class_names()
-        found = self._find(spec, classes, cache_dir)
+        found = self._find(spec, classes)
         listing = self._present(found.listing)
         labels = _labels(spec, classes, listing)
         split = protocol.split
@@ -69,15 +73,20 @@ class NamedSource:
             taken = _some_of_each(labels, self.limit, self.seed)
             listing, labels = listing.take(taken), labels[taken]
             split = f"{split}, {self.limit} per class (seed {self.seed})"
+        num_whole = None
+        if shard is not None:
+            own, num_whole = np.array(part_of(shard, len(labels)), dtype=np.int64), len(labels)
+            listing, labels = listing.take(own), labels[own]
         return Dataset(
             split=split,
             class_names=names,
             labels=labels,
-            image_ids=listing.image_ids,
+            image_ids=listing.images.names,
             image_keys=listing.images.keys(cache_dir),
             read=listing.images.read(),
             notes=tuple(notes),
             origin={"source": found.origin, "protocol": self.protocol, "names": self.names},
+            num_whole=num_whole,
         )
 
     def class_names(self) -> tuple[str, ...]:
@@ -107,14 +116,14 @@ class NamedSource:
         """The same, without a download: what is not here is told, with what would fetch it."""
         return replace(self, source="local")
 
-    def _find(self, spec: Spec, classes: Classes, cache_dir: Path) -> Found:
+    def _find(self, spec: Spec, classes: Classes) -> Found:
         others: list[Found] = []
         given = self._unpacked(spec)
         layouts = [*spec.layouts, *(remote.layout for remote in spec.remotes if remote.kind == "hub")]
         downloaded = [given / kind for kind in dict.fromkeys(remote.kind for remote in spec.remotes)]
         for place in [place for place in (given, *downloaded) if place.is_dir()]:
             for layout in layouts:
-                found = _listed(layout, Fetched(folder=place, origin="a local folder"), classes, cache_dir)
+                found = _listed(layout, Fetched(folder=place, origin="a local folder"), classes)
                 if found is not None and (self.protocol == CUSTOM or self.protocol in found.protocols):
                     return found
                 others += [] if found is None else [found]
@@ -131,7 +140,7 @@ class NamedSource:
         except DatasetError as error:
             raise DatasetError(f"{spec.title} is not in {given}, and {error} {self._how(spec)}") from error
         for layout in [remote.layout] if remote.kind == "hub" else layouts:
-            found = _listed(layout, fetched, classes, cache_dir)
+            found = _listed(layout, fetched, classes)
             if found is not None and (self.protocol == CUSTOM or self.protocol in found.protocols):
                 return found
         raise DatasetError(
@@ -181,24 +190,18 @@ class NamedSource:
 
     def _present(self, listing: Listing) -> Listing:
         """The images that are on the disk; under a fixed protocol all must be."""
-        missing = set(listing.images.missing())
-        if not missing:
+        missing = listing.images.missing()
+        if not len(missing):
             return listing
-        examples = [listing.image_ids[index] for index in sorted(missing)[:3]]
+        examples = [listing.images.names[index] for index in missing[:3].tolist()]
         if self.protocol != CUSTOM:
             raise DatasetError(
                 f"{len(missing)} of {len(listing.classes)} images of {listing.where} are listed but not there, first:"
                 f" {first(examples)}. Complete it, or say dataset.protocol=custom to take what is there."
             )
-        kept = listing.take([index for index in range(len(listing.classes)) if index not in missing])
+        kept = listing.take(np.delete(np.arange(len(listing.classes)), missing))
         note = f"{len(missing)} of {len(listing.classes)} listed images are not there, first: {first(examples)}"
-        return Listing(
-            where=kept.where,
-            classes=kept.classes,
-            image_ids=kept.image_ids,
-            images=kept.images,
-            notes=(*kept.notes, note),
-        )
+        return replace(kept, notes=(*kept.notes, note))
 
     def _check_size(
         self, spec: Spec, protocol: Protocol, listing: Listing, labels: Int64[np.ndarray, " n"], num_classes: int
@@ -227,8 +230,8 @@ def class_names_of(source: DatasetSource, cache_dir: Path) -> tuple[str, ...]:
     return source.class_names() if isinstance(source, NamedSource) else tuple(source(cache_dir).class_names)
 
 
-def _listed(layout: Layout, fetched: Fetched, classes: Classes, cache_dir: Path) -> Found | None:
-    listing = layout.listing(fetched.folder, classes, cache_dir)
+def _listed(layout: Layout, fetched: Fetched, classes: Classes) -> Found | None:
+    listing = layout.listing(fetched.folder, classes)
     return None if listing is None else Found(listing=listing, origin=fetched.origin, protocols=layout.protocols)
 
 
@@ -261,7 +264,7 @@ def _labels(spec: Spec, classes: Classes, listing: Listing) -> Int64[np.ndarray,
     return np.array([label_of[word] for word in listing.classes], dtype=np.int64)
 
 
-def _some_of_each(labels: Int64[np.ndarray, " n"], limit: int, seed: int) -> list[int]:
+def _some_of_each(labels: Int64[np.ndarray, " n"], limit: int, seed: int) -> Int64[np.ndarray, " m"]:
     """``limit`` places of each class (all where there are fewer), drawn without replacement, in their own order."""
     drawn = np.random.default_rng(seed).permutation(len(labels))
     taken: dict[int, int] = {}
@@ -271,4 +274,4 @@ def _some_of_each(labels: Int64[np.ndarray, " n"], limit: int, seed: int) -> lis
         if taken.get(label, 0) < limit:
             taken[label] = taken.get(label, 0) + 1
             kept.append(place)
-    return sorted(kept)
+    return np.array(sorted(kept), dtype=np.int64)

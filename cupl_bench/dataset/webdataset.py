@@ -3,20 +3,23 @@
 import glob
 import re
 import tarfile
+from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import braceexpand
 import numpy as np
+from jaxtyping import Int64
 
-from cupl_bench.dataset import Dataset
+from cupl_bench.dataset import Dataset, part_of
 from cupl_bench.dataset.decode import extensions
-from cupl_bench.dataset.digests import remembered_keys
+from cupl_bench.dataset.digests import keys_inside
+from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.names import read_class_names
 from cupl_bench.errors import DatasetError, first
-from cupl_bench.identity import bytes_key
+from cupl_bench.keys import Keys
 from cupl_bench.progress import track
 
 __all__ = ["Samples", "WebdatasetSource"]
@@ -24,14 +27,16 @@ __all__ = ["Samples", "WebdatasetSource"]
 
 @dataclass(frozen=True)
 class ReadMember:
-    """Reads image i from its place in a shard."""
+    """Reads image i from its place in a shard.
+
+    ``places``: for each image which shard, at which byte, how many bytes.
+    """
 
     shards: tuple[str, ...]
-    places: tuple[tuple[int, int, int], ...]
-    """For each image: which shard, at which byte, how many bytes."""
+    places: Int64[np.ndarray, "n 3"]
 
     def __call__(self, index: int) -> bytes:
-        shard, offset, size = self.places[index]
+        shard, offset, size = self.places[index].tolist()
         with Path(self.shards[shard]).open("rb") as file:
             file.seek(offset)
             content = file.read(size)
@@ -42,12 +47,12 @@ class ReadMember:
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """The images of all shards and their labels as stored."""
+    """The images of all shards, the content keys of those at some places, and their labels as stored."""
 
-    labels: Sequence[int]
-    image_ids: Sequence[str]
-    keys: Sequence[bytes]
-    read: Callable[[int], bytes]
+    labels: Int64[np.ndarray, " n"]
+    names: ImageNames
+    keys: Callable[[Int64[np.ndarray, " m"], Path], Keys]
+    read: ReadMember
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,23 +69,30 @@ class WebdatasetSource:
     class_names: str | None
 
     def __call__(self, cache_dir: Path) -> Dataset:
+        return self.part(cache_dir, None)
+
+    def part(self, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
+        """Part i of n of the images; all of them if None."""
         names = self.names()
         if names is None:
             raise DatasetError(
                 f"{self.path} has no classnames.txt beside its shards. Give the names in label order:"
                 " dataset.class_names=FILE.json"
             )
-        samples = self.samples(cache_dir)
+        samples = self.samples()
+        count = len(samples.labels)
+        own = np.array(range(count) if shard is None else part_of(shard, count), dtype=np.int64)
         return Dataset(
             split=self.split,
             class_names=tuple(names),
-            labels=np.array(samples.labels, dtype=np.int64),
-            image_ids=samples.image_ids,
-            image_keys=samples.keys,
-            read=samples.read,
+            labels=samples.labels[own],
+            image_ids=samples.names.take(own),
+            image_keys=samples.keys(own, cache_dir),
+            read=ReadMember(samples.read.shards, samples.read.places[own]),
+            num_whole=None if shard is None else count,
         )
 
-    def samples(self, cache_dir: Path) -> Samples:
+    def samples(self) -> Samples:
         """Every image of the shards once, in their order, with its label.
 
         Raises:
@@ -88,34 +100,40 @@ class WebdatasetSource:
         """
         shards = self._shards()
         endings = extensions()
-        images: dict[tuple[int, str], tuple[int, int, int]] = {}
-        labels: dict[tuple[int, str], int] = {}
-        for number, shard in enumerate(track(shards, "listing shards")):
-            _list_shard(number, shard, endings, images, labels)
-        if lost := [name for name in images if name not in labels]:
+        places, labels = array("q"), array("q")
+        num_labels = 0
+        unlabelled: list[str] = []
+        without_image: list[str] = []
+
+        def listed() -> Iterator[str]:
+            nonlocal num_labels
+            for number, shard in enumerate(track(shards, "listing shards")):
+                images, label_of = _list_shard(shard, endings)
+                num_labels += len(label_of)
+                unlabelled.extend(name for name in images if name not in label_of)
+                without_image.extend(name for name in label_of if name not in images)
+                for name, place in images.items():
+                    places.extend((number, *place))
+                    labels.append(label_of.get(name, -1))
+                    yield f"{shard.name}/{name}"
+
+        names = ImageNames.of(listed())
+        if unlabelled:
             raise DatasetError(
-                f"{len(lost)} of {len(images)} images of {self.path} have no .cls label, first:"
-                f" {first([sample for _, sample in lost])}."
+                f"{len(unlabelled)} of {len(names)} images of {self.path} have no .cls label, first:"
+                f" {first(unlabelled)}."
             )
-        if lost := [name for name in labels if name not in images]:
+        if without_image:
             raise DatasetError(
-                f"{len(lost)} of {len(labels)} labels of {self.path} have no image, first:"
-                f" {first([sample for _, sample in lost])}."
+                f"{len(without_image)} of {num_labels} labels of {self.path} have no image, first:"
+                f" {first(without_image)}."
             )
-        read = ReadMember(tuple(str(shard) for shard in shards), tuple(images.values()))
-        return Samples(
-            labels=[labels[sample] for sample in images],
-            image_ids=[f"{shards[shard].name}/{sample}" for shard, sample in images],
-            keys=remembered_keys(
-                shards,
-                [str(len(images))],
-                cache_dir,
-                lambda: [
-                    bytes_key(read(i)) for i in track(range(len(images)), "reading images for their content keys")
-                ],
-            ),
-            read=read,
-        )
+        read = ReadMember(tuple(map(str, shards)), np.array(places, dtype=np.int64).reshape(-1, 3))
+
+        def keys(indices: Int64[np.ndarray, " m"], cache_dir: Path) -> Keys:
+            return keys_inside(shards, [str(len(names))], indices, read, cache_dir)
+
+        return Samples(labels=np.array(labels, dtype=np.int64), names=names, keys=keys, read=read)
 
     def _shards(self) -> list[Path]:
         folder = Path(self.path)
@@ -151,14 +169,10 @@ class WebdatasetSource:
         return None
 
 
-def _list_shard(
-    number: int,
-    shard: Path,
-    endings: frozenset[str],
-    images: dict[tuple[int, str], tuple[int, int, int]],
-    labels: dict[tuple[int, str], int],
-) -> None:
-    """Add the samples of one shard, in their order, to ``images`` and ``labels``."""
+def _list_shard(shard: Path, endings: frozenset[str]) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+    """The samples of one shard, in their order: at which byte and how long its image is, and its label."""
+    images: dict[str, tuple[int, int]] = {}
+    labels: dict[str, int] = {}
     try:
         with tarfile.open(shard, mode="r:") as archive:
             members = [member for member in archive if member.isfile()]
@@ -168,11 +182,11 @@ def _list_shard(
             for member in members:
                 folder, _, name = member.name.rpartition("/")
                 stem, _, ending = name.partition(".")
-                sample = (number, f"{folder}/{stem}" if folder else stem)
+                sample = f"{folder}/{stem}" if folder else stem
                 if f".{ending.lower()}" in endings:
                     if sample in images:
-                        raise DatasetError(f"{shard}: sample {sample[1]!r} has two images.")
-                    images[sample] = (number, member.offset_data, member.size)
+                        raise DatasetError(f"{shard}: sample {sample!r} has two images.")
+                    images[sample] = (member.offset_data, member.size)
                 elif ending.lower() == "cls":
                     file = archive.extractfile(member)
                     text = b"" if file is None else file.read()
@@ -180,9 +194,10 @@ def _list_shard(
                         labels[sample] = int(text)
                     except ValueError as error:
                         raise DatasetError(
-                            f"{shard}: the label of {sample[1]!r} is {text[:40]!r}; it should be a whole number."
+                            f"{shard}: the label of {sample!r} is {text[:40]!r}; it should be a whole number."
                         ) from error
     except tarfile.TarError as error:
         raise DatasetError(
             f"{shard} is not a whole, uncompressed tar file ({error}). Download it again, or unpack its compression."
         ) from error
+    return images, labels

@@ -10,6 +10,7 @@ from making import encoded, make_folder
 from cupl_bench.dataset import Dataset, digests
 from cupl_bench.dataset.folder import FolderSource
 from cupl_bench.errors import DatasetError
+from cupl_bench.identity import bytes_key
 
 
 def load(root: Path, cache: Path, class_names: Path | None = None) -> Dataset:
@@ -90,7 +91,7 @@ def test_nested_hidden_odd_and_foreign_files(tmp_path: Path) -> None:
     found = load(root, tmp_path / "cache")
     assert found.labels.tolist() == [0, 0, 1, 1, 1]
     assert any("1 files are no images" in note for note in found.notes)
-    json.dumps(found.image_ids)
+    json.dumps(list(found.image_ids))
     "".join(found.image_ids).encode("utf-8")
 
 
@@ -156,12 +157,39 @@ def test_a_file_that_just_changed_is_not_trusted(tmp_path: Path) -> None:
     assert load(root, tmp_path / "cache").fingerprint != before.fingerprint
 
 
-def test_a_damaged_memo_is_rebuilt(tmp_path: Path) -> None:
+def test_a_damaged_memo_is_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "FRESH_NS", 0)
     root = make_folder(tmp_path / "set", {"a": 1, "b": 1})
     before = load(root, tmp_path / "cache")
-    for memo in (tmp_path / "cache" / "keys").glob("*.safetensors"):
+    memos = list((tmp_path / "cache" / "keys").glob("*/*.safetensors"))
+    assert memos
+    for memo in memos:
         memo.write_bytes(memo.read_bytes()[:-4])
     assert load(root, tmp_path / "cache").fingerprint == before.fingerprint
+
+
+def test_jobs_that_read_parts_remember_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lists the whole after them reads no file again; a part reads its own files alone."""
+    root = make_folder(tmp_path / "set", {"a": 3, "b": 4})
+    source = FolderSource(path=str(root), split="all", class_names=None)
+    whole = source(tmp_path / "elsewhere")
+    monkeypatch.setattr(digests, "FRESH_NS", 0)
+    read: list[bytes] = []
+    monkeypatch.setattr(digests, "bytes_key", lambda content: read.append(content) or bytes_key(content))
+    parts = [source.part(tmp_path / "cache", (number, 3)) for number in (3, 1, 2)]
+    assert [len(part.labels) for part in parts] == [3, 2, 2]
+    assert len(read) == 7
+    assert source(tmp_path / "cache").fingerprint == whole.fingerprint
+    assert len(read) == 7
+    for part, first in zip(parts, (4, 0, 2), strict=True):
+        here = slice(first, first + len(part.labels))
+        assert list(part.image_ids) == list(whole.image_ids[here])
+        assert list(part.image_keys) == list(whole.image_keys[here])
+        assert part.labels.tolist() == whole.labels[here].tolist()
+        assert [part.read(i) for i in range(len(part.labels))] == [
+            whole.read(first + i) for i in range(len(part.labels))
+        ]
+        assert part.num_whole == 7
 
 
 def test_labels_outside_the_classes_are_refused() -> None:

@@ -89,7 +89,7 @@ def test_imagenet_whole_equals_torchvisions(tmp_path: Path) -> None:
     ours = load("imagenet", tmp_path, tmp_path / "cache")
     theirs = ImageFolder(str(tmp_path / "val"))
     assert ours.labels.tolist() == theirs.targets == list(range(1000))
-    assert ours.image_ids == [str(Path(path).relative_to(tmp_path / "val")) for path, _ in theirs.samples]
+    assert list(ours.image_ids) == [str(Path(path).relative_to(tmp_path / "val")) for path, _ in theirs.samples]
 
 
 def test_the_devkits_numbers_are_read_as_torchvision_reads_them(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def load(path: Path | str, cache: Path, class_names: str | None = None) -> Datas
 def test_every_image_once_in_the_order_of_the_shard_numbers(root: Path, tmp_path: Path) -> None:
     """String order would be 0, 1, 10, 11, 2; readers that go by the first ending lose the others silently."""
     found = load(root, tmp_path / "cache")
-    assert found.image_ids == [f"{number // 2}.tar/s{number:07}" for number in range(24)]
+    assert list(found.image_ids) == [f"{number // 2}.tar/s{number:07}" for number in range(24)]
     assert found.labels[::2].tolist() == [shard % 3 for shard in range(12)]
     assert found.class_names == ("ant", "bee", "tree frog")
     assert all(decode(found.read(i)).size == (40, 36) for i in range(24))

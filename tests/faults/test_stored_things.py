@@ -33,7 +33,7 @@ MADE_AGAIN = {
     "tokens": "cache/text_features/*/tokens/*/*.safetensors",
     "pixels": "cache/pixels/*/*.safetensors",
     "class embeddings": "cache/class_embeddings/*.safetensors",
-    "keys": "cache/keys/*.safetensors",
+    "keys": "cache/keys/*/*.safetensors",
 }
 EVIDENCE = {
     "records": "results/records/*.json",
