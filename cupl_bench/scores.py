@@ -1,7 +1,7 @@
 """Similarities -> predictions -> metrics (pure). Float32 similarities; the lowest class index wins a tie, always."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -25,8 +25,8 @@ __all__ = [
     "wilson",
 ]
 
-TILE_VALUES = 16_000_000
-"""Similarities held at once (64 MB of float32), whatever the number of images."""
+TILE_VALUES = 4_000_000
+"""Similarities held at once (16 MB of float32, near the caches), whatever the number of images."""
 TILE_IMAGES = 32_768
 """Images whose features are held at once at most: with few classes they are more than the similarities."""
 PART_IMAGES = 65_536
@@ -92,20 +92,29 @@ def similarities(images: Float32[torch.Tensor, "n d"], classes: ClassEmbeddings)
 
     Equal class embeddings get equal similarities to the last bit: each distinct row is multiplied once.
     """
-    if classes.aggregation is Aggregation.MAX_SIMILARITY:
-        assert classes.prompts is not None  # noqa: S101 - build_class_embeddings made both
-        assert classes.owner is not None  # noqa: S101
-        of_prompts = _products(images, classes.prompts)
-        owner = torch.from_numpy(classes.owner).to(images.device).expand(len(images), -1)
-        best = torch.full((len(images), len(classes.matrix)), -torch.inf, device=images.device)
-        return best.scatter_reduce(1, owner, of_prompts, "amax")
-    return _products(images, classes.matrix)
+    return _similarity_to(classes, images.device)(images)
 
 
-def _products(images: Float32[torch.Tensor, "n d"], rows: Float32[np.ndarray, "r d"]) -> Float32[torch.Tensor, "n r"]:
+def _similarity_to(classes: ClassEmbeddings, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What takes images to their similarities to ``classes``, for many images in turn."""
+    if classes.aggregation is not Aggregation.MAX_SIMILARITY:
+        return _product_with(classes.matrix, device)
+    assert classes.prompts is not None  # noqa: S101 - build_class_embeddings made both
+    assert classes.owner is not None  # noqa: S101
+    to_prompts = _product_with(classes.prompts, device)
+    owner, num_classes = torch.from_numpy(classes.owner).to(device), len(classes.matrix)
+
+    def to_classes(images: torch.Tensor) -> torch.Tensor:
+        best = torch.full((len(images), num_classes), -torch.inf, device=device)
+        return best.scatter_reduce(1, owner.expand(len(images), -1), to_prompts(images), "amax")
+
+    return to_classes
+
+
+def _product_with(rows: Float32[np.ndarray, "r d"], device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     distinct, place = np.unique(rows, axis=0, return_inverse=True)
-    products = images @ torch.from_numpy(distinct).to(images.device).T
-    return products[:, torch.from_numpy(place.reshape(-1)).to(images.device)]
+    transposed, places = torch.from_numpy(distinct).to(device).T, torch.from_numpy(place.reshape(-1)).to(device)
+    return lambda images: (images @ transposed).index_select(1, places)
 
 
 def predict(
@@ -152,9 +161,10 @@ def predict_parts(
     labels = None if columns is None else torch.from_numpy(columns).to(device)
     widest = max(len(classes.matrix), 0 if classes.prompts is None else len(classes.prompts))
     step = min(TILE_IMAGES, max(1, TILE_VALUES // widest))
+    to_classes = _similarity_to(classes, device)
     waiting: list[Predictions] = []
     for start in range(0, len(features), step):
-        tile = similarities(torch.from_numpy(features[start : start + step]).to(device), classes)
+        tile = to_classes(torch.from_numpy(features[start : start + step]).to(device))
         if not torch.isfinite(tile).all():
             rows = (~torch.isfinite(tile).all(dim=1)).nonzero().flatten()
             raise ValueError(f"{len(rows)} images have similarities that are not finite, first: {int(rows[0]) + start}")
@@ -182,15 +192,20 @@ def predict_parts(
 def _best(
     tile: Float32[torch.Tensor, "n c"], count: int
 ) -> tuple[Int64[torch.Tensor, "n k"], Float32[torch.Tensor, "n k"]]:
-    """The best columns of each row, best first; `argmax` gives the first of equals, `topk` promises nothing."""
-    left = tile.clone()
-    columns, values = [], []
-    for _ in range(count):
-        best = left.argmax(dim=1, keepdim=True)
-        columns.append(best)
-        values.append(left.gather(1, best))
+    """The best columns of each row, best first, the lowest first among equals.
+
+    `topk` promises no order among equals, so rows that have any among their best are asked again, step by step.
+    """
+    values, columns = tile.topk(min(count + 1, tile.shape[1]), dim=1)
+    tied = (values[:, 1:] == values[:, :-1]).any(dim=1).nonzero().flatten()
+    values, columns = values[:, :count], columns[:, :count]
+    left = tile[tied]
+    for place in range(count if len(tied) else 0):
+        best = left.argmax(dim=1, keepdim=True)  # the first of equals
+        columns[tied, place] = best[:, 0]
+        values[tied, place] = left.gather(1, best)[:, 0]
         left.scatter_(1, best, -torch.inf)
-    return torch.cat(columns, dim=1), torch.cat(values, dim=1)
+    return columns, values
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:

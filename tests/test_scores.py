@@ -75,6 +75,15 @@ def test_the_lowest_index_wins_ties_in_every_metric(copies: list[int]) -> None:
     assert not set(predictions.prediction.tolist()) & set(copies[1:])
 
 
+@pytest.mark.parametrize("num_classes", [2, 4, 5, 6, 40])
+def test_the_best_five_are_those_of_a_stable_sort_whatever_is_equal(num_classes: int) -> None:
+    generator = np.random.default_rng(num_classes)
+    matrix = generator.integers(0, 2, (num_classes, 6)).astype(np.float32)
+    images = generator.integers(0, 3, (300, 6)).astype(np.float32)
+    expected = np.argsort(-(images @ matrix.T), axis=1, kind="stable")[:, :5]
+    assert np.array_equal(predict(images, classes_of(matrix)).top, expected)
+
+
 def test_equal_classes_have_equal_similarities_wherever_they_stand() -> None:
     matrix = random_units(6, 1000, 33)
     matrix[[657, 744]] = matrix[1]
