@@ -4,8 +4,8 @@
     /usr/bin/time -v cupl-bench report results_dir=FOLDER
 
 Strategies differ a little, classes by their difficulty, as those of real runs do; one strategy gains on some classes
-alone. Everything that a report reads of real runs is there and weighs as much: records name the digests of their
-files, scores scatter.
+alone. Everything that a report reads of real runs is there and weighs as much: records name the digest of their
+predictions, scores scatter.
 """
 
 import argparse
@@ -116,10 +116,7 @@ def _write(
             ),
             environment={"synthetic": True},
             artifacts=artifacts,
-            artifact_digests={
-                name: digest_of_file(folder / path)
-                for name, path in (("predictions", artifacts.predictions), ("prompts", f"prompts/{key}.parquet"))
-            },
+            artifact_digests={"predictions": digest_of_file(folder / artifacts.predictions)},
         ),
     )  # fmt: skip
 
