@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 from faulty import Fault, left_by, seconds_until, start, stored_rows, written_outcomes
+from safetensors.torch import load_file
+
+from cupl_bench.interrupts import Terminated, interruptible
 
 
 def finish(undisturbed, tmp_path: Path, finished: dict[Path, bytes]) -> str:
@@ -110,3 +113,21 @@ def test_a_second_ctrl_c_ends_the_run_at_once(undisturbed, tmp_path: Path, first
     seconds_until((tmp_path / "stuck").exists)
     running.kill(signal.SIGINT)
     assert running.wait(20) == -signal.SIGINT
+
+
+def load_until_terminated(weights: Path, seconds: float) -> None:
+    with interruptible():
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        while True:
+            load_file(weights)
+
+
+def test_what_torch_makes_of_an_interrupt_is_an_interrupt_again(tiny) -> None:
+    """While safetensors reads weights, torch makes a ValueError of about every third one."""
+    alarmed = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        for number in range(200):
+            with pytest.raises(Terminated):
+                load_until_terminated(tiny.weights, 1e-3 + 1e-5 * number)
+    finally:
+        signal.signal(signal.SIGALRM, alarmed)
