@@ -18,9 +18,10 @@ __all__ = ["ARCHIVE_ENDINGS", "UNREADABLE", "fetch", "unpack"]
 ARCHIVE_ENDINGS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip")
 
 UNREADABLE = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError,
+    IndexError,
 )  # fmt: skip
-"""What archives raise that are damaged, encrypted (RuntimeError), or packed in a way that is not known here."""
+"""What archives raise that are damaged, encrypted (RuntimeError), of an unknown kind, or hold an unnamed file (IndexError)."""
 
 
 def fetch(url: str, md5: str | None, folder: Path) -> Path:

@@ -235,8 +235,17 @@ def test_archives_that_cannot_be_unpacked_are_refused(tmp_path: Path, make: Any)
         import_runs(tmp_path / "runs.zip", tmp_path / "results")
 
 
-def test_a_member_of_an_archive_without_a_name_is_no_defect(tmp_path: Path) -> None:
-    (tmp_path / "a.zip").write_bytes(zipped("."))
+def without_a_name() -> bytes:
+    """The one letter of the name is said to be something else that belongs to the file."""
+    content = zipped("a")
+    for lengths in (26, content.index(b"PK\x01\x02") + 28):
+        content[lengths : lengths + 4] = b"\0\0\1\0"
+    return bytes(content)
+
+
+@pytest.mark.parametrize("content", [zipped("."), without_a_name()])
+def test_a_member_of_an_archive_without_a_name_is_no_defect(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(DatasetError, match=r"a\.zip cannot be unpacked"):
         unpack(tmp_path / "a.zip", tmp_path / "unpacked")
 
