@@ -21,7 +21,7 @@ UNREADABLE = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError,
     IndexError,
 )  # fmt: skip
-"""What archives raise that are damaged, encrypted (RuntimeError), of an unknown kind, or hold an unnamed file (IndexError)."""
+"""What archives raise that are damaged, encrypted (RuntimeError), of an unknown kind, or name no file (IndexError)."""
 
 
 def fetch(url: str, md5: str | None, folder: Path) -> Path:
