@@ -33,6 +33,13 @@ LONGEST_PAUSE = 8.0
 
 NEWS_SECONDS = 30.0
 
+NOT_TAKEN = (400, 422)
+"""Statuses by which a server refuses one question for what it says, or all of them for what all have in common."""
+
+REFUSALS_AT_FIRST = 3
+REFUSALS_LATER = 20
+"""So many questions refused in a row are no matter of what each says: before anything was answered, and after that."""
+
 SECRET_LENGTH = 8
 """A key that is shorter (`EMPTY`, `none`) is no secret, and may be a word of an answer."""
 
@@ -53,6 +60,10 @@ class Ask:
         step = size or len(self.indices) or 1
         for start in range(0, len(self.indices), step):
             yield replace(self, indices=self.indices[start : start + step])
+
+
+class QuestionRefusedError(DescribeError):
+    """The server does not take a question."""
 
 
 class Message(BaseModel):
@@ -124,8 +135,13 @@ def ask_all(
     key: str | None,
     journal: Journal,
     advance: Callable[[int, str], None],
+    *,
+    answered: bool = False,
 ) -> None:
     """Ask everything and keep every reply; what is asked when something fails for good is waited for.
+
+    A question that the server refuses while it answers others ends nothing: at the end it stands in the journal as
+    refused, with the server's words.
 
     Args:
         asks: what is wanted.
@@ -134,11 +150,12 @@ def ask_all(
         key: for the server; None where it wants none.
         journal: open; every answer is in it before anything else happens.
         advance: told of every reply: how many answers, and a word on tokens and cost.
+        answered: whether this server has answered such questions before.
 
     Raises:
         DescribeError: the server failed for good; the text has no key in it, whatever the server said.
     """
-    asyncio.run(_Asking(endpoint, recipe, key, journal, advance).all(asks))
+    asyncio.run(_Asking(endpoint, recipe, key, journal, advance, answered).all(asks))
 
 
 class _Asking:
@@ -149,10 +166,12 @@ class _Asking:
         key: str | None,
         journal: Journal,
         advance: Callable[[int, str], None],
+        answered: bool,
     ) -> None:
         self._endpoint, self._recipe, self._key = endpoint, recipe, key
         self._journal, self._advance = journal, advance
         self._input = self._output = self._answers = 0
+        self._answered, self._refused_in_a_row = answered, 0
         self._told = time.monotonic()
         self._client: Any = None
 
@@ -163,12 +182,21 @@ class _Asking:
         endpoint = self._endpoint
         pending = deque(part for ask in asks for part in ask.parts(endpoint.answers_per_request))
         failures: list[CuplBenchError] = []
+        refused: dict[str, QuestionRefusedError] = {}
 
         async def work() -> None:
             while pending and not failures:
                 raise_if_interrupted()
+                ask = pending.popleft()
+                if ask.request in refused:  # the same question, for more answers
+                    continue
                 try:
-                    await self._fill(pending.popleft())
+                    await self._fill(ask)
+                except QuestionRefusedError as error:
+                    refused[ask.request] = error
+                    self._refused_in_a_row += 1
+                    if self._refused_in_a_row >= (REFUSALS_LATER if self._answered else REFUSALS_AT_FIRST):
+                        failures.append(error)
                 except CuplBenchError as error:
                     failures.append(error)
 
@@ -179,52 +207,74 @@ class _Asking:
             timeout=httpx.Timeout(endpoint.timeout, connect=min(endpoint.timeout, 10.0)),
         ) as self._client:
             await asyncio.gather(*(work() for _ in range(min(endpoint.concurrency, len(pending)))))
-        if failures:
-            raise failures[0]
+        if failures or (refused and not self._answered):
+            raise failures[0] if failures else next(iter(refused.values()))
+        of_refused = [ask for ask in asks if ask.request in refused]
+        for ask in of_refused:
+            self._keep_refusal(ask, str(refused[ask.request]))
+        if of_refused:
+            log.warning(
+                "%s questions are refused by the server and count as refusals, first about %r: %s",
+                f"{len(of_refused):,}",
+                of_refused[0].class_name,
+                refused[of_refused[0].request],
+            )
 
     async def _fill(self, ask: Ask) -> None:
         """Ask until every index has its answer; a server may give fewer at once than it is asked for, or more."""
         wanted = deque(ask.indices)
         while wanted:
             reply = await self._reply(ask.text, len(wanted))
-            name, now = uuid.uuid4().hex, datetime.now(UTC).isoformat(timespec="milliseconds")
+            name = uuid.uuid4().hex
             known = self._journal.of(ask.request)
             spare = max([self._recipe.n - 1, *known]) + 1
             usage = reply.usage or Usage()
             entries = []
             for choice in reply.choices:
                 index = wanted.popleft() if wanted else (spare := spare + 1) - 1
-                message = choice.message or Message(content=choice.text)
-                entries.append(
-                    Entry(
-                        request=ask.request,
-                        index=index,
-                        label=ask.label,
-                        class_name=ask.class_name,
-                        llm_prompt=ask.llm_prompt,
-                        asked=ask.text,
-                        base_url=self._endpoint.base_url,
-                        api=self._endpoint.api,
-                        model=self._endpoint.model,
-                        answered_by=self._plain(reply.model),
-                        limits=limits_of(self._recipe),
-                        time=now,
-                        response=name,
-                        prompt_tokens=usage.prompt_tokens,
-                        completion_tokens=usage.completion_tokens,
-                        finish_reason=self._plain(choice.finish_reason),
-                        refusal=self._plain(message.refusal),
-                        text=self._plain(message.content) or "",
-                    )
-                )
+                entries.append(self._entry(ask, index, name, choice, usage, reply.model))
             self._journal.append(entries)
+            self._answered, self._refused_in_a_row = True, 0
             self._tell(min(len(entries), len(ask.indices)), usage)
+
+    def _keep_refusal(self, ask: Ask, reason: str) -> None:
+        """Let a question that the server does not take stand in the journal: it is not asked again."""
+        name, choice = uuid.uuid4().hex, Choice(message=Message(refusal=reason), finish_reason="content_filter")
+        usage = Usage(prompt_tokens=0, completion_tokens=0)
+        known = self._journal.of(ask.request)
+        left = [index for index in ask.indices if index not in known]
+        self._journal.append([self._entry(ask, index, name, choice, usage, None) for index in left])
+        self._tell(len(left), usage)
+
+    def _entry(self, ask: Ask, index: int, response: str, choice: Choice, usage: Usage, model: str | None) -> Entry:
+        message = choice.message or Message(content=choice.text)
+        return Entry(
+            request=ask.request,
+            index=index,
+            label=ask.label,
+            class_name=ask.class_name,
+            llm_prompt=ask.llm_prompt,
+            asked=ask.text,
+            base_url=self._endpoint.base_url,
+            api=self._endpoint.api,
+            model=self._endpoint.model,
+            answered_by=self._plain(model),
+            limits=limits_of(self._recipe),
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            response=response,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            finish_reason=self._plain(choice.finish_reason),
+            refusal=self._plain(message.refusal),
+            text=self._plain(message.content) or "",
+        )
 
     async def _reply(self, text: str, count: int) -> Reply:
         """A reply that can be read and holds an answer."""
         import openai
 
         endpoint, used, wrong = self._endpoint, 0, ""
+        kind = DescribeError
         try:
             async with asyncio.timeout(endpoint.patience):
                 while used < endpoint.tries:
@@ -249,6 +299,7 @@ class _Asking:
             problem = f"stalled {endpoint.tries} times, each for {endpoint.timeout:g} s (llm.timeout)"
         except openai.APIStatusError as error:
             problem = self._refused(error)
+            kind = QuestionRefusedError if error.status_code in NOT_TAKEN else DescribeError
         except openai.APIConnectionError as error:
             cause = self._plain(str(error.__cause__ or error)) or type(error.__cause__).__name__
             problem = f"cannot be reached, or breaks off ({cause}), in {endpoint.tries} tries. Is it running?"
@@ -257,7 +308,7 @@ class _Asking:
         else:
             problem = f"was asked {used} times, and its reply {wrong}"
         # From None: the exceptions of the client hold the request, and with it the key.
-        raise DescribeError(f"{endpoint.base_url} {problem.rstrip('.')}.") from None
+        raise kind(f"{endpoint.base_url} {problem.rstrip('.')}.") from None
 
     def _body(self, text: str, count: int) -> dict[str, Any]:
         recipe, endpoint = self._recipe, self._endpoint

@@ -205,7 +205,7 @@ class Description:
     def _ask(self, left: Sequence[Ask], wanted: int, key: str | None, journal: Journal, total: int) -> None:
         try:
             with progress(wanted, "answers") as advance:
-                ask_all(left, self.endpoint, self.recipe, key, journal, advance)
+                ask_all(left, self.endpoint, self.recipe, key, journal, advance, answered=wanted < total)
         except CuplBenchError as error:
             missing = sum(len(ask.indices) for ask in _left(left, journal))
             raise type(error)(
@@ -251,7 +251,7 @@ class Description:
                 (label, place) for label, row in enumerate(marks) for place, found in enumerate(row) if mark in found
             ]
             cases = [
-                f"{keys[label]}: {_short(sentences[label][place].text or entries[label][place].text)!r}"
+                f"{keys[label]}: {_short(sentences[label][place].text or _said(entries[label][place]))!r}"
                 for label, place in places[:3]
             ]
             if places:
@@ -362,6 +362,10 @@ def _left(asks: Sequence[Ask], journal: Journal) -> list[Ask]:
         if indices := tuple(index for index in ask.indices if index not in known):
             left.append(Ask(**{**vars(ask), "indices": indices}))
     return left
+
+
+def _said(entry: Entry) -> str:
+    return entry.text or entry.refusal or ""
 
 
 def _file_name(text: str) -> str:

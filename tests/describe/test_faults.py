@@ -102,10 +102,38 @@ def test_what_no_further_try_mends_is_told_at_once(status, message, describe, cl
     monkeypatch.setenv("MY_KEY", "sk-0123456789")
     server.always = status
     assert describe("llm.key_from=MY_KEY", "llm.concurrency=1") == 2
-    assert len(server.received) == 1
+    assert len(server.received) == (3 if status in ("400", "422") else 1)  # those may be about one question alone
     assert message in cli.err
     assert cli.err.count("\n") == 1
     assert "sk-0123456789" not in cli.err + cli.out
+
+
+@pytest.mark.parametrize("status", ["400", "422"])
+@pytest.mark.parametrize("place", [0, 4])
+def test_a_question_that_is_refused_does_not_keep_the_others(
+    status, place, describe, cli, server, journal, tmp_path
+) -> None:
+    server.faults = deque([*[None] * place, status])
+    assert describe("llm.concurrency=1") == 0, cli.err
+    assert "1 questions are refused by the server" in cli.err
+    assert "does not take the request for model 'canned'" in cli.err
+    assert "refusal    2 answers refuse to answer: left out" in cli.out
+    assert len(server.received) == TOTAL // 2
+    refused = [line for line in journal().lines if line["refusal"]]
+    assert len(refused) == 2
+    assert (refused[0]["text"], refused[0]["finish_reason"]) == ("", "content_filter")
+    server.received.clear()
+    assert describe("llm.concurrency=1") == 0
+    assert not server.received
+
+
+def test_a_server_that_refuses_all_that_follows_ends_the_run(describe, cli, server, journal) -> None:
+    server.faults, server.always = deque([None]), "400"
+    asked = [f"'{number}: Describe a {{}}.'" for number in range(8)]
+    assert describe("llm.concurrency=1", "llm.answers_per_request=1", f"describe.llm_prompts=[{','.join(asked)}]") == 2
+    assert len(server.received) == 21
+    assert "does not take the request" in cli.err
+    assert not [line for line in journal().lines if line["refusal"]]
 
 
 def test_a_server_that_is_not_there(describe, cli, server) -> None:
