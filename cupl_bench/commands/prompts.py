@@ -11,7 +11,7 @@ from cupl_bench.commands.composition import compose_once
 from cupl_bench.dataset.named import class_names_of
 from cupl_bench.errors import ConfigError, PromptsError, first, nearest
 from cupl_bench.prompts.files import LIBRARY
-from cupl_bench.prompts.inspection import FAULTS, Inspection, inspect_prompts, marks_of
+from cupl_bench.prompts.inspection import FAULTS, LABEL_KEY, Inspection, inspect_prompts, marks_of
 from cupl_bench.prompts.sources import read_descriptions
 from cupl_bench.terminal import complain, say, show_table
 
@@ -43,7 +43,13 @@ def command(arguments: list[str]) -> int:
             f"{first(files)} would be looked at as they are, without {first(overrides)}. Give files, or a data set and"
             " prompts."
         )
-    looked_at = [_rows_of_file(file) for file in files] if files else [_rows_of_strategy(overrides)]
+    names = [Path(file).name for file in files]
+    called = [file if names.count(name) > 1 else name for file, name in zip(files, names, strict=True)]
+    looked_at = (
+        [_rows_of_file(file, name) for file, name in zip(files, called, strict=True)]
+        if files
+        else [_rows_of_strategy(overrides)]
+    )
     from cupl_bench.backbone.token_counts import token_counter
 
     count_tokens, context_length = token_counter(options["tokenizer"])
@@ -68,9 +74,9 @@ def command(arguments: list[str]) -> int:
     return 0
 
 
-def _rows_of_file(file: str) -> Rows:
+def _rows_of_file(file: str, name: str) -> Rows:
     held = read_descriptions(file)
-    return Path(file).name, list(held), list(held.values())
+    return name, list(held), list(held.values())
 
 
 def _rows_of_strategy(overrides: Sequence[str]) -> Rows:
@@ -87,7 +93,8 @@ def _list_class(
     rows: Rows, wanted: str, count_tokens: Callable[[Sequence[str]], list[int]], context_length: int, *, as_json: bool
 ) -> None:
     what, class_names, texts = rows
-    labels = [label for label, name in enumerate(class_names) if wanted in (name, str(label))]
+    plain = [LABEL_KEY.sub("", name) for name in class_names]  # all classes of a name that repeats
+    labels = [label for label, name in enumerate(class_names) if wanted in (name, plain[label], str(label))]
     labels = labels or [label for label, name in enumerate(class_names) if name.casefold() == wanted.casefold()]
     if not labels:
         raise PromptsError(f"{what} has no class {wanted!r}.{nearest(wanted, class_names)} A label works too.")

@@ -14,7 +14,7 @@ import numpy as np
 
 from cupl_bench.dataset.names import normalised
 
-__all__ = ["FAULTS", "Inspection", "inspect_prompts", "marks_of"]
+__all__ = ["FAULTS", "LABEL_KEY", "Inspection", "inspect_prompts", "marks_of"]
 
 FRAGMENT_WORDS = 3
 """A prompt of at most so many words is taken for a fragment."""
@@ -23,6 +23,7 @@ TWINS = 0.9
 """Two classes are near-identical if they share at least this part of all their distinct prompts."""
 
 LABEL_KEY = re.compile(r" \[\d+\]$")
+"""What a key of a prompts file has after the name of a class whose name repeats: its label."""
 
 FAULTS = {
     "blank": "hold no letter or digit",

@@ -102,6 +102,21 @@ def test_a_class_is_listed_by_name_or_label(cli: Cli, file: Path) -> None:
     assert "mine.json has no class 'bea'. Did you mean 'bee'" in cli.err
 
 
+def test_all_classes_of_a_name_that_repeats_are_listed(cli: Cli) -> None:
+    assert cli.raw("prompts", "library:imagenet", "class=missile") == 0, cli.err
+    assert "library:imagenet: missile [657] (657), 5 prompts" in cli.out
+    assert "library:imagenet: missile [744] (744), 5 prompts" in cli.out
+
+
+def test_two_files_of_one_name_are_both_counted(cli: Cli, tmp_path: Path) -> None:
+    files = [tmp_path / folder / "bees.json" for folder in ("base", "full")]
+    for number, file in enumerate(files, 1):
+        file.parent.mkdir()
+        file.write_text(json.dumps({"bee": ["A bee is a small insect."] * number}))
+    assert cli.raw("prompts", *map(str, files), "output=json") == 0
+    assert [one["num_prompts"] for one in json.loads(cli.out).values()] == [1, 2]
+
+
 def test_a_strategy_of_a_named_data_set_needs_no_images(cli: Cli) -> None:
     assert cli("prompts", "dataset=flowers", "prompts=ensemble", "output=json") == 0
     found = json.loads(cli.out)["flowers x ensemble"]
