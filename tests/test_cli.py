@@ -230,7 +230,11 @@ def test_images_that_are_all_broken_are_an_error(cli, tiny: TinyModel, tmp_path:
         (["batch_size=many"], "batch_size=many cannot be set: Value 'many'"),
         (["precision=fp64"], "expected one of [fp32, bf16, fp16]"),
         (["+foo=1"], "foo is no key of the configuration"),
-        (["prompts=[cupl"], "no viable alternative"),
+        (["prompts=[cupl"], "prompts=[cupl cannot be read."),
+        (["dataset.path=my photos ü"], """in quotes for the shell: 'dataset.path="my photos ü"'"""),
+        (["prompts.templates=[a photo of a {}.]"], """the shell: 'prompts.templates=["a photo of a {}."]'"""),
+        (["prompts=simple,cupl"], "With -m each is a question of its own."),
+        (["nonsense"], "'nonsense' is neither key=value nor a flag"),
         (["rerun=never"], "rerun=never forbids to run it"),
         (["prompts=ensemble"], "no hand-written templates of its own"),
         (["prompts=cupl"], "no descriptions of its own"),
@@ -417,6 +421,39 @@ def test_a_sweep_ends_with_one_table_and_one_line_for_each_failure(cli, on_photo
     assert "1 of 3 jobs failed" in cli.err
     assert {name for name, record in cli.records().items() if record.status == "ok"} == {"simple", "name_only"}
     assert (cli.results / "tables" / "comparison.csv").is_file()
+
+
+def test_a_key_of_some_swept_options_goes_to_those_alone(
+    cli, on_photos, tmp_path: Path, photos: Path, tiny: TinyModel
+) -> None:
+    names = sorted(folder.name for folder in photos.iterdir())
+    file = tmp_path / "cupl.json"
+    file.write_text(json.dumps({name: [f"a {name} is seen."] for name in names}))
+    arguments = ["-m", "prompts=simple,file,templates", f"prompts.path={file}", 'prompts.templates=["the {}."]']
+    of_photos = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides]
+    assert cli("plan", *of_photos, *arguments) == 0, cli.err
+    assert on_photos(*arguments) == 0, cli.err
+    texts = {
+        name: list(pd.read_parquet(cli.results / record.artifacts.prompts)["text"])
+        for name, record in cli.records().items()
+    }
+    assert texts == {
+        "simple": [f"a photo of a {name}." for name in names],
+        "file": [f"a {name} is seen." for name in names],
+        "templates": [f"the {name}." for name in names],
+    }
+    assert cli("status", *of_photos, *arguments) == 0, cli.err
+    assert "3 questions: 3 done" in cli.out
+    assert on_photos("-m", "prompts=simple,file", "prompts.pth=x") == 2
+    assert "prompts.pth is no key" in cli.err
+
+
+def test_a_tilde_after_a_key_is_the_home_folder(cli, photos: Path, tiny: TinyModel, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(photos.parent))
+    given = ["dataset=folder", f"dataset.path=~/{photos.name}", *tiny.overrides]
+    assert cli("eval", *given) == 0, cli.err
+    assert cli("eval", "-m", *given, "prompts=simple,name_only") == 0, cli.err
+    assert cli("plan", *given) == 0, cli.err
 
 
 def test_a_sweep_over_backbones_keeps_them_apart(cli, on_photos, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -19,8 +19,10 @@ __all__ = [
     "NO_QUESTION",
     "Composer",
     "Sweep",
+    "added",
     "complaint_of_hydra",
     "compose_once",
+    "each_question",
     "in_this_process",
     "is_about",
     "named",
@@ -34,6 +36,10 @@ INNER = ("prompts", "seed", "budget")
 """What needs the same features of images again. All else that a sweep varies is taken for costly."""
 VALUES = ("seed", "budget")
 """Those of them that are values and no choice of a group: no other file is read for another of them."""
+GROUPS = ("dataset", "backbone", "prompts")
+"""Groups whose options have keys of their own."""
+HOME = re.compile(r"(?<=[=,\[\"'])~(?=/)")
+"""What a shell puts in the place of a home folder only at the beginning of an argument."""
 NO_QUESTION = (
     "results_dir", "cache_dir", "device", "batch_size", "num_workers", "cache_limit_gb", "rerun", "machine", "tracking",
     "hydra", "output",
@@ -49,6 +55,7 @@ class Sweep:
     ``fixed``: the overrides that all share. ``outer``: for each key of the data set, the backbone and the precision
     that is swept, its overrides; each combination is one job of the launcher. ``inner``: the combinations of prompts,
     seeds and budgets, which that job answers one after the other with the features that it has encoded.
+    ``of_options``: option -> overrides that it alone takes, of keys that others of its group do not have.
     ``launcher``: the option of hydra/launcher. ``folder``: where the sweep's logs and outcomes lie.
     """
 
@@ -57,6 +64,7 @@ class Sweep:
     fixed: tuple[str, ...]
     outer: tuple[tuple[str, ...], ...]
     inner: tuple[tuple[str, ...], ...]
+    of_options: Mapping[str, tuple[str, ...]]
     launcher: str
     folder: Path
     results_dir: Path
@@ -70,12 +78,21 @@ class Sweep:
     @property
     def names(self) -> list[str]:
         """What each question is called, in order."""
-        return [named([*job, *inner, *self.fixed]) for job in self.jobs for inner in self.inner]
+        return [named(question) for question in self.questions]
+
+    @property
+    def questions(self) -> list[tuple[str, ...]]:
+        """The overrides of each question, in order."""
+        return [
+            (*job, *inner, *self.fixed, *added((*job, *inner), self.of_options))
+            for job in self.jobs
+            for inner in self.inner
+        ]
 
     def launch(self, job: Callable[[Any], None]) -> None:
         """Hand the jobs to Hydra's launcher, once every option among the inner choices is known to exist."""
         for option in dict.fromkeys(one for choice in self.inner for one in choice if "." not in _key(one)):
-            compose_once([*self.searched, *self.fixed, *self.jobs[0], option])
+            compose_once([*self.searched, *self.fixed, *self.jobs[0], option, *added([option], self.of_options)])
         swept = [f"{_key(choices[0])}={','.join(one.partition('=')[2] for one in choices)}" for choices in self.outer]
         # Hydra would sweep over the experiment's lists once more; and a job on another machine would ask its own clock.
         given = [*self.fixed, *swept, "hydra.sweeper.params=null", f"hydra.sweep.dir={_quoted(self.folder)}"]
@@ -94,7 +111,7 @@ def sweep_of(arguments: Sequence[str]) -> Sweep | None:
 
     try:
         with redirect_stderr(StringIO()):
-            args = get_args_parser().parse_intermixed_args(list(arguments))
+            args = get_args_parser().parse_intermixed_args([_at_home(one) for one in arguments])
     except SystemExit:  # Hydra meets the same below and says what is wrong
         return None
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.run:
@@ -105,7 +122,12 @@ def sweep_of(arguments: Sequence[str]) -> Sweep | None:
         searched = (f"hydra.searchpath=[{_quoted('file://' + str(Path(args.config_dir).absolute()))}]",)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        config = loader.load_configuration("config", [*args.overrides, *searched], run_mode=RunMode.MULTIRUN)
+
+        def load(overrides: Sequence[str]) -> Any:
+            return loader.load_configuration("config", [*overrides, *searched], run_mode=RunMode.MULTIRUN)
+
+        # Whose keys they are is known when the swept options are.
+        config = load([one for one in args.overrides if not (is_about(one, GROUPS) and "." in _key(one))])
         if not (args.multirun or config.hydra.mode == RunMode.MULTIRUN):
             return None
         parser = OverridesParser.create(config_loader=loader)
@@ -115,6 +137,16 @@ def sweep_of(arguments: Sequence[str]) -> Sweep | None:
         for key, one in given.items():
             if one.is_sweep_override() and one.is_discrete_sweep():
                 choices[key] = tuple(f"{key}={value}" for value in one.sweep_string_iterator())
+        of_options: dict[str, tuple[str, ...]] = {}
+        shared = list(args.overrides)
+        for key in [key for key in given if key not in choices and "." in key and key.split(".")[0] in choices]:
+            options = choices[key.split(".")[0]]
+            owners = _owners({option: load([option]) for option in options}, key)
+            if owners and len(owners) < len(options):
+                override = str(given.pop(key).input_line)
+                shared.remove(override)
+                of_options |= {option: (*of_options.get(option, ()), override) for option in owners}
+        config = load(shared)
         results_dir = Path(config.results_dir).expanduser().absolute()
         outer = [key for key in choices if not is_about(key, INNER)]
         inner = [choices[key] for key in choices if is_about(key, INNER)]
@@ -124,6 +156,7 @@ def sweep_of(arguments: Sequence[str]) -> Sweep | None:
             fixed=tuple(str(one.input_line) for key, one in given.items() if key not in choices),
             outer=tuple(choices[key] for key in sorted(outer, key=_cost)),
             inner=tuple(itertools.product(*inner)),
+            of_options=of_options,
             launcher=str(config.hydra.runtime.choices["hydra/launcher"]),
             folder=Path(config.hydra.sweep.dir).expanduser().absolute(),
             results_dir=results_dir,
@@ -135,6 +168,25 @@ def named(overrides: Sequence[str]) -> str:
     """What a question is called: its overrides, whatever their order, without those that say where and how."""
     asking = [one for one in overrides if not is_about(one, NO_QUESTION)]
     return " ".join(sorted(asking, key=lambda one: (_cost(one), _key(one)))) or "the defaults"
+
+
+def added(options: Sequence[str], of_options: Mapping[str, Sequence[str]]) -> list[str]:
+    """The overrides that ``options`` alone take."""
+    return [override for option in options for override in of_options.get(option, ())]
+
+
+def each_question(arguments: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """What each question that the arguments ask is called, and its configuration, composed here, without a launcher.
+
+    One question is a sweep of one, and 'dataset=glob(*)' needs no flag. Nothing comes of what asks Hydra itself
+    (``--help``), which has then answered.
+    """
+    sweep = sweep_of(["-m", *(one for one in in_this_process(arguments) if one not in ("-m", "--multirun"))])
+    if sweep is None:
+        run_jobs(lambda _: None, arguments)
+        return
+    for overrides in sweep.questions:
+        yield named(overrides), compose_once([*sweep.searched, *overrides])
 
 
 def in_this_process(arguments: Sequence[str]) -> list[str]:
@@ -149,6 +201,27 @@ def _key(override: str) -> str:
 def is_about(override: str, keys: Sequence[str]) -> bool:
     """Whether an override, or its key, belongs to one of these keys of the root."""
     return re.split(r"[.@=/]", override.lstrip("+~"))[0] in keys
+
+
+def _at_home(argument: str) -> str:
+    """An argument with the home folder for each `~`, which shells leave as it is after `key=`."""
+    home = str(Path.home())
+    return HOME.sub(lambda _: home, argument) if re.fullmatch(r"[\w/.+-]+", home) else argument
+
+
+def _owners(configs: Mapping[str, Any], key: str) -> list[str]:
+    """The options that a key belongs to: those that wait for its value, else those that have it."""
+    from omegaconf import OmegaConf
+
+    group, *parts = key.split(".")
+    values: dict[str, object] = {}
+    for option, config in configs.items():
+        node: object = OmegaConf.to_container(config[group], resolve=False)
+        for part in parts:
+            node = node.get(part, ...) if isinstance(node, dict) else ...
+        if node is not ...:
+            values[option] = node
+    return [option for option, value in values.items() if value == "???"] or list(values)
 
 
 def _cost(key: str) -> int:
@@ -172,7 +245,7 @@ def run_jobs(job: Callable[[Any], None], overrides: Sequence[str]) -> None:
     # Hydra's parser wants its flag before the overrides; users write it anywhere.
     flags = [one for one in overrides if one in ("-m", "--multirun")]
     given, handlers = sys.argv, list(logging.getLogger().handlers)
-    sys.argv = ["cupl-bench", *flags[:1], *(one for one in overrides if one not in flags)]
+    sys.argv = ["cupl-bench", *flags[:1], *(_at_home(one) for one in overrides if one not in flags)]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     finally:
@@ -190,7 +263,7 @@ def compose_once(overrides: Sequence[str]) -> Any:
 
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose("config", list(overrides))
+        return compose("config", [_at_home(one) for one in overrides])
 
 
 @dataclass
@@ -219,7 +292,7 @@ class Composer:
 
 def complaint_of_hydra(error: Exception, overrides: Sequence[str]) -> str | None:
     """Hydra's or OmegaConf's complaint about a configuration as one clear message; None if it is none."""
-    from hydra.errors import HydraException, MissingConfigException
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
     if isinstance(error, OSError) and "/logs/" in str(error.filename):
@@ -230,6 +303,22 @@ def complaint_of_hydra(error: Exception, overrides: Sequence[str]) -> str | None
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        key, equals, value = error.override.partition("=")
+        if not equals:
+            return f"{error.override!r} is neither key=value nor a flag; 'cupl-bench eval --help' lists keys and flags."
+        example = "a value, with commas" if '"' in value or "'" in value else value.removeprefix("[").removesuffix("]")
+        quoted = f'["{example}"]' if value.startswith("[") else f'"{example}"'
+        return (
+            f"{error.override} cannot be read. A text with spaces, commas, colons, braces or quotes stands in quotes of"
+            f" its own, and all of it in quotes for the shell: '{key}={quoted}'"
+        )
+    if match := re.match(r"Ambiguous value for argument '([^=']+)=(.*?)'\n", text):
+        key, values = match.group(1), match.group(2)
+        return (
+            f"{key}={values} are several values. With -m each is a question of its own. One list is {key}=[{values}],"
+            f" one text '{key}=\"{values}\"'."
+        )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         options = error.options or []

@@ -1,11 +1,10 @@
 """`cupl-bench effects`: what each prompt adds, and accuracy against the number of prompts, from stored features."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cupl_bench.commands.composition import run_jobs
+from cupl_bench.commands.composition import each_question
 from cupl_bench.errors import CuplBenchError
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
@@ -34,9 +33,7 @@ def command(arguments: list[str]) -> int:
     measured: list[dict[str, object]] = []
     failed: list[dict[str, object]] = []
 
-    def job(config: Any) -> None:
-        from hydra.core.hydra_config import HydraConfig
-
+    for name, config in each_question(arguments or ["experiment=demo"]):
         forms.add(config.output)
         speak_to_program(config.output == Output.json)
         try:
@@ -46,12 +43,7 @@ def command(arguments: list[str]) -> int:
         except CuplBenchError as error:
             raise_if_interrupted()
             complain(str(error))
-            failed.append({"job": " ".join(HydraConfig.get().overrides.task) or "the defaults", "error": str(error)})
-
-    # One question is a sweep of one, as in plan.
-    given = ["-m", *(arguments or ["experiment=demo"])]
-    with tempfile.TemporaryDirectory() as folder:  # what is left are the tables alone
-        run_jobs(job, [*given, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
+            failed.append({"job": name, "error": str(error)})
     if Output.json in forms:
         answer({"measured": measured, "failed": failed})
     for one in failed:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cupl_bench import runner
-from cupl_bench.commands.composition import Composer, Sweep, complaint_of_hydra, named, run_jobs, sweep_of
+from cupl_bench.commands.composition import Composer, Sweep, added, complaint_of_hydra, named, run_jobs, sweep_of
 from cupl_bench.commands.report import is_quick, show_comparison, write_report
 from cupl_bench.config import Output, Rerun, machine_of, question_of, register, tracker_of
 from cupl_bench.errors import ConfigError, CuplBenchError
@@ -37,6 +37,7 @@ class Job:
     """What a launcher runs, maybe in a process on another machine: questions of one data set and backbone, in turn.
 
     ``inner``: the overrides of each question, beside those of the job. ``names``: of all questions of the sweep.
+    ``of_options``: option -> overrides that it alone takes.
     ``folder``: where its outcomes go. Where one question is no sweep, all three are None. ``home``: the process that
     the user has started. ``assisting``: whether this is one of torchrun's other processes, which say nothing.
     """
@@ -45,6 +46,7 @@ class Job:
     names: tuple[str, ...] | None
     folder: Path | None
     several_backbones: bool
+    of_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     assisting: bool = False
     home: int = field(default_factory=os.getpid)
     bench: runner.Workbench = field(default_factory=runner.Workbench)
@@ -75,7 +77,8 @@ class Job:
             name = self.names[number]
             if not self.assisting:
                 say(f"\njob {number}: {name}")
-            self._answer(config, [*overrides, *choice] if choice else [], name, self.folder, number)
+            more = [*choice, *added([*overrides, *choice], self.of_options)]
+            self._answer(config, [*overrides, *more] if more else [], name, self.folder, number)
 
     def _answer(self, config: Any, overrides: list[str], name: str, folder: Path, number: int) -> None:
         """Answer the question of ``config``, or, where there are any, of what ``overrides`` compose to."""
@@ -212,7 +215,7 @@ def _told(results_dir: Path, outcomes: Sequence[Outcome]) -> list[dict[str, obje
 def _job_of(sweep: Sweep) -> Job:
     params = dict(sweep.config.hydra.sweeper.params or {})
     several = sweeps_over_backbones([*sweep.fixed, *(",".join(choices) for choices in sweep.outer)], params)
-    return Job(sweep.inner, tuple(sweep.names), sweep.folder, several_backbones=several)
+    return Job(sweep.inner, tuple(sweep.names), sweep.folder, several_backbones=several, of_options=sweep.of_options)
 
 
 def sweeps_over_backbones(arguments: Sequence[str], params: Mapping[str, Any]) -> bool:

@@ -1,10 +1,8 @@
 """`cupl-bench plan`: what eval would reuse and compute, without running anything."""
 
-import tempfile
 from dataclasses import asdict
-from typing import Any
 
-from cupl_bench.commands.composition import in_this_process, run_jobs
+from cupl_bench.commands.composition import each_question
 from cupl_bench.errors import CuplBenchError
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.terminal import answer, complain, show_table, speak_to_program
@@ -24,10 +22,7 @@ def command(arguments: list[str]) -> int:
     rows: list[dict[str, object]] = []
     plans: list[dict[str, object]] = []
     mistakes: list[str] = []
-
-    def job(config: Any) -> None:
-        from hydra.core.hydra_config import HydraConfig
-
+    for name, config in each_question(arguments or ["experiment=demo"]):
         forms.add(config.output)
         speak_to_program(config.output == Output.json)
         try:
@@ -35,8 +30,8 @@ def command(arguments: list[str]) -> int:
             found = plan(question, machine_of(config), bench)
         except CuplBenchError as error:
             raise_if_interrupted()
-            mistakes.append(f"{' '.join(HydraConfig.get().overrides.task) or 'the defaults'}: {error}")
-            return
+            mistakes.append(f"{name}: {error}")
+            continue
         names = {
             "dataset": question.dataset_name,
             "backbone": question.backbone_name,
@@ -56,11 +51,6 @@ def command(arguments: list[str]) -> int:
                 "run": "finished" if found.finished else found.run_key or "",
             }
         )
-
-    # One question is a sweep of one, and 'dataset=glob(*)' needs no flag: it is the doctor of a fresh machine.
-    given = in_this_process(["-m", *(arguments or ["experiment=demo"])])
-    with tempfile.TemporaryDirectory() as folder:  # a plan leaves nothing behind
-        run_jobs(job, [*given, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
     if Output.json in forms:
         answer({"plan": plans, "mistakes": mistakes})
     if rows:
