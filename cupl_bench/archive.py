@@ -76,11 +76,16 @@ def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> lis
         files={name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())},
     )
     part = target.with_name(f".{target.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in [(MANIFEST, manifest.model_dump_json(indent=1).encode()), *sorted(contents.items())]:
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), content, zipfile.ZIP_DEFLATED)
-    part.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in [(MANIFEST, manifest.model_dump_json(indent=1).encode()), *sorted(contents.items())]:
+                archive.writestr(zipfile.ZipInfo(name, EPOCH), content, zipfile.ZIP_DEFLATED)
+        part.replace(target)
+    except OSError as error:
+        raise ResultsError(
+            f"{target} cannot be written ({error.strerror or error}). Name another: to=FILE.zip"
+        ) from error
     return records
 
 

@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cupl_bench.backbone import BackboneSource
 from cupl_bench.dataset import DatasetSource
+from cupl_bench.dataset.folder import FolderSource
 from cupl_bench.describe.settings import Endpoint, Recipe
 from cupl_bench.errors import ConfigError, nearest
 from cupl_bench.prompts import PromptStrategy
@@ -128,6 +129,11 @@ def question_of(config: DictConfig) -> Question:
         raise ConfigError(f"dataset.decode={decode} is no way to decode; it is exact or fast.")
     if not isinstance(plain["dataset"]["skip_broken"], bool):
         raise ConfigError(f"dataset.skip_broken={plain['dataset']['skip_broken']} should be true or false.")
+    dataset = cast(DatasetSource, _build(plain["dataset"], "dataset"))
+    for key in ("results_dir", "cache_dir"):  # a later run would take its figures or images for a class
+        place = Path(config[key]).expanduser().absolute()
+        if isinstance(dataset, FolderSource) and place.is_relative_to(Path(dataset.path).absolute()):
+            raise ConfigError(f"{key}={place} lies among the class folders of {dataset.path}. Name another place.")
     prompts = cast(PromptStrategy, _build(plain["prompts"], "prompts"))
     if config.budget is not None:
         if config.budget < 1:
@@ -135,7 +141,7 @@ def question_of(config: DictConfig) -> Question:
         prompts = BudgetStrategy(strategy=prompts, budget=config.budget, seed=config.seed)
     return Question(
         dataset_name=str(plain["dataset"]["name"]),
-        dataset=cast(DatasetSource, _build(plain["dataset"], "dataset")),
+        dataset=dataset,
         skip_broken=plain["dataset"]["skip_broken"],
         decode=decode,
         primary=primary,

@@ -136,6 +136,12 @@ def test_mistakes(cli: Cli, archive: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "lost.zip").exists()
 
 
+def test_an_archive_that_cannot_be_written(cli: Cli, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert cli("export", f"to={tmp_path / 'file' / 'runs.zip'}") == 2
+    assert "runs.zip cannot be written" in cli.err
+
+
 def test_nothing_finished_is_nothing_to_export(cli: Cli, tmp_path: Path) -> None:
     assert cli("export", f"to={tmp_path / 'x.zip'}") == 2
     assert "holds no record yet" in cli.err

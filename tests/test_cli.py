@@ -300,6 +300,17 @@ def test_a_results_folder_that_cannot_be_written(cli, on_photos, tmp_path: Path)
     assert (tmp_path / "file").read_text() == ""
 
 
+def test_folders_of_ours_among_the_classes_are_refused(cli, photos: Path) -> None:
+    given = ["dataset=folder", f"dataset.path={photos}", f"cache_dir={photos / 'cache'}", f"results_dir={cli.results}"]
+    assert cli.raw("eval", *given) == 2
+    assert f"cache_dir={photos / 'cache'} lies among the class folders" in cli.err
+
+
+def test_a_results_folder_that_cannot_be_made(cli) -> None:
+    assert cli.raw("eval", "results_dir=/proc/none", f"cache_dir={cli.cache}", "prompts=simple") == 2
+    assert "/proc/none cannot be made (No such file or directory). Name another place with results_dir" in cli.err
+
+
 def test_unknown_commands_and_help(cli, capsys: pytest.CaptureFixture[str]) -> None:
     from cupl_bench.__main__ import main
 

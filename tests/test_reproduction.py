@@ -76,6 +76,19 @@ def test_data_that_moved_is_found_where_the_user_says(cli: Cli, key: str, photos
     assert "asked again: equal" in cli.out
 
 
+def test_overrides_are_read_as_those_of_eval(cli: Cli, key: str, photos: Path) -> None:
+    photos.rename(photos.with_name("my photos"))
+    assert cli("reproduce", key, f"dataset.path='{photos.with_name('my photos')}'", "dataset.skip_broken=false") == 0
+    assert cli("reproduce", key, "dataset.path=[a") == 2
+    assert "dataset.path=[a cannot be read" in cli.err
+
+
+@pytest.mark.parametrize("override", ["prompts=simple", "seed=1", "precision=bf16"])
+def test_another_question_is_refused(cli: Cli, key: str, override: str) -> None:
+    assert cli("reproduce", key, override) == 2
+    assert f"'{override}' would be another question than the recorded one" in cli.err
+
+
 def test_mistakes(cli: Cli, key: str) -> None:
     path = cli.results / "records" / f"{key}.json"
     for arguments, message in [

@@ -11,6 +11,7 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from cupl_bench.errors import nearest
@@ -28,6 +29,7 @@ __all__ = [
     "named",
     "run_jobs",
     "sweep_of",
+    "values_of",
 ]
 
 OUTER = ("dataset", "backbone", "precision")
@@ -189,6 +191,14 @@ def each_question(arguments: Sequence[str]) -> Iterator[tuple[str, Any]]:
         yield named(overrides), compose_once([*sweep.searched, *overrides])
 
 
+def values_of(overrides: Sequence[str]) -> dict[str, Any]:
+    """The values of overrides by their keys, read as Hydra reads them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides([_at_home(one) for one in overrides])
+    return {one.key_or_group: one.value() for one in parsed}
+
+
 def in_this_process(arguments: Sequence[str]) -> list[str]:
     """The arguments with a launcher that runs jobs one after the other, here."""
     return [*(one for one in arguments if _key(one) != "hydra/launcher"), "hydra/launcher=basic"]
@@ -298,6 +308,9 @@ def complaint_of_hydra(error: Exception, overrides: Sequence[str]) -> str | None
     if isinstance(error, OSError) and "/logs/" in str(error.filename):
         folder = str(error.filename).split("/logs/")[0]
         return f"results_dir={folder} cannot be written ({error.strerror}). Name another with results_dir=..."
+    places = [frame.filename for frame in extract_tb(error.__traceback__) if "pathlib" not in frame.filename]
+    if isinstance(error, OSError) and places and places[-1].endswith("hydra/core/utils.py"):  # it makes its folder
+        return f"{error.filename} cannot be made ({error.strerror}). Name another place with results_dir=..."
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return "A group is chosen by the name of one of its options, such as prompts=simple; it cannot be null."
     if not isinstance(error, HydraException | OmegaConfBaseException):
@@ -310,7 +323,7 @@ def complaint_of_hydra(error: Exception, overrides: Sequence[str]) -> str | None
         example = "a value, with commas" if '"' in value or "'" in value else value.removeprefix("[").removesuffix("]")
         quoted = f'["{example}"]' if value.startswith("[") else f'"{example}"'
         return (
-            f"{error.override} cannot be read. A text with spaces, commas, colons, braces or quotes stands in quotes of"
+            f"{error.override} cannot be read. A text with accents, commas, quotes, braces, # or = stands in quotes of"
             f" its own, and all of it in quotes for the shell: '{key}={quoted}'"
         )
     if match := re.match(r"Ambiguous value for argument '([^=']+)=(.*?)'\n", text):

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cupl_bench.commands.composition import compose_once
-from cupl_bench.errors import ConfigError, ResultsError
+from cupl_bench.commands.composition import compose_once, values_of
+from cupl_bench.errors import ConfigError, ResultsError, first
 from cupl_bench.records import Record, read_record, record_path
 from cupl_bench.reproduction import TOLERANCE, compare_runs
 from cupl_bench.terminal import say
@@ -42,6 +42,11 @@ def _reproduce(run: str, overrides: list[str]) -> str:
     record = read_record(path)
     if record.config is None:
         raise ResultsError(f"{path} holds no configuration of its question, so it cannot be asked again.")
+    if other := [one for one in machine_overrides if one.partition("=")[0] in record.config]:
+        raise ConfigError(
+            f"{first(other)} would be another question than the recorded one; 'cupl-bench eval' asks it. Parts that are"
+            " elsewhere on this machine are named by their keys, such as dataset.path=..."
+        )
     if record.status != "ok":
         raise ResultsError(f"Run {record.run_key} has failed ({record.error}); there is no answer to reproduce.")
     config = _with_question(config, record.config, [one for one in overrides if one not in machine_overrides])
@@ -62,8 +67,7 @@ def _with_question(config: Any, question: Mapping[str, Any], overrides: list[str
     OmegaConf.set_struct(config, False)
     for name, value in question.items():
         config[name] = value if not isinstance(value, Mapping) else OmegaConf.create(dict(value))
-    for override in overrides:
-        key, _, value = override.partition("=")
+    for key, value in values_of(overrides).items():
         if OmegaConf.select(config, key, default=...) is ...:
             raise ConfigError(f"{key} is no part of the recorded question.")
         OmegaConf.update(config, key, value)
