@@ -11,7 +11,7 @@ from sklearn import metrics as sklearn_metrics
 
 from cupl_bench import scores
 from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, unit_rows
-from cupl_bench.scores import count, measure, predict, similarities, wilson
+from cupl_bench.scores import count, measure, measure_tiers, predict, predict_parts, similarities, wilson
 from cupl_bench.store import RowStore
 
 
@@ -156,6 +156,61 @@ def test_rows_on_the_disk_are_classified_as_those_in_memory(tmp_path: Path, monk
     found, expected = predict(store.find([keys[i] for i in order]), classes), predict(images[order], classes)
     assert np.array_equal(found.top, expected.top)
     assert np.array_equal(found.score, expected.score)
+
+
+class Watched:
+    """Features that tell how many were ever taken at once."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows, self.most = rows, 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
+        self.most = max(self.most, len(self.rows[which]))
+        return self.rows[which]
+
+
+@pytest.mark.parametrize(("most", "part", "sizes"), [(7, 20, [21, 21, 8]), (7, 5, [7] * 7 + [1]), (50, 50, [50])])
+def test_answers_come_in_parts_and_features_in_tiles(
+    most: int, part: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two classes a tile of similarities would hold the features of eight million images."""
+    monkeypatch.setattr(scores, "TILE_IMAGES", most)
+    monkeypatch.setattr(scores, "PART_IMAGES", part)
+    images, classes = Watched(random_units(5, 50)), classes_of(random_units(6, 2))
+    parts = list(predict_parts(images, classes))
+    assert images.most == most
+    assert [len(one.prediction) for one in parts] == sizes
+    monkeypatch.undo()
+    whole = predict(images.rows, classes)
+    labels = np.arange(50) % 2
+    for name in ("prediction", "top", "score", "margin", "confidence"):
+        joined = np.concatenate([getattr(one, name) for one in parts])
+        np.testing.assert_allclose(joined, getattr(whole, name), atol=1e-6)  # tiles round otherwise
+    starts = np.cumsum([0, *sizes])
+    tallies = [count(one, labels[at : at + len(one.prediction)], 2) for one, at in zip(parts, starts, strict=False)]
+    assert measure(sum(tallies[1:], start=tallies[0])) == measure(count(whole, labels, 2))
+
+
+def test_tiers_are_counted_from_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, classes = Watched(random_units(7, 200)), classes_of(random_units(8, 6))
+    labels = np.random.default_rng(9).integers(0, 6, 200)
+    tiers = ["often", "never", "often", "never", "rare", "often"]
+    whole = predict(images.rows, classes)
+    monkeypatch.setattr(scores, "TILE_IMAGES", 9)
+    monkeypatch.setattr(scores, "PART_IMAGES", 20)
+    found = measure_tiers(images, classes, count(whole, labels, 6), labels, tiers)
+    assert list(found) == ["often", "never", "rare"]
+    assert images.most == 9
+    similarity = images.rows @ classes.matrix.T
+    for tier, members in (("often", [0, 2, 5]), ("never", [1, 3]), ("rare", [4])):
+        here = np.isin(labels, members)
+        within = np.array(members)[similarity[here][:, members].argmax(1)]
+        assert found[tier].num_images == here.sum()
+        assert found[tier].top1 == (whole.prediction[here] == labels[here]).mean()
+        assert found[tier].top1_within == (within == labels[here]).mean()
 
 
 @pytest.mark.parametrize("tile", [16_000_000, 40])
