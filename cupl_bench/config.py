@@ -13,7 +13,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-import platformdirs
 import torch
 from hydra.core.config_store import ConfigStore
 from hydra.utils import get_class
@@ -30,6 +29,7 @@ from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
 from cupl_bench.ranks import local_rank, world_size
 from cupl_bench.runner import Machine, Question
+from cupl_bench.store import user_cache_dir
 from cupl_bench.tracking import Tracker, no_tracker
 
 __all__ = ["Config", "conf_dir", "dataset_of", "describing_of", "machine_of", "question_of", "register", "tracker_of"]
@@ -108,7 +108,7 @@ def register() -> None:
     )
     OmegaConf.register_new_resolver(
         "user_cache",
-        lambda: os.environ.get("CUPL_BENCH_CACHE") or str(platformdirs.user_cache_path("cupl_bench")),
+        lambda: str(user_cache_dir()),
         replace=True,
     )
 

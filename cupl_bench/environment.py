@@ -1,6 +1,7 @@
 """What a run ran on: versions, commit, device."""
 
 import platform
+import shlex
 import subprocess
 import sys
 from functools import cache
@@ -31,7 +32,7 @@ def describe_environment(device: torch.device) -> dict[str, object]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
 
 

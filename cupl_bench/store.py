@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import platformdirs
 from jaxtyping import Bool, Int64, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -34,12 +35,18 @@ __all__ = [
     "StoredRows",
     "read_arrays",
     "set_aside",
+    "user_cache_dir",
     "write_arrays",
     "write_atomically",
     "writing_atomically",
 ]
 
 log = logging.getLogger(__name__)
+
+
+def user_cache_dir() -> Path:
+    """Where what can be computed or fetched again is kept, unless a run names another place."""
+    return Path(os.environ.get("CUPL_BENCH_CACHE") or platformdirs.user_cache_path("cupl_bench"))
 
 
 class DamagedFileError(Exception):

@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it prints, what it leaves, and how it refuses."""
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -68,6 +69,19 @@ def test_a_run_leaves_what_the_contract_says(cli, on_photos) -> None:
     assert arrays["class_embeddings"].shape == (5, 32)
     np.testing.assert_allclose(np.linalg.norm(arrays["class_embeddings"], axis=1), 1, atol=1e-6)
     assert not list(cli.results.rglob("*.tmp"))
+
+
+def test_the_command_of_a_record_asks_its_question_alone(cli, on_photos, photos: Path, tiny: TinyModel) -> None:
+    own = ["prompts=name_only,templates", "prompts.templates=['a {}.', 'the {} of it.']"]
+    assert on_photos("-m", *own) == 0, cli.err
+    records = [read_record(path) for path in (cli.results / "records").glob("*.json")]
+    assert {record.prompts.name for record in records} == {"name_only", "templates"}
+    for record in records:
+        program, *arguments = shlex.split(record.environment["command"])
+        assert (program, arguments[0]) == ("cupl-bench", "eval")
+        assert cli(*arguments) == 0, cli.err
+        assert "finished before" in cli.out
+        assert f"{record.run_key}.json" in cli.out.splitlines()[-1]
 
 
 def test_nothing_is_encoded_twice(cli, on_photos, tmp_path: Path, photos: Path) -> None:

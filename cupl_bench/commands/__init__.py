@@ -10,7 +10,7 @@ COMMANDS = {
     "status": "what of a sweep is done, running, failed or missing; arguments as for eval, none for the last one",
     "plan": "what eval would reuse and compute, without running anything",
     "effects": "what each prompt adds, and accuracy against the number of prompts; arguments as for eval",
-    "report": "tables from the records below results_dir",
+    "report": "tables, figures and a page from the records below results_dir",
     "prompts": "[FILE ...] [--strict]: counts, repeats and faults of prompts, without a model; class=NAME lists one",
     "reproduce": "RECORD ...: asks recorded questions again and compares the answers image by image",
     "export": "[RUN_KEY ...] to=FILE.zip: finished runs as one file",

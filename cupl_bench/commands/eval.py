@@ -5,10 +5,11 @@ import logging
 import os
 import re
 import signal
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,11 @@ class Job:
         self.bench.several_backbones = self.several_backbones
         settings = HydraConfig.get()
         overrides = list(settings.overrides.task)
+        searched = [source.path for source in settings.runtime.config_sources if source.provider == "command-line"]
+        flags = [f"--config-dir={folder}" for folder in searched]
         if self.inner is None or self.names is None or self.folder is None:
-            self._answer(config, [], named(overrides), Path(settings.runtime.output_dir), 0)
+            with _asking_alone([*flags, *overrides]):
+                self._answer(config, [], named(overrides), Path(settings.runtime.output_dir), 0)
             return
         for place, choice in enumerate(self.inner):
             number = int(settings.job.num) * len(self.inner) + place
@@ -78,7 +82,8 @@ class Job:
             if not self.assisting:
                 say(f"\njob {number}: {name}")
             more = [*choice, *added([*overrides, *choice], self.of_options)]
-            self._answer(config, [*overrides, *more] if more else [], name, self.folder, number)
+            with _asking_alone([*flags, *overrides, *more]):
+                self._answer(config, [*overrides, *more] if more else [], name, self.folder, number)
 
     def _answer(self, config: Any, overrides: list[str], name: str, folder: Path, number: int) -> None:
         """Answer the question of ``config``, or, where there are any, of what ``overrides`` compose to."""
@@ -123,6 +128,17 @@ class Job:
         if self.before is None:
             self.before = last_outcomes(results_dir)
         return state_of(name, self.before, results_dir)[0] == "missing"
+
+
+@contextmanager
+def _asking_alone(arguments: Sequence[str]) -> Iterator[None]:
+    """Inside, the command line is the one that asks this question alone: its record keeps it."""
+    given = sys.argv
+    sys.argv = ["cupl-bench", "eval", *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = given
 
 
 def command(arguments: list[str]) -> int:

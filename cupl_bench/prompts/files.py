@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import platformdirs
 import pooch
 import requests
 
 from cupl_bench.errors import PromptsError, first, nearest
+from cupl_bench.store import user_cache_dir
 
 __all__ = ["LIBRARY", "LibraryPart", "content_of", "digest_of", "library_part", "path_of", "read_json"]
 
@@ -175,7 +175,7 @@ def _read_torch(path: Path, what: str) -> Any:
 
 
 def _download(url: str, digest: str | None) -> Path:
-    folder = platformdirs.user_cache_path("cupl_bench") / "prompts"
+    folder = user_cache_dir() / "prompts"
     try:
         known_hash = None if digest is None else f"sha256:{digest}"
         path = Path(pooch.retrieve(url, known_hash=known_hash, path=folder, progressbar=False))

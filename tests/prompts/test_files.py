@@ -97,10 +97,12 @@ def test_a_url_is_fetched_with_its_digest(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "x.json"
     path.write_text(json.dumps(HELD))
 
-    def retrieve(url: str, known_hash: str | None, **_: Any) -> str:
+    def retrieve(url: str, known_hash: str | None, path: Path, **_: Any) -> str:
         asked.append((url, known_hash))
-        return str(path)
+        assert path == tmp_path / "kept" / "prompts"
+        return str(tmp_path / "x.json")
 
+    monkeypatch.setenv("CUPL_BENCH_CACHE", str(tmp_path / "kept"))
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     digest = digest_of(path)
     assert read_descriptions(f"https://example.org/x.json#sha256={digest}") == HELD
