@@ -110,7 +110,7 @@ def shown_classes(table: pd.DataFrame) -> pd.DataFrame:
                 for value, low, high in zip(ends["top1"], ends["low"], ends["high"], strict=True)
             ],
             "change": [
-                f"{100 * change:+.1f}{'' if p < ALPHA else ' n.s.'}"
+                f"{100 * change:+z.1f}{'' if p < ALPHA else ' n.s.'}"
                 for change, p in zip(ends["change"], ends["p_holm"], strict=True)
             ],
         }

@@ -359,7 +359,7 @@ def shown_pooled(pooled: pd.DataFrame) -> pd.DataFrame:
     out["data sets"] = pooled["num_datasets"]
     out["top-1"] = [_percent(value) for value in pooled["top1"]]
     out[BASELINE] = [_percent(value) for value in pooled["baseline_top1"]]
-    out["difference"] = [f"{100 * value:+.1f}" for value in pooled["difference"]]
+    out["difference"] = [f"{100 * value:+z.1f}" for value in pooled["difference"]]
     out["over images"] = [
         _interval_text(*values) for values in zip(pooled["difference_low"], pooled["difference_high"], strict=True)
     ]
@@ -397,8 +397,8 @@ def _percent(value: float | None) -> str:
 def _difference_text(difference: float | None, low: float | None, high: float | None) -> str:
     if difference is None or low is None or high is None or np.isnan(difference):
         return ""
-    return f"{100 * difference:+.1f} {_interval_text(low, high)}"
+    return f"{100 * difference:+z.1f} {_interval_text(low, high)}"
 
 
 def _interval_text(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None or np.isnan(low) else f"[{100 * low:+.1f}, {100 * high:+.1f}]"
+    return "" if low is None or high is None or np.isnan(low) else f"[{100 * low:+z.1f}, {100 * high:+z.1f}]"

@@ -176,7 +176,7 @@ def shown_published(table: pd.DataFrame) -> pd.DataFrame:
                 f"{100 * value:.1f}{'' if verified == 'verified' else ' (unverified)'}"
                 for value, verified in zip(table["published"], table["verified"], strict=True)
             ],
-            "difference": [f"{100 * value:+.1f}" for value in table["difference"]],
+            "difference": [f"{100 * value:+z.1f}" for value in table["difference"]],
             "agrees": np.where(table["agrees"].astype(bool), "yes", "no"),
             "differs in": table["differs"],
             "source": table["source"],

@@ -161,6 +161,10 @@ def _pipes(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return f"{pipe_table(rows, columns, tablefmt='pipe', disable_numparse=True, colalign=sides)}\n"
 
 
+MINUS = re.compile(r"(?<=[\[ ])-(?=\d)")
+"""The hyphen of a negative number, which LaTeX would print as one."""
+
+
 def _latex(table: pd.DataFrame, best: "pd.Series[bool] | None") -> bytes:
     """A table for booktabs; the top-1 of a row that is significantly best is bold."""
     style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
@@ -168,7 +172,7 @@ def _latex(table: pd.DataFrame, best: "pd.Series[bool] | None") -> bytes:
         bold = best.reindex(table.index).astype(bool)
         style = style.apply(lambda _: ["textbf: --rwrap;" if one else "" for one in bold], subset=["top-1 [95%]"])
     places = "".join("l" if name in WORDS else "r" for name in table.columns)
-    return str(style.to_latex(hrules=True, column_format=places)).encode()
+    return MINUS.sub("$-$", str(style.to_latex(hrules=True, column_format=places))).encode()
 
 
 def _per_text(table: pd.DataFrame, change: Callable[[object], object]) -> pd.DataFrame:

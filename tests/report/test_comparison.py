@@ -1,6 +1,7 @@
 """Records side by side: what is compared, what is refused, and how a table reads."""
 
 import logging
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -184,6 +185,22 @@ def test_the_best_is_bold_only_where_it_is_significantly_better_than_every_other
     bold = [line for line in (store.folder / "tables" / "comparison.tex").read_text().splitlines() if "textbf" in line]
     assert len(bold) == 1
     assert bold[0].startswith("birds & small & waffle")
+
+
+def test_negative_numbers_have_a_minus_in_latex(store: Store) -> None:
+    store.add("simple", 0.5)
+    store.add("cupl", 0.4)
+    write_tables(store.folder)
+    text = (store.folder / "tables" / "comparison.tex").read_text()
+    assert re.search(r"& \$-\$\d+\.\d \[\$-\$\d", text)
+    assert not re.search(r"[ \[]-\d", text)
+
+
+def test_no_difference_is_minus_zero(store: Store) -> None:
+    store.add("simple", 0.5)
+    store.add("cupl", 0.5)
+    table = store.table().assign(difference=-1e-5, difference_low=-2e-5, difference_high=-1e-5)
+    assert shown(table)["less simple [95%]"].iloc[-1].startswith("+0.0 [+0.0, +0.0]")
 
 
 @pytest.mark.parametrize(
