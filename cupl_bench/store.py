@@ -196,9 +196,10 @@ class StoredRows:
         out = np.empty((len(numbers), width), dtype=self.dtype)
         order = np.argsort(numbers)  # as they lie on the disk
         of_shard = np.searchsorted(self.starts, numbers[order], side="right") - 1
-        for here in np.split(order, np.flatnonzero(np.diff(of_shard)) + 1):
+        cuts = np.flatnonzero(np.diff(of_shard)) + 1
+        for here, places in zip(np.split(order, cuts), np.split(of_shard, cuts), strict=True):
             if len(here):
-                shard = int(np.searchsorted(self.starts, numbers[here[0]], side="right")) - 1
+                shard = int(places[0])
                 out[here] = self.shards[shard].rows()[numbers[here] - self.starts[shard]]
         return out
 

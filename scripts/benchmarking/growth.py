@@ -16,6 +16,7 @@ from benchmarking.rows import Row, Table, median
 from cupl_bench.backbone.open_clip import OpenClipSource
 from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings
 from cupl_bench.features import encode_texts
+from cupl_bench.identity import bytes_key
 from cupl_bench.scores import predict
 from cupl_bench.store import RowStore
 
@@ -122,7 +123,7 @@ def _texts(count: int, work: Path, files: Sequence[Path]) -> float:
 def _scores(count: int, work: Path) -> float:
     generator = np.random.default_rng(0)
     folder = work / f"images-{count}"
-    keys = [index.to_bytes(16, "big") for index in range(count)]
+    keys = [bytes_key(str(index).encode()) for index in range(count)]
     if not folder.is_dir():
         store = RowStore(folder=folder, facts={})
         for start in range(0, count, 4096):
