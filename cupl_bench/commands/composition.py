@@ -92,13 +92,28 @@ class Sweep:
         ]
 
     def launch(self, job: Callable[[Any], None]) -> None:
-        """Hand the jobs to Hydra's launcher, once every option among the inner choices is known to exist."""
-        for option in dict.fromkeys(one for choice in self.inner for one in choice if "." not in _key(one)):
-            compose_once([*self.searched, *self.fixed, *self.jobs[0], option, *added([option], self.of_options)])
+        """Hand the jobs to Hydra's launcher, once the inner choices are known to be right."""
+        self._check_choices()
         swept = [f"{_key(choices[0])}={','.join(one.partition('=')[2] for one in choices)}" for choices in self.outer]
         # Hydra would sweep over the experiment's lists once more; and a job on another machine would ask its own clock.
         given = [*self.fixed, *swept, "hydra.sweeper.params=null", f"hydra.sweep.dir={_quoted(self.folder)}"]
         run_jobs(job, ["-m", *self.flags, *given])
+
+    def _check_choices(self) -> None:
+        """See that every option among the inner choices exists and every value is of its type."""
+        from hydra import initialize_config_dir
+        from hydra.core.global_hydra import GlobalHydra
+
+        from cupl_bench.config import conf_dir
+
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            options = GlobalHydra.instance().config_loader().get_group_options("prompts")
+            known = {f"prompts={name}" for name in options} - set(self.of_options)
+            composed = Composer()
+            for choice in dict.fromkeys(itertools.chain(*self.inner)):
+                if "." not in _key(choice) and choice not in known:
+                    own = added([choice], self.of_options)
+                    composed([*self.searched, *self.fixed, *self.jobs[0], choice, *own])
 
 
 def sweep_of(arguments: Sequence[str]) -> Sweep | None:
@@ -129,7 +144,8 @@ def sweep_of(arguments: Sequence[str]) -> Sweep | None:
             return loader.load_configuration("config", [*overrides, *searched], run_mode=RunMode.MULTIRUN)
 
         # Whose keys they are is known when the swept options are.
-        config = load([one for one in args.overrides if not (is_about(one, GROUPS) and "." in _key(one))])
+        first = [one for one in args.overrides if not (is_about(one, GROUPS) and "." in _key(one))]
+        config = load(first)
         if not (args.multirun or config.hydra.mode == RunMode.MULTIRUN):
             return None
         parser = OverridesParser.create(config_loader=loader)
@@ -148,7 +164,7 @@ def sweep_of(arguments: Sequence[str]) -> Sweep | None:
                 override = str(given.pop(key).input_line)
                 shared.remove(override)
                 of_options |= {option: (*of_options.get(option, ()), override) for option in owners}
-        config = load(shared)
+        config = config if shared == first else load(shared)
         results_dir = Path(config.results_dir).expanduser().absolute()
         outer = [key for key in choices if not is_about(key, INNER)]
         inner = [choices[key] for key in choices if is_about(key, INNER)]
