@@ -17,6 +17,7 @@ for the next time.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -89,13 +90,15 @@ def _prepared(stage: str, folder: Path, count: int, width: int) -> Callable[[], 
     """What a stage does, once all that it does not measure is there."""
     if stage.startswith("files") or stage == "part":
         source, cache = _tree(folder, count), folder / f"cache-{count}"
+        if stage == "files":
+            shutil.rmtree(cache, ignore_errors=True)
         return lambda: source.part(cache, (3, 8) if stage == "part" else None).fingerprint
     if stage == "list":
         return lambda: _listed(count).fingerprint
     if stage == "find":
         store, keys = _store(folder, count, width), _keys(count)
         keys = keys[np.random.default_rng(2).permutation(count)]
-        return lambda: (store.present(keys).all(), store.find(keys))
+        return lambda: bool(store.present(keys).all()) and store.find(keys)[:10]
     if stage == "score":
         store, keys = _store(folder, count, width), _keys(count)
         store.present(keys)
@@ -130,7 +133,9 @@ def _measure(stage: str, folder: Path, count: int, width: int) -> None:
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
     began = time.process_time()
-    run()
+    done = run()
+    if done is False:
+        raise SystemExit(f"{stage} of {count} found no rows")
     print(json.dumps({"seconds": time.process_time() - began, "bytes": _status("VmHWM") - before}))
 
 
