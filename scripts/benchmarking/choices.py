@@ -31,6 +31,7 @@ __all__ = ["measure"]
 
 MODEL = "ViT-B-32"
 NUM_CLASSES = 1000
+NUM_ENCODED = 128
 NUM_FEATURES, WIDTH, SHARD = 50_000, 768, 4096
 REPEATS = 3
 
@@ -78,15 +79,28 @@ def measure(photos: list[bytes]) -> Iterator[str]:
             "read pixels": lambda: list(store.stored(keys)),
         }
         yield from rates(ways, len(photos))
-    some = normalise(exact_pixels[:16], table, transform.affine)
+    some = normalise(
+        exact_pixels.repeat(-(-NUM_ENCODED // len(photos)), 1, 1, 1)[:NUM_ENCODED], table, transform.affine
+    )
     half = open_clip.create_model(MODEL, precision="bf16").eval()
     last = open_clip.create_model(MODEL).eval().to(memory_format=torch.channels_last)
     ways = {
-        "encode, fp32": lambda: model.encode_image(some),
-        "encode, bf16": lambda: half.encode_image(some.bfloat16()),
-        "encode, fp32, channels-last": lambda: last.encode_image(some.to(memory_format=torch.channels_last)),
+        "encode, fp32, 32 at once": lambda: [model.encode_image(batch) for batch in some.split(32)],
+        "encode, fp32, 128 at once": lambda: model.encode_image(some),
+        "encode, bf16, 32 at once": lambda: [half.encode_image(batch) for batch in some.bfloat16().split(32)],
+        "encode, bf16, 128 at once": lambda: half.encode_image(some.bfloat16()),
+        "encode, fp32, channels-last, 32 at once": lambda: [
+            last.encode_image(batch.to(memory_format=torch.channels_last)) for batch in some.split(32)
+        ],
     }
     yield from rates(ways, len(some))
+    rows = torch.full((10, half.context_length), half.vocab_size - 1)
+    seconds = {}
+    for frozen in (True, False):
+        half.requires_grad_(not frozen)
+        times = in_turn({"": lambda: half.encode_text(rows)}, REPEATS, time.process_time)
+        seconds[frozen] = median(times[""])
+    yield f"ten padded prompts in bf16: {seconds[True]:.2f} s with frozen parameters, {seconds[False]:.2f} s without"
     yield from _passes()
 
 
