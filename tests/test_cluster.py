@@ -12,7 +12,9 @@ import pytest
 from making import make_tiny
 
 from cupl_bench import features
+from cupl_bench.backbone.open_clip import OpenClipSource
 from cupl_bench.commands.composition import named, sweep_of
+from cupl_bench.errors import BackboneError
 from cupl_bench.records import read_records
 from cupl_bench.store import RowStore, read_arrays
 
@@ -181,6 +183,27 @@ def test_what_waits_is_written_whatever_comes(tmp_path: Path, monkeypatch: pytes
     shard = features.Shard(RowStore(folder=tmp_path / "b", facts={}), 100)
     shard.add(keys[:1], row)
     assert RowStore(folder=tmp_path / "b", facts={}).present(keys).tolist() == [True, False, False]
+
+
+def test_what_slurm_interrupts_is_no_failure_of_the_question(
+    cli, on_photos, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The handler of a signal raises whatever it raises, in the middle of our code, which may tell it as its own."""
+    handler: dict[str, object] = {"__name__": "submitit.core.job_environment"}
+    exec("def requeue(): raise OSError('scontrol died')", handler)
+
+    def load(*_: object) -> None:
+        try:
+            handler["requeue"]()
+        except OSError as error:
+            raise BackboneError("The weights cannot be read.") from error
+
+    monkeypatch.setattr(OpenClipSource, "load", load)
+    assert on_photos("-m", "prompts=simple,name_only") != 0
+    assert not list((cli.results / "logs").rglob("outcomes/*"))
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert on_photos("-m", "prompts=simple,name_only") == 0
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from cupl_bench import runner
@@ -97,7 +98,7 @@ class Job:
                 outcome = self._run(config, name, results_dir, folder)
         except Exception as error:
             raise_if_interrupted()
-            if type(error).__module__.startswith("submitit"):
+            if _is_of_submitit(error):
                 raise  # its time is up, and nothing of this job may start any more
             self.failure = error
             reason = str(error) if isinstance(error, CuplBenchError) else complaint_of_hydra(error, overrides)
@@ -128,6 +129,16 @@ class Job:
         if self.before is None:
             self.before = last_outcomes(results_dir)
         return state_of(name, self.before, results_dir)[0] == "missing"
+
+
+def _is_of_submitit(error: BaseException | None) -> bool:
+    """Whether an error began in submitit, which a signal of Slurm calls between any two steps of ours."""
+    while error is not None:
+        for frame, _ in walk_tb(error.__traceback__):
+            if str(frame.f_globals.get("__name__", "")).startswith("submitit"):
+                return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager
