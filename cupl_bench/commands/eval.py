@@ -98,8 +98,14 @@ class Job:
                 outcome = self._run(config, name, results_dir, folder)
         except Exception as error:
             raise_if_interrupted()
-            if _is_of_submitit(error):
-                raise  # its time is up, and nothing of this job may start any more
+            if (raised := _raised_by_submitit(error)) is not None:
+                if type(raised).__module__.startswith("submitit"):
+                    raise raised from None  # its time is up, and nothing of this job may start any more
+                # It could not put the job back, or Slurm did so and ended the command that asked: work until killed.
+                log.warning("the job was not put back by itself (%s): going on", raised)
+                hurry.set()
+                self._answer(config, overrides, name, folder, number)
+                return
             self.failure = error
             reason = str(error) if isinstance(error, CuplBenchError) else complaint_of_hydra(error, overrides)
             text = f"a defect: {type(error).__name__}: {error}" if reason is None else reason
@@ -131,14 +137,15 @@ class Job:
         return state_of(name, self.before, results_dir)[0] == "missing"
 
 
-def _is_of_submitit(error: BaseException | None) -> bool:
-    """Whether an error began in submitit, which a signal of Slurm calls between any two steps of ours."""
+def _raised_by_submitit(error: BaseException | None) -> BaseException | None:
+    """The error that began in submitit, whose handler a signal of Slurm calls between any two steps of ours."""
     while error is not None:
-        for frame, _ in walk_tb(error.__traceback__):
-            if str(frame.f_globals.get("__name__", "")).startswith("submitit"):
-                return True
+        if any(
+            str(frame.f_globals.get("__name__")).startswith("submitit") for frame, _ in walk_tb(error.__traceback__)
+        ):
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 @contextmanager
