@@ -94,6 +94,8 @@ def measure(photos: list[bytes]) -> Iterator[str]:
         ],
     }
     yield from rates(ways, len(some))
+    with torch.inference_mode(mode=False):  # parameters that are made inside are frozen for good
+        half = open_clip.create_model(MODEL, precision="bf16").eval()
     rows = torch.full((10, half.context_length), half.vocab_size - 1)
     seconds = {}
     for frozen in (True, False):
