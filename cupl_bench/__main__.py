@@ -4,13 +4,11 @@ Exit codes: 0 done; 2 the user's mistake (one message, no traceback); 130 interr
 else.
 """
 
-import atexit
 import gc
 import re
 import sys
 import traceback
 from collections.abc import Sequence
-from functools import cache
 from importlib import import_module
 
 from cupl_bench import __version__
@@ -40,13 +38,6 @@ USAGE = "\n".join(
 )
 
 
-@cache
-def _rest_the_collector() -> None:
-    """Search less for unreachable objects, and not at all among those that are there when the process ends."""
-    gc.set_threshold(*COLLECTIONS)
-    atexit.register(gc.freeze)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -65,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             " the environment variable that the program reads (OPENAI_API_KEY, HF_TOKEN, WANDB_API_KEY)."
         )
         return 2
-    _rest_the_collector()
+    gc.set_threshold(*COLLECTIONS)
     from cupl_bench.ranks import joined, rank
 
     name, rest = given[0], given[1:]
