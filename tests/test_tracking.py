@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,19 @@ def read_back(file: Path) -> Contents:
                 found["summary"][one.key or ".".join(one.nested_key)] = json.loads(one.value_json)
         elif kind == "history":
             found["history"] += [one.key or ".".join(one.nested_key) for one in record.history.item]
+        elif kind == "exit":
+            found["ended"] = True
         elif kind == "artifact":
             found["artifacts"][record.artifact.name] = [entry.path for entry in record.artifact.manifest.contents]
     return found
 
 
-def runs_below(folder: Path) -> dict[str, Contents]:
+def runs_below(folder: Path, limit: float = 30.0) -> dict[str, Contents]:
+    """The runs by their ids; wandb's service may write a little longer than the run that it serves."""
     files = sorted((folder / "wandb").glob("offline-run-*/*.wandb"))
+    began = time.monotonic()
+    while not all(read_back(file).get("ended") for file in files) and time.monotonic() - began < limit:
+        time.sleep(0.1)
     return {contents["id"]: contents for contents in map(read_back, files)}
 
 
