@@ -4,12 +4,16 @@ Exit codes: 0 done; 2 the user's mistake (one message, no traceback); 130 interr
 else.
 """
 
+import atexit
 import gc
+import logging
+import os
 import re
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from cupl_bench import __version__
 from cupl_bench.commands import COMMANDS
@@ -17,7 +21,7 @@ from cupl_bench.errors import CuplBenchError, nearest
 from cupl_bench.interrupts import Terminated, interruptible
 from cupl_bench.terminal import complain, say, show_log
 
-__all__ = ["main"]
+__all__ = ["main", "program"]
 
 SECRET = re.compile(r"(?:^|[._+])(?:api_?key|(?:access_|auth_)?token|secret|password)$", re.IGNORECASE)
 """Keys of arguments that should not be written anywhere."""
@@ -86,5 +90,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def program() -> NoReturn:
+    """The process of one command, which ends with it: the entry point.
+
+    Python would then free every object of every library, one by one, a second of work that nobody waits for. What must
+    happen at the end happens first: threads are joined, exit handlers called, the last lines written.
+    """
+    code: list[int] = []
+    atexit.register(_leave, code)  # the first registered is called last
+    code.append(main())
+    sys.exit(code[0])
+
+
+def _leave(code: Sequence[int]) -> None:
+    if not code:  # something is on its way out that Python shall tell
+        return
+    logging.shutdown()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody reads any more; Python has its own exit code for that
+        return
+    os._exit(code[0])
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()
