@@ -6,8 +6,10 @@ standard error, and tables are left to the document.
 
 import json
 import logging
+import os
 import sys
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 from rich import box
@@ -34,15 +36,12 @@ def speak_to_program(is_program: bool) -> None:
 
 def say(text: str) -> None:
     """A line on standard output; on standard error where a program reads the former."""
-    stream = sys.stderr if _reader.is_program else sys.stdout
-    stream.write(f"{text}\n")
-    stream.flush()
+    _write("stderr" if _reader.is_program else "stdout", text)
 
 
 def answer(document: object) -> None:
     """The answer to a program: one JSON document on standard output."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    _write("stdout", json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, object]]:
@@ -53,7 +52,16 @@ def rows_of(table: pd.DataFrame) -> list[dict[str, object]]:
 
 def complain(text: str) -> None:
     """A message on standard error."""
-    sys.stderr.write(f"cupl-bench: {text}\n")
+    _write("stderr", f"cupl-bench: {text}")
+
+
+def _write(name: Literal["stdout", "stderr"], line: str) -> None:
+    stream = sys.stdout if name == "stdout" else sys.stderr
+    try:
+        stream.write(f"{line}\n")
+        stream.flush()
+    except BrokenPipeError:  # who read has gone (`| head`): the work goes on, and its records are written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Lines(logging.Handler):
@@ -113,7 +121,9 @@ def show_table(table: pd.DataFrame, title: str) -> None:
         grid.add_column(str(column), justify="left" if column in words else "right", overflow="fold")
     for row in table.itertuples(index=False):
         grid.add_row(*(str(cell) for cell in row))
-    console.print(grid)
+    with console.capture() as drawn:
+        console.print(grid)
+    say(drawn.get().removesuffix("\n"))
     if left_out:
         say(f"left out for want of width: {', '.join(left_out)}")
 

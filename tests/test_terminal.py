@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -69,6 +72,55 @@ def test_a_pipe_gets_the_whole_table_plain(shown) -> None:
 def test_no_colour_where_none_is_wanted(shown) -> None:
     text = shown(Tty(), COLUMNS="200", NO_COLOR="1")
     assert not re.search(r"\x1b\[[0-9;]*[34][0-9]", text)
+
+
+def test_a_run_goes_on_when_its_reader_has_gone(tiny, photos: Path, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    asked = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides, "prompts=simple,name_only"]
+    command = [sys.executable, "-m", "cupl_bench", "eval", "-m", *asked]
+    own = [f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}"]
+    ended = subprocess.run([*command, *own], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len(list((tmp_path / "results" / "records").glob("*.json"))) == 2
+    assert (tmp_path / "results" / "report" / "index.html").is_file()
+
+
+# The end of a process ------------------------------------------------------------------------------------------------
+
+ENDING = """
+import atexit, logging, sys, threading, time
+from cupl_bench import __main__ as program
+logging.getLogger().addHandler(logging.StreamHandler(sys.stdout))
+class Heavy:
+    def __del__(self): print("freed")
+stays = Heavy()
+def main():
+    atexit.register(print, "handled")
+    threading.Thread(target=lambda: (time.sleep(0.2), print("joined"))).start()
+    print("answered")
+    return CODE
+program.main = main
+program.program()
+"""
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "lines"),
+    [
+        ("0", 0, ["answered", "joined", "handled"]),
+        ("2", 2, ["answered", "joined", "handled"]),
+        ("1 / 0", 1, ["answered", "joined", "handled", "freed"]),
+    ],
+)
+def test_a_process_ends_with_its_code_when_all_is_written_and_frees_nothing(
+    result: str, code: int, lines: list[str]
+) -> None:
+    script = ENDING.replace("CODE", result)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.splitlines()) == (code, lines)
+    assert ("ZeroDivisionError" in ended.stderr) == (code == 1)
 
 
 # For programs --------------------------------------------------------------------------------------------------------
