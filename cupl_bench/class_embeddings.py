@@ -54,6 +54,11 @@ class ClassEmbeddings:
     owner: Int64[np.ndarray, " p"] | None = None
     weights: Float64[np.ndarray, " t"] | None = None
 
+    @property
+    def num_bytes(self) -> int:
+        """Of memory that these rows take."""
+        return self.matrix.nbytes + (0 if self.prompts is None else self.prompts.nbytes)
+
 
 def unit_rows(rows: Float32[np.ndarray, "n d"], what: str) -> Float32[np.ndarray, "n d"]:
     """``rows`` scaled to length one, computed in float64.

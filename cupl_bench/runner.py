@@ -9,8 +9,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,11 +65,26 @@ from cupl_bench.store import (
     writing_atomically,
 )
 
-__all__ = ["Machine", "Material", "Plan", "Question", "Workbench", "assist", "encode_part", "gather", "plan", "run"]
+__all__ = [
+    "Machine",
+    "Material",
+    "Plan",
+    "Question",
+    "Workbench",
+    "answering",
+    "assist",
+    "encode_part",
+    "gather",
+    "plan",
+    "run",
+]
 
 log = logging.getLogger(__name__)
 
 Primary = Literal["top1", "mean_per_class"]
+
+BYTES_PER_PROMPT = 150
+"""What a prompt takes in memory, about: a sentence and its place in a list."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,20 +127,23 @@ class Workbench:
     """What the jobs of a sweep share: the last data set, the last backbone, the open stores.
 
     Sources are equal when their settings are, so a job finds what the one before it has left.
-    ``several_backbones``: whether pixels are worth keeping for the next one.
+    ``several_backbones``: whether pixels are worth keeping for the next one. ``waiting``: run key -> about how many
+    bytes a question holds that waits for its scores.
     """
 
     several_backbones: bool = False
+    waiting: dict[str, int] = field(default_factory=dict)
 
     _dataset: tuple[tuple[DatasetSource, Path, tuple[int, int] | None], Dataset] | None = None
     _backbone: tuple[tuple[BackboneFacts, torch.device, Precision], Backbone] | None = None
     _stores: dict[Path, RowStore] = field(default_factory=dict)
+    _images: tuple[Dataset, RowStore, bool, ImageFeatures] | None = None
 
     def dataset(self, source: DatasetSource, cache_dir: Path, shard: tuple[int, int] | None = None) -> Dataset:
         """The data set of ``source``, or part i of n of it, listed once."""
         wanted = (source, cache_dir, shard)
         if self._dataset is None or self._dataset[0] != wanted:
-            self._dataset = None  # lets go of the last list before the next one takes memory
+            self._dataset = self._images = None  # lets go of the last list before the next one takes memory
             self._dataset = (wanted, _listed(*wanted))
         return self._dataset[1]
 
@@ -143,6 +161,17 @@ class Workbench:
         """The store in ``folder``, whose index is read once."""
         return self._stores.setdefault(folder, RowStore(folder=folder, facts=facts))
 
+    def images(
+        self, dataset: Dataset, store: RowStore, skip_broken: bool, encode: Callable[[], ImageFeatures]
+    ) -> ImageFeatures:
+        """The features of all images, looked up once: many prompt strategies are compared with the same."""
+        if (last := self._images) is not None and last[0] is dataset and last[1] is store and last[2] == skip_broken:
+            return replace(last[3], num_encoded=0)
+        self._images = None  # lets go of the last list before the next one takes memory
+        images = encode()
+        self._images = (dataset, store, skip_broken, images)
+        return images
+
 
 def _listed(source: DatasetSource, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
     if shard is None:
@@ -152,15 +181,21 @@ def _listed(source: DatasetSource, cache_dir: Path, shard: tuple[int, int] | Non
 
 @dataclass
 class Stages:
-    """Wall time of each stage. Loading the backbone happens inside others and is taken out of them."""
+    """Wall time of each stage, and of all since the first.
+
+    Loading the backbone happens inside others and is taken out of them, as are the times at which other questions of
+    the sweep have their turn.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     cached: dict[str, bool] = field(default_factory=dict)
+    _began: float = field(default_factory=time.perf_counter)
     _loading: float = 0.0
+    _turns_of_others: float = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        began, loading = time.perf_counter(), self._loading
+        began, outside = time.perf_counter(), self._loading + self._turns_of_others
         try:
             yield
             raise_if_interrupted()
@@ -169,10 +204,16 @@ class Stages:
             if name == "load_backbone":
                 self._loading += spent
             else:
-                spent -= self._loading - loading
+                spent -= self._loading + self._turns_of_others - outside
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
-    def timing(self, total: float) -> TimingRecord:
+    @contextmanager
+    def turn_of_others(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._turns_of_others += time.perf_counter() - began
+
+    def timing(self) -> TimingRecord:
         def stage(name: str) -> StageRecord:
             return StageRecord(seconds=round(self.seconds.get(name, 0.0), 4), cached=self.cached.get(name, True))
 
@@ -182,7 +223,7 @@ class Stages:
             text_features=stage("text_features"),
             class_embeddings=stage("class_embeddings"),
             scores=stage("scores"),
-            total_seconds=round(total, 4),
+            total_seconds=round(time.perf_counter() - self._began - self._turns_of_others, 4),
         )
 
 
@@ -316,8 +357,27 @@ def run(question: Question, machine: Machine, bench: Workbench) -> Record:
     Raises:
         CuplBenchError: something that the user can mend; once the run key is known, a failed record tells it too.
     """
-    began = time.perf_counter()
-    job = in_turn(lambda: _job(question, machine, bench))
+    steps = answering(question, machine, bench)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            record: Record = end.value
+            return record
+
+
+def answering(question: Question, machine: Machine, bench: Workbench) -> Generator[float, None, Record]:
+    """The same in steps, for many questions at once; gives the record in the end.
+
+    The first step ends where the class embeddings are there, and each one after it where some more images have been
+    scored; each says how many these are by then. Who always lets the question go on that is furthest behind reads the
+    image features once for all. A question that waits already, asked again, says infinity: it finds the answer.
+
+    Raises:
+        CuplBenchError: as `run`.
+    """
+    stages = Stages()
+    job = replace(in_turn(lambda: _job(question, machine, bench)), stages=stages)
     names = (question.dataset_name, question.backbone_name, question.prompts_name)
     log.info("%s  %s, %s", job.key, " x ".join(names), question.precision)
     finished = from_first(lambda: _finished(job))
@@ -325,7 +385,7 @@ def run(question: Question, machine: Machine, bench: Workbench) -> Record:
         return finished
     _say_question(job)
     try:
-        return _answer(job, began)
+        return (yield from _answer(job))
     except CuplBenchError as error:
         raise_if_interrupted()
         _write_failure(job, error)
@@ -430,9 +490,26 @@ def _say_question(job: Job) -> None:
         log.info("          class names joined: %s", joined)
 
 
-def _answer(job: Job, began: float) -> Record:
+def _answer(job: Job) -> Generator[float, None, Record]:
     images = _image_features(job)
     classes, num_truncated = _class_embeddings(job, images)
+    if job.key in job.bench.waiting:
+        with job.stages.turn_of_others():
+            yield math.inf
+        if (finished := _finished(job)) is not None:
+            return finished
+    job.bench.waiting[job.key] = classes.num_bytes + BYTES_PER_PROMPT * job.prompts.num_prompts
+    try:
+        with job.stages.turn_of_others():
+            yield 0
+        return (yield from _score(job, images, classes, num_truncated))
+    finally:
+        del job.bench.waiting[job.key]
+
+
+def _score(
+    job: Job, images: ImageFeatures, classes: ClassEmbeddings, num_truncated: int
+) -> Generator[float, None, Record]:
     labels = images.of_kept(job.dataset.labels)
     artifacts = ArtifactsRecord(
         predictions=f"predictions/{job.key}.parquet",
@@ -442,7 +519,9 @@ def _answer(job: Job, began: float) -> Record:
     results_dir = job.machine.results_dir
     with job.stages.stage("scores"):
         parts = predict_parts(images.stored, classes, job.machine.device, logit_scale=job.logit_scale())
-        tally = _write_predictions(results_dir / artifacts.predictions, job.dataset, images, parts)
+        tally = yield from _write_predictions(
+            results_dir / artifacts.predictions, job.dataset, images, parts, job.stages.turn_of_others
+        )
         metrics = measure(tally)
         tiers = None
         if job.dataset.tiers is not None:
@@ -466,7 +545,7 @@ def _answer(job: Job, began: float) -> Record:
             primary_name=primary,
             tiers=tiers,
         ),
-        timing=job.stages.timing(time.perf_counter() - began),
+        timing=job.stages.timing(),
         artifacts=artifacts,
         artifact_digests={
             name: digest_of_file(results_dir / path) for name, path in artifacts.model_dump(exclude_none=True).items()
@@ -475,23 +554,28 @@ def _answer(job: Job, began: float) -> Record:
     write_record(results_dir, record)
     low, high = metrics.top1_ci95
     log.info(
-        "top-1     %.1f%% [%.1f, %.1f] of %s images", 100 * metrics.top1, 100 * low, 100 * high, f"{len(labels):,}"
-    )
+        "top-1     %s %s: %.1f%% [%.1f, %.1f] of %s images",
+        job.key, job.question.prompts_name, 100 * metrics.top1, 100 * low, 100 * high, f"{len(labels):,}",
+    )  # fmt: skip
     return record
 
 
 def _image_features(job: Job) -> ImageFeatures:
-    with job.alone(job.images), job.stages.stage("image_features"):
-        images = encode_images(
-            job.dataset,
-            job.load,
-            job.images,
-            pixels=job.pixels,
-            decode_by=job.question.decode,
-            batch_size=job.machine.batch_size,
-            num_workers=job.machine.num_workers,
-            skip_broken=job.question.skip_broken,
-        )
+    def encode() -> ImageFeatures:
+        with job.alone(job.images):
+            return encode_images(
+                job.dataset,
+                job.load,
+                job.images,
+                pixels=job.pixels,
+                decode_by=job.question.decode,
+                batch_size=job.machine.batch_size,
+                num_workers=job.machine.num_workers,
+                skip_broken=job.question.skip_broken,
+            )
+
+    with job.stages.stage("image_features"):
+        images = job.bench.images(job.dataset, job.images, job.question.skip_broken, encode)
     job.stages.cached["image_features"] = images.num_encoded == 0
     reused = len(images.stored) - images.num_encoded
     seconds = job.stages.seconds["image_features"]
@@ -640,8 +724,14 @@ def _write_class_embeddings(path: Path, classes: ClassEmbeddings, facts: Mapping
     write_arrays(path, arrays, {"aggregation": classes.aggregation, **facts})
 
 
-def _write_predictions(path: Path, dataset: Dataset, images: ImageFeatures, parts: Iterable[Predictions]) -> Tally:
-    """Write what was answered, part by part as it comes, and count what is right."""
+def _write_predictions(
+    path: Path,
+    dataset: Dataset,
+    images: ImageFeatures,
+    parts: Iterable[Predictions],
+    turn_of_others: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Generator[float, None, Tally]:
+    """Write what was answered, part by part, and count what is right; a step ends with each part."""
     index = np.flatnonzero(images.kept)
     tallies: list[Tally] = []
     start = 0
@@ -670,6 +760,8 @@ def _write_predictions(path: Path, dataset: Dataset, images: ImageFeatures, part
                 writer = stack.enter_context(pq.ParquetWriter(file, table.schema))
             writer.write_table(table)
             tallies.append(count(part, labels, len(dataset.class_names)))
+            with turn_of_others():
+                yield start
     return sum(tallies[1:], start=tallies[0])
 
 

@@ -1,6 +1,6 @@
 """The file of predictions: written part by part, read as one table, whole or not there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.errors import ResultsError
 from cupl_bench.features import ImageFeatures
 from cupl_bench.runner import _write_predictions
-from cupl_bench.scores import Predictions, count, measure
+from cupl_bench.scores import Predictions, Tally, count, measure
 from cupl_bench.store import RowStore
 
 IDS = [
@@ -50,10 +50,23 @@ def kept(tmp_path: Path, *broken: int) -> ImageFeatures:
     return ImageFeatures(stored=RowStore(folder=tmp_path / "none", facts={}).find([]), kept=kept, num_encoded=0)
 
 
+def written(
+    path: Path, dataset: Dataset, images: ImageFeatures, parts: Iterable[Predictions]
+) -> tuple[Tally, list[float]]:
+    """What is right, and of how many images the predictions were there after each step."""
+    writing, steps = _write_predictions(path, dataset, images, parts), []
+    while True:
+        try:
+            steps.append(next(writing))
+        except StopIteration as end:
+            return end.value, steps
+
+
 def test_parts_are_one_table_with_the_columns_and_types_of_a_frame(dataset: Dataset, tmp_path: Path) -> None:
     parts = [some(4, 1), some(1, 2), some(3, 3)]
     path = tmp_path / "predictions" / "a.parquet"
-    tally = _write_predictions(path, dataset, kept(tmp_path, 3), parts)
+    tally, steps = written(path, dataset, kept(tmp_path, 3), parts)
+    assert steps == [4, 5, 8]
     whole = {name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
     index = np.array([0, 1, 2, 4, 5, 6, 7, 8])
     labels = dataset.labels[index]
@@ -79,7 +92,7 @@ def test_parts_are_one_table_with_the_columns_and_types_of_a_frame(dataset: Data
 
 
 def test_names_that_are_no_utf8_are_written_as_they_are_shown(dataset: Dataset, tmp_path: Path) -> None:
-    _write_predictions(tmp_path / "a.parquet", dataset, kept(tmp_path), [some(9, 1)])
+    written(tmp_path / "a.parquet", dataset, kept(tmp_path), [some(9, 1)])
     assert pd.read_parquet(tmp_path / "a.parquet")["image_id"][3] == "\\xff.jpg"
 
 
@@ -92,7 +105,7 @@ def test_what_breaks_between_two_parts_leaves_no_file(
         raise error
 
     with pytest.raises(error):
-        _write_predictions(tmp_path / "out" / "a.parquet", dataset, kept(tmp_path), parts())
+        written(tmp_path / "out" / "a.parquet", dataset, kept(tmp_path), parts())
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -102,5 +115,5 @@ def test_a_disk_that_fills_is_said(dataset: Dataset, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(ResultsError, match=r"a.parquet cannot be written \(No space left"):
-        _write_predictions(tmp_path / "a.parquet", dataset, kept(tmp_path), [some(9, 1)])
+        written(tmp_path / "a.parquet", dataset, kept(tmp_path), [some(9, 1)])
     assert not list(tmp_path.glob("*a.parquet*"))

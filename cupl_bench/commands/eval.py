@@ -8,8 +8,8 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from traceback import walk_tb
@@ -32,6 +32,43 @@ from cupl_bench.terminal import answer, complain, rows_of, say, show_log, speak_
 __all__ = ["assist", "command", "sweeps_over_backbones"]
 
 log = logging.getLogger(__name__)
+
+WAITING_BYTES = 256_000_000
+"""What the questions may hold that wait for their scores: 80 strategies of 1,000 classes, at width 768."""
+
+
+Steps = Generator[float, None, None]
+"""Each says of how many images the scores are there by then."""
+
+
+@dataclass
+class Asked:
+    """A question that is being answered, step by step.
+
+    ``arguments``: the command line that asks it alone. ``scored``: of how many images, so far.
+    """
+
+    arguments: Sequence[str]
+    steps: Steps
+    scored: float = 0
+
+    def goes_on(self) -> bool:
+        """Take the next step; whether there was one."""
+        with _asking_alone(self.arguments):
+            step = next(self.steps, None)
+        self.scored = self.scored if step is None else step
+        return step is not None
+
+
+def _in_one_pass(asked: Sequence[Asked]) -> None:
+    """Score the questions that wait, image features in order: each is read once for all, and then is in memory."""
+    if len(asked) > 1:
+        say(f"\nscores of {len(asked)} questions, in one pass over the image features")
+    left = list(asked)
+    while left:
+        behind = min(left, key=lambda one: one.scored)
+        if not behind.goes_on():
+            left.remove(behind)
 
 
 @dataclass
@@ -74,20 +111,28 @@ class Job:
         searched = [source.path for source in settings.runtime.config_sources if source.provider == "command-line"]
         flags = [f"--config-dir={folder}" for folder in searched]
         if self.inner is None or self.names is None or self.folder is None:
-            with _asking_alone([*flags, *overrides]):
-                self._answer(config, [], named(overrides), Path(settings.runtime.output_dir), 0)
+            folder = Path(settings.runtime.output_dir)
+            _in_one_pass([Asked([*flags, *overrides], self._answer(config, [], named(overrides), folder, 0))])
             return
-        for place, choice in enumerate(self.inner):
-            number = int(settings.job.num) * len(self.inner) + place
-            name = self.names[number]
-            if not self.assisting:
-                say(f"\njob {number}: {name}")
-            more = [*choice, *added([*overrides, *choice], self.of_options)]
-            with _asking_alone([*flags, *overrides, *more]):
-                self._answer(config, [*overrides, *more] if more else [], name, self.folder, number)
+        waiting: dict[str, Asked] = {}
+        with ExitStack() as stack:
+            for place, choice in enumerate(self.inner):
+                number = int(settings.job.num) * len(self.inner) + place
+                name = self.names[number]
+                if name in waiting or sum(self.bench.waiting.values()) > WAITING_BYTES:
+                    _in_one_pass(list(waiting.values()))
+                    waiting = {}
+                if not self.assisting:
+                    say(f"\njob {number}: {name}")
+                more = [*choice, *added([*overrides, *choice], self.of_options)]
+                steps = self._answer(config, [*overrides, *more] if more else [], name, self.folder, number)
+                asked = Asked([*flags, *overrides, *more], stack.enter_context(closing(steps)))
+                if asked.goes_on():
+                    waiting[name] = asked
+            _in_one_pass(list(waiting.values()))
 
-    def _answer(self, config: Any, overrides: list[str], name: str, folder: Path, number: int) -> None:
-        """Answer the question of ``config``, or, where there are any, of what ``overrides`` compose to."""
+    def _answer(self, config: Any, overrides: list[str], name: str, folder: Path, number: int) -> Steps:
+        """Answer the question of ``config``, or, where there are any, of what ``overrides`` compose to, in steps."""
         raise_if_interrupted()
         results_dir = Path(config.results_dir).expanduser().absolute()
         try:
@@ -95,7 +140,7 @@ class Job:
             if config.rerun == Rerun.failed and from_first(lambda: self._never_ran(name, results_dir)):
                 outcome = Outcome(job=name, run_key=None, note="never ran, and was left: rerun=failed", left=True)
             else:
-                outcome = self._run(config, name, results_dir, folder)
+                outcome = yield from self._run(config, name, results_dir, folder)
         except Exception as error:
             raise_if_interrupted()
             if (raised := _raised_by_submitit(error)) is not None:
@@ -104,7 +149,7 @@ class Job:
                 # It could not put the job back, or Slurm did so and ended the command that asked: work until killed.
                 log.warning("the job was not put back by itself (%s): going on", raised)
                 hurry.set()
-                self._answer(config, overrides, name, folder, number)
+                yield from self._answer(config, overrides, name, folder, number)
                 return
             self.failure = error
             reason = str(error) if isinstance(error, CuplBenchError) else complaint_of_hydra(error, overrides)
@@ -117,7 +162,7 @@ class Job:
             write_outcome(folder, number, outcome)
         self.answered = (outcome, results_dir)
 
-    def _run(self, config: Any, name: str, results_dir: Path, folder: Path) -> Outcome:
+    def _run(self, config: Any, name: str, results_dir: Path, folder: Path) -> Generator[float, None, Outcome]:
         tracker = tracker_of(config)
         question, machine = question_of(config), machine_of(config)
         with nullcontext() if self.assisting else held(running_lease(results_dir, name), name):
@@ -127,7 +172,7 @@ class Job:
             if self.assisting:
                 runner.assist(question, machine, self.bench)
                 return Outcome(job=name, run_key=None)
-            record = runner.run(question, machine, self.bench)
+            record = yield from runner.answering(question, machine, self.bench)
         tracker([record], results_dir, None if self.names is None else folder.name)
         return Outcome(job=name, run_key=record.run_key)
 
