@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from hydra.core.config_store import ConfigStore
@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cupl_bench.backbone import BackboneSource
 from cupl_bench.dataset import DatasetSource
+from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.folder import FolderSource
 from cupl_bench.describe.settings import Endpoint, Recipe
 from cupl_bench.errors import ConfigError, nearest
@@ -125,8 +126,8 @@ def question_of(config: DictConfig) -> Question:
     if primary not in ("top1", "mean_per_class"):
         raise ConfigError(f"dataset.primary={primary} is not a metric; it is top1 or mean_per_class.")
     decode = plain["dataset"]["decode"]
-    if decode not in ("exact", "fast"):
-        raise ConfigError(f"dataset.decode={decode} is no way to decode; it is exact or fast.")
+    if decode not in get_args(Decode):
+        raise ConfigError(f"dataset.decode={decode} is no way to decode; it is one of {', '.join(get_args(Decode))}.")
     if not isinstance(plain["dataset"]["skip_broken"], bool):
         raise ConfigError(f"dataset.skip_broken={plain['dataset']['skip_broken']} should be true or false.")
     dataset = cast(DatasetSource, _build(plain["dataset"], "dataset"))

@@ -23,6 +23,7 @@ from cupl_bench.identity import sequence_keys, text_keys
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.keys import KeyIndex, Keys
 from cupl_bench.memory import Parts
+from cupl_bench.nvjpeg import DEVICE, GpuPixels
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.progress import progress
 from cupl_bench.ranks import from_first, gathered, rank, world_size
@@ -139,11 +140,11 @@ class FastPixels:
         return self.preprocess(decode_tensor(content))
 
 
-def pixels_of(backbone: Backbone, decode_by: Decode) -> Callable[[bytes], torch.Tensor]:
-    """What turns a file into the pixels that a backbone reads; for worker processes.
+def pixels_of(backbone: Backbone, decode_by: Decode) -> ExactPixels | FastPixels | GpuPixels:
+    """What turns a file into the pixels that a backbone reads, or `GpuPixels` later; for worker processes.
 
     Raises:
-        BackboneError: the backbone's transform has no fast form.
+        BackboneError: the backbone's transform has no fast form, or is asked for nvJPEG without its device.
     """
     if decode_by == "exact":
         return ExactPixels(backbone.transform.exact)
@@ -151,7 +152,14 @@ def pixels_of(backbone: Backbone, decode_by: Decode) -> Callable[[bytes], torch.
         raise BackboneError(
             f"The image transform of {backbone.facts.architecture} has no fast form. Take dataset.decode=exact."
         )
-    return FastPixels(backbone.transform.fast)
+    if decode_by == "fast":
+        return FastPixels(backbone.transform.fast)
+    if backbone.device.type != DEVICE:
+        raise BackboneError(
+            f"dataset.decode=nvjpeg decodes on an NVIDIA GPU, and this run is on {backbone.device.type}."
+            " Take dataset.decode=fast."
+        )
+    return GpuPixels(backbone.transform.fast, backbone.device)
 
 
 def encode_images(
@@ -294,28 +302,36 @@ def _batches(
             keep = Shard(kept_pixels, max_rows=max(1, PIXEL_SHARD_BYTES // (3 * height * width)))
         else:
             log.info("pixels    not kept for the next backbone: more than cache_limit_gb")
+    pixels_by = pixels_of(backbone, decode_by)
     loader = DataLoader(
-        DecodedImages(dataset, missing, pixels_of(backbone, decode_by)),
+        DecodedImages(dataset, missing, pixels_by),
         batch_size=batch_size,
         num_workers=num_workers,
         pin_memory=backbone.device.type == "cuda",
-        collate_fn=_collate,
+        collate_fn=_sorted_out if isinstance(pixels_by, GpuPixels) else _collate,
     )
-    for indices, batch, broken in loader:
+    for indices, found, broken in loader:
+        batch = pixels_by.batch(found) if isinstance(pixels_by, GpuPixels) else found
         if keep is not None and indices:
-            keep.add([dataset.image_keys[index] for index in indices], batch.numpy())
+            keep.add([dataset.image_keys[index] for index in indices], batch.cpu().numpy())
         yield indices, batch, broken
     if keep is not None:
         keep.flush()
 
 
+def _sorted_out(
+    items: Sequence[tuple[int, torch.Tensor | str]],
+) -> tuple[list[int], list[torch.Tensor], list[tuple[int, str]]]:
+    good = [(index, pixels) for index, pixels in items if isinstance(pixels, torch.Tensor)]
+    broken = [(index, reason) for index, reason in items if isinstance(reason, str)]
+    return [index for index, _ in good], [pixels for _, pixels in good], broken
+
+
 def _collate(
     items: Sequence[tuple[int, torch.Tensor | str]],
 ) -> tuple[list[int], torch.Tensor, list[tuple[int, str]]]:
-    good = [(index, pixels) for index, pixels in items if isinstance(pixels, torch.Tensor)]
-    broken = [(index, reason) for index, reason in items if isinstance(reason, str)]
-    stacked = torch.stack([pixels for _, pixels in good]) if good else torch.empty(0)
-    return [index for index, _ in good], stacked, broken
+    indices, pixels, broken = _sorted_out(items)
+    return indices, torch.stack(pixels) if pixels else torch.empty(0), broken
 
 
 def encode_texts(

@@ -471,6 +471,7 @@ def test_a_key_of_some_swept_options_goes_to_those_alone(
     assert "3 questions: 3 done" in cli.out
     assert on_photos("-m", "prompts=simple,file", "prompts.pth=x") == 2
     assert "prompts.pth is no key" in cli.err
+    assert "prompts.path" in cli.err
 
 
 def test_a_tilde_after_a_key_is_the_home_folder(cli, photos: Path, tiny: TinyModel, monkeypatch) -> None:

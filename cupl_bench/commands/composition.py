@@ -368,15 +368,21 @@ def complaint_of_hydra(error: Exception, overrides: Sequence[str]) -> str | None
 
 
 def _known_keys(overrides: Sequence[str]) -> list[str]:
-    """Every key of the configuration that the group choices among ``overrides`` compose to, and the groups."""
+    """Every key of the configurations that the group choices among ``overrides`` compose to, and the groups."""
     from omegaconf import OmegaConf
 
     from cupl_bench.config import conf_dir
 
     groups = [folder.name for folder in conf_dir().iterdir() if folder.is_dir()]
-    choices = [one for one in overrides if one.split("=")[0] in groups and "," not in one]
+    given = {group: options.split(",") for group, _, options in (one.partition("=") for one in overrides)}
+    chosen = {group: options for group, options in given.items() if group in groups}
+    first = {group: options[0] for group, options in chosen.items()}
+    several = [{**first, group: option} for group, options in chosen.items() for option in options] or [{}]
     try:
-        content = OmegaConf.to_container(compose_once(choices), resolve=False)
+        contents = [
+            OmegaConf.to_container(compose_once([f"{group}={option}" for group, option in one.items()]), resolve=False)
+            for one in several
+        ]
     except Exception:  # noqa: BLE001 - only to offer a better name in a message that is already an error
         return groups
 
@@ -388,4 +394,4 @@ def _known_keys(overrides: Sequence[str]) -> list[str]:
             *(key for name, value in node.items() for key in keys(value, f"{prefix}.{name}" if prefix else str(name))),
         ]
 
-    return [*groups, *keys(content, "")]
+    return list(dict.fromkeys([*groups, *(key for content in contents for key in keys(content, ""))]))

@@ -9,6 +9,8 @@ Source: openai/CLIP `clip.py`, open_clip `transform.py` and torchvision's `pil_l
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -19,13 +21,14 @@ from torch import Tensor
 
 from cupl_bench.errors import BrokenImageError
 
-__all__ = ["Decode", "decode", "decode_tensor", "extensions"]
+__all__ = ["Decode", "decode", "decode_tensor", "extensions", "is_plain_jpeg"]
 
 # Pillow gives the memory of each image back to the system and asks for it anew, page by page; now it keeps 64 MB.
 Image.core.set_blocks_max(4)  # type: ignore[attr-defined]
 
-Decode = Literal["exact", "fast"]
-"""How images become pixels: as the model's own transform does it on Pillow, or on tensors, nearly so."""
+Decode = Literal["exact", "fast", "nvjpeg"]
+"""How images become pixels: as the model's own transform does it on Pillow, or on tensors, nearly so, of which JPEGs
+may be decoded by a GPU."""
 
 
 def decode(content: bytes) -> Image.Image:
@@ -52,8 +55,34 @@ def decode_tensor(content: bytes) -> UInt8[Tensor, "3 h w"]:
     return found
 
 
+def is_plain_jpeg(content: bytes) -> bool:
+    """Whether this is a grey or three-channel JPEG that has its end; its pixels are not looked at.
+
+    Raises:
+        BrokenImageError: the bytes are no image, or would unpack to a size that Pillow calls a bomb.
+    """
+    with _opened(content) as image:
+        ends = content.rstrip(b"\0\r\n").endswith(b"\xff\xd9")
+        return ends and _is_jpeg(image)
+
+
 def _open(content: bytes) -> Image.Image | UInt8[Tensor, "3 h w"]:
     """The image in mode RGB, as whichever decoder made it."""
+    with _opened(content) as image:
+        if _is_jpeg(image):
+            pixels = _decode_jpeg(content)
+            if pixels is not None:
+                return pixels
+        return image.convert("RGB")
+
+
+def _is_jpeg(image: Image.Image) -> bool:
+    return image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """What Pillow takes the bytes for; whatever goes wrong inside is the image's fault."""
     if not content:
         raise BrokenImageError("the file is empty")
     try:
@@ -61,11 +90,7 @@ def _open(content: bytes) -> Image.Image | UInt8[Tensor, "3 h w"]:
             warnings.simplefilter("ignore")  # palette and EXIF warnings do not change pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content)) as image:
-                if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
-                    pixels = _decode_jpeg(content)
-                    if pixels is not None:
-                        return pixels
-                return image.convert("RGB")
+                yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BrokenImageError(f"it unpacks to more than {Image.MAX_IMAGE_PIXELS} pixels") from error
     except Exception as error:
