@@ -114,10 +114,16 @@ def test_a_question_under_two_names_is_scored_once(cli, on_photos, reads) -> Non
     assert on_photos("-m", "prompts=name_only,name_only") == 0, cli.err
 
 
-def test_what_waits_is_bounded(cli, on_photos, reads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("why", ["memory", "hurry"])
+def test_what_waits_is_bounded_and_does_not_wait_for_an_end_that_is_near(
+    cli, on_photos, reads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, why: str
+) -> None:
     assert on_photos(*SWEEP) == 0, cli.err
     together = answers(cli.records(), cli.results)
-    monkeypatch.setattr(evaluating, "WAITING_BYTES", 0)
+    if why == "memory":
+        monkeypatch.setattr(evaluating, "WAITING_BYTES", 0)
+    else:
+        monkeypatch.setattr(evaluating, "hurry", SimpleNamespace(is_set=lambda: True))
     cli.results = tmp_path / "others"
     assert on_photos(*SWEEP) == 0, cli.err
     assert "in one pass" not in cli.out

@@ -119,7 +119,7 @@ class Job:
             for place, choice in enumerate(self.inner):
                 number = int(settings.job.num) * len(self.inner) + place
                 name = self.names[number]
-                if name in waiting or sum(self.bench.waiting.values()) > WAITING_BYTES:
+                if name in waiting or hurry.is_set() or sum(self.bench.waiting.values()) > WAITING_BYTES:
                     _in_one_pass(list(waiting.values()))
                     waiting = {}
                 if not self.assisting:
