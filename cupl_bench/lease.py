@@ -13,7 +13,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -50,8 +50,10 @@ class Holder:
 
 
 @contextmanager
-def held(path: Path, what: str) -> Iterator[None]:
+def held(path: Path, what: str, before_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Nobody else holds the lease ``path`` inside; waits for that, and says for whom.
+
+    ``before_waiting``: gives up what this process holds of the same kind. Two that wait for each other's go on never.
 
     Where no lease can be written, nothing else can, and there is no work to share: what is inside goes on without.
     """
@@ -60,7 +62,7 @@ def held(path: Path, what: str) -> Iterator[None]:
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _acquire(lease, path, what)
+        _acquire(lease, path, what, before_waiting)
     except OSError as error:
         log.debug("no lease %s (%s)", path, error)
         yield
@@ -101,8 +103,8 @@ def _myself(what: str) -> Holder:
     )
 
 
-def _acquire(lease: SoftFileLease, path: Path, what: str) -> None:
-    told = False
+def _acquire(lease: SoftFileLease, path: Path, what: str, before_waiting: Callable[[], None]) -> None:
+    told = asked = False
     seen: tuple[int, int] | None = None
     unchanged_since = 0.0
     while True:
@@ -110,7 +112,10 @@ def _acquire(lease: SoftFileLease, path: Path, what: str) -> None:
         try:
             lease.acquire(blocking=False)
         except Timeout:
-            pass
+            if not asked:
+                asked = True
+                before_waiting()
+                continue
         else:
             if told:
                 log.info("waited    for %s: going on with what is there", what)

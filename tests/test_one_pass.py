@@ -1,5 +1,6 @@
 """The strategies of a sweep are scored side by side, and each as if it were alone."""
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from making import make_folder
 
 from cupl_bench import scores
 from cupl_bench.commands import eval as evaluating
-from cupl_bench.outcomes import read_outcomes
+from cupl_bench.lease import held
+from cupl_bench.outcomes import read_outcomes, running_lease
 from cupl_bench.records import Record
 from cupl_bench.store import StoredRows
 
@@ -129,6 +131,31 @@ def test_what_waits_is_bounded_and_does_not_wait_for_an_end_that_is_near(
     assert "in one pass" not in cli.out
     assert cli.out.index("top-1 ") < cli.out.index("job 1: ")
     assert answers(cli.records(), cli.results) == together
+
+
+def test_two_sweeps_in_different_orders_do_not_wait_for_each_other(cli, on_photos, photos: Path, tiny) -> None:
+    assert on_photos("-m", "prompts=name_only,templates", SWEEP[-1]) == 0, cli.err
+    cli.results = cli.results.with_name("again")
+    (name,) = [one.job for one in read_outcomes(next(Path.cwd().rglob("sweep.json")).parent) if "name_only" in one.job]
+    records, seen = cli.results / "records", []
+    taken = threading.Event()
+
+    def other() -> None:
+        """Holds the second question until the first is answered."""
+        with held(running_lease(cli.results, name), name):
+            taken.set()
+            end = time.monotonic() + 20
+            while not seen and time.monotonic() < end:
+                seen.extend(records.glob("*.json"))
+                time.sleep(0.05)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert taken.wait(10)
+    assert on_photos("-m", "prompts=simple,name_only") == 0, cli.err
+    thread.join()
+    assert len(seen) == 1
+    assert cli.records().keys() == {"simple", "name_only"}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])

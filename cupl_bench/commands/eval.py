@@ -89,6 +89,7 @@ class Job:
     assisting: bool = False
     home: int = field(default_factory=os.getpid)
     bench: runner.Workbench = field(default_factory=runner.Workbench)
+    waiting: list[Asked] = field(default_factory=list)
     compose: Composer = field(default_factory=Composer)
     before: dict[str, Outcome] | None = None
     answered: tuple[Outcome, Path] | None = None
@@ -114,22 +115,24 @@ class Job:
             folder = Path(settings.runtime.output_dir)
             _in_one_pass([Asked([*flags, *overrides], self._answer(config, [], named(overrides), folder, 0))])
             return
-        waiting: dict[str, Asked] = {}
         with ExitStack() as stack:
             for place, choice in enumerate(self.inner):
                 number = int(settings.job.num) * len(self.inner) + place
                 name = self.names[number]
-                if name in waiting or hurry.is_set() or sum(self.bench.waiting.values()) > WAITING_BYTES:
-                    _in_one_pass(list(waiting.values()))
-                    waiting = {}
+                if hurry.is_set() or sum(self.bench.waiting.values()) > WAITING_BYTES:
+                    self._score_waiting()
                 if not self.assisting:
                     say(f"\njob {number}: {name}")
                 more = [*choice, *added([*overrides, *choice], self.of_options)]
                 steps = self._answer(config, [*overrides, *more] if more else [], name, self.folder, number)
                 asked = Asked([*flags, *overrides, *more], stack.enter_context(closing(steps)))
                 if asked.goes_on():
-                    waiting[name] = asked
-            _in_one_pass(list(waiting.values()))
+                    self.waiting.append(asked)
+            self._score_waiting()
+
+    def _score_waiting(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        _in_one_pass(waiting)
 
     def _answer(self, config: Any, overrides: list[str], name: str, folder: Path, number: int) -> Steps:
         """Answer the question of ``config``, or, where there are any, of what ``overrides`` compose to, in steps."""
@@ -165,7 +168,7 @@ class Job:
     def _run(self, config: Any, name: str, results_dir: Path, folder: Path) -> Generator[float, None, Outcome]:
         tracker = tracker_of(config)
         question, machine = question_of(config), machine_of(config)
-        with nullcontext() if self.assisting else held(running_lease(results_dir, name), name):
+        with nullcontext() if self.assisting else held(running_lease(results_dir, name), name, self._score_waiting):
             if machine.shard is not None:
                 note = runner.encode_part(question, machine, self.bench, *machine.shard)
                 return Outcome(job=name, run_key=None, note=note)
