@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cupl_bench.class_embeddings import build_class_embeddings, unit_rows
 from cupl_bench.dataset.decode import decode
+from cupl_bench.embeddings import build_class_embeddings, unit_rows
 from cupl_bench.errors import BrokenImageError, ConfigError, DatasetError
 from cupl_bench.runner import Machine, Question
 from cupl_bench.scores import predict, similarities

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from cupl_bench.class_embeddings import Aggregation, Features, build_class_embeddings
+from cupl_bench.embeddings import Aggregation, Features, build_class_embeddings
 from cupl_bench.scores import TILE_IMAGES, TILE_VALUES, similarities
 
 __all__ = ["PromptEffects", "TemplateEffects", "measure_prompts", "measure_subsets", "measure_templates"]

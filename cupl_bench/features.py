@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from cupl_bench.backbone import Backbone, TextEncoder, TokenIds
-from cupl_bench.class_embeddings import unit_rows
-from cupl_bench.dataset import Dataset
+from cupl_bench.dataset import Images
 from cupl_bench.dataset.decode import Decode, decode, decode_tensor
+from cupl_bench.embeddings import unit_rows
 from cupl_bench.errors import BackboneError, BrokenImageError, DatasetError
 from cupl_bench.identity import sequence_keys, text_keys
 from cupl_bench.interrupts import raise_if_interrupted
@@ -105,7 +105,7 @@ class Shard:
 class DecodedImages(TorchDataset[tuple[int, torch.Tensor | str]]):
     """Images ready for the image tower, or why one is not; for worker processes."""
 
-    dataset: Dataset
+    dataset: Images
     indices: Int64[np.ndarray, " m"]
     pixels: Callable[[bytes], torch.Tensor]
 
@@ -163,7 +163,7 @@ def pixels_of(backbone: Backbone, decode_by: Decode) -> ExactPixels | FastPixels
 
 
 def encode_images(
-    dataset: Dataset,
+    dataset: Images,
     load: Callable[[], Backbone],
     store: RowStore,
     *,
@@ -219,7 +219,7 @@ def encode_images(
     return ImageFeatures(stored=store.find(keys), kept=kept, num_encoded=len(missing) - len(why_broken))
 
 
-def missing_images(dataset: Dataset, store: RowStore) -> Int64[np.ndarray, " m"]:
+def missing_images(dataset: Images, store: RowStore) -> Int64[np.ndarray, " m"]:
     """The first image of each content that has no row, in order."""
     keys = Keys.of(dataset.image_keys)
     missing = np.flatnonzero(~store.present(keys))
@@ -230,7 +230,7 @@ def missing_images(dataset: Dataset, store: RowStore) -> Int64[np.ndarray, " m"]
 
 
 def _encode(
-    dataset: Dataset,
+    dataset: Images,
     missing: Int64[np.ndarray, " m"],
     load: Callable[[], Backbone],
     store: RowStore,
@@ -264,7 +264,7 @@ def _features_of_texts(encoder: TextEncoder, block: Sequence[TokenIds], batch_si
 
 
 def _batches(
-    dataset: Dataset,
+    dataset: Images,
     missing: Int64[np.ndarray, " m"],
     load: Callable[[], Backbone],
     pixels: Callable[[Backbone], PixelStore | None],

@@ -24,10 +24,10 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 
 from cupl_bench.backbone import Backbone, BackboneFacts, BackboneSource, Precision, WeightsNotHereError
-from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, zero_shot_weights
 from cupl_bench.dataset import Dataset, DatasetSource, PartSource, part_of
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.named import NamedSource
+from cupl_bench.embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, zero_shot_weights
 from cupl_bench.environment import describe_environment
 from cupl_bench.errors import CuplBenchError, DataNotHereError, ResultsError
 from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts, missing_images

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32, Int64
 from scipy.special import ndtri
 
-from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, Features
+from cupl_bench.embeddings import Aggregation, ClassEmbeddings, Features
 
 __all__ = [
     "Metrics",

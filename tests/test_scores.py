@@ -10,7 +10,7 @@ from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
 from cupl_bench import scores
-from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, unit_rows
+from cupl_bench.embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, unit_rows
 from cupl_bench.scores import count, measure, measure_tiers, predict, predict_parts, similarities, wilson
 from cupl_bench.store import RowStore
 

@@ -17,7 +17,7 @@ from jaxtyping import Int64
 from cupl_bench.errors import DatasetError, first
 from cupl_bench.keys import Keys
 
-__all__ = ["Dataset", "DatasetSource", "PartSource", "ReadTaken", "part_of"]
+__all__ = ["Dataset", "DatasetSource", "Images", "PartSource", "ReadTaken", "part_of"]
 
 Shard = tuple[int, int]
 """Part i of n of a list, counted from 1."""
@@ -38,6 +38,23 @@ class ReadTaken:
 
     def __call__(self, index: int) -> bytes:
         return self.read(int(self.indices[index]))
+
+
+@runtime_checkable
+class Images(Protocol):
+    """Images as the bytes of their files: what their features depend on.
+
+    ``image_ids``: a name for each. ``image_keys``: 16 bytes for each content. ``read``: the bytes of image i.
+    """
+
+    @property
+    def image_ids(self) -> Sequence[str]: ...
+
+    @property
+    def image_keys(self) -> Sequence[bytes]: ...
+
+    @property
+    def read(self) -> Callable[[int], bytes]: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from cupl_bench.class_embeddings import Aggregation
+from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError, first
 from cupl_bench.prompts import Prompts
 from cupl_bench.prompts.files import content_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from cupl_bench.class_embeddings import Aggregation
+from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError, first
 from cupl_bench.prompts import Prompts
 from cupl_bench.prompts.files import LIBRARY, digest_of, library_part, path_of
@@ -77,7 +77,7 @@ class WeightedTemplatesStrategy:
     Not zero-shot in the strict sense: the weights come from the images that are then classified. Similarities are
     averaged with the weights, as the paper does (aggregation ``mean_similarity``).
 
-    Source: Allingham et al., arXiv 2302.06235; the arithmetic is `cupl_bench.class_embeddings.zero_shot_weights`.
+    Source: Allingham et al., arXiv 2302.06235; the arithmetic is `cupl_bench.embeddings.zero_shot_weights`.
     """
 
     templates: str | list[str] | None

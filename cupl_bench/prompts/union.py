@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import InstanceOf
 
-from cupl_bench.class_embeddings import Aggregation
+from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError, nearest
 from cupl_bench.prompts import Prompts, PromptStrategy
 

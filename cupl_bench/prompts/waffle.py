@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from cupl_bench.class_embeddings import Aggregation
+from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError
 from cupl_bench.prompts import Prompts
 from cupl_bench.prompts.descriptors import NO_DESCRIPTORS, join_lists, read_lists, which, worded

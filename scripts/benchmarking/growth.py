@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from benchmarking.rows import Row, Table, median
 from cupl_bench.backbone.open_clip import OpenClipSource
-from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings
+from cupl_bench.embeddings import Aggregation, ClassEmbeddings
 from cupl_bench.features import encode_texts
 from cupl_bench.identity import bytes_key
 from cupl_bench.scores import predict

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from cupl_bench import runner
-from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, unit_rows
+from cupl_bench.embeddings import Aggregation, ClassEmbeddings, unit_rows
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.folder import FolderSource
 from cupl_bench.dataset.image_names import ImageNames

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from cupl_bench.class_embeddings import Aggregation
+from cupl_bench.embeddings import Aggregation
 from cupl_bench.prompts import Prompts
 from cupl_bench.prompts.budget import BudgetStrategy, drawn
 from cupl_bench.prompts.strategies import TemplatesStrategy

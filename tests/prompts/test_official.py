@@ -9,7 +9,7 @@ from typing import Any
 import pooch
 import pytest
 
-from cupl_bench.class_embeddings import Aggregation
+from cupl_bench.embeddings import Aggregation
 from cupl_bench.dataset.spec import read_spec
 from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, CuplFiles, Texts
 from cupl_bench.errors import PromptsError

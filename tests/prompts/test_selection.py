@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cupl_bench.class_embeddings import Aggregation
+from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError
 from cupl_bench.prompts.selection import TopDescriptionsStrategy, distinctiveness
 from cupl_bench.prompts.strategies import DescriptionsStrategy

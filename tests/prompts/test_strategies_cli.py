@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from making import TinyModel
 
-from cupl_bench.class_embeddings import unit_rows
+from cupl_bench.embeddings import unit_rows
 from cupl_bench.config import conf_dir, question_of, register
 from cupl_bench.dataset.decode import decode
 from cupl_bench.dataset.demo.drawing import evaluated_species

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cupl_bench.class_embeddings import Aggregation
+from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError
 from cupl_bench.prompts.budget import BudgetStrategy
 from cupl_bench.prompts.names import NamesStrategy

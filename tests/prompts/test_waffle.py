@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cupl_bench.class_embeddings import Aggregation
+from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError
 from cupl_bench.prompts.descriptors import which
 from cupl_bench.prompts.waffle import DclipWaffleStrategy, WaffleStrategy, groups_of_characters, pick, read_words

@@ -1,0 +1,377 @@
+"""The program from Python: one function for what each command answers, without its output.
+
+Nothing here prints, handles signals, or leaves a setting behind; each function may be called again, from a notebook,
+a thread or an event loop. Mistakes raise `CuplBenchError` with the message of the command line.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32
+
+from cupl_bench.backbone.in_memory import Model
+from cupl_bench.commands.composition import compose_once
+from cupl_bench.config import machine_of, question_of
+from cupl_bench.dataset.in_memory import GivenImage, ImageList, listed
+from cupl_bench.embeddings import build_class_embeddings
+from cupl_bench.errors import ConfigError, CuplBenchError
+from cupl_bench.features import encode_images as encode_into_store
+from cupl_bench.features import encode_texts
+from cupl_bench.prompts import PromptStrategy
+from cupl_bench.prompts.in_memory import GivenDescriptions, GivenFunction
+from cupl_bench.prompts.strategies import TemplatesStrategy
+from cupl_bench.records import Record
+from cupl_bench.runner import Machine, Question, Workbench, run
+from cupl_bench.store import RowStore
+
+__all__ = [
+    "EmbeddedClasses",
+    "class_embeddings",
+    "compare",
+    "encode_images",
+    "evaluate",
+    "load_predictions",
+    "load_results",
+    "sweep",
+]
+
+Choice = str | Path | Mapping[str, Any] | Sequence[Any] | Callable[..., Any] | Model
+"""What may stand for a group: the name of an option, or a thing in memory (see `evaluate`)."""
+
+GIVEN = {"dataset": "dataset=folder", "backbone": "backbone=demo", "prompts": "prompts=templates"}
+"""The option whose keys hold beside a thing in memory."""
+
+_composing = threading.Lock()
+"""Hydra composes one configuration of a process at a time."""
+
+
+def evaluate(
+    *overrides: str,
+    dataset: Choice | None = None,
+    backbone: Choice | None = None,
+    prompts: Choice | None = None,
+    **keys: object,
+) -> Record:
+    """Answer one question, or find its answer, and return its record: ``cupl-bench eval`` without its output.
+
+    Args:
+        overrides: as they are typed on the command line, such as ``"dataset.path=photos"``.
+        dataset: the name of an option; a list of (image, label) pairs (`GivenImage`; a class index or a class name); or
+            a function of the cache folder that gives a `Dataset`.
+        backbone: the name of an option, or a `Model` in memory.
+        prompts: the name of an option; a list of templates; a map class name -> sentences; or a function of the class
+            names that gives `Prompts` or a list of texts for each class.
+        keys: keys of the root, such as ``results_dir``, ``cache_dir``, ``precision``, ``seed``, ``rerun``.
+
+    Returns:
+        The record, which also lies under ``results_dir``, with the run key of the same question on the command line.
+
+    Raises:
+        CuplBenchError: a mistake that the user can mend.
+
+    Example:
+        >>> import cupl_bench, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = cupl_bench.evaluate("dataset.limit=1", prompts="simple", results_dir=folder)
+        >>> record.dataset.num_images
+        32
+    """
+    choices = {"dataset": dataset, "backbone": backbone, "prompts": prompts}
+    question, machine = _asked(overrides, choices, keys)
+    return run(question, machine, Workbench())
+
+
+def sweep(
+    *overrides: str,
+    dataset: Sequence[Choice] | None = None,
+    backbone: Sequence[Choice] | None = None,
+    prompts: Sequence[Choice] | None = None,
+    **keys: object,
+) -> list[Record]:
+    """Answer the questions of every combination of choices, and return their records in order, prompts changing fastest.
+
+    Args:
+        overrides: as `evaluate`.
+        dataset: a list of what `evaluate` takes; so are ``backbone`` and ``prompts``.
+        keys: as `evaluate`; a list is swept over.
+
+    Raises:
+        CuplBenchError: after all other questions were answered: those that could not be, with their reasons.
+    """
+    groups = {
+        name: [None] if choices is None else list(choices)
+        for name, choices in (("dataset", dataset), ("backbone", backbone), ("prompts", prompts))
+    }
+    for name, choices in groups.items():
+        if not choices:
+            raise ConfigError(f"{name} is an empty list: there is nothing to ask.")
+    swept = {name: value for name, value in keys.items() if isinstance(value, list | tuple)}
+    fixed = {name: value for name, value in keys.items() if name not in swept}
+    bench = Workbench(several_backbones=len(groups["backbone"]) > 1)
+    records: list[Record] = []
+    failures: list[str] = []
+    for one_dataset, one_backbone in product(groups["dataset"], groups["backbone"]):
+        for values in product(*swept.values()):
+            for one_prompts in groups["prompts"]:
+                choices = {"dataset": one_dataset, "backbone": one_backbone, "prompts": one_prompts}
+                given = {**fixed, **dict(zip(swept, values, strict=True))}
+                try:
+                    question, machine = _asked(overrides, choices, given)
+                    records.append(run(question, machine, bench))
+                except CuplBenchError as error:
+                    called = " ".join(f"{name}={_called(one)}" for name, one in choices.items() if one is not None)
+                    failures.append(f"{called}: {error}")
+    if failures:
+        raise CuplBenchError(
+            f"{len(failures)} of {len(failures) + len(records)} questions have no answer; the records of the others are"
+            f" written. First: {failures[0]}"
+        )
+    return records
+
+
+def load_results(results_dir: str | Path = "results") -> pd.DataFrame:
+    """Return a row for each finished run below ``results_dir``, in the order in which they were made.
+
+    Raises:
+        ResultsError: there is no record.
+    """
+    from cupl_bench.records import read_records
+
+    rows = []
+    for record in read_records(Path(results_dir).expanduser()):
+        if record.metrics is None:
+            continue
+        low, high = record.metrics.top1_ci95
+        rows.append(
+            {
+                "run_key": record.run_key,
+                "dataset": record.dataset.name,
+                "split": record.dataset.split,
+                "backbone": record.backbone.name,
+                "prompts": record.prompts.name,
+                "scorer": "plain",
+                "precision": record.backbone.precision,
+                "aggregation": record.prompts.aggregation,
+                "budget": record.prompts.budget,
+                "seed": record.prompts.seed,
+                "num_images": record.dataset.num_images,
+                "num_classes": record.dataset.num_classes,
+                "num_prompts": record.prompts.num_prompts,
+                "top1": record.metrics.top1,
+                "top1_low": low,
+                "top1_high": high,
+                "top5": record.metrics.top5,
+                "mean_per_class": record.metrics.mean_per_class,
+                "primary": record.metrics.primary,
+                "primary_name": record.metrics.primary_name,
+                "created_at": record.created_at,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def load_predictions(results_dir: str | Path, run_key: str) -> pd.DataFrame:
+    """Return a row for each image of a run: index, image_id, label, prediction, correct, top5, score, margin.
+
+    Raises:
+        ResultsError: there is no such finished run, or its file is gone or altered.
+    """
+    from cupl_bench.errors import ResultsError
+    from cupl_bench.records import read_record, record_path, unlike_artifacts
+
+    folder = Path(results_dir).expanduser()
+    record = read_record(record_path(folder, run_key))
+    if record.artifacts is None:
+        raise ResultsError(f"The run {run_key} has failed and left no predictions: {record.error}")
+    if lost := unlike_artifacts(record, folder, ["predictions"]):
+        raise ResultsError(f"{folder / lost[0]} is gone, or is not what the run wrote. Run its question again.")
+    return pd.read_parquet(folder / record.artifacts.predictions)
+
+
+def compare(results_dir: str | Path = "results") -> pd.DataFrame:
+    """Return the comparison of all runs below ``results_dir``: the columns of ``tables/comparison.csv``.
+
+    Raises:
+        ResultsError: there is no record, or a file of a run is gone or altered.
+    """
+    from cupl_bench.records import read_records
+    from cupl_bench.report.comparison import compare as compare_records
+
+    folder = Path(results_dir).expanduser()
+    return compare_records(read_records(folder), folder)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EmbeddedClasses:
+    """Class embeddings for use elsewhere.
+
+    ``matrix``: C x D, float32, row i is class i: unit rows, but for the aggregation ``mean_similarity``.
+    ``logit_scale``: the model's factor from similarities to logits.
+    """
+
+    matrix: Float32[np.ndarray, "c d"]
+    class_names: tuple[str, ...]
+    logit_scale: float
+
+
+def class_embeddings(
+    class_names: Sequence[str],
+    *overrides: str,
+    backbone: Choice | None = None,
+    prompts: Choice | None = None,
+    **keys: object,
+) -> EmbeddedClasses:
+    """Return the class embeddings of ``class_names``: the zero-shot classifier of a backbone and a prompt strategy.
+
+    Args:
+        class_names: in label order.
+        overrides: as `evaluate`.
+        backbone: as `evaluate`.
+        prompts: as `evaluate`.
+        keys: as `evaluate`.
+
+    Raises:
+        CuplBenchError: a mistake that the user can mend.
+
+    Example:
+        >>> import cupl_bench
+        >>> cupl_bench.embeddings(["daisy", "poppy"], backbone="demo", prompts="simple").matrix.shape
+        (2, 128)
+    """
+    if isinstance(class_names, str):
+        raise ConfigError("class_names is one text; give a list of names.")
+    question, machine = _asked(overrides, {"dataset": None, "backbone": backbone, "prompts": prompts}, keys)
+    written = question.prompts(tuple(class_names))
+    if written.weigh_by_images:
+        raise ConfigError(f"prompts={question.prompts_name} weighs prompts by images, and there are none here.")
+    bench = Workbench()
+    facts = question.backbone.identify(machine.cache_dir, download=True)
+
+    def load() -> Any:
+        return bench.backbone(question.backbone, facts, machine.device, question.precision)
+
+    store = _store(machine, "text_features", facts.text_key(question.precision), question, facts)
+    features = encode_texts(written.distinct(), load, store, tokenizer=facts.tokenizer, batch_size=machine.batch_size)
+    row = dict(zip(written.distinct(), features.row_of_text, strict=True))
+    built = build_class_embeddings(
+        features.rows,
+        [[row[text] for text in texts] for texts in written.texts],
+        written.aggregation,
+        written.weights,
+    )
+    return EmbeddedClasses(matrix=built.matrix, class_names=tuple(class_names), logit_scale=load().logit_scale)
+
+
+def encode_images(
+    images: Iterable[GivenImage], *overrides: str, backbone: Choice | None = None, **keys: object
+) -> Float32[np.ndarray, "n d"]:
+    """Return the unit features of images, a row for each, in order; equal images are encoded once, and kept.
+
+    Args:
+        images: paths, bytes of image files, or images of Pillow.
+        overrides: as `evaluate`.
+        backbone: as `evaluate`.
+        keys: as `evaluate`.
+
+    Raises:
+        CuplBenchError: an image cannot be read or decoded, or another mistake that the user can mend.
+    """
+    question, machine = _asked(overrides, {"dataset": None, "backbone": backbone, "prompts": None}, keys)
+    bench = Workbench()
+    facts = question.backbone.identify(machine.cache_dir, download=True)
+    store = _store(machine, "image_features", facts.image_key(question.precision, question.decode), question, facts)
+    features = encode_into_store(
+        listed(images),
+        lambda: bench.backbone(question.backbone, facts, machine.device, question.precision),
+        store,
+        decode_by=question.decode,
+        batch_size=machine.batch_size,
+        num_workers=machine.num_workers,
+        skip_broken=False,
+    )
+    return features.stored[:]
+
+
+def _store(machine: Machine, kind: str, key: str, question: Question, facts: Any) -> RowStore:
+    return RowStore(
+        folder=machine.cache_dir / kind / key[:32], facts={"precision": question.precision, **facts.as_record()}
+    )
+
+
+def _asked(
+    overrides: Sequence[str], choices: Mapping[str, Choice | None], keys: Mapping[str, object]
+) -> tuple[Question, Machine]:
+    """Compose the question and the machine; things in memory take the place of what their option would build."""
+    from cupl_bench.commands.composition import complaint_of_hydra
+
+    given = {group: choice for group, choice in choices.items() if choice is not None and not isinstance(choice, str)}
+    named = [f"{group}={choice}" for group, choice in choices.items() if isinstance(choice, str)]
+    held = [GIVEN[group] for group in given]
+    if "dataset" in given:
+        held += ["dataset.path=given", "dataset.name=given"]
+    if "prompts" in given:
+        held += ["prompts.templates=['{}']", "prompts.name=given"]
+    model = given.get("backbone")
+    if isinstance(model, Model):
+        keys = {"precision": model.precision, "device": str(model.device), **keys}
+    arguments = [*named, *held, *(f"{key}={_grammar(value)}" for key, value in keys.items()), *overrides]
+    try:
+        with _composing:
+            config = compose_once(arguments)
+        question, machine = question_of(config), machine_of(config)
+    except CuplBenchError:
+        raise
+    except Exception as error:
+        complaint = complaint_of_hydra(error, arguments)
+        if complaint is None:
+            raise
+        raise ConfigError(complaint) from error
+    for group, choice in given.items():
+        question = _with(question, group, choice)
+    return question, machine
+
+
+def _with(question: Question, group: str, given: Choice) -> Question:
+    """Return the question with a thing in memory in one of its places."""
+    if group == "backbone":
+        if not isinstance(given, Model):
+            raise ConfigError(f"backbone is {type(given).__name__}; give the name of an option, or a cupl_bench.Model.")
+        return replace(question, backbone=given, backbone_name=given.name)
+    if group == "dataset":
+        source: Any = given
+        if not callable(given):
+            source = ImageList(pairs=list(given))  # type: ignore[arg-type]
+        return replace(question, dataset=source)
+    aggregation = question.prompts.aggregation  # type: ignore[attr-defined]
+    strategy: PromptStrategy
+    if isinstance(given, Mapping):
+        strategy = GivenDescriptions(descriptions=given, aggregation=aggregation)
+    elif callable(given):
+        strategy = GivenFunction(function=given, aggregation=aggregation)
+    else:
+        strategy = TemplatesStrategy(templates=list(given), aggregation=aggregation)  # type: ignore[call-overload]
+    return replace(question, prompts=strategy)
+
+
+def _called(choice: Choice) -> str:
+    return choice if isinstance(choice, str) else getattr(choice, "name", type(choice).__name__)
+
+
+def _grammar(value: object) -> str:
+    """Return a value as Hydra's grammar reads it: text in quotes, so that none of its characters means anything."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    text = str(value)
+    if len(text) - len(text.rstrip("\\")) > 0 or "'" in text:
+        text = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"

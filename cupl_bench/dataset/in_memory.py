@@ -1,0 +1,113 @@
+"""Images that the user hands over in memory, as a data set."""
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cupl_bench.dataset import Dataset
+from cupl_bench.errors import DatasetError, first
+from cupl_bench.identity import bytes_key
+
+__all__ = ["GivenImage", "ImageList", "ListedImages", "listed"]
+
+GivenImage = str | Path | bytes | Image.Image
+"""A path to an image file, the bytes of one, or an image of Pillow."""
+
+
+@dataclass(frozen=True, eq=False)
+class ListedImages:
+    """Images whose content is in memory: what features are computed from.
+
+    ``contents``: the bytes of each image file. ``image_ids``: the path of each, or its place in the list.
+    ``image_keys``: 16 bytes for each content.
+    """
+
+    contents: tuple[bytes, ...]
+    image_ids: tuple[str, ...]
+    image_keys: tuple[bytes, ...]
+
+    def read(self, index: int) -> bytes:
+        """The bytes of image i."""
+        return self.contents[index]
+
+
+def listed(images: Iterable[GivenImage]) -> ListedImages:
+    """Read the images of a list.
+
+    An image of Pillow is kept as a PNG of its RGB pixels, which loses nothing.
+
+    Raises:
+        DatasetError: the list is empty, a file cannot be read, or an item is no image.
+    """
+    contents: list[bytes] = []
+    ids: list[str] = []
+    for place, image in enumerate(images):
+        if isinstance(image, str | Path):
+            try:
+                contents.append(Path(image).expanduser().read_bytes())
+            except OSError as error:
+                raise DatasetError(f"{image} cannot be read ({error.strerror}).") from error
+            ids.append(str(image))
+        elif isinstance(image, bytes):
+            contents.append(image)
+            ids.append(str(place))
+        elif isinstance(image, Image.Image):
+            buffer = io.BytesIO()
+            image.convert("RGB").save(buffer, format="PNG")
+            contents.append(buffer.getvalue())
+            ids.append(str(place))
+        else:
+            raise DatasetError(
+                f"Image {place} is {type(image).__name__}; give a path, the bytes of a file, or an image of Pillow."
+            )
+    if not contents:
+        raise DatasetError("There is no image: the list is empty.")
+    return ListedImages(tuple(contents), tuple(ids), tuple(bytes_key(content) for content in contents))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageList:
+    """A data set from a list of (image, label).
+
+    ``pairs``: each an image (`GivenImage`) and its label, which is a class index, or the name of a class.
+    ``class_names``: in label order. None takes the names among the labels, sorted.
+    ``split``: how the record calls these images.
+    """
+
+    pairs: Sequence[tuple[GivenImage, int | str]]
+    class_names: Sequence[str] | None = None
+    split: str = "given"
+
+    def __call__(self, cache_dir: Path) -> Dataset:  # noqa: ARG002 - nothing is worth keeping
+        """Return the data set.
+
+        Raises:
+            DatasetError: a label is no class, names are missing, or an image cannot be read.
+        """
+        images = listed(image for image, _ in self.pairs)
+        labels = [label for _, label in self.pairs]
+        named = [label for label in labels if isinstance(label, str)]
+        if named and len(named) < len(labels):
+            raise DatasetError(f"{len(named)} of {len(labels)} labels are names and the others numbers; take one form.")
+        if self.class_names is None and not named:
+            raise DatasetError("The labels are numbers, and nothing says what they mean: give class_names.")
+        names = tuple(self.class_names) if self.class_names is not None else tuple(sorted(set(named)))
+        if named:
+            if len(set(names)) < len(names):
+                raise DatasetError("Some class names stand twice: give labels as numbers, which tell them apart.")
+            if unknown := sorted(set(named) - set(names)):
+                raise DatasetError(f"{len(unknown)} labels are no class name, first: {first(unknown)}.")
+            number = {name: label for label, name in enumerate(names)}
+            labels = [number[label] for label in named]
+        return Dataset(
+            split=self.split,
+            class_names=names,
+            labels=np.array(labels, dtype=np.int64),
+            image_ids=images.image_ids,
+            image_keys=images.image_keys,
+            read=images.read,
+        )
