@@ -61,13 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     gc.set_threshold(*COLLECTIONS)
+    from cupl_bench.progress import showing_progress
     from cupl_bench.ranks import joined, rank
 
     name, rest = given[0], given[1:]
     if not rank():  # torchrun's other processes encode their share of the images and say nothing
         show_log()
     try:
-        with interruptible(), joined():
+        with interruptible(), joined(), showing_progress():
             if rank() and name != "eval":
                 return 0
             module = import_module(f"cupl_bench.commands.{MODULES.get(name, name)}")

@@ -23,7 +23,9 @@ from cupl_bench.embeddings import build_class_embeddings
 from cupl_bench.errors import ConfigError, CuplBenchError
 from cupl_bench.features import encode_images as encode_into_store
 from cupl_bench.features import encode_texts
+from cupl_bench.progress import showing_progress
 from cupl_bench.prompts import PromptStrategy
+from cupl_bench.prompts.budget import BudgetStrategy
 from cupl_bench.prompts.in_memory import GivenDescriptions, GivenFunction
 from cupl_bench.prompts.strategies import TemplatesStrategy
 from cupl_bench.records import Record
@@ -56,6 +58,7 @@ def evaluate(
     dataset: Choice | None = None,
     backbone: Choice | None = None,
     prompts: Choice | None = None,
+    progress: bool = False,
     **keys: object,
 ) -> Record:
     """Answer one question, or find its answer, and return its record: ``cupl-bench eval`` without its output.
@@ -67,6 +70,7 @@ def evaluate(
         backbone: the name of an option, or a `Model` in memory.
         prompts: the name of an option; a list of templates; a map class name -> sentences; or a function of the class
             names that gives `Prompts` or a list of texts for each class.
+        progress: whether what takes long shows a bar, in a notebook or on a terminal.
         keys: keys of the root, such as ``results_dir``, ``cache_dir``, ``precision``, ``seed``, ``rerun``.
 
     Returns:
@@ -84,7 +88,8 @@ def evaluate(
     """
     choices = {"dataset": dataset, "backbone": backbone, "prompts": prompts}
     question, machine = _asked(overrides, choices, keys)
-    return run(question, machine, Workbench())
+    with showing_progress(progress):
+        return run(question, machine, Workbench())
 
 
 def sweep(
@@ -92,25 +97,28 @@ def sweep(
     dataset: Sequence[Choice] | None = None,
     backbone: Sequence[Choice] | None = None,
     prompts: Sequence[Choice] | None = None,
+    progress: bool = False,
     **keys: object,
 ) -> list[Record]:
-    """Answer the questions of every combination of choices, and return their records in order, prompts changing fastest.
+    """Answer the questions of every combination of choices; return their records in order, prompts changing fastest.
 
     Args:
         overrides: as `evaluate`.
-        dataset: a list of what `evaluate` takes; so are ``backbone`` and ``prompts``.
+        dataset: a list of what `evaluate` takes.
+        backbone: a list of what `evaluate` takes.
+        prompts: a list of what `evaluate` takes.
+        progress: as `evaluate`.
         keys: as `evaluate`; a list is swept over.
 
     Raises:
         CuplBenchError: after all other questions were answered: those that could not be, with their reasons.
     """
-    groups = {
-        name: [None] if choices is None else list(choices)
-        for name, choices in (("dataset", dataset), ("backbone", backbone), ("prompts", prompts))
+    groups: dict[str, list[Any]] = {
+        name: [None] if options is None else list(options)
+        for name, options in (("dataset", dataset), ("backbone", backbone), ("prompts", prompts))
     }
-    for name, choices in groups.items():
-        if not choices:
-            raise ConfigError(f"{name} is an empty list: there is nothing to ask.")
+    if empty := [name for name, options in groups.items() if not options]:
+        raise ConfigError(f"{empty[0]} is an empty list: there is nothing to ask.")
     swept = {name: value for name, value in keys.items() if isinstance(value, list | tuple)}
     fixed = {name: value for name, value in keys.items() if name not in swept}
     bench = Workbench(several_backbones=len(groups["backbone"]) > 1)
@@ -123,7 +131,8 @@ def sweep(
                 given = {**fixed, **dict(zip(swept, values, strict=True))}
                 try:
                     question, machine = _asked(overrides, choices, given)
-                    records.append(run(question, machine, bench))
+                    with showing_progress(progress):
+                        records.append(run(question, machine, bench))
                 except CuplBenchError as error:
                     called = " ".join(f"{name}={_called(one)}" for name, one in choices.items() if one is not None)
                     failures.append(f"{called}: {error}")
@@ -345,17 +354,23 @@ def _with(question: Question, group: str, given: Choice) -> Question:
         return replace(question, backbone=given, backbone_name=given.name)
     if group == "dataset":
         source: Any = given
-        if not callable(given):
+        if isinstance(given, Sequence) and not isinstance(given, str):
             source = ImageList(pairs=list(given))  # type: ignore[arg-type]
         return replace(question, dataset=source)
-    aggregation = question.prompts.aggregation  # type: ignore[attr-defined]
+    held = question.prompts
+    if isinstance(held, BudgetStrategy):
+        inner = _with(replace(question, prompts=held.strategy), group, given).prompts
+        return replace(question, prompts=replace(held, strategy=inner))
+    if not isinstance(held, TemplatesStrategy):
+        raise ConfigError("prompts is given twice: as a thing in memory, and by an override.")
+    aggregation = held.aggregation
     strategy: PromptStrategy
     if isinstance(given, Mapping):
         strategy = GivenDescriptions(descriptions=given, aggregation=aggregation)
     elif callable(given):
         strategy = GivenFunction(function=given, aggregation=aggregation)
     else:
-        strategy = TemplatesStrategy(templates=list(given), aggregation=aggregation)  # type: ignore[call-overload]
+        strategy = TemplatesStrategy(templates=list(given), aggregation=aggregation)  # type: ignore[arg-type]
     return replace(question, prompts=strategy)
 
 

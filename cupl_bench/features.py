@@ -307,6 +307,7 @@ def _batches(
         DecodedImages(dataset, missing, pixels_by),
         batch_size=batch_size,
         num_workers=num_workers,
+        generator=torch.Generator(),  # not torch's own, from which a training loop around this may draw
         pin_memory=backbone.device.type == "cuda",
         collate_fn=_sorted_out if isinstance(pixels_by, GpuPixels) else _collate,
     )

@@ -1,18 +1,22 @@
-"""Progress of anything that takes over two seconds: one line, on a terminal only."""
+"""Progress of anything that takes over two seconds: a line on a terminal or in a notebook, where it is asked for."""
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol, TypeVar, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["Advance", "progress", "track"]
+__all__ = ["Advance", "progress", "showing_progress", "track"]
 
 PATIENCE_SECONDS = 2.0
 
 T = TypeVar("T")
+
+_shown: ContextVar[bool] = ContextVar("shown", default=False)
+"""Whether whoever called wants to see progress: the command line does, a function of the library is silent."""
 
 
 @runtime_checkable
@@ -20,6 +24,16 @@ class Advance(Protocol):
     """Tells that so many more are done, and maybe a word on how it goes."""
 
     def __call__(self, count: int, note: str = "") -> None: ...
+
+
+@contextmanager
+def showing_progress(shown: bool = True) -> Iterator[None]:
+    """Show progress inside, in this thread or task alone."""
+    token = _shown.set(shown)
+    try:
+        yield
+    finally:
+        _shown.reset(token)
 
 
 @contextmanager
@@ -34,7 +48,7 @@ def progress(total: int, label: str) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}"),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not (_shown.get() and (console.is_terminal or console.is_jupyter)),
     )
     task = bar.add_task(label, total=total, note="")
     began = time.monotonic()

@@ -157,8 +157,8 @@ def test_the_eighty_together_beat_the_mean_of_the_eighty_alone(demo: Demo) -> No
     import numpy as np
 
     from cupl_bench.backbone.open_clip import OpenClipSource
-    from cupl_bench.embeddings import build_class_embeddings
     from cupl_bench.dataset.demo import DemoSource
+    from cupl_bench.embeddings import build_class_embeddings
     from cupl_bench.features import encode_images, encode_texts
     from cupl_bench.prompts.sources import fill, read_templates
     from cupl_bench.scores import count, measure, predict

@@ -6,8 +6,8 @@ import pytest
 from making import make_folder
 
 from cupl_bench import effects
-from cupl_bench.embeddings import Aggregation, build_class_embeddings, unit_rows
 from cupl_bench.effects import measure_prompts, measure_subsets, measure_templates
+from cupl_bench.embeddings import Aggregation, build_class_embeddings, unit_rows
 from cupl_bench.scores import predict
 
 AGGREGATIONS = list(Aggregation)

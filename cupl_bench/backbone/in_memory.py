@@ -36,7 +36,7 @@ PROBE_TEXTS = (
     "Tom &amp; Jerry  (two   spaces)\n1,234.5",
     "a frog " * 200,
 )
-"""Texts that tell one tokenizer from another: capitals, accents, other scripts, entities, white space, too many words."""
+"""Texts that tell one tokenizer from another: capitals, accents, scripts, entities, white space, too many words."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,9 +44,9 @@ class Model:
     """A CLIP model in memory.
 
     Args:
-        model: a module with ``encode_image`` (a batch of what ``preprocess`` gives -> n x D) and ``encode_text`` (rows of
-            ids -> n x D), as those of open_clip and of OpenAI's clip. It stays on its device and in its precision; its
-            mode (training or not, of each part), its gradients and its parameters are left as they are.
+        model: a module with ``encode_image`` (a batch of what ``preprocess`` gives -> n x D) and ``encode_text`` (rows
+            of ids -> n x D), as those of open_clip and of OpenAI's clip. It stays on its device and in its precision;
+            its mode (training or not, of each part), its gradients and its parameters are left as they are.
         preprocess: an RGB Pillow image -> a tensor, 3 x H x W: the transform for evaluation, which draws nothing.
         tokenizer: a list of texts -> rows of ids, all of one length.
         name: what records, tables and figures call it, such as "step 1000".
@@ -166,7 +166,7 @@ class Model:
         own = getattr(self.model, "logit_scale", None)
         if not isinstance(own, Tensor):
             raise BackboneError(
-                f"The model {self.name!r} has no logit_scale. Say it: Model(..., logit_scale=100) for most of CLIP's kind."
+                f"The model {self.name!r} has no logit_scale. Say it: Model(..., logit_scale=100) for most CLIP models."
             )
         return float(own.detach().float().exp())
 

@@ -20,8 +20,8 @@ from benchmarking.images import photographs
 from benchmarking.rows import in_turn, median
 from cupl_bench.backbone.open_clip import DEFAULT_TRANSFORM
 from cupl_bench.backbone.pixels import normalise, transform_of_open_clip
-from cupl_bench.embeddings import Aggregation, ClassEmbeddings
 from cupl_bench.dataset.decode import decode, decode_tensor
+from cupl_bench.embeddings import Aggregation, ClassEmbeddings
 from cupl_bench.identity import bytes_key
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.scores import predict

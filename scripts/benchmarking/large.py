@@ -28,10 +28,10 @@ import numpy as np
 import torch
 
 from cupl_bench import runner
-from cupl_bench.embeddings import Aggregation, ClassEmbeddings, unit_rows
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.folder import FolderSource
 from cupl_bench.dataset.image_names import ImageNames
+from cupl_bench.embeddings import Aggregation, ClassEmbeddings, unit_rows
 from cupl_bench.features import ImageFeatures
 from cupl_bench.keys import Keys
 from cupl_bench.scores import PART_IMAGES, Predictions, predict_parts

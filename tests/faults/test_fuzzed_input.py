@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from cupl_bench.archive import MANIFEST, import_runs
-from cupl_bench.embeddings import Aggregation
 from cupl_bench.dataset.archives import unpack
 from cupl_bench.dataset.names import read_class_names
 from cupl_bench.describe.llm_prompts import read_llm_prompts
+from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import CuplBenchError, DatasetError, PromptsError, ResultsError
 from cupl_bench.outcomes import read_outcomes
 from cupl_bench.prompts.sources import read_descriptions, read_templates

@@ -9,9 +9,9 @@ from typing import Any
 import pooch
 import pytest
 
-from cupl_bench.embeddings import Aggregation
 from cupl_bench.dataset.spec import read_spec
 from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, CuplFiles, Texts
+from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError
 from cupl_bench.prompts import sources
 from cupl_bench.prompts.sources import fetch_official, read_templates

@@ -9,10 +9,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from making import TinyModel
 
-from cupl_bench.embeddings import unit_rows
 from cupl_bench.config import conf_dir, question_of, register
 from cupl_bench.dataset.decode import decode
 from cupl_bench.dataset.demo.drawing import evaluated_species
+from cupl_bench.embeddings import unit_rows
 from cupl_bench.prompts import Prompts
 from cupl_bench.store import read_arrays
 
