@@ -64,11 +64,15 @@ def test_the_same_question_is_one_question_from_both_doors(cli: Cli, photos: Pat
 
 def test_a_sweep_gives_its_records_in_order(photos: Path, places: dict[str, Any]) -> None:
     records = cupl_bench.sweep(
-        f"dataset.path={photos}", dataset=["folder"], backbone=["demo"], prompts=[["{}", "any {}"], ["a {}.", "the {}."]],
-        seed=[0, 1], budget=1, **places,
-    )  # fmt: skip
+        f"dataset.path={photos}",
+        dataset=["folder"],
+        prompts=[["{}", "any {}"], ["a {}.", "the {}."]],
+        seed=[0, 1],
+        budget=1,
+        **places,
+    )
     assert [(one.prompts.seed, one.prompts.num_prompts) for one in records] == [(0, 5), (0, 5), (1, 5), (1, 5)]
-    assert len({one.run_key for one in records}) == 4  # fmt: skip
+    assert len({one.run_key for one in records}) == 4
     frame = cupl_bench.load_results(places["results_dir"])
     assert frame["run_key"].tolist() == [one.run_key for one in records]
     assert {"dataset", "backbone", "prompts", "scorer", "precision", "top1"} <= set(frame.columns)
