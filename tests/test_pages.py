@@ -1,11 +1,14 @@
 """The examples of the pages run as they stand there."""
 
 import re
+import shlex
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
 from making import make_folder
+
+from cupl_bench.__main__ import main
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -17,8 +20,31 @@ def test_the_blocks_of_the_python_page_run(tmp_path: Path, monkeypatch: pytest.M
     assert len(blocks) >= 6
     names: dict[str, object] = {}
     for block in blocks:
-        exec(compile(block, "docs/python.md", "exec"), names)  # noqa: S102 - our own page
+        exec(compile(block, "docs/python.md", "exec"), names)
     plt.close("all")
     assert (tmp_path / "top1.png").stat().st_size > 1000
     assert len(list((tmp_path / "results/records").glob("*.json"))) == 7
     assert names["X"].shape == (6, 128)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("page", ["strategy", "dataset", "backbone"])
+def test_your_own_part_works_from_outside_the_package(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_folder(tmp_path / "photos", {"ant": 2, "bee": 2, "cat": 2})
+    rows = [f"{path.relative_to(tmp_path)},{path.parent.name}" for path in sorted(tmp_path.rglob("*.jpg"))]
+    (tmp_path / "animals.csv").write_text("\n".join(["file,class", *rows]))
+    text = (DOCS / "own" / f"{page}.md").read_text("utf-8")
+    files = re.findall(r"^```(?:python|yaml)\n# (\S+\.(?:py|yaml))\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(files) == 2
+    for name, content in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    commands = re.findall(r"^\$ PYTHONPATH=\. cupl-bench (.*)$", text, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        code = main([*shlex.split(command), "results_dir=results", "cache_dir=cache"])
+        assert code == 0, capsys.readouterr().err
+    assert len(list((tmp_path / "results/records").glob("*.json"))) >= 2

@@ -12,7 +12,7 @@ from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError, first
 from cupl_bench.identity import content_key
 
-__all__ = ["PromptStrategy", "Prompts"]
+__all__ = ["Aggregation", "PromptStrategy", "Prompts"]
 
 
 @dataclass(frozen=True, kw_only=True)
