@@ -354,7 +354,9 @@ class OpenClipSource:
         name = settings.get("hf_model_name")
         if not name:
             return None
-        return self._beside(name) or hub_folder(name, None, ["config.json"], download=download, key="hf_model_name")
+        return self._beside(name) or hub_folder(
+            name, None, ["config.json"], download=download, key="the hf_model_name of a config of your own"
+        )
 
     def _tokenizer_folder(self, settings: Mapping[str, Any], *, download: bool) -> Path:
         """The file of merges of open_clip's own tokenizer, or the folder of a tokenizer of transformers."""
@@ -375,7 +377,9 @@ class OpenClipSource:
             return path.parent  # as open_clip's own `local-dir:` does
         folder = self._beside(name)
         if folder is None:
-            folder = hub_folder(name, None, SMALL_FILES, download=download, key="hf_tokenizer_name")
+            folder = hub_folder(
+                name, None, SMALL_FILES, download=download, key="the hf_tokenizer_name of a config of your own"
+            )
             if not any((folder / file).is_file() for file in TOKENIZER_MARKS):  # only its weights were fetched here
                 if not download:
                     raise WeightsNotHereError(f"hub:{name}")
@@ -586,15 +590,14 @@ def _warnings_are_errors(architecture: str) -> Iterator[None]:
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            # Weights are read here, when the model is built.
-            if (
-                record.levelno >= logging.WARNING
-                and record.pathname.startswith(package)
-                and "No pretrained weights loaded" not in record.getMessage()
-            ):
+            if record.levelno >= logging.WARNING and record.pathname.startswith(package):
                 said.append(record.getMessage())
 
+    def is_news(record: logging.LogRecord) -> bool:  # weights are read here, once the model is built
+        return not (record.pathname.startswith(package) and "No pretrained weights loaded" in record.getMessage())
+
     listener = Listener()
+    logging.getLogger().addFilter(is_news)
     logging.getLogger().addHandler(listener)
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -602,6 +605,7 @@ def _warnings_are_errors(architecture: str) -> Iterator[None]:
             yield
     finally:
         logging.getLogger().removeHandler(listener)
+        logging.getLogger().removeFilter(is_news)
     said += [str(warning.message) for warning in caught if warning.filename.startswith(package)]
     if said:
         raise BackboneError(f"open_clip warns about {architecture}: {' '.join(said)} Here that is an error.")
