@@ -294,7 +294,9 @@ def _build(node: Mapping[str, Any], where: str) -> object:
         raise ConfigError(
             f"{where}.{unknown[0]} is no setting.{nearest(unknown[0], parameters)} It has {sorted(parameters)}."
         )
-    if lost := [name for name in parameters if name not in given]:
+    # What has a default came later: records that were made before do not name it.
+    without_default = [name for name, one in parameters.items() if one.default is inspect.Parameter.empty]
+    if lost := [name for name in without_default if name not in given]:
         raise ConfigError(f"{where} lacks {lost[0]}; it needs {sorted(parameters)}.")
     values = {name: _built(value, f"{where}.{name}") for name, value in given.items()}
     try:

@@ -61,7 +61,11 @@ class DatasetRecord(Frozen):
 
 
 class BackboneRecord(Frozen):
-    """Which model, how it was built, and from which weights."""
+    """Which model, how it was built, and from which weights.
+
+    ``tokenization``: the digest of how texts become ids; None for CLIP's own, for the demo's, and in records that were
+    made before it was looked at.
+    """
 
     name: str
     architecture: str
@@ -72,6 +76,7 @@ class BackboneRecord(Frozen):
     embed_dim: int
     image_size: tuple[int, int]
     transform: Mapping[str, Any]
+    tokenization: str | None = None
 
 
 class PromptsRecord(Frozen):

@@ -252,6 +252,8 @@ class Job:
                 "backbone": [
                     question.backbone_name, facts.image_key(question.precision, question.decode),
                     facts.text_key(question.precision),
+                    # CLIP's own is in no key, so that the records made before it was looked at are found.
+                    *([] if facts.tokenization is None else [facts.tokenization]),
                 ],
                 "prompts": [question.prompts_name, self.prompts.digest],
                 # Only where it is asked for; so that seeds that drew the same prompts have a record each.
@@ -300,6 +302,7 @@ class Job:
         """Where the class embeddings of these prompts are kept."""
         facts: dict[str, object] = {
             "texts": self.facts.text_key(self.question.precision),
+            "tokenizer": self.facts.tokenizer,
             "prompts": self.prompts.digest,
         }
         if self.prompts.weigh_by_images:  # which can be read at all is decided by the images themselves
@@ -802,6 +805,7 @@ def _record(
         backbone=BackboneRecord(
             name=question.backbone_name,
             precision=question.precision,
+            tokenization=job.facts.tokenization,
             **{name: value for name, value in job.facts.as_record().items() if name != "model"},
         ),
         prompts=PromptsRecord(

@@ -42,8 +42,9 @@ class BackboneFacts:
 
     ``model`` is the architecture in full (the configuration that the model is built from), ``transform`` the image
     transform in words, ``activation`` the one of its transformer blocks, ``image_size`` in pixels. ``tokenizer`` is
-    the key of all that turns a text into ids, None where that is not known; features do not depend on it, since
-    they are found by the ids.
+    the key of all that turns a text into ids, the versions of libraries included: what is kept by texts is kept under
+    it. ``tokenization`` is the digest of how texts become ids, whatever the versions, None for CLIP's own and the
+    demo's. Features depend on neither, since they are found by the ids.
     """
 
     architecture: str
@@ -54,7 +55,8 @@ class BackboneFacts:
     embed_dim: int
     transform: Mapping[str, object]
     model: Mapping[str, object]
-    tokenizer: str | None
+    tokenizer: str
+    tokenization: str | None
 
     def image_key(self, precision: Precision, decode: Decode = "exact") -> str:
         """The key of everything that image features depend on but the image; 64 hex digits."""
@@ -74,7 +76,7 @@ class BackboneFacts:
 
     def as_record(self) -> dict[str, object]:
         """The facts that features depend on, as plain data."""
-        return {name: value for name, value in asdict(self).items() if name != "tokenizer"}
+        return {name: value for name, value in asdict(self).items() if name not in ("tokenizer", "tokenization")}
 
 
 @dataclass(frozen=True, kw_only=True)

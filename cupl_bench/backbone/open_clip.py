@@ -1,5 +1,7 @@
-"""Any model of open_clip: built-in architectures and local config files, pretrained tags and local weights."""
+"""Any model of open_clip: built-in architectures, config files, folders of the hub's form; tags, local weights."""
 
+import copy
+import gzip
 import hashlib
 import inspect
 import json
@@ -7,10 +9,9 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,14 +20,26 @@ from torch.overrides import TorchFunctionMode
 
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision, WeightsNotHereError
 from cupl_bench.backbone.bpe import FastBpe
-from cupl_bench.backbone.open_clip_tables import architectures, model_config, pretrained_table
+from cupl_bench.backbone.hub import hub_folder
+from cupl_bench.backbone.open_clip_tables import architectures, merges_file, model_config, pretrained_table
 from cupl_bench.backbone.pixels import normalise, transform_of_open_clip
 from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
-from cupl_bench.dataset.digests import file_digest
+from cupl_bench.backbone.tokenization import (
+    SMALL_FILES,
+    Tokenization,
+    content_of_transformers,
+    find_tokenization,
+    say_once,
+    small_files,
+    versions,
+)
+from cupl_bench.backbone.weights import choose_weights, digest_of_weights, read_weights, refuse_adapters, unchanged
 from cupl_bench.errors import BackboneError, first, nearest
 from cupl_bench.identity import content_key
 
 __all__ = ["OpenClipSource"]
+
+log = logging.getLogger(__name__)
 
 DEFAULT_TRANSFORM: dict[str, Any] = {
     "mode": "RGB",
@@ -44,25 +57,45 @@ DRAWS = {
 }
 """What fills a parameter with random numbers."""
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+WEIGHT_FILES_IN_ORDER = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
+)
+"""Source: open_clip 3.3.0, `factory.py`, `_find_checkpoint_in_dir`."""
+HF_CONFIG = "hf_model_config"
+"""The name in a backbone's facts of the config of a text tower of transformers."""
+TOKENIZER_MARKS = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "sentencepiece.bpe.model", "vocab.txt")
+"""One of these lies in each folder of a tokenizer."""
+CONFIG_FILE = "open_clip_config.json"
+LOCAL_DIR = "local-dir:"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenClipSource:
     """A model of open_clip.
 
-    ``architecture``: a name that open_clip knows, or the path to a config JSON: either a bare model config or the
-    form of hub repositories with `model_cfg` and `preprocess_cfg`. A relative `bpe_path` in its tokenizer settings is
-    taken from the folder of the JSON.
+    ``architecture``: a name that open_clip knows, the path to a config JSON (either a bare model config or the form of
+    hub repositories with `model_cfg` and `preprocess_cfg`), or a folder with an `open_clip_config.json`, with or
+    without `local-dir:` before it. A relative `bpe_path` in its tokenizer settings is taken from the folder of the
+    JSON, as is a Hugging Face tokenizer that lies there.
     ``pretrained``: a tag that open_clip knows, or the path to weights, `.safetensors` or (through `weights_only`)
-    any other ending.
+    any other ending, or to a folder that holds them. None: those that lie beside the config of a folder.
     ``transform_of``: the tag whose image transform local weights take, where the tags of an architecture differ.
+    ``state_dict_key``: which entry of a file that holds several sets of weights; None where one alone fits.
 
     Whatever open_clip only warns of is an error here: above all an activation (QuickGELU) that does not match.
     """
 
     architecture: str
-    pretrained: str
+    pretrained: str | None
     transform_of: str | None
+    state_dict_key: str | None = None  # a default, for records that were made before it was there
 
     def identify(self, cache_dir: Path, *, download: bool) -> BackboneFacts:
         # Without open_clip itself, whose import takes seconds: stored features need none of its models.
@@ -72,19 +105,24 @@ class OpenClipSource:
             trained = pretrained_table().get_pretrained_cfg(self.architecture, tag).get("quick_gelu", False)
             self._check_activation(config, f"The weights {tag}", trained=bool(trained))
         weights = self._weights(tag, download=download)
-        digest = file_digest(weights, cache_dir)
+        digest = digest_of_weights([weights], cache_dir, self.state_dict_key)
         transform = self._transform(config, preprocess, tag)
         size = transform["size"]
+        tower = self._text_tower(config["text_cfg"], download=download)
+        tokenizer = self._tokenizer_folder(config["text_cfg"], download=download)
+        tokenization = self._tokenization(config["text_cfg"], tokenizer, cache_dir)
+        path = self._config_path()
         return BackboneFacts(
-            architecture=self.architecture if not self.architecture.endswith(".json") else Path(self.architecture).name,
-            pretrained=self.pretrained if tag is not None else weights.name,
+            architecture=self.architecture if path is None else self._name(path),
+            pretrained=str(self.pretrained) if tag is not None else weights.name,
             weights_sha256=digest,
             activation=_activation(config),
             image_size=(size, size) if isinstance(size, int) else (size[0], size[1]),
             embed_dim=int(config["embed_dim"]),
             transform=transform,
-            model=config,
-            tokenizer=self._tokenizer_key(config),
+            model=config if tower is None else {**config, HF_CONFIG: self._json(tower / "config.json")},
+            tokenizer=_tokenizer_key(config["text_cfg"], tokenizer),
+            tokenization=tokenization.in_keys,
         )
 
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
@@ -92,26 +130,32 @@ class OpenClipSource:
         from open_clip.model import get_input_dtype
 
         weights = self._weights(self._tag(), download=True)
-        config, _ = self._config()
+        config: dict[str, Any] = {name: value for name, value in facts.model.items() if name != HF_CONFIG}
         known = _quick_gelu_of_digests().get(facts.weights_sha256[:8])
         if known is not None:
             self._check_activation(config, f"{self.pretrained} (known by its sha256)", trained=known)
-        with _registered(config, self.architecture) as name, _warnings_are_errors(facts.architecture):
+        settings: dict[str, Any] = config["text_cfg"]
+        tower = self._text_tower(settings, download=True)
+        folder = self._tokenizer_folder(settings, download=True)
+        with _registered(config, tower) as name, _warnings_are_errors(facts.architecture):
             try:
                 with _NothingDrawn():
                     model = open_clip.create_model(
                         name,
-                        pretrained=str(weights),
                         precision=precision,
                         device=device,
                         force_preprocess_cfg=dict(facts.transform),
                         pretrained_text=False,
                     )
-                tokenizer = open_clip.get_tokenizer(name)
-            except BackboneError:
+                tokenizer = _tokenizer(settings, folder)
+                with unchanged([weights], facts.weights_sha256):
+                    self._fill(model, weights, facts.architecture)
+            except (BackboneError, MemoryError):
                 raise
             except Exception as error:
                 raise BackboneError(_explain(error, weights, facts.architecture)) from error
+        if _tokenizer_key(settings, folder) != facts.tokenizer:
+            raise BackboneError(f"The tokenizer in {folder} changed while the model was loaded. Run again.")
         # Parameters are not frozen (nothing here keeps a gradient): where they are, torch 2.15 sends the transposed
         # input of open_clip's attention, in bf16 on a CPU, to a path ten times slower, for the same bits.
         model.eval()
@@ -154,48 +198,101 @@ class OpenClipSource:
             logit_bias=None if bias is None else float(bias.detach()),
         )
 
+    def _fill(self, model: Any, weights: Path, architecture: str) -> None:
+        """Give the model its weights, all of them."""
+        import open_clip
+
+        if weights.suffix in (".npz", ".npy"):  # of big_vision
+            open_clip.factory.load_checkpoint(model, str(weights))
+            return
+        wanted = [*model.state_dict()]
+
+        def convert(given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            found: dict[str, torch.Tensor] = open_clip.factory.convert_state_dict(model, given)
+            if "positional_embedding" in found and not hasattr(model, "positional_embedding"):
+                found = open_clip.factory.convert_to_custom_text_state_dict(found)
+            for name in ("logit_scale", "logit_bias"):  # of one number, with an axis or without
+                if name in found and name in wanted and found[name].numel() == 1:
+                    found[name] = found[name].reshape(getattr(model, name).shape)
+            if "logit_bias" in wanted and "logit_scale" in found:  # it moves no answer
+                found.setdefault("logit_bias", torch.zeros_like(found["logit_scale"]))
+            return {name: rows for name, rows in found.items() if name in wanted or not name.endswith("position_ids")}
+
+        found = choose_weights(read_weights(weights), self.state_dict_key, wanted, convert, weights, architecture)
+        _check_positions(model, found, weights, architecture)
+        open_clip.factory.resize_pos_embed(found, model)
+        model.load_state_dict(found)
+
+    def _config_path(self) -> Path | None:
+        """Where the config of the model lies; None for an architecture that open_clip has."""
+        if self.architecture.endswith(".json"):
+            return Path(self.architecture)
+        folder = Path(self.architecture.removeprefix(LOCAL_DIR))
+        if self.architecture.startswith(LOCAL_DIR) or (model_config(self.architecture) is None and folder.is_dir()):
+            return folder / CONFIG_FILE
+        return None
+
+    def _name(self, path: Path) -> str:
+        """What a local config is called in records: its file, or its folder where that was given."""
+        return path.name if self.architecture.endswith(".json") else path.resolve().parent.name
+
+    def _json(self, path: Path) -> dict[str, Any]:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            there = " It is a folder of transformers: take backbone=transformers with backbone.path." * (
+                path.name == CONFIG_FILE and (path.parent / "config.json").is_file()
+            )
+            raise BackboneError(
+                f"{path} cannot be read ({error.strerror}); it should hold an open_clip config.{there}"
+            ) from error
+        except ValueError as error:
+            raise BackboneError(f"{path} is not JSON ({error}); it should hold an open_clip config.") from error
+        return content if isinstance(content, dict) else {}
+
     def _config(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The model config, and the image transform that came with it (empty where none did)."""
-        path = Path(self.architecture)
-        if path.suffix != ".json":
+        path = self._config_path()
+        if path is None:
             config = model_config(self.architecture)
             if config is None:
                 raise BackboneError(
                     f"open_clip has no architecture {self.architecture!r}."
                     f"{nearest(self.architecture, architectures())}"
-                    " Give one of open_clip.list_models(), or the path to a config that ends in .json."
+                    " Give one of open_clip.list_models(), the path to a config that ends in .json, or a folder with an"
+                    f" {CONFIG_FILE}; a model of the hub's form is had by 'hf download OWNER/NAME --local-dir FOLDER'."
                 )
             return config, {}
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BackboneError(
-                f"{path} cannot be read ({error.strerror}); it should hold an open_clip config."
-            ) from error
-        except ValueError as error:
-            raise BackboneError(f"{path} is not JSON ({error}); it should hold an open_clip config.") from error
-        config = content.get("model_cfg", content) if isinstance(content, dict) else {}
+        content = self._json(path)
+        config = content.get("model_cfg", content)
         if lost := [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]:
             raise BackboneError(f"{path} is no open_clip config: it lacks {first(lost)}.")
         return config, content.get("preprocess_cfg", {})
 
     def _tag(self) -> str | None:
         """``pretrained`` where it is a tag of the architecture."""
-        if self.architecture.endswith(".json"):
+        if self._config_path() is not None:
             return None
         tags = pretrained_table().list_pretrained_tags_by_model(self.architecture)
         return self.pretrained if self.pretrained in tags else None
 
     def _weights(self, tag: str | None, *, download: bool) -> Path:
-        if tag is None and Path(self.pretrained).is_file():
-            return Path(self.pretrained)
+        path = self._config_path()
+        if tag is None:
+            given = Path(self.pretrained) if self.pretrained else None
+            if given is not None and given.is_file():
+                return given
+            if given is None and path is not None and not self.architecture.endswith(".json"):
+                given = path.parent
+            if given is not None and given.is_dir():
+                return _weights_in(given)
         table = pretrained_table()
         if tag is None:
             tags = table.list_pretrained_tags_by_model(self.architecture)
             offer = f" Its tags: {', '.join(tags)}." if tags else " This architecture has no tags: give a path."
             raise BackboneError(
-                f"backbone.pretrained={self.pretrained} is neither a file nor a tag of {self.architecture}."
-                f"{nearest(self.pretrained, tags)}{offer}"
+                f"backbone.pretrained={self.pretrained or ''} is neither a file nor a tag of {self.architecture}."
+                f"{nearest(self.pretrained or '', tags)}{offer}"
             )
         config = table.get_pretrained_cfg(self.architecture, tag)
         if not download:
@@ -228,7 +325,7 @@ class OpenClipSource:
         """
         size = config["vision_cfg"].get("image_size", 224)
         known = {key: value for key, value in given.items() if key in DEFAULT_TRANSFORM}
-        if known or self.architecture.endswith(".json"):
+        if known or self._config_path() is not None:
             return {**DEFAULT_TRANSFORM, **known, "size": size}
         table = pretrained_table()
         if (source := tag or self.transform_of) is not None:
@@ -245,26 +342,87 @@ class OpenClipSource:
             if found and all(other == found[0] for other in found):
                 known = found[0]
             elif found:
-                logging.getLogger(__name__).warning(
+                log.warning(
                     "The tags of %s differ in their image transform; local weights take open_clip's default. Name"
                     " another with backbone.transform_of=TAG.",
                     self.architecture,
                 )
         return {**DEFAULT_TRANSFORM, **_only_transform(known), "size": size}
 
-    def _tokenizer_key(self, config: Mapping[str, Any]) -> str | None:
-        """The key of open_clip's own tokenizer with its merges; None for the tokenizers of hubs, which may change."""
-        settings = config["text_cfg"]
-        if settings.get("hf_tokenizer_name") or "siglip" in self.architecture.lower():
+    def _text_tower(self, settings: Mapping[str, Any], *, download: bool) -> Path | None:
+        """The folder with the config of a text tower of transformers; None for a text tower of open_clip."""
+        name = settings.get("hf_model_name")
+        if not name:
             return None
-        merges = None
-        if "bpe_path" in settings.get("tokenizer_kwargs", {}):
-            path = Path(self.architecture).parent / settings["tokenizer_kwargs"]["bpe_path"]
-            if not path.is_file():
-                return None
-            merges = hashlib.sha256(path.read_bytes()).hexdigest()
-        versions = {name: version(name) for name in ("open_clip_torch", "ftfy", "regex")}
-        return content_key({"text_cfg": settings, "merges": merges, "versions": versions})
+        return self._beside(name) or hub_folder(
+            name, None, ["config.json"], download=download, key="the hf_model_name of a config of your own"
+        )
+
+    def _tokenizer_folder(self, settings: Mapping[str, Any], *, download: bool) -> Path:
+        """The file of merges of open_clip's own tokenizer, or the folder of a tokenizer of transformers."""
+        if "trust_remote_code" in settings.get("tokenizer_kwargs", {}):
+            raise BackboneError(
+                f"The config of {self.architecture} asks for code of its tokenizer's repository to be run"
+                " (trust_remote_code), which is never done here."
+            )
+        path = self._config_path()
+        name = settings.get("hf_tokenizer_name")
+        if not name:
+            given = settings.get("tokenizer_kwargs", {}).get("bpe_path")
+            merges = merges_file() if given is None else Path(given) if path is None else path.parent / given
+            if not merges.is_file():
+                raise BackboneError(f"The merges of the tokenizer are not at {merges}, where {path} says.")
+            return merges
+        if path is not None and any((path.parent / file).is_file() for file in TOKENIZER_MARKS):
+            return path.parent  # as open_clip's own `local-dir:` does
+        folder = self._beside(name)
+        if folder is None:
+            folder = hub_folder(
+                name, None, SMALL_FILES, download=download, key="the hf_tokenizer_name of a config of your own"
+            )
+            if not any((folder / file).is_file() for file in TOKENIZER_MARKS):  # only its weights were fetched here
+                if not download:
+                    raise WeightsNotHereError(f"hub:{name}")
+                raise BackboneError(
+                    f"The tokenizer of {self.architecture} is not in {folder}. Without a network, run 'hf download"
+                    f" {name}' elsewhere and copy its files there."
+                )
+        return folder
+
+    def _beside(self, name: str) -> Path | None:
+        """The folder ``name``, from the folder of the config or from here."""
+        path = self._config_path()
+        places = [Path(name)] if path is None else [path.parent / name, Path(name)]
+        return next((place.resolve() for place in places if place.is_dir()), None)
+
+    def _tokenization(self, settings: Mapping[str, Any], folder: Path, cache_dir: Path) -> Tokenization:
+        """How texts become ids; said where capitals count and the model was trained without them."""
+
+        def load() -> tuple[Mapping[str, object], Callable[[Sequence[str]], Any]]:
+            try:
+                tokenizer = _tokenizer(settings, folder)
+            except MemoryError:
+                raise
+            except Exception as error:
+                short = " ".join(str(error).split())[:300]
+                raise BackboneError(f"The tokenizer of {self.architecture} cannot be read ({short}).") from error
+            if folder.is_dir():
+                return content_of_transformers(tokenizer.tokenizer), tokenizer
+            merges = hashlib.sha256(gzip.decompress(folder.read_bytes())).hexdigest()
+            return {"merges": merges}, lambda texts: [tokenizer.encode(text) for text in texts]
+
+        found = find_tokenization(_tokenizer_key(settings, folder), cache_dir, load)
+        if found.keeps_capitals and "siglip" in f"{self.architecture} {settings.get('hf_tokenizer_name')}".lower():
+            if self._config_path() is None:
+                raise BackboneError(
+                    f"The tokenizer of {self.architecture} keeps capitals here, and the model was trained on lower"
+                    " case: accuracy would silently drop. Take the version of open_clip_torch of requirements.lock."
+                )
+            say_once(
+                f"The tokenizer of {self.architecture} keeps capitals, and SigLIP models were trained on lower case:"
+                ' if this one was, set "tokenizer_kwargs": {"clean": "canonicalize"} in the text_cfg of its config.'
+            )
+        return found
 
 
 class _NothingDrawn(TorchFunctionMode):
@@ -337,23 +495,89 @@ def _cached(config: Mapping[str, Any]) -> Path:
 
 
 @contextmanager
-def _registered(config: Mapping[str, Any], architecture: str) -> Iterator[str]:
-    """A name under which open_clip builds ``config``: its own for a built-in one, else one made from the content."""
+def _registered(config: Mapping[str, Any], tower: Path | None) -> Iterator[str]:
+    """A name under which open_clip builds ``config``, made from its content."""
     import open_clip
 
-    path = Path(architecture)
-    if path.suffix != ".json":
-        yield architecture
-        return
-    config = json.loads(json.dumps(config))
-    tokenizer = config["text_cfg"].get("tokenizer_kwargs", {})
-    if "bpe_path" in tokenizer:
-        tokenizer["bpe_path"] = str(path.parent.resolve() / tokenizer["bpe_path"])
+    config = copy.deepcopy(dict(config))
+    if tower is not None:
+        config["text_cfg"]["hf_model_name"] = str(tower)
     name = f"local-{content_key(config)[:16]}"
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, f"{name}.json").write_text(json.dumps(config), encoding="utf-8")
         open_clip.add_model_config(Path(folder, f"{name}.json"))
         yield name
+
+
+def _tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
+    """The tokenizer that open_clip makes of the settings of a text tower, from these files.
+
+    Source: open_clip 3.3.0, `factory.py`, `get_tokenizer`.
+    """
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+
+    given = dict(settings.get("tokenizer_kwargs", {}))
+    context_length = settings.get("context_length", 77)
+    if folder.is_dir():
+        return HFTokenizer(
+            str(folder), context_length=context_length, tokenizer_mode=settings.get("tokenizer_mode"), **given
+        )
+    return SimpleTokenizer(context_length=context_length, **{**given, "bpe_path": str(folder)})
+
+
+def _tokenizer_key(settings: Mapping[str, Any], folder: Path) -> str:
+    """The key of a tokenizer's settings and files, and of the versions of what reads them."""
+    found = versions("open_clip_torch", "ftfy", "regex")
+    if folder.is_dir():
+        files: object = small_files(folder)
+        found |= versions("transformers", "tokenizers", "sentencepiece")
+    elif folder == merges_file():
+        files = None  # the version says which
+    else:
+        files = hashlib.sha256(folder.read_bytes()).hexdigest()
+    return content_key({"text_cfg": settings, "merges": files, "versions": found})
+
+
+def _weights_in(folder: Path) -> Path:
+    """The weights of a model in the hub's form.
+
+    Raises:
+        BackboneError: there are none, several that may differ, or an adapter.
+    """
+    refuse_adapters(folder)
+    for name in WEIGHT_FILES_IN_ORDER:
+        if (folder / name).is_file():
+            return folder / name
+    found = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".pth"))
+    if len(found) == 1:
+        return found[0]
+    raise BackboneError(
+        f"{folder} holds {len(found) or 'no'} files of weights"
+        + (f", and none is named as open_clip names them: {first([path.name for path in found])}" if found else "")
+        + ". Give the file in backbone.pretrained."
+    )
+
+
+def _check_positions(model: Any, found: Mapping[str, torch.Tensor], weights: Path, architecture: str) -> None:
+    """Refuse weights of another context length, and say where places of an image are interpolated.
+
+    open_clip stretches the places of a text to any length, after which they mean nothing.
+    """
+    for name in ("positional_embedding", "text.positional_embedding"):
+        own = dict(model.named_parameters()).get(name)
+        if own is not None and name in found and len(found[name]) != len(own):
+            raise BackboneError(
+                f"{weights} reads texts of {len(found[name])} tokens, and {architecture} is built for {len(own)}: the"
+                f' places of tokens would be interpolated. Set "context_length": {len(found[name])} in its text_cfg.'
+            )
+    name = "visual.positional_embedding"
+    own = dict(model.named_parameters()).get(name)
+    if own is not None and name in found and len(found[name]) != len(own):
+        log.warning(
+            "%s was trained for images of %d places, and %s reads %d: they are interpolated, which is another model"
+            " than the one that was trained.",
+            weights, len(found[name]), architecture, len(own),
+        )  # fmt: skip
 
 
 @contextmanager
@@ -369,7 +593,11 @@ def _warnings_are_errors(architecture: str) -> Iterator[None]:
             if record.levelno >= logging.WARNING and record.pathname.startswith(package):
                 said.append(record.getMessage())
 
+    def is_news(record: logging.LogRecord) -> bool:  # weights are read here, once the model is built
+        return not (record.pathname.startswith(package) and "No pretrained weights loaded" in record.getMessage())
+
     listener = Listener()
+    logging.getLogger().addFilter(is_news)
     logging.getLogger().addHandler(listener)
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -377,6 +605,7 @@ def _warnings_are_errors(architecture: str) -> Iterator[None]:
             yield
     finally:
         logging.getLogger().removeHandler(listener)
+        logging.getLogger().removeFilter(is_news)
     said += [str(warning.message) for warning in caught if warning.filename.startswith(package)]
     if said:
         raise BackboneError(f"open_clip warns about {architecture}: {' '.join(said)} Here that is an error.")

@@ -13,7 +13,7 @@ from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["architectures", "model_config", "pretrained_table"]
+__all__ = ["architectures", "merges_file", "model_config", "pretrained_table"]
 
 ALONE = "open_clip_without_models"
 """The name under which the package's folder is imported without running its `__init__`."""
@@ -52,3 +52,8 @@ def model_config(architecture: str) -> dict[str, Any] | None:
     """The configuration of an architecture, None if open_clip has none of that name."""
     path = _config_files().get(architecture)
     return None if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def merges_file() -> Path:
+    """The merges of CLIP's own tokenizer."""
+    return _folder() / "bpe_simple_vocab_16e6.txt.gz"

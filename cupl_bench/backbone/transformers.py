@@ -1,29 +1,36 @@
 """CLIP and SigLIP models of the `transformers` library, from a local folder or the hub."""
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
-from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TokenIds, WeightsNotHereError
+from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TokenIds
+from cupl_bench.backbone.hub import hub_folder
 from cupl_bench.backbone.pixels import ImageTransform, normalise, split_transform
 from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
-from cupl_bench.dataset.digests import file_digest
+from cupl_bench.backbone.tokenization import (
+    SMALL_FILES,
+    Tokenization,
+    content_of_transformers,
+    find_tokenization,
+    say_once,
+    small_files,
+    versions,
+)
+from cupl_bench.backbone.weights import digest_of_weights, refuse_adapters, unchanged
 from cupl_bench.errors import BackboneError, first
 from cupl_bench.identity import content_key
 
 __all__ = ["TransformersSource"]
 
-MODEL_TYPES = ("clip", "siglip", "siglip2")
+MODEL_TYPES = ("clip", "siglip")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SMALL_FILES = ["*.json", "*.txt", "*.model"]
-FILES = [*SMALL_FILES, "*.safetensors", "pytorch_model.bin"]
+FILES = [*SMALL_FILES, "*.safetensors", "pytorch_model*.bin"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,46 +45,69 @@ class TransformersSource:
 
     def identify(self, cache_dir: Path, *, download: bool) -> BackboneFacts:
         folder = self._folder(download=download)
+        refuse_adapters(folder)
         config = self._json(folder / "config.json")
         kind = config.get("model_type")
+        if kind == "siglip2":
+            raise BackboneError(
+                f"{self.path} is a SigLIP 2 of the NaFlex kind, which reads images in their own proportions; that is"
+                " not done here. Take one of a fixed size: backbone=siglip2_b16, for example."
+            )
         if kind not in MODEL_TYPES:
             raise BackboneError(
                 f"{self.path} is a model of type {kind!r}; those that work here: {', '.join(MODEL_TYPES)}."
             )
-        files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-        if not files:
-            raise BackboneError(f"{self.path} holds no weights: no *.safetensors and no pytorch_model.bin.")
-        digests = [file_digest(file, cache_dir) for file in files]
+        digest = digest_of_weights(self._weights(folder), cache_dir)
         text, vision = (self._tower(config, name) for name in ("text_config", "vision_config"))
         activations = sorted({str(text["hidden_act"]), str(vision["hidden_act"])})
         size = int(vision["image_size"])
         return BackboneFacts(
             architecture=f"transformers {kind}",
             pretrained=self.path if self.revision is None else f"{self.path}@{self.revision}",
-            weights_sha256=digests[0] if len(digests) == 1 else content_key({"files": digests}),
+            weights_sha256=digest,
             activation="+".join(activations),
             image_size=(size, size),
             embed_dim=int(config.get("projection_dim", 512) if kind == "clip" else vision["hidden_size"]),
-            transform=self._json(folder / "preprocessor_config.json"),
+            transform=self._image_processor(folder),
             model=config,
             tokenizer=_tokenizer_key(folder),
+            tokenization=self._tokenization(folder, int(text["max_position_embeddings"]), str(kind), cache_dir).in_keys,
         )
 
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
         import transformers
 
         folder = self._folder(download=True)
+        weights = self._weights(folder)
         try:
-            model, report = transformers.AutoModel.from_pretrained(
-                folder, dtype=DTYPES[precision], output_loading_info=True, local_files_only=True
-            )
+            with unchanged(weights, facts.weights_sha256):
+                model, report = transformers.AutoModel.from_pretrained(
+                    folder,
+                    dtype=DTYPES[precision],
+                    output_loading_info=True,
+                    local_files_only=True,
+                    use_safetensors=weights[0].suffix == ".safetensors",
+                )
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
             processor = _pillow_processor(folder)
+        except (BackboneError, MemoryError):
+            raise
         except Exception as error:
             raise BackboneError(f"{self.path} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
+        now = (self._json(folder / "config.json"), self._image_processor(folder), _tokenizer_key(folder))
+        if now != (facts.model, facts.transform, facts.tokenizer):
+            raise BackboneError(f"{self.path} changed while the model was loaded. Run again.")
+        more = sorted(str(key) for key in report["unexpected_keys"] if not str(key).endswith("position_ids"))
         if wrong := sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])}):
             raise BackboneError(
                 f"{self.path}: {len(wrong)} weights are missing or of another shape, first: {first(wrong)}."
+                + (f" In their place: {first(more, 3)}." if more else "")
+            )
+        if more:
+            raise BackboneError(
+                f"{self.path}: {len(more)} weights have no place in a {facts.architecture} model, first: {first(more)}."
+                " They would not be read, and the numbers be those of another model. Save the whole model, adapters"
+                " merged (peft: model.merge_and_unload())."
             )
         model.eval().requires_grad_(requires_grad=False).to(device)
         text_config = model.config.text_config
@@ -100,15 +130,7 @@ class TransformersSource:
             with torch.inference_mode():
                 return _features(model.get_text_features(input_ids=rows.to(device)))
 
-        def padded_rows(texts: Sequence[str]) -> torch.Tensor:
-            rows: torch.Tensor = tokenizer(
-                list(texts),
-                padding="max_length",
-                max_length=context_length,
-                truncation=True,
-                return_tensors="pt",
-            )["input_ids"]
-            return rows
+        padded_rows = _padded_rows(tokenizer, context_length)
 
         def lengths(texts: Sequence[str]) -> list[int]:
             return [len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
@@ -135,32 +157,69 @@ class TransformersSource:
         )
 
     def _folder(self, *, download: bool) -> Path:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
         folder = Path(self.path)
         if folder.is_dir():
             return folder
-        try:
-            return Path(
-                snapshot_download(
-                    self.path, revision=self.revision, allow_patterns=FILES, local_files_only=not download
-                )
-            )
-        except LocalEntryNotFoundError as error:
-            if not download:
-                raise WeightsNotHereError(f"hub:{self.path}") from error
-            raise BackboneError(self._unreachable(error)) from error
-        except HFValidationError as error:
-            raise BackboneError(f"backbone.path={self.path} is neither a folder nor a hub id (owner/name).") from error
-        except (HfHubHTTPError, OSError) as error:
-            raise BackboneError(self._unreachable(error)) from error
+        return hub_folder(self.path, self.revision, FILES, download=download, key="backbone.path")
 
-    def _unreachable(self, error: Exception) -> str:
-        return (
-            f"{self.path} is no folder here and cannot be had from the hub ({' '.join(str(error).split())[:200]})."
-            f" Without a network, run 'hf download {self.path}' elsewhere and give the folder in backbone.path."
+    def _weights(self, folder: Path) -> list[Path]:
+        """The files of weights that transformers reads, in order.
+
+        Raises:
+            BackboneError: there are none, or which of several would be read is not clear.
+        """
+        for name in ("model.safetensors", "pytorch_model.bin"):
+            if (folder / name).is_file():
+                return [folder / name]
+            index = folder / f"{name}.index.json"
+            if index.is_file():
+                names = sorted(set(self._json(index).get("weight_map", {}).values()))
+                if lost := [part for part in names if not (folder / part).is_file()]:
+                    raise BackboneError(
+                        f"{self.path} lacks {len(lost)} of {len(names)} files of weights: {first(lost)}."
+                    )
+                return [folder / part for part in names]
+        others = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt"))
+        raise BackboneError(
+            f"{self.path} holds no weights: no model.safetensors and no pytorch_model.bin, nor an index of several."
+            + (f" There are {first(others)}: give the right one that name." if others else "")
         )
+
+    def _image_processor(self, folder: Path) -> dict[str, Any]:
+        """The settings of the image processor: a file, or since transformers 5 a part of the processor's."""
+        whole = folder / "processor_config.json"
+        found = self._json(whole).get("image_processor") if whole.is_file() else None
+        return found if isinstance(found, dict) else self._json(folder / "preprocessor_config.json")
+
+    def _tokenization(self, folder: Path, context_length: int, kind: str, cache_dir: Path) -> Tokenization:
+        """How texts become ids; said where capitals count and the model was trained without them."""
+
+        def load() -> tuple[Mapping[str, object], Callable[[Sequence[str]], Any]]:
+            import transformers
+
+            try:
+                tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            except MemoryError:
+                raise
+            except Exception as error:
+                short = " ".join(str(error).split())[:300]
+                raise BackboneError(f"The tokenizer of {self.path} cannot be loaded: {short}") from error
+            return content_of_transformers(tokenizer), _padded_rows(tokenizer, context_length)
+
+        found = find_tokenization(_tokenizer_key(folder), cache_dir, load)
+        if kind == "siglip" and found.keeps_capitals:
+            if self.path.startswith("google/siglip"):
+                raise BackboneError(
+                    f"The tokenizer of {self.path} keeps capitals, as transformers reads it, and the model was trained"
+                    " on lower case: accuracy would silently drop. Take the same weights of open_clip:"
+                    " backbone=siglip_b16, backbone=siglip2_b16 and their kin."
+                )
+            say_once(
+                f"The tokenizer of {self.path} keeps capitals, and SigLIP models were trained on lower case. If this"
+                " one was, its accuracy drops: add a Lowercase normalizer to its tokenizer.json, or write class names"
+                " and prompts in lower case."
+            )
+        return found
 
     def _json(self, path: Path) -> dict[str, Any]:
         try:
@@ -184,13 +243,19 @@ class TransformersSource:
 
 def _tokenizer_key(folder: Path) -> str:
     """The key of all small files of a model folder, the tokenizer's among them, and of what reads them."""
-    files = sorted(path for pattern in SMALL_FILES for path in folder.glob(pattern))
-    return content_key(
-        {
-            "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
-            "versions": {name: version(name) for name in ("transformers", "tokenizers")},
-        }
-    )
+    return content_key({"files": small_files(folder), "versions": versions("transformers", "tokenizers")})
+
+
+def _padded_rows(tokenizer: Any, context_length: int) -> Callable[[Sequence[str]], torch.Tensor]:
+    """What turns texts into rows of ids that fill the context."""
+
+    def rows_of(texts: Sequence[str]) -> torch.Tensor:
+        rows: torch.Tensor = tokenizer(
+            list(texts), padding="max_length", max_length=context_length, truncation=True, return_tensors="pt"
+        )["input_ids"]
+        return rows
+
+    return rows_of
 
 
 @dataclass(frozen=True)

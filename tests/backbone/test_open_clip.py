@@ -115,10 +115,11 @@ def test_local_copies_of_published_weights_are_known_by_their_digest(
         source.load(facts, CPU, "fp32")
 
 
-def test_siglip_weights_from_a_file_keep_siglips_transform(tiny: TinyModel, tmp_path: Path) -> None:
+def test_siglip_weights_from_a_file_keep_siglips_transform(tiny: TinyModel) -> None:
     """open_clip would give them OpenAI's mean and deviation."""
-    facts = facts_of(source_of(tiny, architecture="ViT-B-16-SigLIP"), tmp_path)
-    assert (facts.transform["mean"], facts.transform["resize_mode"]) == ([0.5, 0.5, 0.5], "squash")
+    source = source_of(tiny, architecture="ViT-B-16-SigLIP")
+    transform = source._transform(*source._config(), source._tag())
+    assert (transform["mean"], transform["resize_mode"]) == ([0.5, 0.5, 0.5], "squash")
 
 
 def test_tags_that_differ_in_their_transform_can_be_chosen_from(
@@ -208,13 +209,13 @@ def test_what_open_clip_warns_of_is_an_error(tiny: TinyModel, tmp_path: Path, mo
 
     source = source_of(tiny)
     facts = facts_of(source, tmp_path)
-    original = open_clip.factory.load_checkpoint
+    original = open_clip.create_model
 
     def warns(*arguments: object, **options: object) -> object:
         standard.warn_explicit("something does not fit", UserWarning, open_clip.factory.__file__, 1)
         return original(*arguments, **options)
 
-    monkeypatch.setattr(open_clip.factory, "load_checkpoint", warns)
+    monkeypatch.setattr(open_clip, "create_model", warns)
     with pytest.raises(BackboneError, match="open_clip warns about tiny.json: something does not fit"):
         source.load(facts, CPU, "fp32")
 
