@@ -13,7 +13,17 @@ from typing import Any
 from cupl_bench.identity import content_key
 from cupl_bench.records import Record
 
-__all__ = ["SHORT", "Arena", "dataset_facts", "prompts_settings", "same_words", "tell_apart", "tell_prompts_apart"]
+__all__ = [
+    "REFERENCE",
+    "SHORT",
+    "Arena",
+    "dataset_facts",
+    "leaves",
+    "prompts_settings",
+    "same_words",
+    "tell_apart",
+    "tell_prompts_apart",
+]
 
 SHORT = 6
 """Hex digits of a digest that stands in a name."""
@@ -25,6 +35,7 @@ NO_WORDS = {"name", "cache_dir", "seed"}
 FILES = {"path", "aliases"}
 """Keys whose files belong to a data set: each data set has its own, and the strategy is the same."""
 REFERENCE = re.compile(r"\$\{(dataset\.[A-Za-z0-9_.]+)\}")
+"""A setting that stands for one of the data set's: the only kind that is ever looked up."""
 
 Facts = Mapping[str, str]
 """What is known of one thing, as short texts by kind, the kind that tells most at once first."""
@@ -81,19 +92,24 @@ def prompts_settings(record: Record, *, looked_up: bool = False) -> dict[str, An
     prompts = config.get("prompts")
     if not isinstance(prompts, Mapping) or not prompts:
         return None
-    leaves = {key: value for key, value in _leaves(prompts).items() if key.split(".")[-1] not in NO_WORDS}
+    found = {key: value for key, value in leaves(prompts).items() if key.split(".")[-1] not in NO_WORDS}
     if looked_up:
-        known = {f"dataset.{key}": value for key, value in _leaves(config.get("dataset") or {}).items()}
-        leaves = {key: _looked_up(value, known) for key, value in leaves.items()}
-    return leaves
+        known = {f"dataset.{key}": value for key, value in leaves(config.get("dataset") or {}).items()}
+        found = {key: _looked_up(value, known) for key, value in found.items()}
+    return found
 
 
-def _leaves(settings: object, prefix: str = "") -> dict[str, Any]:
+def leaves(settings: object, prefix: str = "") -> dict[str, Any]:
+    """Return settings by their dotted keys; none for what is no map.
+
+    >>> leaves({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
     if not isinstance(settings, Mapping):
         return {}
     out: dict[str, Any] = {}
     for key, value in settings.items():
-        out |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        out |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return out
 
 

@@ -717,6 +717,69 @@ def test_a_near_match_says_what_differs(store: Store, change: dict, differs: str
     assert table["differs"].str.contains(differs, regex=False).all()
 
 
+CUB = {"dataset": "cub", "origin": {"protocol": "standard", "names": "hyphen"}, "split": "test"}
+DCLIP = {
+    "_target_": "cupl_bench.prompts.descriptors.DescriptorsStrategy", "name": "dclip", "article": "original",
+    "path": "${dataset.texts.descriptors}", "before": "", "after": "", "aggregation": "mean_similarity",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "prompts", "texts", "source", "exact"),
+    [
+        (CUB, "dclip", DCLIP, {}, "WaffleCLIP repo results", None),  # its DCLIP begins with "A photo of a"
+        (CUB, "dclip_photo", DCLIP | {"before": "A photo of a ", "after": "."}, {}, "WaffleCLIP repo results", True),
+        (CUB, "dclip_photo", DCLIP | {"before": "a picture of a ", "after": "."}, {}, "WaffleCLIP repo results", False),
+        (CUB, "dclip", DCLIP, {}, "DCLIP paper Table", True),
+        (CUB, "dclip", DCLIP | {"path": "mine.json"}, {}, "DCLIP paper Table", False),
+        (CUB, "dclip", DCLIP | {"_target_": "a.Mine"}, {}, "DCLIP paper Table", False),
+        (CUB, "dclip", DCLIP | {"more": 1}, {}, "DCLIP paper Table", False),
+        (IMAGENET, "dclip", DCLIP, {}, "DCLIP paper Table", False),  # DCLIP's code ends those of ImageNet with a stop
+        (IMAGENET, "dclip", DCLIP | {"after": "${dataset.texts.end}"}, {"end": "."}, "wording", True),
+        (CUB, "simple", {"_target_": "x.TemplatesStrategy", "templates": ["a photo of a {}."]}, {},
+         "WaffleCLIP repo results", True),
+        (CUB, "simple", {"_target_": "x.TemplatesStrategy", "templates": ["a photo of the {}."]}, {},
+         "WaffleCLIP repo results", False),
+    ],
+)  # fmt: skip
+def test_a_published_number_of_another_wording_is_never_shown_as_the_same(
+    store: Store, dataset: dict, name: str, prompts: dict, texts: dict, source: str, exact: bool | None
+) -> None:
+    config = {"dataset": {"texts": {"descriptors": None, "concept": "bird", **texts}}, "prompts": prompts}
+    store.add(name, 0.5, **OPENAI, **dataset, config=config)
+    table = published(store)
+    if source == "wording":  # only the wording is asked about: the option of this version may refer to nothing
+        assert not table["differs"].str.contains("wording", regex=False).any()
+        return
+    own = table[table["source"] == source]
+    if exact is None:
+        assert not len(own)
+        return
+    assert len(own)
+    others = own["differs"].str.contains("wording|prompts[.]")
+    assert (own["wording"].str.len() > 0).all()
+    assert not exact == others.any()
+    if not exact:
+        assert set(own["match"]) == {"near"}
+        assert others.all()
+
+
+def test_every_published_row_says_its_wording_and_that_of_an_option_is_the_options() -> None:
+    import yaml
+
+    from cupl_bench.report.naming import leaves
+    from cupl_bench.report.published import our_wording, read_published
+
+    rows = read_published()
+    assert (rows["wording"].str.len() > 0).all()
+    conf = Path(__file__).parents[2] / "conf"
+    for _, row in rows[rows["source"] == "WaffleCLIP repo results"].iterrows():
+        option = leaves(yaml.safe_load((conf / "prompts" / f"{row['strategy']}.yaml").read_text()))
+        dataset = leaves(yaml.safe_load((conf / "dataset" / f"{row['dataset']}.yaml").read_text()), "${dataset.")
+        settings = {key: dataset.get(str(value).rstrip("}"), value) for key, value in option.items()}
+        assert our_wording(settings).casefold() == row["wording"].casefold()
+
+
 def test_unverified_numbers_are_called_so_and_strangers_have_none(store: Store) -> None:
     own = {"architecture": "ViT-L-14-quickgelu", "pretrained": "openai", "backbone": "vit_l14_openai"}
     store.add("cupl", 0.76, **own, **IMAGENET, config={"dataset": {}, "prompts": {"variant": None}})

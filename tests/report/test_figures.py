@@ -1,6 +1,7 @@
 """Figures: what they show, that they can be printed, and that bad names do no harm."""
 
 import re
+import warnings
 import zlib
 from pathlib import Path
 
@@ -158,3 +159,72 @@ def test_the_intervals_are_those_of_the_paper() -> None:
     low, high = change_intervals(np.array([5]), np.array([1]), np.array([20]))
     reach = 1.959964 * ((8 / 22 - (4 / 22) ** 2) / 22) ** 0.5
     assert (low[0], high[0]) == pytest.approx((4 / 22 - reach, 4 / 22 + reach))
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
+    """Three data sets, two backbones, and 23 strategies whose names differ at their ends and in their middles."""
+    folder = tmp_path_factory.mktemp("crowded")
+    names = [f"descriptions_of_{word}_by_a_large_model" for word in "abcdefghi"]
+    names += [f"a_long_name_of_a_strategy_number_{number}" for number in range(12)] + ["cupl"]
+    gains = {name: 0.002 * place for place, name in enumerate(["simple", *names])}
+    write_results(folder, datasets=3, backbones=2, images=60, classes=5, strategies=gains)
+    return compare(read_records(folder), folder), folder
+
+
+def looks_of(figure) -> list[tuple[str, tuple]]:
+    """Label and look of each strategy of a figure's legend."""
+    found = []
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        for handle, label in zip(handles, labels, strict=True):
+            line = handle[0] if isinstance(handle, tuple) else handle
+            found.append(
+                (label, (line.get_color(), line.get_marker(), line.get_markerfacecolor(), line.get_linestyle()))
+            )
+    return found
+
+
+def test_of_many_strategies_no_two_look_equal_or_have_the_same_name_and_nothing_is_warned_of(
+    crowded: tuple[Comparison, Path], tmp_path: Path
+) -> None:
+    comparison, folder = crowded
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_figures(comparison, tmp_path)
+    for draw in (figures._strategies, figures._scaling):
+        for one in drawn(comparison, draw, folder):
+            looks = looks_of(one.figure)
+            assert len(looks) >= 22, one.words
+            assert len({label for label, _ in looks}) == len(looks)
+            assert len({look for _, look in looks}) == len(looks)
+            assert one.figure.get_figheight() <= figures.TALLEST
+
+
+def test_data_sets_beyond_a_page_are_drawn_on_the_next(crowded, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison, folder = crowded
+    monkeypatch.setattr(figures, "TALLEST", 5.0)
+    first = [one for one in drawn(comparison, figures._strategies, folder) if one.words[1] == "backbone0"]
+    shown = [label.get_text() for one in first for label in one.figure.axes[0].get_yticklabels()]
+    assert len(first) > 1
+    assert shown == list(dict.fromkeys(comparison.runs["dataset"]))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a" * 40 + "1", "a" * 40 + "2"],
+        ["x" * 30 + "1" + "y" * 30, "x" * 30 + "2" + "y" * 30],
+        ["short", "short but" + " very" * 9 + " long", "short but" + " very" * 10 + " long"],
+    ],
+)
+def test_names_are_never_cut_to_the_same_text(names: list[str]) -> None:
+    cut = figures._shortened(names)
+    assert len(set(cut)) == len(names)
+    assert all(len(text) <= 26 for text in cut)
+    assert figures._shortened(["fox", "fox"]) == ["fox", "fox"]
+
+
+def test_182_strategies_have_looks_of_their_own() -> None:
+    places = {place: place for place in range(182)}
+    assert len({tuple(sorted(figures._look(place, places).items())) for place in places}) == 182
