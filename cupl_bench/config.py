@@ -81,6 +81,7 @@ class Config:
     cache_limit_gb: float = MISSING
     rerun: Rerun = MISSING
     shard: str | None = MISSING
+    baseline: str | None = MISSING
     output: Output = MISSING
     images: list[str] = field(default_factory=list)
     class_names: Any = None

@@ -9,8 +9,10 @@ predictions, scores scatter.
 """
 
 import argparse
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -32,8 +34,16 @@ from cupl_bench.store import write_atomically
 STRATEGIES = {"simple": 0.0, "name_only": -0.03, "ensemble": 0.015, "cupl": 0.03, "cupl_ensemble": 0.031}
 
 
-def write_results(folder: Path, *, datasets: int, backbones: int, images: int, classes: int) -> int:
-    """Write records, predictions and prompts of every cell; gives their number."""
+def write_results(
+    folder: Path,
+    *,
+    datasets: int,
+    backbones: int,
+    images: int,
+    classes: int,
+    strategies: Mapping[str, float] = MappingProxyType(STRATEGIES),
+) -> int:
+    """Write records, predictions and prompts of every cell; gives their number. ``strategies``: name -> its gain."""
     generator = np.random.default_rng(0)
     written = 0
     for dataset in range(datasets):
@@ -42,12 +52,12 @@ def write_results(folder: Path, *, datasets: int, backbones: int, images: int, c
         difficulty = generator.beta(5, 2, classes)
         hard = generator.normal(size=images)
         for backbone in range(backbones):
-            for strategy, gain in STRATEGIES.items():
+            for strategy, gain in strategies.items():
                 own = generator.normal(0, 0.02 + 0.03 * gain, classes) + gain + 0.04 * backbone
                 right = hard + generator.normal(0, 0.3, images) < 3 * (difficulty + own)[labels] - 1.4
                 away = generator.integers(1, min(12, classes), images)  # confusions are with neighbours
                 prediction = np.where(right, labels, (labels + away) % classes)
-                key = f"{dataset:04x}{backbone:04x}{list(STRATEGIES).index(strategy):04x}"
+                key = f"{dataset:04x}{backbone:04x}{list(strategies).index(strategy):04x}"
                 _write(folder, key, f"synthetic{dataset:02}", f"backbone{backbone}", strategy, classes, labels,
                        prediction, ids)  # fmt: skip
                 written += 1

@@ -30,7 +30,7 @@ class Demo:
 
     @property
     def table(self) -> pd.DataFrame:
-        return compare(read_records(self.folder / "results"), self.folder / "results").set_index("prompts")
+        return compare(read_records(self.folder / "results"), self.folder / "results").runs.set_index("prompts")
 
 
 @pytest.fixture(scope="module")

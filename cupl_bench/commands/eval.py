@@ -17,7 +17,7 @@ from typing import Any
 
 from cupl_bench import runner
 from cupl_bench.commands.composition import Composer, Sweep, added, complaint_of_hydra, named, run_jobs, sweep_of
-from cupl_bench.commands.report import is_quick, show_comparison, write_report
+from cupl_bench.commands.report import report_sweep
 from cupl_bench.config import Output, Rerun, machine_of, question_of, register, tracker_of
 from cupl_bench.errors import ConfigError, CuplBenchError
 from cupl_bench.features import hurry
@@ -228,9 +228,6 @@ def command(arguments: list[str]) -> int:
 
 def _sweep(sweep: Sweep, arguments: list[str]) -> int:
     """Launch a sweep, and show what came of it, from the disk: whoever ran its jobs."""
-    from cupl_bench.report.comparison import compare, shown  # statistics take a second to import
-    from cupl_bench.report.tables import write_tables
-
     job = _job_of(sweep)
     as_json = sweep.config.output == Output.json
     speak_to_program(as_json)
@@ -248,25 +245,15 @@ def _sweep(sweep: Sweep, arguments: list[str]) -> int:
     outcomes = read_outcomes(sweep.folder)
     keys = list(dict.fromkeys(outcome.run_key for outcome in outcomes if outcome.run_key is not None))
     if keys:
-        say("")
-        records = [read_record(record_path(sweep.results_dir, key)) for key in keys]
-        comparison = compare(records, sweep.results_dir)
-        show_comparison(shown(comparison))
-        if is_quick(sweep.results_dir):
-            report = write_report(sweep.results_dir, sweep.config)
-            files, page = report.tables, str(report.page)
-        else:
-            files, page = write_tables(sweep.results_dir)[1], f"cupl-bench report results_dir={sweep.results_dir}"
+        rows = report_sweep(sweep.results_dir, keys, sweep.config)
         tracker_of(sweep.config)([], sweep.results_dir, sweep.folder.name)
-        say(f"records   {sweep.results_dir / 'records'}\npage      {page}")
-        say(f"tables    {', '.join(str(path) for path in files)}")
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if as_json:
         answer(
             {
                 "records": _told(sweep.results_dir, outcomes),
                 "failed": [{"job": outcome.job, "error": outcome.error} for outcome in failed],
-                "comparison": rows_of(comparison) if keys else [],
+                "comparison": rows_of(rows) if keys else [],
             }
         )
     for outcome in failed:

@@ -1,6 +1,7 @@
 """`cupl-bench report`: tables, figures and a page from the records below results_dir."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,10 @@ from cupl_bench.commands.composition import compose_once
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
 
 if TYPE_CHECKING:
-    from cupl_bench.report.tables import Tables
+    from cupl_bench.records import Record
+    from cupl_bench.report.comparison import Comparison
 
-__all__ = ["Report", "command", "is_quick", "show_comparison", "write_report"]
+__all__ = ["Report", "command", "report_sweep", "show_comparison", "write_report"]
 
 QUICK = 100_000
 """Answers of all runs together that a report takes a few seconds for, thumbnails included."""
@@ -19,65 +21,105 @@ QUICK = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a report has written, and the tables themselves."""
+    """What a report has written, and the comparison that all of it shows. ``page``: None where it takes too long."""
 
-    contents: "Tables"
+    comparison: "Comparison"
     tables: list[Path]
     figures: list[Path]
-    page: Path
+    page: Path | None
 
 
-def is_quick(results_dir: Path) -> bool:
-    """Whether a report of these records takes a few seconds: a sweep then writes all of it, else the tables alone."""
-    from cupl_bench.records import read_records
+def write_report(results_dir: Path, config: Any, *, quick: bool = False) -> Report:
+    """Compare the runs once, and write the tables, the figures and the page of it.
 
-    return sum(record.dataset.num_images for record in read_records(results_dir)) <= QUICK
+    Args:
+        results_dir: where the records lie.
+        config: says where the caches are, and which baseline is asked for.
+        quick: write the tables alone where the others take more than a few seconds.
 
-
-def write_report(results_dir: Path, config: Any) -> Report:
-    """Write the tables, the figures and the page; ``config`` says where the caches are."""
+    Raises:
+        ResultsError: there is nothing to compare, or it is not comparable.
+    """
     # Its list of fonts belongs to our cache: nothing is written into a user's home.
     os.environ.setdefault("MPLCONFIGDIR", str(Path(config.cache_dir).expanduser().absolute() / "matplotlib"))
     from cupl_bench.commands.images import images_here
     from cupl_bench.records import read_records
+    from cupl_bench.report.comparison import compare
     from cupl_bench.report.figures import write_figures
-    from cupl_bench.report.page import write_page
+    from cupl_bench.report.page import PageWriter
     from cupl_bench.report.tables import write_tables
 
-    contents, tables = write_tables(results_dir)
-    figures = write_figures(contents, results_dir)
-    page = write_page(contents, read_records(results_dir), results_dir, images_here(config))
-    return Report(contents=contents, tables=tables, figures=figures, page=page.path)
+    records = read_records(results_dir)
+    if quick and sum(record.dataset.num_images for record in records) > QUICK:
+        comparison = compare(records, results_dir, baseline=config.baseline)
+        return Report(comparison=comparison, tables=write_tables(comparison, results_dir), figures=[], page=None)
+    page = PageWriter(results_dir)
+    comparison = compare(records, results_dir, baseline=config.baseline, look=page.look)
+    tables = write_tables(comparison, results_dir)
+    figures = write_figures(comparison, results_dir)
+    return Report(
+        comparison=comparison,
+        tables=tables,
+        figures=figures,
+        page=page.write(comparison, images_here(config)).path,
+    )
+
+
+def report_sweep(results_dir: Path, run_keys: Sequence[str], config: Any) -> "Any":
+    """Show the runs of a sweep side by side, and write the report of the folder that they lie in.
+
+    Gives the rows of the sweep in the comparison of all runs. Where another run of the folder keeps it from being
+    compared, that is told, and the runs of the sweep are shown alone: they are answered.
+    """
+    from cupl_bench.errors import ResultsError
+    from cupl_bench.records import read_record, record_path
+    from cupl_bench.report.comparison import compare
+
+    say("")
+    try:
+        report = write_report(results_dir, config, quick=True)
+    except ResultsError as error:
+        of_sweep: list[Record] = [read_record(record_path(results_dir, key)) for key in run_keys]
+        rows = compare(of_sweep, results_dir).runs
+        show_comparison(rows)
+        complain(f"no report was written: {error}")
+        return rows
+    rows = report.comparison.of(run_keys)
+    show_comparison(rows)
+    page = report.page or f"cupl-bench report results_dir={results_dir}"
+    say(f"records   {results_dir / 'records'}\npage      {page}")
+    say(f"tables    {', '.join(str(path) for path in report.tables)}")
+    return rows
 
 
 def command(arguments: list[str]) -> int:
     """Write the tables, the figures and the page, and show the tables; gives the exit code."""
     from cupl_bench.config import Output
-    from cupl_bench.report.comparison import shown, shown_pooled
+    from cupl_bench.report.comparison import shown_pooled
 
     config = compose_once(arguments)
     speak_to_program(config.output == Output.json)
     results_dir = Path(config.results_dir).expanduser().absolute()
     report = write_report(results_dir, config)
-    tables = report.contents
-    show_comparison(shown(tables.runs))
-    if len(tables.pooled):
-        show_table(shown_pooled(tables.pooled), "Means over data sets, in percent")
-    exact = tables.published[tables.published["match"] == "exact"]
+    found = report.comparison
+    show_comparison(found.runs)
+    if len(found.pooled):
+        show_table(shown_pooled(found.pooled), "Means over data sets, in percent")
+    exact = found.published[found.published["match"] == "exact"]
     if len(exact):
         say(f"{int(exact['agrees'].sum())} of {len(exact)} published numbers of the same question agree: published.md")
-    if len(tables.missing):
-        cells = [" x ".join(map(str, row[:3])) for row in tables.missing.head(3).itertuples(index=False)]
-        complain(f"{len(tables.missing)} cells of the sweep are missing, first: {', '.join(cells)}: missing.csv")
+    if len(found.missing):
+        cells = [" x ".join(map(str, row[:3])) for row in found.missing.head(3).itertuples(index=False)]
+        complain(f"{len(found.missing)} cells of the sweep are missing, first: {', '.join(cells)}: missing.csv")
     for path in report.tables:
         say(str(path))
     say(f"{len(report.figures)} figures in {results_dir / 'figures'}\n{report.page}")
     if config.output == Output.json:
         answer(
             {
-                "comparison": rows_of(tables.runs),
-                "pooled": rows_of(tables.pooled),
-                "missing": rows_of(tables.missing),
+                "comparison": rows_of(found.runs),
+                "pooled": rows_of(found.pooled),
+                "missing": rows_of(found.missing),
                 "tables": [str(path) for path in report.tables],
                 "figures": [str(path) for path in report.figures],
                 "page": str(report.page),
@@ -86,8 +128,14 @@ def command(arguments: list[str]) -> int:
     return 0
 
 
-def show_comparison(table: Any) -> None:
-    """Show a comparison on the terminal; the files have the intervals over classes as well."""
+def show_comparison(runs: Any) -> None:
+    """Show rows of a comparison on the terminal, and what they are compared with; the files hold more columns."""
+    from cupl_bench.report.comparison import baseline_names, shown
+
+    table = shown(runs)
+    names = baseline_names(runs)
     show_table(table.drop(columns=["over classes"], errors="ignore"), "Accuracy in percent")
+    if names:
+        say(f"baseline: {', '.join(names)}; baseline=NAME compares with another")
     if any("n.s." in str(cell) for column in table for cell in table[column]):
         say("n.s.: not significant (McNemar's exact test, corrected for the whole table after Holm)")

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +15,14 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float32, Int64
 
 from cupl_bench.errors import ResultsError, first
+from cupl_bench.identity import content_key
 from cupl_bench.records import Record, unlike_artifacts
+from cupl_bench.report.naming import SHORT, Arena, dataset_facts, same_words, tell_apart, tell_prompts_apart
 
 __all__ = [
     "Answers",
     "Group",
+    "Run",
     "Strategy",
     "class_facts",
     "comparable",
@@ -26,7 +30,6 @@ __all__ = [
     "missing_cells",
     "read_answers",
     "same_images",
-    "strategy_of",
 ]
 
 log = logging.getLogger(__name__)
@@ -47,13 +50,38 @@ class Group(NamedTuple):
     decode: str
 
 
+OF_DATASET = ("split", "decode", "num_images", "fingerprint")
+"""Fields of a `Group` that tell data sets of one name apart, beside the folder of their images."""
+
+
 class Strategy(NamedTuple):
-    """What the runs of a group differ in, the seed left out."""
+    """What the runs of a group differ in, the seed left out. ``prompts``: the name that no other question has."""
 
     prompts: str
     aggregation: str
     weighting: str | None
     budget: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run with the names that tables give it: no two data sets, backbones or questions about prompts share one.
+
+    ``collection``: the data set, whatever its split, version or decoding: two folders are two, two splits are one.
+    """
+
+    record: Record
+    group: Group
+    collection: str
+    dataset: str
+    backbone: str
+    prompts: str
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy, without its seed."""
+        asked = self.record.prompts
+        return Strategy(self.prompts, asked.aggregation, asked.weighting, asked.budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +91,17 @@ class Answers:
     ``margin`` and ``confidence`` are None where the predictions of earlier versions lack them.
     """
 
-    record: Record
+    run: Run
     index: Int64[np.ndarray, " n"]
     labels: Int64[np.ndarray, " n"]
     predictions: Int64[np.ndarray, " n"]
     margin: Float32[np.ndarray, " n"] | None
     confidence: Float32[np.ndarray, " n"] | None
+
+    @property
+    def record(self) -> Record:
+        """The record of the run."""
+        return self.run.record
 
     @property
     def hits(self) -> Bool[np.ndarray, " n"]:
@@ -95,18 +128,13 @@ def group_of(record: Record) -> Group:
     )
 
 
-def strategy_of(record: Record) -> Strategy:
-    """The strategy of a run, without its seed."""
-    prompts = record.prompts
-    return Strategy(prompts.name, prompts.aggregation, prompts.weighting, prompts.budget)
-
-
-def read_answers(results_dir: Path, record: Record) -> Answers:
-    """The predictions of a finished run.
+def read_answers(results_dir: Path, run: Run) -> Answers:
+    """Read the predictions of a finished run.
 
     Raises:
         ResultsError: they are missing, damaged, or not those of the record.
     """
+    record = run.record
     if record.artifacts is None:
         raise ResultsError(f"Record {record.run_key} names no predictions.")
     path = results_dir / record.artifacts.predictions
@@ -144,7 +172,7 @@ def read_answers(results_dir: Path, record: Record) -> Answers:
         return table.column(name).to_numpy().astype(np.float32) if name in columns else None
 
     return Answers(
-        record=record,
+        run=run,
         index=column("index"),
         labels=column("label"),
         predictions=column("prediction"),
@@ -184,8 +212,8 @@ def class_facts(results_dir: Path, records: Sequence[Record]) -> pd.DataFrame:
     return facts
 
 
-def comparable(records: Sequence[Record], results_dir: Path) -> dict[Group, list[Record]]:
-    """The finished runs, by what may be compared; the newest of each cell. What was left out is told.
+def comparable(records: Sequence[Record], results_dir: Path) -> dict[Group, list[Run]]:
+    """Return the finished runs by what may be compared, each question once. Log what was left out, and why.
 
     Raises:
         ResultsError: nothing is finished, or protocol versions are mixed.
@@ -199,28 +227,118 @@ def comparable(records: Sequence[Record], results_dir: Path) -> dict[Group, list
             f"The records mix protocol versions {versions}, whose numbers are not comparable. Run the older questions"
             " again, or keep each version in a results_dir of its own."
         )
-    groups: dict[Group, list[Record]] = {}
-    for record in _latest(finished):
-        groups.setdefault(group_of(record), []).append(record)
+    kept, older = _latest(finished)
+    if older:
+        log.warning("%d older runs of questions that were answered again are left out: %s", len(older), first(older))
+    groups: dict[Group, list[Run]] = {}
+    for run in _named(kept):
+        groups.setdefault(run.group, []).append(run)
     _tell_kept_apart(list(groups))
+    for members in groups.values():
+        _tell_changed_files(members)
     return groups
 
 
-def _latest(records: Sequence[Record]) -> list[Record]:
-    """The newest record of each cell, at the place of the first; older ones of the same cell are named."""
+def _asked(record: Record) -> tuple[object, ...]:
+    """What makes a run the only one of its question: older ones are those of the same prompts, not of the same name."""
+    asked = record.prompts
+    own = (asked.name, asked.digest, asked.aggregation, asked.weighting, asked.budget, asked.seed)
+    return group_of(record), *own
+
+
+def _latest(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """The newest run of each question at the place of its first, and the keys of the older ones."""
     cells: dict[tuple[object, ...], Record] = {}
     older: list[str] = []
     for record in records:
-        cell = (group_of(record), strategy_of(record), record.prompts.seed)
+        cell = _asked(record)
         if cell in cells:
             older.append(cells[cell].run_key)
         cells[cell] = record
-    if older:
-        log.warning(
-            "%d older runs of the same data set, backbone, prompts name, budget and seed are left out: %s",
-            len(older), first(older),
-        )  # fmt: skip
-    return list(cells.values())
+    return list(cells.values()), older
+
+
+def _tell_changed_files(members: Sequence[Run]) -> None:
+    """Name runs that were asked in the same words, whose files held other prompts: both stand in the tables."""
+    cells: dict[tuple[object, ...], list[Run]] = {}
+    for run in members:
+        asked = run.record.prompts
+        cells.setdefault((asked.name, asked.aggregation, asked.budget, asked.seed), []).append(run)
+    for alike in cells.values():
+        for place, run in enumerate(alike):
+            changed = [other for other in alike[place + 1 :] if same_words(run.record, other.record)]
+            if changed:
+                newest = max(changed, key=lambda one: one.record.created_at)
+                log.warning(
+                    "%s of run %s and %s of run %s were asked in the same words, but what they read held other prompts:"
+                    " both are shown, and the second is the newer",
+                    run.prompts, run.record.run_key, newest.prompts, newest.record.run_key,
+                )  # fmt: skip
+                break
+
+
+def _named(records: Sequence[Record]) -> list[Run]:
+    """The runs with their names; records of the same question are taken for one."""
+    groups = [group_of(record) for record in records]
+    datasets: dict[tuple[object, ...], tuple[str, Mapping[str, str]]] = {}
+    backbones: dict[tuple[object, ...], tuple[str, Mapping[str, str]]] = {}
+    keys = []
+    for record, group in zip(records, groups, strict=True):
+        of_dataset = {field: getattr(group, field) for field in OF_DATASET}
+        of_backbone = {
+            field: value
+            for field, value in group._asdict().items()
+            if field not in {*OF_DATASET, "dataset", "backbone", "precision"}
+        }
+        keys.append(((group.dataset, *of_dataset.values()), (group.backbone, *of_backbone.values())))
+        facts = dataset_facts(record) | {
+            "split": group.split, "num_images": f"{group.num_images:,} images", "fingerprint": group.fingerprint[:SHORT]
+        }  # fmt: skip
+        datasets.setdefault(keys[-1][0], (group.dataset, facts))
+        built = record.backbone
+        facts = {
+            field: str(value) if len(str(value)) <= SHORT * 4 else f"{field.split('_')[0]} {_digest(value)}"
+            for field, value in of_backbone.items()
+        }
+        facts = {"architecture": Path(built.architecture).name, "pretrained": Path(built.pretrained).name, **facts}
+        backbones.setdefault(keys[-1][1], (group.backbone, facts))
+    of_datasets = _apart(datasets, ("path", *OF_DATASET))
+    folders = {
+        key: (name, {"path": facts["path"]} if "path" in facts else {}) for key, (name, facts) in datasets.items()
+    }
+    collections = _apart(folders, ("path",))
+    of_backbones = _apart(backbones, ("architecture", "pretrained"))
+    prompts = tell_prompts_apart(records, groups)
+    return [
+        Run(
+            record=record,
+            group=group,
+            collection=collections[one],
+            dataset=of_datasets[one],
+            backbone=of_backbones[other],
+            prompts=name,
+        )
+        for record, group, (one, other), name in zip(records, groups, keys, prompts, strict=True)
+    ]
+
+
+def _apart(
+    things: Mapping[tuple[object, ...], tuple[str, Mapping[str, str]]], kinds: Sequence[str]
+) -> dict[tuple[object, ...], str]:
+    """A name for each thing, with what tells it apart from others of its name; ``kinds`` are tried first."""
+    out: dict[tuple[object, ...], str] = {}
+    for name in dict.fromkeys(name for name, _ in things.values()):
+        own = [key for key, (one, _) in things.items() if one == name]
+        facts = [things[key][1] for key in own]
+        order = dict.fromkeys([*kinds, *(kind for one in facts for kind in one)])
+        parts = tell_apart(facts, order, [Arena(tuple(range(len(own))))])
+        out |= {key: f"{name} ({', '.join(texts)})" if texts else name for key, texts in zip(own, parts, strict=True)}
+    return out
+
+
+def _digest(value: object) -> str:
+    text = str(value)
+    return text[:SHORT] if re.fullmatch(r"[0-9a-f]{16,}", text) else content_key({"value": text})[:SHORT]
 
 
 def _tell_kept_apart(groups: Sequence[Group]) -> None:
@@ -243,8 +361,15 @@ def missing_cells(records: Sequence[Record]) -> pd.DataFrame:
     ``dataset``, ``backbone``, ``prompts``, ``budget`` and ``why``, which is the error of a failed run. Data sets and
     backbones belong to one sweep if runs connect them.
     """
-    finished = {_cell(record) for record in records if record.status == "ok"}
-    failed = {_cell(record): record.error for record in records if record.status == "failed"}
+    answered = [record for record in records if record.status == "ok"]
+    open_ones = [
+        record for record in records
+        if record.status == "failed"
+        and not any(group_of(one) == group_of(record) and _same_question(one, record) for one in answered)
+    ]  # fmt: skip
+    runs = _named(_latest([*answered, *open_ones])[0])
+    finished = {_cell(run) for run in runs if run.record.status == "ok"}
+    failed = {_cell(run): run.record.error for run in runs if run.record.status == "failed"}
     rows = []
     for datasets, backbones in _sweeps({cell[:2] for cell in (*finished, *failed)}):
         of_sweep = [cell for cell in (*finished, *failed) if cell[0] in datasets]
@@ -258,8 +383,14 @@ def missing_cells(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "backbone", "prompts", "budget", "why"])
 
 
-def _cell(record: Record) -> tuple[str, str, str, int | None]:
-    return record.dataset.name, record.backbone.name, record.prompts.name, record.prompts.budget
+def _same_question(one: Record, other: Record) -> bool:
+    ours, theirs = one.prompts, other.prompts
+    alike = (ours.name, ours.budget, ours.seed) == (theirs.name, theirs.budget, theirs.seed)
+    return alike and same_words(one, other)
+
+
+def _cell(run: Run) -> tuple[str, str, str, int | None]:
+    return run.collection, run.group.backbone, run.prompts, run.record.prompts.budget
 
 
 def _sweeps(pairs: set[tuple[str, str]]) -> list[tuple[set[str], set[str]]]:

@@ -17,9 +17,10 @@ SHOWN = 5
 def per_class(answers: Answers, baseline: Answers | None, classes: pd.DataFrame) -> pd.DataFrame:
     """A row per class of a run: ``images``, ``top1`` with Wilson's interval, and the change to the baseline.
 
-    ``change`` is a difference of fractions, ``gained`` and ``lost`` are images that only the one or the other has
-    right, ``p`` is McNemar's exact test, ``p_holm`` corrected for all classes of the run. Without a baseline these are
-    empty, as accuracies are for a class without images.
+    ``baseline_run_key`` is the run it is compared with. ``change`` is a difference of fractions, ``gained`` and
+    ``lost`` are images that only the one or the other has right, ``p`` is McNemar's exact test, ``p_holm``
+    corrected for all classes of the run. Without a baseline these are empty, as accuracies are for a class without
+    images.
 
     Args:
         answers: the run.
@@ -49,7 +50,8 @@ def per_class(answers: Answers, baseline: Answers | None, classes: pd.DataFrame)
         p = np.where(images > 0, mcnemar_exact(gained, lost), np.nan)
         table |= {"baseline_top1": _shares(before, images), "change": _shares(right - before, images)}
         table |= {"gained": gained, "lost": lost, "p": p, "p_holm": holm(p)}
-    return pd.DataFrame(table | {"run_key": answers.record.run_key})
+    compared = None if baseline is None else baseline.record.run_key
+    return pd.DataFrame(table | {"baseline_run_key": compared, "run_key": answers.record.run_key})
 
 
 def _shares(part: Int64[np.ndarray, " c"], images: Int64[np.ndarray, " c"]) -> Float64[np.ndarray, " c"]:
@@ -81,6 +83,7 @@ def moved_confusions(answers: Answers, baseline: Answers, classes: pd.DataFrame)
             "images": images[kept],
             "baseline_images": baseline_images[kept],
             "change": change[kept],
+            "baseline_run_key": baseline.record.run_key,
             "run_key": answers.record.run_key,
         }
     )

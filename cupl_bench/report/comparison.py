@@ -1,7 +1,11 @@
-"""Records side by side: a row per run, grouped so that only like is compared with like."""
+"""Runs side by side: a row per question, grouped so that only like is compared with like; read and resampled once.
+
+`compare` is the one way from records to numbers: what a terminal, the files, the figures and the page show comes of the
+`Comparison` that it returns.
+"""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,16 +13,21 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
+from cupl_bench.errors import ResultsError, first, nearest
 from cupl_bench.records import Record
 from cupl_bench.report.answers import (
     Answers,
     Group,
+    Run,
     Strategy,
+    class_facts,
     comparable,
+    missing_cells,
     read_answers,
     same_images,
-    strategy_of,
 )
+from cupl_bench.report.classes import moved_confusions, per_class
+from cupl_bench.report.published import match_published
 from cupl_bench.report.significance import (
     ALPHA,
     Paired,
@@ -33,22 +42,12 @@ from cupl_bench.report.significance import (
     percentile_interval,
 )
 
-__all__ = [
-    "BASELINE",
-    "Comparison",
-    "GroupAnswers",
-    "compare",
-    "groups_of_answers",
-    "shown",
-    "shown_pooled",
-    "strategy_names",
-    "weigh",
-]
+__all__ = ["Comparison", "GroupAnswers", "baseline_names", "compare", "less", "shown", "shown_pooled", "strategy_names"]
 
 log = logging.getLogger(__name__)
 
-BASELINE = "simple"
-"""The prompt strategy that the others of a group are compared with, where it is there."""
+BASELINES = ("simple", "name_only")
+"""The prompt strategies that others are compared with unless a user names another: the first that was run."""
 
 QUALIFIERS = ("aggregation", "budget", "seed")
 """Columns that tell strategies of one name apart; they are read only where they do."""
@@ -56,96 +55,202 @@ QUALIFIERS = ("aggregation", "budget", "seed")
 
 @dataclass(frozen=True, kw_only=True)
 class GroupAnswers:
-    """The runs of a group with their answers; ``baseline`` is the one that the others are compared with."""
+    """The runs of a group with their answers, in memory for as long as the group is looked at.
+
+    ``baseline``: the run that the others are compared with, None where the group has none. ``classes``: a row per class
+    and run (`report.classes.per_class`).
+    """
 
     group: Group
     members: Sequence[Answers]
     baseline: Answers | None
+    classes: pd.DataFrame
 
     def against(self, answers: Answers) -> Answers | None:
-        """What these answers are compared with: the baseline, if it is another run on the same images."""
-        if self.baseline is None or answers is self.baseline or not same_images(answers, self.baseline):
-            return None
-        return self.baseline
+        """Return what these answers are compared with: the baseline, if it is another run on the same images."""
+        return _against(answers, self.baseline)
+
+
+def _against(answers: Answers, baseline: Answers | None) -> Answers | None:
+    if baseline is None or answers is baseline or not same_images(answers, baseline):
+        return None
+    return baseline
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """``runs``: a row per run, and one for several seeds of a strategy. ``pooled``: means over data sets."""
+    """All that the records of a results folder say; results/README.md has the columns of the tables.
+
+    ``runs``: a row per run, and one for several seeds of a strategy. ``pooled``: means over data sets. ``classes`` and
+    ``moved``: classes and moved confusions of all runs (`report.classes`) with their ``run_key``. ``published``:
+    `report.published`. ``missing``: what a sweep lacks. ``groups``: the runs by what may be compared, as in ``runs``.
+    """
 
     runs: pd.DataFrame
     pooled: pd.DataFrame
+    classes: pd.DataFrame
+    moved: pd.DataFrame
+    published: pd.DataFrame
+    missing: pd.DataFrame
+    groups: Mapping[Group, Sequence[Run]]
+
+    def of(self, run_keys: Sequence[str]) -> pd.DataFrame:
+        """Return the rows of ``runs`` that belong to some runs, and the means over their seeds."""
+        runs = self.runs
+        # The row of a mean over seeds has no key of its own; it stands above those of its runs.
+        above = runs["run_key"].where(runs["run_key"] != "").bfill()
+        return runs[above.isin(list(run_keys))].reset_index(drop=True)
 
 
-def compare(records: Sequence[Record], results_dir: Path) -> pd.DataFrame:
-    """One row per finished run, with fractions; runs of one group follow each other. results/README.md has the columns.
+def compare(
+    records: Sequence[Record],
+    results_dir: Path,
+    *,
+    baseline: str | None = None,
+    look: Callable[[GroupAnswers], None] | None = None,
+) -> Comparison:
+    """Compare the finished runs: each one's predictions are read once, and each difference is resampled once.
 
-    Where a group holds the strategy `simple` on the same images, the other rows carry the paired difference to it.
+    Within a group (the same images, the same features) each run is compared with the baseline, by a paired difference.
     Several seeds of one strategy have a row of their own above them: ``num_seeds`` counts them, ``top1_sd`` is their
     spread, and its other values are means over the seeds.
 
-    Raises:
-        ResultsError: nothing is finished, protocol versions are mixed, or predictions are missing.
-    """
-    return weigh(groups_of_answers(records, results_dir)).runs
-
-
-def groups_of_answers(records: Sequence[Record], results_dir: Path) -> Iterator[GroupAnswers]:
-    """The finished runs by group, read one group at a time: predictions of a large sweep do not fit the memory.
+    Args:
+        records: of all runs; failed ones count as missing.
+        results_dir: where the records lie.
+        baseline: the strategy that others are compared with, by its name in the tables. None: `simple`, where there is
+            none `name_only`, and where there is neither the one that was run first.
+        look: called with each group while its answers are in memory: those of a large sweep do not fit all at once.
 
     Raises:
-        ResultsError: nothing is finished, protocol versions are mixed, or predictions are missing.
+        ResultsError: nothing is finished, protocol versions are mixed, predictions are missing, or no run is of
+            ``baseline``.
     """
-    for group, members in comparable(records, results_dir).items():
-        answers = [read_answers(results_dir, record) for record in members]
-        simple = [one for one in answers if one.record.prompts.name == BASELINE]
-        plain = [one for one in simple if strategy_of(one.record)[1:] == ("mean", None, None)]
-        baseline = next(iter(plain or simple), None)
-        if baseline is not None:
-            others = [one.record.run_key for one in answers if not same_images(one, baseline)]
-            for run_key in others:
-                log.warning("run %s left out other images than %s: not compared", run_key, BASELINE)
-        yield GroupAnswers(group=group, members=answers, baseline=baseline)
-
-
-def weigh(groups: Iterator[GroupAnswers]) -> Comparison:
-    """Compare the runs of each group, and means over data sets."""
+    groups = comparable(records, results_dir)
+    baselines = _baselines(groups, baseline)
     rows: list[dict[str, object]] = []
     draws: dict[int, np.ndarray] = {}
-    for group in groups:
-        start = len(rows)
-        read: list[tuple[int, list[Answers]]] = []  # the rows that are read: one of each strategy
-        for runs in _strategies(group.members).values():
-            read.append((len(rows), runs))
-            if len(runs) > 1:
-                rows.append(_seeds_row(group, runs, draws, len(rows)))
-            for answers in runs:
-                difference = _difference(group, answers)
-                if difference is not None and len(runs) == 1:
-                    draws[len(rows)] = difference.draws
-                rows.append(_row(answers, difference) | {"of_seeds": len(runs) > 1})
-        for row in rows[start:]:
-            row["best"] = False
-        if (best := _best(read)) is not None:
-            rows[best]["best"] = True
+    classes: list[pd.DataFrame] = []
+    moved: list[pd.DataFrame] = []
+    for group, members in groups.items():
+        answers = [read_answers(results_dir, run) for run in members]
+        base = next((one for one in answers if one.run is baselines.get(group)), None)
+        facts = class_facts(results_dir, [run.record for run in members])
+        of_group = [per_class(one, _against(one, base), facts) for one in answers]
+        moved += [moved_confusions(one, other, facts) for one in answers if (other := _against(one, base)) is not None]
+        read = GroupAnswers(group=group, members=answers, baseline=base, classes=pd.concat(of_group, ignore_index=True))
+        classes.append(read.classes)
+        _tell_others(read)
+        _add_rows(read, rows, draws)
+        if look is not None:
+            look(read)
+    table, pooled = _table(rows, draws)
+    return Comparison(
+        runs=table,
+        pooled=pooled,
+        classes=pd.concat(classes, ignore_index=True),
+        moved=pd.concat(moved, ignore_index=True) if moved else pd.DataFrame(),
+        published=match_published(table, records),
+        missing=missing_cells(records),
+        groups=groups,
+    )
+
+
+# The baseline --------------------------------------------------------------------------------------------------------
+
+
+def _baselines(groups: Mapping[Group, Sequence[Run]], asked: str | None) -> dict[Group, Run]:
+    """The run of each group that the others are compared with; groups without one are left out, and counted."""
+    runs = sorted((run for members in groups.values() for run in members), key=lambda run: run.record.created_at)
+    if asked is None:
+        named = [run for name in BASELINES for run in runs if run.record.prompts.name == name]
+        not_drawn = [run for run in runs if run.record.prompts.seed is None]
+        order = list(dict.fromkeys(run.prompts for run in (*named, *not_drawn, *runs)))
+    else:
+        order = [_asked_baseline(asked, runs)]
+    found: dict[Group, Run] = {}
+    for group, members in groups.items():
+        own = next((own for name in order if (own := [run for run in members if run.prompts == name])), [])
+        plain = [run for run in own if run.strategy[1:] == ("mean", None, None)]
+        whole = [run for run in own if run.record.prompts.budget is None]
+        if own:
+            found[group] = (plain or whole or own)[0]
+    if asked is not None and (lost := [f"{one.dataset} x {one.backbone}" for one in groups if one not in found]):
+        log.warning(
+            "baseline=%s was not run in %d of %d groups, which are not compared: %s",
+            asked, len(lost), len(groups), first(lost),
+        )  # fmt: skip
+    return found
+
+
+def _asked_baseline(asked: str, runs: Sequence[Run]) -> str:
+    """The name of the strategy that a user means, which may be shorter than that of the tables if it is no other's."""
+    names = list(dict.fromkeys(run.prompts for run in runs))
+    if asked in names:
+        return asked
+    meant = list(dict.fromkeys(run.prompts for run in runs if run.record.prompts.name == asked))
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise ResultsError(
+            f"baseline={asked} stands for {len(meant)} strategies of the records: {first(meant)}. Give the name of one"
+            f" as it stands here: baseline='\"{meant[0]}\"'."
+        )
+    raise ResultsError(
+        f"baseline={asked} is no strategy of the records, which hold {first(names)}.{nearest(asked, names)}"
+    )
+
+
+def _tell_others(group: GroupAnswers) -> None:
+    """Name the runs that are not compared, because they answered other images."""
+    base = group.baseline
+    if base is not None and (others := [one.record.run_key for one in group.members if not same_images(one, base)]):
+        for run_key in others:
+            log.warning("run %s left out other images than %s: not compared", run_key, base.run.prompts)
+
+
+# Rows ----------------------------------------------------------------------------------------------------------------
+
+
+def _add_rows(group: GroupAnswers, rows: list[dict[str, object]], draws: dict[int, np.ndarray]) -> None:
+    """Add the rows of a group, and the resamples of each difference that the tables read, by the place of its row."""
+    start = len(rows)
+    read: list[tuple[int, list[Answers]]] = []  # the rows that are read: one of each strategy
+    for runs in _strategies(group.members).values():
+        read.append((len(rows), runs))
+        if len(runs) > 1:
+            rows.append(_seeds_row(group, runs, draws, len(rows)))
+        for answers in runs:
+            difference = _difference(group, answers)
+            if difference is not None and len(runs) == 1:
+                draws[len(rows)] = difference.draws
+            rows.append(_row(group, answers, difference) | {"of_seeds": len(runs) > 1})
+    for row in rows[start:]:
+        row["best"] = False
+    if (best := _best(read)) is not None:
+        rows[best]["best"] = True
+
+
+def _table(rows: Sequence[dict[str, object]], draws: Mapping[int, np.ndarray]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows as a table, their p corrected, and the means over data sets."""
     table = pd.DataFrame(rows)
     counts = ["budget", "seed", "num_seeds", "gained", "lost"]
     table[counts] = table[counts].astype("Float64").astype("Int64")  # whole numbers, though some are missing
     of_table = table["p"].astype(float).where(~table["of_seeds"].astype(bool)).to_numpy()
     table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(of_table))
     pooled = _pooled(table, draws)
-    tail = ["fingerprint", "run_key"]
-    return Comparison(
-        runs=table[[*(name for name in table.columns if name not in tail), *tail]].drop(columns="weights_sha256"),
-        pooled=pooled,
-    )
+    tail = [
+        "dataset_shown", "backbone_shown", "prompts_name", "prompts_file", "prompts_digest", "baseline",
+        "baseline_run_key", "fingerprint", "run_key",
+    ]  # fmt: skip
+    return table[[*(name for name in table.columns if name not in (*tail, "collection")), *tail]], pooled
 
 
 def _strategies(members: Sequence[Answers]) -> dict[Strategy, list[Answers]]:
     """The runs by strategy; several are seeds of one."""
     out: dict[Strategy, list[Answers]] = {}
     for answers in members:
-        out.setdefault(strategy_of(answers.record), []).append(answers)
+        out.setdefault(answers.run.strategy, []).append(answers)
     return out
 
 
@@ -156,7 +261,7 @@ def _difference(group: GroupAnswers, answers: Answers) -> Paired | None:
     return paired(answers.hits, against.hits, answers.labels, seed=int(answers.record.run_key, 16))
 
 
-def _row(answers: Answers, difference: Paired | None) -> dict[str, object]:
+def _row(group: GroupAnswers, answers: Answers, difference: Paired | None) -> dict[str, object]:
     record = answers.record
     metrics = record.metrics
     assert metrics is not None  # noqa: S101 - comparable() lets finished records through, and those have metrics
@@ -164,7 +269,7 @@ def _row(answers: Answers, difference: Paired | None) -> dict[str, object]:
     hits = np.bincount(answers.labels[answers.hits], minlength=record.dataset.num_classes)
     of_classes = mean_per_class_interval(hits, images)
     confidence = answers.confidence
-    row = _identity(record) | {
+    row = _identity(group, answers.run) | {
         "seed": record.prompts.seed,
         "num_seeds": None,
         "num_prompts": record.prompts.num_prompts,
@@ -186,19 +291,34 @@ def _row(answers: Answers, difference: Paired | None) -> dict[str, object]:
     return row | {"fingerprint": record.dataset.fingerprint[:12], "run_key": record.run_key}
 
 
-def _identity(record: Record) -> dict[str, object]:
+def _identity(group: GroupAnswers, run: Run) -> dict[str, object]:
+    record, base = run.record, group.baseline
     return {
         "dataset": record.dataset.name,
         "split": record.dataset.split,
         "backbone": record.backbone.name,
-        "weights_sha256": record.backbone.weights_sha256,
         "precision": record.backbone.precision,
-        "prompts": record.prompts.name,
+        "prompts": run.prompts,
         "aggregation": record.prompts.aggregation,
         "budget": record.prompts.budget,
         "num_images": record.dataset.num_images,
         "num_classes": record.dataset.num_classes,
+        "collection": run.collection,
+        "dataset_shown": run.dataset,
+        "backbone_shown": run.backbone,
+        "prompts_name": record.prompts.name,
+        "prompts_file": record.prompts.source,
+        "prompts_digest": record.prompts.digest[:12],
+        "baseline": None if base is None else _baseline_name(base.run),
+        "baseline_run_key": None if base is None else base.record.run_key,
     }
+
+
+def _baseline_name(run: Run) -> str:
+    """The name of a baseline, with its number of prompts and its seed where it has them."""
+    asked = run.record.prompts
+    parts = [f"{name} {value}" for name, value in (("budget", asked.budget), ("seed", asked.seed)) if value is not None]
+    return f"{run.prompts} ({', '.join(parts)})" if parts else run.prompts
 
 
 def _difference_columns(difference: Paired | None) -> dict[str, object]:
@@ -219,11 +339,12 @@ def _seeds_row(
     group: GroupAnswers, runs: Sequence[Answers], draws: dict[int, np.ndarray], place: int
 ) -> dict[str, object]:
     """The mean over the seeds of one strategy."""
-    of_runs = pd.DataFrame([_row(answers, None) for answers in runs])
+    of_runs = pd.DataFrame([_row(group, answers, None) for answers in runs])
     numbers = [name for name in of_runs if name.startswith(("top", "mean_per_class", "num_prompts", "calibration"))]
     means = {name: of_runs[name].astype(float).mean() for name in numbers if of_runs[name].notna().all()}
-    row: dict[str, object] = {str(name): None for name in of_runs} | _identity(runs[0].record) | means
+    row: dict[str, object] = {str(name): None for name in of_runs} | _identity(group, runs[0].run) | means
     row |= {
+        "prompts_digest": None,
         "seed": None,
         "num_seeds": len(runs),
         "top1_sd": float(of_runs["top1"].std(ddof=1)),
@@ -263,20 +384,18 @@ def _best(read: Sequence[tuple[int, Sequence[Answers]]]) -> int | None:
 def _pooled(table: pd.DataFrame, draws: Mapping[int, np.ndarray]) -> pd.DataFrame:
     """Means over data sets of each strategy of a backbone, with the baseline on the same data sets beside them.
 
-    A data set that stands here in several groups is no single number and is left out.
+    A data set that stands here in several versions is no single number and is left out.
     """
     rows = []
-    by = ["backbone", "weights_sha256", "precision", "prompts", "aggregation", "budget"]
+    by = ["backbone", "backbone_shown", "precision", "prompts", "aggregation", "budget", "baseline"]
     read = table[~table["of_seeds"].astype(bool)]
-    baselines = read[(read["prompts"] == BASELINE) & read["difference"].isna()]
+    top1_of = dict(zip(table["run_key"], table["top1"], strict=True))
     for key, members in read.groupby(by, dropna=False, sort=False):
         with_difference = members[members["difference"].notna()]
-        several = with_difference["dataset"].duplicated(keep=False)
+        several = with_difference["collection"].duplicated(keep=False)
         taken = with_difference[~several]
         if len(taken) < 2:
             continue
-        base = baselines.merge(taken[["backbone", "weights_sha256", "precision", "dataset", "fingerprint"]])
-        base = base.drop_duplicates(["dataset", "fingerprint"])
         mean_of_draws = np.mean(np.stack([draws[int(place)] for place in taken.index]), axis=0)
         over_images = percentile_interval(mean_of_draws, int(taken["num_images"].sum()))
         sets = over_datasets(taken["difference"].astype(float).tolist()) or (None, None)
@@ -284,10 +403,10 @@ def _pooled(table: pd.DataFrame, draws: Mapping[int, np.ndarray]) -> pd.DataFram
             dict(zip(by, key, strict=True))
             | {
                 "num_datasets": len(taken),
-                "datasets": " ".join(taken["dataset"]),
-                "left_out": " ".join(dict.fromkeys(with_difference["dataset"][several])),
+                "datasets": " ".join(taken["collection"]),
+                "left_out": " ".join(dict.fromkeys(with_difference["collection"][several])),
                 "top1": taken["top1"].mean(),
-                "baseline_top1": base["top1"].mean(),
+                "baseline_top1": np.mean([top1_of[run_key] for run_key in taken["baseline_run_key"]]),
                 "difference": taken["difference"].astype(float).mean(),
                 "difference_low": over_images[0],
                 "difference_high": over_images[1],
@@ -296,7 +415,7 @@ def _pooled(table: pd.DataFrame, draws: Mapping[int, np.ndarray]) -> pd.DataFram
                 "better_on": int((taken["difference"].astype(float) > 0).sum()),
             }
         )
-    return pd.DataFrame(rows).drop(columns="weights_sha256", errors="ignore")
+    return pd.DataFrame(rows)
 
 
 # As read -------------------------------------------------------------------------------------------------------------
@@ -309,12 +428,8 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
     """
     read = comparison[~comparison["of_seeds"].astype(bool)]
     out = pd.DataFrame(index=read.index)
-    several = read.groupby("dataset")["fingerprint"].nunique()
-    out["dataset"] = [
-        f"{name} ({fingerprint[:6]})" if several[name] > 1 else name
-        for name, fingerprint in zip(read["dataset"], read["fingerprint"], strict=True)
-    ]
-    out["backbone"] = read["backbone"]
+    out["dataset"] = read["dataset_shown"]
+    out["backbone"] = read["backbone_shown"]
     if read["precision"].nunique() > 1:
         out["precision"] = read["precision"]
     out["prompts"] = strategy_names(read)
@@ -334,7 +449,12 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
         if str(column).startswith("top1_") and column not in ("top1_low", "top1_high", "top1_sd"):
             out[str(column).removeprefix("top1_").replace("_", " ")] = [_percent(value) for value in read[column]]
     if read["difference"].notna().any():
-        out[f"less {BASELINE} [95%]"] = [
+        names = baseline_names(read)
+        if len(names) > 1:
+            out["baseline"] = [
+                "" if pd.isna(name) else name for name in read["baseline"].where(read["difference"].notna())
+            ]
+        out[f"{less(names)} [95%]"] = [
             _difference_text(*values) + ("" if not known or significant else " n.s.")
             for *values, known, significant in zip(
                 read["difference"], read["difference_low"], read["difference_high"],
@@ -352,13 +472,16 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
 def shown_pooled(pooled: pd.DataFrame) -> pd.DataFrame:
     """Means over data sets as a person reads them."""
     out = pd.DataFrame(index=pooled.index)
-    out["backbone"] = pooled["backbone"]
+    out["backbone"] = pooled["backbone_shown"]
     if pooled["precision"].nunique() > 1:
         out["precision"] = pooled["precision"]
     out["prompts"] = strategy_names(pooled)
     out["data sets"] = pooled["num_datasets"]
     out["top-1"] = [_percent(value) for value in pooled["top1"]]
-    out[BASELINE] = [_percent(value) for value in pooled["baseline_top1"]]
+    names = list(dict.fromkeys(pooled["baseline"]))
+    if len(names) > 1:
+        out["baseline"] = pooled["baseline"]
+    out["baseline top-1" if len(names) > 1 else names[0]] = [_percent(value) for value in pooled["baseline_top1"]]
     out["difference"] = [f"{100 * value:+z.1f}" for value in pooled["difference"]]
     out["over images"] = [
         _interval_text(*values) for values in zip(pooled["difference_low"], pooled["difference_high"], strict=True)
@@ -371,6 +494,20 @@ def shown_pooled(pooled: pd.DataFrame) -> pd.DataFrame:
         f"{better} of {count}" for better, count in zip(pooled["better_on"], pooled["num_datasets"], strict=True)
     ]
     return out
+
+
+def baseline_names(runs: pd.DataFrame) -> list[str]:
+    """Return the names of the baselines that differences of these rows are taken to."""
+    return list(dict.fromkeys(runs.loc[runs["difference"].notna(), "baseline"]))
+
+
+def less(names: Sequence[str]) -> str:
+    """Return what a column of differences is called: by its baseline, where there is one for all.
+
+    >>> less(["simple"]), less(["simple", "name_only"])
+    ('less simple', 'less baseline')
+    """
+    return f"less {names[0]}" if len(names) == 1 else "less baseline"
 
 
 def strategy_names(table: pd.DataFrame) -> list[str]:

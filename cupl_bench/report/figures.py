@@ -1,7 +1,8 @@
 """Figures for papers, as PDF and PNG: a column wide (3.3 inches), 7 points, the same bytes for the same runs.
 
-Strategies differ by colour (Okabe and Ito's, told apart by the colour-blind) and by the shape of their markers. Fonts
-are embedded as TrueType. Nothing is drawn on a display.
+Strategies differ by colour (Okabe and Ito's, told apart by the colour-blind) and by the shape of their markers, and
+no two by neither. Names that are too long are cut so that no two become the same. Fonts are embedded as TrueType.
+Nothing is drawn on a display.
 """
 
 import io
@@ -9,6 +10,7 @@ import logging
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +27,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from scipy import stats
 
-from cupl_bench.report.comparison import BASELINE, strategy_names
+from cupl_bench.report.comparison import Comparison, baseline_names, less, strategy_names
 from cupl_bench.report.significance import ALPHA
-from cupl_bench.report.tables import Tables
 from cupl_bench.store import write_atomically
 
 __all__ = ["AT_MOST", "change_intervals", "write_figures"]
@@ -39,7 +40,10 @@ DOTS_PER_INCH = 300
 ROW = 0.145
 """Inches of a line of text with its gap."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "D", "^", "P", "v", "X")
+MARKERS = ("o", "s", "D", "^", "P", "v", "X", "*", "p", "<", "h", ">", "d")
+"""Their number shares no divisor with that of the colours: 91 strategies differ, and as many more that are hollow."""
+TALLEST = 9.0
+"""Inches: what a page holds. Of more data sets there are several figures."""
 GAIN, LOSS, LEVEL = "#0072B2", "#D55E00", "#6e6e6e"
 AT_MOST = 8
 """Figures of each kind, those with the greatest changes: a sweep may hold hundreds of pairs of runs."""
@@ -65,21 +69,20 @@ class Drawn:
     figure: Figure
 
 
-def write_figures(tables: Tables, results_dir: Path) -> list[Path]:
-    """Draw what the tables hold into ``results_dir``/figures; gives the files.
+def write_figures(comparison: Comparison, results_dir: Path) -> list[Path]:
+    """Draw a comparison into ``results_dir``/figures; return the files.
 
     Raises:
         ResultsError: they cannot be written.
     """
     folder = results_dir / "figures"
     paths: list[Path] = []
-    runs = tables.runs.assign(strategy=strategy_names(tables.runs))
-    places = {name: place for place, name in enumerate(dict.fromkeys(runs["prompts"]))}
+    runs, places = named_runs(comparison)
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # told once, by _families
-        mpl.rcParams["font.family"] = _families(_texts(tables))
+        mpl.rcParams["font.family"] = _families(_texts(comparison, runs))
         for draw in (_strategies, _classes, _confusions, _budget, _scaling):
-            for drawn in draw(tables, runs, places, results_dir):
+            for drawn in draw(comparison, runs, places, results_dir):
                 name = _file_name(drawn.words, {path.stem for path in paths})
                 for ending, content in (("pdf", _as_pdf(drawn.figure)), ("png", _as_png(drawn.figure))):
                     path = folder / f"{name}.{ending}"
@@ -89,6 +92,18 @@ def write_figures(tables: Tables, results_dir: Path) -> list[Path]:
         if path.suffix in (".pdf", ".png") and path.name.split("_")[0] in KINDS and path not in paths:
             path.unlink(missing_ok=True)
     return paths
+
+
+def named_runs(comparison: Comparison) -> tuple[pd.DataFrame, "Places"]:
+    """The rows of a comparison under the names that are shown, with their ``strategy``, and a place for each look."""
+    table = comparison.runs
+    runs = table.assign(
+        dataset=table["dataset_shown"],
+        backbone=table["backbone_shown"],
+        strategy=strategy_names(table),
+        kind=[f"{row['prompts']} {row['aggregation']} {row['budget']}" for row in table.to_dict("records")],
+    )
+    return runs, {kind: place for place, kind in enumerate(dict.fromkeys(runs["kind"]))}
 
 
 def change_intervals(
@@ -109,9 +124,9 @@ def change_intervals(
 # Letters and files ---------------------------------------------------------------------------------------------------
 
 
-def _texts(tables: Tables) -> set[str]:
+def _texts(comparison: Comparison, runs: pd.DataFrame) -> set[str]:
     """All letters of names."""
-    names = [tables.classes["class_name"], *(tables.runs[name] for name in ("dataset", "backbone", "prompts"))]
+    names = [comparison.classes["class_name"], *(runs[name] for name in ("dataset", "backbone", "strategy"))]
     return set("".join(str(name) for column in names for name in column.unique()))
 
 
@@ -172,22 +187,55 @@ def _short(name: object, length: int = 26) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
+def _shortened(names: Sequence[object], length: int = 26) -> list[str]:
+    """Names cut to a length so that no two that differ become the same: from the end, else from the middle."""
+    texts = [" ".join(str(name).split()) for name in names]
+    out = {text: _short(text, length) for text in texts}
+    for tail in (length // 2, length - 2):
+        for text in _alike(out):
+            if len(text) > length:
+                out[text] = f"{text[: length - 1 - tail]}…{text[-tail:]}"
+    for number, text in enumerate(_alike(out), start=1):
+        ending = f"… {number}"
+        out[text] = f"{text[: length - len(ending)]}{ending}"
+    return [out[text] for text in texts]
+
+
+def _alike(shown: dict[str, str]) -> list[str]:
+    """The names that look like another."""
+    counts = Counter(shown.values())
+    return [text for text, cut in shown.items() if counts[cut] > 1]
+
+
 def _points(values: Any) -> Float64[np.ndarray, " k"]:
     points: Float64[np.ndarray, " k"] = 100 * np.asarray(values, dtype=np.float64)
     return points
 
 
-def _look(prompts: object, places: dict[Any, int]) -> tuple[str, str]:
-    place = places[prompts]
-    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+def _look(kind: object, places: "Places") -> dict[str, Any]:
+    """Colour and marker of a strategy, which no other of the first 182 has."""
+    place = places[kind]
+    colour = COLOURS[place % len(COLOURS)]
+    hollow = place // (len(COLOURS) * len(MARKERS)) % 2
+    look = {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
+    return look | {"markerfacecolor": "white"} if hollow else look
 
 
-def _legend(figure: Figure, axes: Axes, entries: int) -> None:
+def _legend_size(labels: Sequence[str]) -> tuple[int, int]:
+    """The columns and the rows of a legend."""
+    columns = max(1, min(len(labels), int(62 / (max(map(len, labels), default=1) + 5))))
+    return columns, -(-len(labels) // columns)
+
+
+def _legend_height(labels: Sequence[str]) -> float:
+    """Inches that a legend needs beyond its first two rows, for which the figures have room."""
+    return ROW * max(0, _legend_size(labels)[1] - 2) if len(labels) > 1 else 0.0
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    if entries > 1:
-        longest = max(len(label) for label in labels)
-        columns = max(1, min(entries, int(62 / (longest + 5))))
-        figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+    if len(labels) > 1:
+        figure.legend(handles, labels, loc="outside upper center", ncols=_legend_size(labels)[0])
 
 
 # The figures ---------------------------------------------------------------------------------------------------------
@@ -195,26 +243,25 @@ def _legend(figure: Figure, axes: Axes, entries: int) -> None:
 Places = dict[Any, int]
 
 
-def _strategies(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
+def _strategies(comparison: Comparison, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
     """For each backbone: accuracies with intervals, or, over several data sets, differences to the baseline."""
-    del tables, results_dir
+    del comparison, results_dir
     read = runs[~runs["of_seeds"].astype(bool)]
     for (backbone, precision), members in read.groupby(["backbone", "precision"], sort=False):
         words = ("strategies", str(backbone), *([str(precision)] if read["precision"].nunique() > 1 else []))
-        data_sets = members.groupby(["dataset", "fingerprint"], sort=False)
-        if len(data_sets) == 1:
+        if members["dataset"].nunique() == 1:
             yield Drawn(words=words, figure=_accuracies(members, places))
         elif members["difference"].notna().any():
-            yield Drawn(words=words, figure=_differences(members[members["difference"].notna()], places))
+            for figure in _differences(members[members["difference"].notna()], places):
+                yield Drawn(words=words, figure=figure)
 
 
 def _accuracies(members: pd.DataFrame, places: Places) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.55 + ROW * 1.15 * len(members)))
     axes = figure.add_subplot()
     for row, one in enumerate(members.to_dict("records")):
-        colour, marker = _look(one["prompts"], places)
-        _dot(axes, one["top1"], one["top1_low"], one["top1_high"], row, colour, marker)
-    axes.set_yticks(range(len(members)), [_short(name) for name in members["strategy"]])
+        _dot(axes, one["top1"], one["top1_low"], one["top1_high"], row, _look(one["kind"], places))
+    axes.set_yticks(range(len(members)), _shortened(members["strategy"].tolist()))
     axes.set_ylim(len(members) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     first = members.iloc[0]
@@ -222,33 +269,52 @@ def _accuracies(members: pd.DataFrame, places: Places) -> Figure:
     return figure
 
 
-def _differences(members: pd.DataFrame, places: Places) -> Figure:
-    data_sets = list(dict.fromkeys(zip(members["dataset"], members["fingerprint"], strict=True)))
-    several = pd.Series([name for name, _ in data_sets]).value_counts()
-    strategies = list(dict.fromkeys(zip(members["prompts"], members["strategy"], strict=True)))
-    step = 0.8 / len(strategies)
-    height = min(9.0, 0.7 + len(data_sets) * max(ROW * 1.1, 0.08 * len(strategies) + 0.05))
-    figure = Figure(figsize=(WIDTH, height))
+def _differences(members: pd.DataFrame, places: Places) -> Iterator[Figure]:
+    """The difference of each strategy on each data set; as many figures as pages are needed for the data sets."""
+    data_sets = list(dict.fromkeys(members["dataset"]))
+    strategies = list(dict.fromkeys(zip(members["kind"], members["strategy"], strict=True)))
+    labels = _shortened([strategy for _, strategy in strategies])
+    of_a_set = max(ROW * 1.1, 0.08 * len(strategies) + 0.05)
+    frame = 0.7 + _legend_height(labels)
+    of_a_page = max(1, int((TALLEST - frame) / of_a_set))
+    pages = -(-len(data_sets) // of_a_page)
+    of_a_page = -(-len(data_sets) // pages)  # pages of the same height
+    for start in range(0, len(data_sets), of_a_page):
+        taken = data_sets[start : start + of_a_page]
+        shown = members[members["dataset"].isin(taken)]
+        figure = Figure(figsize=(WIDTH, min(TALLEST, frame + of_a_set * len(taken))))
+        _draw_differences(figure, shown, taken, list(zip(strategies, labels, strict=True)), places)
+        yield figure
+
+
+def _draw_differences(
+    figure: Figure,
+    members: pd.DataFrame,
+    data_sets: Sequence[str],
+    strategies: Sequence[tuple[tuple[str, str], str]],
+    places: Places,
+) -> None:
     axes = figure.add_subplot()
     axes.axvline(0, color="black", linewidth=0.8)
-    for place, (prompts, strategy) in enumerate(strategies):
-        colour, marker = _look(prompts, places)
+    step = 0.8 / len(strategies)
+    for place, ((kind, strategy), label) in enumerate(strategies):
         own = members[members["strategy"] == strategy]
-        rows = [
-            data_sets.index(key) + step * (place - (len(strategies) - 1) / 2)
-            for key in zip(own["dataset"], own["fingerprint"], strict=True)
-        ]
+        rows = [data_sets.index(name) + step * (place - (len(strategies) - 1) / 2) for name in own["dataset"]]
         middle, low, high = (_points(own[name]) for name in ("difference", "difference_low", "difference_high"))
-        axes.errorbar(
-            middle, rows, xerr=_reach(middle, low, high), fmt=marker, color=colour, label=_short(strategy),
-            markersize=3.2, elinewidth=0.8,
-        )  # fmt: skip
-    names = [name if several[name] == 1 else f"{name} ({fingerprint[:6]})" for name, fingerprint in data_sets]
-    axes.set_yticks(range(len(data_sets)), [_short(name, 18) for name in names])
+        if len(own):
+            axes.errorbar(
+                middle, rows, xerr=_reach(middle, low, high), linestyle="none", label=label, markersize=3.2,
+                elinewidth=0.8, **_look(kind, places),
+            )  # fmt: skip
+    axes.set_yticks(range(len(data_sets)), _shortened(data_sets, 18))
     axes.set_ylim(len(data_sets) - 0.5, -0.5)
-    axes.set_xlabel(f"top-1 less {BASELINE}, in points: {_short(members.iloc[0]['backbone'], 22)}")
-    _legend(figure, axes, len(strategies))
-    return figure
+    if len(data_sets) > 1:
+        for between in range(1, len(data_sets)):
+            axes.axhline(between - 0.5, color="#dddddd", linewidth=0.5)
+    axes.grid(visible=False, axis="y")
+    baselines = less(baseline_names(members))
+    axes.set_xlabel(f"top-1 {_short(baselines, 24)}, in points: {_short(members.iloc[0]['backbone'], 22)}")
+    _legend(figure, axes)
 
 
 def _reach(
@@ -259,15 +325,15 @@ def _reach(
     return reach
 
 
-def _dot(axes: Axes, value: float, low: float, high: float, row: int, colour: str, marker: str) -> None:
+def _dot(axes: Axes, value: float, low: float, high: float, row: int, look: dict[str, Any]) -> None:
     middle, least, most = (_points([one]) for one in (value, low, high))
     axes.errorbar(
-        middle, [row], xerr=_reach(middle, least, most), fmt=marker, color=colour, elinewidth=0.9, capsize=2,
-        capthick=0.9,
+        middle, [row], xerr=_reach(middle, least, most), linestyle="none", elinewidth=0.9, capsize=2, capthick=0.9,
+        **look,
     )  # fmt: skip
 
 
-def _most_changed(tables: Tables, runs: pd.DataFrame) -> list[dict[str, Any]]:
+def _most_changed(comparison: Comparison, runs: pd.DataFrame) -> list[dict[str, Any]]:
     """Of each data set and backbone the run that differs most from the baseline; the greatest differences first."""
     single = runs[(runs["run_key"] != "") & runs["difference"].notna()]
     if not len(single):
@@ -275,21 +341,21 @@ def _most_changed(tables: Tables, runs: pd.DataFrame) -> list[dict[str, Any]]:
     ordered = single.assign(size=single["difference"].astype(float).abs()).sort_values(
         "size", ascending=False, kind="stable"
     )
-    found = ordered.drop_duplicates(["dataset", "fingerprint", "backbone", "precision"])
+    found = ordered.drop_duplicates(["dataset", "backbone", "precision"])
     if len(found) > AT_MOST:
         log.info(
             "figures   of classes and confusions: %d of %d pairs of data set and backbone, those with the greatest"
             " differences", AT_MOST, len(found),
         )  # fmt: skip
-    del tables
+    del comparison
     return [{str(name): value for name, value in row.items()} for row in found.head(AT_MOST).to_dict("records")]
 
 
-def _classes(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
+def _classes(comparison: Comparison, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
     """The change of each class against the baseline, sorted; of many classes the ends are named."""
     del places, results_dir
-    by_run = dict(iter(tables.classes.groupby("run_key", sort=False)))
-    for run in _most_changed(tables, runs):
+    by_run = dict(iter(comparison.classes.groupby("run_key", sort=False)))
+    for run in _most_changed(comparison, runs):
         table = by_run[run["run_key"]]
         table = table[table["images"] > 0].sort_values(["change", "label"], ascending=[False, True])
         low, high = change_intervals(
@@ -300,7 +366,7 @@ def _classes(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Pa
 
 
 def _change(table: pd.DataFrame, run: dict[str, Any]) -> Figure:
-    label = f"{_short(run['strategy'], 20)} less {BASELINE}, in points"
+    label = f"{_short(run['strategy'], 20)} less {_short(run['baseline'], 16)}, in points"
     if len(table) <= ALL_NAMED:
         figure = Figure(figsize=(WIDTH, 0.5 + ROW * len(table)))
         _forest(figure.add_subplot(), table, label)
@@ -332,19 +398,19 @@ def _forest(axes: Axes, table: pd.DataFrame, label: str) -> None:
             middle, [row], xerr=reach, color=colour, fmt=marker,
             markersize=3.6, elinewidth=0.8, markerfacecolor=colour if one["p_holm"] < ALPHA else "white",
         )  # fmt: skip
-    axes.set_yticks(range(len(table)), [_short(name, 24) for name in table["class_name"]])
+    axes.set_yticks(range(len(table)), _shortened(table["class_name"].tolist(), 24))
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(f"{label}; filled: significant")
 
 
-def _confusions(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
+def _confusions(comparison: Comparison, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
     """How many images of a class are taken for another, with the baseline and with the run: what moved most."""
     del places, results_dir
-    if not len(tables.moved):
+    if not len(comparison.moved):
         return
-    by_run = dict(iter(tables.moved.groupby("run_key", sort=False)))
-    for run in _most_changed(tables, runs):
+    by_run = dict(iter(comparison.moved.groupby("run_key", sort=False)))
+    for run in _most_changed(comparison, runs):
         if run["run_key"] not in by_run:
             continue
         moved = by_run[run["run_key"]]
@@ -353,34 +419,31 @@ def _confusions(tables: Tables, runs: pd.DataFrame, places: Places, results_dir:
         figure = Figure(figsize=(WIDTH, 0.7 + ROW * len(table)))
         axes = figure.add_subplot()
         rows = np.arange(len(table))
+        names = _shortened([run["baseline"], run["strategy"]])
         before, after = table["baseline_images"].to_numpy(), table["images"].to_numpy()
         colours = [GAIN if one < 0 else LOSS for one in table["change"]]
         axes.hlines(rows, before, after, color=colours, linewidth=1.4)
-        axes.plot(before, rows, "o", color="black", markerfacecolor="white", label=BASELINE, markersize=3.6)
+        axes.plot(before, rows, "o", color="black", markerfacecolor="white", label=names[0], markersize=3.6)
         axes.scatter(after, rows, color=colours, marker="D", s=13, zorder=3)
-        axes.plot([], [], "D", color=LEVEL, label=_short(run["strategy"]), markersize=3.6)
+        axes.plot([], [], "D", color=LEVEL, label=names[1], markersize=3.6)
+        classes = _shortened([*table["class_name"], *table["predicted_name"]], 16)
         axes.set_yticks(
             rows,
-            [
-                f"{_short(name, 16)} → {_short(other, 16)}"
-                for name, other in zip(table["class_name"], table["predicted_name"], strict=True)
-            ],
+            [f"{name} → {other}" for name, other in zip(classes[: len(table)], classes[len(table) :], strict=True)],
         )
         axes.set_ylim(len(table) - 0.4, -0.6)
         axes.set_xlim(left=min(0.0, -0.02 * float(max(before.max(), after.max()))))
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("images taken for another class")
-        _legend(figure, axes, 2)
+        _legend(figure, axes)
         yield Drawn(words=("confusions", run["dataset"], run["backbone"], run["strategy"]), figure=figure)
 
 
-def _budget(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
+def _budget(comparison: Comparison, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
     """Accuracy against the number of prompts of each class: mean and band, over draws or over seeds."""
-    del tables
+    del comparison
     written = 0
-    for (dataset, _, backbone, _), members in runs.groupby(
-        ["dataset", "fingerprint", "backbone", "precision"], sort=False
-    ):
+    for (dataset, backbone, _), members in runs.groupby(["dataset", "backbone", "precision"], sort=False):
         curves = [*_measured_curves(members, results_dir), *_curves_of_runs(members)]
         if not curves:
             continue
@@ -388,32 +451,33 @@ def _budget(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Pat
         if written > AT_MOST:
             log.info("figures   of numbers of prompts: the first %d pairs of data set and backbone", AT_MOST)
             return
-        figure = Figure(figsize=(WIDTH, 2.3))
+        base = members[members["run_key"] == members["baseline_run_key"].iloc[0]]
+        labels = _shortened([*(name for name, _, _ in curves), *base["baseline"]])
+        figure = Figure(figsize=(WIDTH, 2.3 + _legend_height(labels)))
         axes = figure.add_subplot()
-        for name, prompts, curve in curves:
-            colour, marker = _look(prompts, places)
+        for label, (_, kind, curve) in zip(labels, curves, strict=False):
+            look = _look(kind, places)
             axes.fill_between(
-                curve["num_prompts"], _points(curve["low"]), _points(curve["high"]), color=colour, alpha=0.2,
+                curve["num_prompts"], _points(curve["low"]), _points(curve["high"]), color=look["color"], alpha=0.2,
                 linewidth=0,
             )  # fmt: skip
-            axes.plot(curve["num_prompts"], _points(curve["mean"]), color=colour, marker=marker, label=_short(name))
+            axes.plot(curve["num_prompts"], _points(curve["mean"]), label=label, **look)
         axes.set_xscale("log", base=2)
         sizes = sorted({int(size) for _, _, curve in curves for size in curve["num_prompts"]})
         spread = sizes if len(sizes) <= 8 else [size for size in sizes if size & (size - 1) == 0]
         axes.set_xticks(spread, [f"{size:,}" for size in spread])
         axes.minorticks_off()
-        baseline = members[(members["prompts"] == BASELINE) & members["difference"].isna()]
-        if len(baseline):
-            level = 100 * float(baseline["top1"].iloc[0])
-            axes.axhline(level, color="black", linewidth=0.9, linestyle=":", label=BASELINE)
+        if len(base):
+            level = 100 * float(base["top1"].iloc[0])
+            axes.axhline(level, color="black", linewidth=0.9, linestyle=":", label=labels[-1])
         axes.set_xlabel(f"prompts of each class: {_short(dataset, 20)}, {_short(backbone, 20)}")
         axes.set_ylabel("top-1 in percent")
-        _legend(figure, axes, len(curves) + len(baseline))
+        _legend(figure, axes)
         yield Drawn(words=("budget", str(dataset), str(backbone)), figure=figure)
 
 
-Curve = tuple[str, object, pd.DataFrame]
-"""Its name, its prompts, and a row per number of prompts with mean, low and high."""
+Curve = tuple[str, str, pd.DataFrame]
+"""Its name, its kind (which gives its look), and a row per number of prompts with mean, low and high."""
 
 
 def _measured_curves(members: pd.DataFrame, results_dir: Path) -> Iterator[Curve]:
@@ -423,21 +487,22 @@ def _measured_curves(members: pd.DataFrame, results_dir: Path) -> Iterator[Curve
         if path.is_file():
             curve = pd.read_parquet(path).rename(columns={"top1_mean": "mean", "top1_low": "low", "top1_high": "high"})
             if len(curve) > 1:
-                yield f"{run['strategy']}, draws", run["prompts"], curve
+                yield f"{run['strategy']}, draws", run["kind"], curve
 
 
 def _curves_of_runs(members: pd.DataFrame) -> Iterator[Curve]:
     """Runs with budgets; the band is two standard deviations of the seeds, where there are several."""
     read = members[~members["of_seeds"].astype(bool)]
-    for (prompts, _), own in read.groupby(["prompts", "aggregation"], sort=False):
+    for (prompts, aggregation), own in read.groupby(["prompts", "aggregation"], sort=False):
         budgets = own[own["budget"].notna()].sort_values("budget")
         if len(budgets) < 2:
             continue
         spread = 2 * budgets["top1_sd"].astype(float).fillna(0.0)
         mean = budgets["top1"].astype(float)
+        several = read.loc[read["prompts"] == prompts, "aggregation"].nunique() > 1
         yield (
-            str(prompts),
-            prompts,
+            f"{prompts} ({aggregation})" if several else str(prompts),
+            str(budgets["kind"].iloc[0]),
             pd.DataFrame(
                 {
                     "num_prompts": budgets["budget"].astype(int),
@@ -449,19 +514,19 @@ def _curves_of_runs(members: pd.DataFrame) -> Iterator[Curve]:
         )
 
 
-def _scaling(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
+def _scaling(comparison: Comparison, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
     """Accuracy over backbones, the weakest first, for each data set, and for the mean of the data sets."""
-    del tables, results_dir
+    del comparison, results_dir
     read = runs[~runs["of_seeds"].astype(bool)]
     if read["precision"].nunique() > 1:
         read = read.assign(backbone=read["backbone"] + " " + read["precision"])
     found = []
-    for (dataset, _), members in read.groupby(["dataset", "fingerprint"], sort=False):
+    for dataset, members in read.groupby("dataset", sort=False):
         if members["backbone"].nunique() > 1:
             found.append((str(dataset), members))
     if len(found) > 1:
         table = pd.concat(members for _, members in found).drop_duplicates(["dataset", "backbone", "strategy"])
-        by = ["backbone", "prompts", "strategy"]
+        by = ["backbone", "kind", "strategy"]
         means = table.groupby(by, sort=False)["top1"].agg(["mean", "count"]).reset_index()
         whole = means[means["count"] == len(found)].rename(columns={"mean": "top1"})
         if whole["backbone"].nunique() > 1:
@@ -477,27 +542,28 @@ def _scaling(tables: Tables, runs: pd.DataFrame, places: Places, results_dir: Pa
 def _over_backbones(members: pd.DataFrame, of: str, places: Places) -> Figure:
     strength = members.groupby("backbone")["top1"].mean().sort_values(kind="stable")
     backbones = list(strength.index)
-    strategies = list(dict.fromkeys(zip(members["prompts"], members["strategy"], strict=True)))
-    figure = Figure(figsize=(WIDTH, 2.5))
+    strategies = list(dict.fromkeys(zip(members["kind"], members["strategy"], strict=True)))
+    labels = _shortened([strategy for _, strategy in strategies])
+    figure = Figure(figsize=(WIDTH, 2.5 + _legend_height(labels)))
     axes = figure.add_subplot()
-    for place, (prompts, strategy) in enumerate(strategies):
+    step = min(0.06, 0.7 / len(strategies))  # the strategies of one backbone stay clear of the next
+    for place, ((kind, strategy), label) in enumerate(zip(strategies, labels, strict=True)):
         own = members[members["strategy"] == strategy].drop_duplicates("backbone")
         x = np.array([backbones.index(backbone) for backbone in own["backbone"]], dtype=np.float64)
         order = np.argsort(x)
-        x = x[order] + 0.06 * (place - (len(strategies) - 1) / 2)
+        x = x[order] + step * (place - (len(strategies) - 1) / 2)
         y = _points(own["top1"])[order]
         reach = None
         if "top1_low" in own:
             reach = _reach(y, _points(own["top1_low"])[order], _points(own["top1_high"])[order])
-        colour, marker = _look(prompts, places)
-        axes.errorbar(x, y, yerr=reach, color=colour, marker=marker, label=_short(strategy), elinewidth=0.8)
+        axes.errorbar(x, y, yerr=reach, label=label, elinewidth=0.8, **_look(kind, places))
     turned = sum(len(name) for name in backbones) > 40
     axes.set_xticks(
-        range(len(backbones)), [_short(name, 20) for name in backbones], rotation=30 if turned else 0,
+        range(len(backbones)), _shortened(backbones, 20), rotation=30 if turned else 0,
         ha="right" if turned else "center", rotation_mode="anchor",
     )  # fmt: skip
     axes.set_ylabel("top-1 in percent")
     axes.set_xlabel(f"backbone, by its mean: {_short(of, 30)}")
     axes.grid(visible=False, axis="x")
-    _legend(figure, axes, len(strategies))
+    _legend(figure, axes)
     return figure

@@ -11,8 +11,9 @@ import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
 from cupl_bench.records import Record
+from cupl_bench.report.naming import REFERENCE, leaves, prompts_settings
 
-__all__ = ["TOLERANCE", "match_published", "read_published", "shown_published"]
+__all__ = ["TOLERANCE", "match_published", "our_wording", "read_published", "shown_published"]
 
 TOLERANCE = 0.003
 """By how much a published number may lie outside the interval of ours and still agree: one decimal, half precision and
@@ -20,22 +21,25 @@ another resize move a number so far without another question being asked."""
 
 METRICS = ("top1", "mean_per_class", "mean_of_top1_and_top5")
 NO_QUESTION = {
-    "_target_",
-    "name",
-    "cache_dir",
-    "path",
-    "root",
-    "source",
-    "protocol",
-    "names",
-    "limit",
-    "seed",
-    "primary",
+    "prompts": {"name", "cache_dir", "seed"},
+    "dataset": {
+        "_target_",
+        "name",
+        "cache_dir",
+        "path",
+        "root",
+        "source",
+        "protocol",
+        "names",
+        "limit",
+        "seed",
+        "primary",
+    },
 }
-"""Keys of a configuration that move no number, or that the columns of published.csv speak of themselves."""
+"""Keys of each group that move no number, or that the columns of published.csv speak of themselves."""
 COLUMNS = [
-    "dataset", "split", "backbone", "prompts", "metric", "ours", "ours_low", "ours_high", "published", "difference",
-    "agrees", "match", "differs", "verified", "source", "reference", "note", "run_key",
+    "dataset", "split", "backbone", "prompts", "metric", "wording", "ours", "ours_low", "ours_high", "published",
+    "difference", "agrees", "match", "differs", "verified", "source", "reference", "note", "run_key",
 ]  # fmt: skip
 
 
@@ -55,7 +59,7 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
     """A row for each published number that a run can be held against; fractions.
 
     ``match`` is ``exact`` where the question is the same, and ``near`` where ``differs`` says what is not: the split,
-    the class names, the prompts, an assumption about the metric. ``agrees``: the published value lies within the 95%
+    the class names, the prompts and their wording, an assumption about the metric. ``agrees``: the published value lies within the 95%
     interval of ours, widened by `TOLERANCE`. Unverified rows keep that word.
 
     Args:
@@ -99,29 +103,62 @@ def _option(name: str) -> Mapping[str, Any]:
 
 
 def _changed(record: Record) -> list[str]:
-    """The settings that a run changed in the options that it names, and that can move a number."""
-    if record.config is None:
+    """The settings that a run changed in the options that it names, and that can move a number.
+
+    A key that the run lacks came with a later version. One that the option lacks is of a class of the user's own.
+    """
+    if record.config is None or not record.config.get("prompts"):
         return ["settings not recorded"]
     changed = []
+    own = leaves(record.config.get("dataset") or {}, "dataset.")
     for group, name in (("prompts", _strategy(record)), ("dataset", record.dataset.name)):
-        given, option = _leaves(record.config.get(group) or {}), _option(f"{group}/{name}.yaml")
-        changed += [
-            f"{group}.{key}={given[key]}"
-            for key, value in _leaves(option).items()
-            if key not in NO_QUESTION and key in given and given[key] != value
-            and not (key == "variant" and given[key] == {"cupl": "full", "cupl_base": "base"}.get(name))
-        ]  # fmt: skip
+        given, option = leaves(record.config.get(group) or {}), leaves(_option(f"{group}/{name}.yaml"))
+        if not option:
+            changed.append(f"{group}={name} is no option of this version")
+            continue
+        for key in (*option, *(sorted(given.keys() - option.keys()) if group == "prompts" else ())):
+            if key in NO_QUESTION[group] or key not in given:
+                continue
+            wanted = option.get(key)
+            if isinstance(wanted, str) and (reference := REFERENCE.fullmatch(wanted)) and given[key] != wanted:
+                if reference[1] not in own:
+                    continue  # the option refers to what came later: the wording says whether it is the same
+                wanted = own[reference[1]]
+            alike = given[key] == wanted
+            if key == "_target_":  # classes move between modules
+                alike = str(given[key]).split(".")[-1] == str(wanted).split(".")[-1]
+            if key == "variant" and given[key] == {"cupl": "full", "cupl_base": "base"}.get(name):
+                alike = True
+            if not alike:
+                changed.append(f"{group}.{key}={given[key]}")
     if record.prompts.budget is not None:
         changed.append(f"budget={record.prompts.budget}")
     return changed
 
 
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their dotted keys: a key that came with a later version is in the one and not in the other."""
-    out: dict[str, Any] = {}
-    for key, value in settings.items():
-        out |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return out
+def our_wording(settings: Mapping[str, Any]) -> str | None:
+    """Return the form of a strategy's prompts in the words of published.csv; None where they have no single form.
+
+    ``{}`` stands for the class name.
+
+    Args:
+        settings: of the prompts, by dotted keys, with the values that they refer to.
+
+    >>> our_wording({"_target_": "cupl_bench.prompts.strategies.TemplatesStrategy", "templates": ["a photo of a {}."]})
+    'a photo of a {}.'
+    """
+    kind = str(settings.get("_target_")).split(".")[-1]
+    opening = f"A photo of a {concept}: a {{}}" if (concept := settings.get("concept")) else "A photo of a {}"
+    if kind == "TemplatesStrategy":
+        templates = settings.get("templates")
+        return str(templates[0]) if isinstance(templates, list) and len(templates) == 1 else None
+    if kind == "ConceptStrategy":
+        return f"{opening}."
+    if kind == "DescriptorsStrategy":
+        return f"{settings.get('before') or ''}{{}}, which has {{descriptor}}{settings.get('after') or ''}"
+    if kind in ("WaffleStrategy", "DclipWaffleStrategy"):
+        return f"{opening}, which has {{{'descriptor or ' if kind.startswith('Dclip') else ''}random words}}."
+    return None
 
 
 def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,6 +168,10 @@ def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one
         differs.append(f"split: {one['split']}")
     if origin.get("names") != one["names"]:
         differs.append(f"class names: {one['names']}")
+    ours = our_wording(prompts_settings(record, looked_up=True) or {})
+    # Every published number that names a form is one of CLIP's, whose tokenizer makes no difference of capitals.
+    if "{}" in one["wording"] and (ours is None or ours.casefold() != one["wording"].casefold()):
+        differs.append(f'wording: "{one["wording"]}", not "{ours}"' if ours else f'wording: "{one["wording"]}"')
     differs += changed
     if one["metric"] == "mean_of_top1_and_top5":
         value = (row["top1"] + row["top5"]) / 2
@@ -144,6 +185,7 @@ def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one
         "backbone": row["backbone"],
         "prompts": row["prompts"],
         "metric": one["metric"],
+        "wording": one["wording"],
         "ours": value,
         "ours_low": low,
         "ours_high": high,
@@ -178,6 +220,7 @@ def shown_published(table: pd.DataFrame) -> pd.DataFrame:
             ],
             "difference": [f"{100 * value:+z.1f}" for value in table["difference"]],
             "agrees": np.where(table["agrees"].astype(bool), "yes", "no"),
+            "their wording": table["wording"],
             "differs in": table["differs"],
             "source": table["source"],
         }

@@ -1,115 +1,59 @@
 """The evidence as files: CSV and parquet with fractions, Markdown and LaTeX as read."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 from tabulate import tabulate as pipe_table
 
-from cupl_bench.records import Record, read_records
-from cupl_bench.report.answers import class_facts, missing_cells
-from cupl_bench.report.classes import moved_confusions, per_class, shown_classes, shown_confusions
-from cupl_bench.report.comparison import (
-    BASELINE,
-    GroupAnswers,
-    groups_of_answers,
-    shown,
-    shown_pooled,
-    strategy_names,
-    weigh,
-)
-from cupl_bench.report.published import match_published, shown_published
+from cupl_bench.report.classes import shown_classes, shown_confusions
+from cupl_bench.report.comparison import Comparison, shown, shown_pooled, strategy_names
+from cupl_bench.report.published import shown_published
 from cupl_bench.store import write_atomically
 
-__all__ = ["Tables", "tabulate", "write_tables"]
+__all__ = ["write_tables"]
 
 SPREADSHEET_FORMULA = re.compile(r"^[=+\-@\t\r]")
-WORDS = {"dataset", "backbone", "precision", "prompts", "class", "taken for", "differs in", "source", "metric"}
+WORDS = {
+    "dataset", "backbone", "precision", "prompts", "baseline", "class", "taken for", "their wording", "differs in",
+    "source", "metric",
+}  # fmt: skip
 """Columns of text; the others are numbers and stand to the right."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tables:
-    """All tables of a results folder; results/README.md has their columns.
-
-    ``runs`` and ``pooled``: `report.comparison`. ``classes`` and ``moved``: classes and moved confusions of all runs
-    (`report.classes`) with their ``run_key``. ``published``: `report.published`. ``missing``: what a sweep lacks.
-    """
-
-    runs: pd.DataFrame
-    pooled: pd.DataFrame
-    classes: pd.DataFrame
-    moved: pd.DataFrame
-    published: pd.DataFrame
-    missing: pd.DataFrame
-
-
-def tabulate(records: Sequence[Record], results_dir: Path) -> Tables:
-    """All tables of these records, their predictions read once.
+def write_tables(comparison: Comparison, results_dir: Path) -> list[Path]:
+    """Write the tables of a comparison below ``results_dir``; return the files.
 
     Raises:
-        ResultsError: nothing is finished, protocol versions are mixed, or predictions are missing.
+        ResultsError: they cannot be written.
     """
-    classes: list[pd.DataFrame] = []
-    moved: list[pd.DataFrame] = []
-
-    def looked_at() -> Iterator[GroupAnswers]:
-        """The groups, with what concerns single classes taken while their answers are in memory."""
-        for group in groups_of_answers(records, results_dir):
-            facts = class_facts(results_dir, [answers.record for answers in group.members])
-            for answers in group.members:
-                baseline = group.against(answers)
-                classes.append(per_class(answers, baseline, facts))
-                if baseline is not None:
-                    moved.append(moved_confusions(answers, baseline, facts))
-            yield group
-
-    comparison = weigh(looked_at())
-    return Tables(
-        runs=comparison.runs,
-        pooled=comparison.pooled,
-        classes=pd.concat(classes, ignore_index=True),
-        moved=pd.concat(moved, ignore_index=True) if moved else pd.DataFrame(),
-        published=match_published(comparison.runs, records),
-        missing=missing_cells(records),
-    )
-
-
-def write_tables(results_dir: Path) -> tuple[Tables, list[Path]]:
-    """Write the tables of all finished runs below ``results_dir``; gives them and the files.
-
-    Raises:
-        ResultsError: there is nothing to compare, or it is not comparable.
-    """
-    tables = tabulate(read_records(results_dir), results_dir)
-    read = shown(tables.runs)
+    read = shown(comparison.runs)
     contents: dict[str, bytes] = {
-        "comparison.csv": _csv(tables.runs),
+        "comparison.csv": _csv(comparison.runs),
         "comparison.md": _markdown(read),
-        "comparison.tex": _latex(read, tables.runs["best"]),
-        "per_class.parquet": tables.classes.to_parquet(index=False),
+        "comparison.tex": _latex(read, comparison.runs["best"]),
+        "per_class.parquet": comparison.classes.to_parquet(index=False),
     }
-    if len(tables.pooled):
-        pooled = shown_pooled(tables.pooled)
+    if len(comparison.pooled):
+        pooled = shown_pooled(comparison.pooled)
         contents |= {
-            "pooled.csv": _csv(tables.pooled),
+            "pooled.csv": _csv(comparison.pooled),
             "pooled.md": _markdown(pooled),
             "pooled.tex": _latex(pooled, None),
         }
-    if len(tables.moved):
+    if len(comparison.moved):
         contents |= {
-            "confusions.parquet": tables.moved.to_parquet(index=False),
-            "classes.md": _changes(tables).encode(),
+            "confusions.parquet": comparison.moved.to_parquet(index=False),
+            "classes.md": _changes(comparison).encode(),
         }
-    if len(tables.published):
+    if len(comparison.published):
         contents |= {
-            "published.csv": _csv(tables.published),
-            "published.md": _markdown(shown_published(tables.published)),
+            "published.csv": _csv(comparison.published),
+            "published.md": _markdown(shown_published(comparison.published)),
         }
-    if len(tables.missing):
-        contents["missing.csv"] = _csv(tables.missing)
+    if len(comparison.missing):
+        contents["missing.csv"] = _csv(comparison.missing)
     paths = []
     for name, content in contents.items():
         path = results_dir / "tables" / name
@@ -119,22 +63,22 @@ def write_tables(results_dir: Path) -> tuple[Tables, list[Path]]:
                  "published.md", "missing.csv"):  # fmt: skip
         if name not in contents:  # what an earlier state of the folder left
             (results_dir / "tables" / name).unlink(missing_ok=True)
-    return tables, paths
+    return paths
 
 
-def _changes(tables: Tables) -> str:
+def _changes(comparison: Comparison) -> str:
     """For each run the classes and confusions that changed most against the baseline, as Markdown."""
-    parts = [f"# Which classes\n\nEach run against `{BASELINE}` on the same images: the classes and the confusions that"
+    parts = ["# Which classes\n\nEach run against its baseline on the same images: the classes and the confusions that"
              " changed most. per_class.parquet and confusions.parquet hold more. n.s.: not significant, McNemar's exact"
              " test corrected for all classes of the run after Holm.\n"]  # fmt: skip
-    read = [_rows_by_run(table) for table in (shown_classes(tables.classes), shown_confusions(tables.moved))]
-    compared = set(tables.moved["run_key"])
-    for row, name in zip(tables.runs.to_dict("records"), strategy_names(tables.runs), strict=True):
+    read = [_rows_by_run(table) for table in (shown_classes(comparison.classes), shown_confusions(comparison.moved))]
+    compared = set(comparison.moved["run_key"])
+    for row, name in zip(comparison.runs.to_dict("records"), strategy_names(comparison.runs), strict=True):
         if row["run_key"] not in compared:
             continue
-        title = " x ".join(str(_inert_markdown(part)) for part in (row["dataset"], row["backbone"], name))
+        title = " x ".join(str(_inert_markdown(part)) for part in (row["dataset_shown"], row["backbone_shown"], name))
         of_run = [_pipes(columns, rows[row["run_key"]]) for columns, rows in read if row["run_key"] in rows]
-        parts += [f"## {title}\n", *of_run]
+        parts += [f"## {title}, less {_inert_markdown(row['baseline'])}\n", *of_run]
     return "\n".join(parts)
 
 

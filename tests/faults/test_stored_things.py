@@ -16,6 +16,8 @@ from safetensors.numpy import load_file, save_file
 
 from cupl_bench.__main__ import main
 from cupl_bench.errors import ResultsError
+from cupl_bench.records import read_records
+from cupl_bench.report.comparison import compare
 from cupl_bench.report.tables import write_tables
 from cupl_bench.store import read_arrays, write_arrays
 
@@ -81,6 +83,10 @@ def again(cli, undisturbed, whole: Path, tmp_path: Path) -> Callable[..., int]:
     return run
 
 
+def tables_of(results: Path) -> None:
+    write_tables(compare(read_records(results), results), results)
+
+
 def damage_all(folder: Path, pattern: str, damage: Callable[[bytes], bytes]) -> list[Path]:
     victims = list(folder.glob(pattern))
     assert victims, pattern
@@ -127,7 +133,7 @@ def test_damaged_evidence_is_refused_by_the_report_and_made_again_by_the_run(
     # No report reads class embeddings. A record has no digest of itself: its form and its top-1 are checked alone.
     if kind != "class embeddings of a run" and (kind, how) != ("records", "flipped"):
         with pytest.raises(ResultsError, match=r"[Rr]un its question again"):
-            write_tables(tmp_path / "results")
+            tables_of(tmp_path / "results")
     assert again(*(["rerun=always"] if kind == "records" else [])) == 0, cli.err
     assert left_by(tmp_path / "results").difference(left) is None
 
@@ -139,7 +145,7 @@ def test_a_flipped_bit_in_a_number_of_a_record_is_seen(again, tmp_path: Path) ->
         content["metrics"]["top1"] = 0.9875
         path.write_text(json.dumps(content))
     with pytest.raises(ResultsError, match="another top1 than its predictions"):
-        write_tables(tmp_path / "results")
+        tables_of(tmp_path / "results")
 
 
 @pytest.mark.parametrize("kind", [*MADE_AGAIN, *EVIDENCE])
@@ -161,7 +167,7 @@ def test_files_of_an_older_form_are_made_again(cli, again, left: Left, tmp_path:
         shutil.rmtree(tmp_path / "cache" / "class_embeddings")
     if kind in EVIDENCE and kind != "class embeddings of a run":
         with pytest.raises(ResultsError):
-            write_tables(tmp_path / "results")
+            tables_of(tmp_path / "results")
     assert again(*([] if kind in EVIDENCE else ["rerun=always"])) == 0, cli.err
     assert left_by(tmp_path / "results").difference(left) is None
 
@@ -197,7 +203,7 @@ def test_half_written_files_of_killed_runs_are_never_read(cli, again, left: Left
     assert again("rerun=always") == 0, cli.err
     assert "40 reused, 0 encoded" in cli.out
     assert "damaged" not in cli.err
-    write_tables(tmp_path / "results")
+    tables_of(tmp_path / "results")
     assert left_by(tmp_path / "results").difference(left) is None
     assert all(path.exists() for path in before)
 

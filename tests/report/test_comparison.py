@@ -1,5 +1,6 @@
 """Records side by side: what is compared, what is refused, and how a table reads."""
 
+import json
 import logging
 import re
 from datetime import UTC, datetime, timedelta
@@ -23,8 +24,10 @@ from cupl_bench.records import (
     read_records,
     write_record,
 )
-from cupl_bench.report.answers import missing_cells, read_answers
-from cupl_bench.report.comparison import compare, groups_of_answers, shown, weigh
+from cupl_bench.report import comparison as of_comparison
+from cupl_bench.report import significance
+from cupl_bench.report.answers import Answers, missing_cells, read_answers
+from cupl_bench.report.comparison import Comparison, compare, shown, shown_pooled
 from cupl_bench.report.significance import paired
 from cupl_bench.report.tables import write_tables
 from cupl_bench.scores import wilson
@@ -59,6 +62,7 @@ class Store:
         confidence: np.ndarray | None = None,
         status: str = "ok",
         names: list[str] | None = None,
+        activation: str = "gelu",
         protocol_version: int = PROTOCOL_VERSION,
         **of_prompts: object,
     ) -> Record:
@@ -105,7 +109,7 @@ class Store:
                 architecture=architecture,
                 pretrained=pretrained,
                 weights_sha256=backbone,
-                activation="gelu",
+                activation=activation,
                 precision="fp32",
                 embed_dim=8,
                 image_size=(32, 32),
@@ -145,8 +149,23 @@ class Store:
         write_record(self.folder, record)
         return record
 
-    def table(self) -> pd.DataFrame:
-        return compare(read_records(self.folder), self.folder)
+    def compared(self, baseline: str | None = None) -> Comparison:
+        return compare(read_records(self.folder), self.folder, baseline=baseline)
+
+    def table(self, baseline: str | None = None) -> pd.DataFrame:
+        return self.compared(baseline).runs
+
+    def write(self) -> Comparison:
+        comparison = self.compared()
+        write_tables(comparison, self.folder)
+        return comparison
+
+
+def answers_of(store: Store, record: Record) -> Answers:
+    (run,) = [
+        run for members in store.compared().groups.values() for run in members if run.record.run_key == record.run_key
+    ]
+    return read_answers(store.folder, run)
 
 
 @pytest.fixture
@@ -158,7 +177,7 @@ def test_each_row_is_compared_with_simple_on_the_same_images(store: Store) -> No
     simple, cupl = store.add("simple", 0.5), store.add("cupl", 0.6)
     store.add("ensemble", 0.51)
     table = store.table().set_index("prompts")
-    ours, base = (read_answers(store.folder, record) for record in (cupl, simple))
+    ours, base = (answers_of(store, record) for record in (cupl, simple))
     expected = paired(ours.hits, base.hits, LABELS, seed=int(cupl.run_key, 16))
     row = table.loc["cupl"]
     assert row["difference"] == expected.difference == pytest.approx(cupl.metrics.top1 - simple.metrics.top1)
@@ -178,10 +197,10 @@ def test_the_best_is_bold_only_where_it_is_significantly_better_than_every_other
     for name, share in (("simple", 0.5), ("cupl", 0.7), ("ensemble", 0.695)):
         store.add(name, share)
     assert not store.table()["best"].any()
-    write_tables(store.folder)
+    store.write()
     assert "\\textbf" not in (store.folder / "tables" / "comparison.tex").read_text()
     store.add("waffle", 0.8)
-    write_tables(store.folder)
+    store.write()
     bold = [line for line in (store.folder / "tables" / "comparison.tex").read_text().splitlines() if "textbf" in line]
     assert len(bold) == 1
     assert bold[0].startswith("birds & small & waffle")
@@ -190,7 +209,7 @@ def test_the_best_is_bold_only_where_it_is_significantly_better_than_every_other
 def test_negative_numbers_have_a_minus_in_latex(store: Store) -> None:
     store.add("simple", 0.5)
     store.add("cupl", 0.4)
-    write_tables(store.folder)
+    store.write()
     text = (store.folder / "tables" / "comparison.tex").read_text()
     assert re.search(r"& \$-\$\d+\.\d \[\$-\$\d", text)
     assert not re.search(r"[ \[]-\d", text)
@@ -239,18 +258,17 @@ def test_protocol_versions_are_never_mixed(store: Store) -> None:
         store.table()
 
 
-def test_the_newest_of_a_cell_stays_and_the_others_are_named(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    old, new = store.add("cupl", 0.5), store.add("cupl", 0.6)
+def test_the_newest_run_of_a_question_stays_and_the_others_are_named(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = store.add("cupl", 0.5, digest="d" * 64), store.add("cupl", 0.6, digest="d" * 64)
     store.add("cupl", 0.6, aggregation="max_similarity")
     store.add("cupl", 0.6, budget=4, seed=0)
     with caplog.at_level(logging.WARNING):
         table = store.table()
     assert old.run_key not in set(table["run_key"])
     assert new.run_key in set(table["run_key"])
-    assert (
-        f"1 older runs of the same data set, backbone, prompts name, budget and seed are left out: '{old.run_key}'"
-        in (caplog.text)
-    )
+    assert f"1 older runs of questions that were answered again are left out: '{old.run_key}'" in caplog.text
     assert list(shown(table)["prompts"]) == ["cupl (mean)", "cupl (max_similarity)", "cupl (mean, budget 4, seed 0)"]
 
 
@@ -270,7 +288,7 @@ def test_missing_cells_are_those_that_the_others_of_the_sweep_have(store: Store)
         ["cars", "large", "cupl"],
     ]
     assert list(missing["why"]) == ["not run", "DatasetError: not here"]
-    write_tables(store.folder)
+    store.write()
     assert len(pd.read_csv(store.folder / "tables" / "missing.csv")) == 2
 
 
@@ -289,7 +307,7 @@ def test_several_seeds_are_a_row_of_their_own_above_their_runs(store: Store) -> 
     assert {record.run_key for record in runs} < set(table["run_key"])
     read = shown(table)
     assert list(read["prompts"]) == ["simple", "waffle (3 seeds)"]
-    write_tables(store.folder)
+    store.write()
     written = pd.read_csv(store.folder / "tables" / "comparison.csv")
     assert len(written) == 5
     assert list(written["seed"].dropna()) == [0, 1, 2]
@@ -302,7 +320,7 @@ def test_means_over_data_sets_hold_the_same_data_sets_on_both_sides(store: Store
         store.add("simple", simple, **own)
         if cupl is not None:
             store.add("cupl", cupl, **own)
-    comparison = weigh(groups_of_answers(read_records(store.folder), store.folder))
+    comparison = store.compared()
     (row,) = comparison.pooled.to_dict("records")
     runs = comparison.runs[comparison.runs["dataset"] != "eels"]
     by = runs.pivot_table(index="dataset", columns="prompts", values="top1")
@@ -318,7 +336,7 @@ def test_means_over_data_sets_hold_the_same_data_sets_on_both_sides(store: Store
     assert row["difference_high"] - row["difference_low"] == pytest.approx(2 * reach, rel=0.1)
     store.add("simple", 0.5, dataset="birds", split="val")
     store.add("cupl", 0.5, dataset="birds", split="val")
-    again = weigh(groups_of_answers(read_records(store.folder), store.folder)).pooled
+    again = store.compared().pooled
     assert (again["datasets"][0], again["left_out"][0]) == ("cars dogs", "birds")
 
 
@@ -344,6 +362,256 @@ def test_predictions_that_are_not_those_of_the_record_are_refused(store: Store) 
         store.table()
 
 
+# Questions of one name ------------------------------------------------------------------------------------------------
+
+
+def asked(**prompts: object) -> dict:
+    """A configuration: of the user's own data set, with these settings of prompts."""
+    texts = {"templates": "own.json", "cupl": "cupl:birds"}
+    return {"dataset": {"path": "/data/birds", "texts": texts}, "prompts": {"_target_": "a.B", "seed": 0, **prompts}}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "names"),
+    [
+        ({"config": asked(path="x/a.json"), "source": "a.json"}, {"config": asked(path="x/b.json"), "source": "b.json"},
+         ["file (a.json)", "file (b.json)"]),
+        ({"config": asked(path="x/a.json"), "source": "a.json"}, {"config": asked(path="y/a.json"), "source": "a.json"},
+         ["file (000000)", "file (111111)"]),
+        ({"config": asked(path="a.json"), "source": "a.json"}, {"config": asked(path="a.json"), "source": "a.json"},
+         ["file (000000)", "file (111111)"]),
+        ({"config": asked(templates=["a {}."])}, {"config": asked(templates=["the {}."])},
+         ['file ("a {}.")', 'file ("the {}.")']),
+        ({"config": asked(clean=False)}, {"config": asked(clean=True)}, ["file (clean=false)", "file (clean=true)"]),
+        ({"config": asked(variant="base")}, {"config": asked(variant=None)}, ["file (variant=base)", "file (variant"]),
+        ({"config": asked(weights={"a": 1, "b": 2})}, {"config": asked(weights={"a": 2, "b": 2})},
+         ["file (weights.a=1)", "file (weights.a=2)"]),
+        ({"config": asked(members={"a": {"path": "1.json"}})}, {"config": asked(members={"a": {"path": "2.json"}})},
+         ["file (1.json)", "file (2.json)"]),
+        ({"config": None}, {"config": None}, ["file (000000)", "file (111111)"]),
+        ({"config": {}, "source": "https://x/a.json"}, {"config": asked(path="b.json"), "source": "b.json"},
+         ["file (a.json)", "file (b.json)"]),
+        ({"config": {"prompts": {"path": "${dataset.texts.cupl}"}, "dataset": {"texts": {"cupl": "1.json"}}}},
+         {"config": {"prompts": {"path": "${dataset.texts.cupl}"}, "dataset": {"texts": {"cupl": "2.json"}}}},
+         ["file (1.json)", "file (2.json)"]),
+    ],
+)  # fmt: skip
+def test_two_questions_never_share_a_row_and_their_names_differ(
+    store: Store, one: dict, other: dict, names: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    store.add("simple", 0.5)
+    store.add("file", 0.6, digest="0" * 64, **one)
+    store.add("file", 0.7, digest="1" * 64, **other)
+    with caplog.at_level(logging.WARNING):
+        comparison = store.write()
+    runs = comparison.runs
+    assert list(runs["prompts_name"]) == ["simple", "file", "file"]
+    assert runs["prompts"][0] == "simple"
+    for name, expected in zip(runs["prompts"][1:], names, strict=True):
+        assert name.startswith(expected)
+    assert runs["prompts"].nunique() == 3
+    assert runs["difference"].notna().sum() == 2
+    assert "left out" not in caplog.text
+    assert set(shown(runs)["prompts"]) == set(runs["prompts"])
+    text = (store.folder / "tables" / "classes.md").read_text()
+    assert all(f"x {name}, less simple" in text for name in runs["prompts"][1:])
+
+
+def test_the_same_words_with_another_content_are_two_rows_and_it_is_said_which_is_newer(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.add("file", 0.6, config=asked(path="a.json"), digest="0" * 64)
+    newer = store.add("file", 0.7, config=asked(path="a.json"), digest="1" * 64)
+    with caplog.at_level(logging.WARNING):
+        assert len(store.table()) == 2
+    assert "were asked in the same words, but what they read held other prompts" in caplog.text
+    assert f"file (111111) of run {newer.run_key}" in caplog.text
+
+
+def test_settings_that_other_versions_lack_or_that_ask_nothing_are_no_difference(store: Store) -> None:
+    """One strategy on two data sets, by two versions of the program, from two caches, with a file for each."""
+    for place, (dataset, more) in enumerate({"birds": {}, "cars": {"clean": False, "cache_dir": "/b"}}.items()):
+        own = {"dataset": dataset, "fingerprint": f"{place}" * 64}
+        store.add("simple", 0.5, **own, config=asked(templates=["x"]))
+        store.add("file", 0.6, **own, config=asked(path=f"{dataset}.json", **more), source=f"{dataset}.json")
+    comparison = store.compared()
+    assert set(comparison.runs["prompts"]) == {"simple", "file"}
+    assert list(comparison.pooled["datasets"]) == ["birds cars"]
+
+
+def test_other_words_are_never_averaged_over_data_sets(store: Store) -> None:
+    for place, dataset in enumerate(("birds", "cars", "dogs")):
+        own = {"dataset": dataset, "fingerprint": f"{place}" * 64}
+        store.add("simple", 0.5, **own)
+        for template in ("a {}.", "the {}."):
+            if (dataset, template) != ("birds", "the {}."):
+                store.add("templates", 0.6, **own, config=asked(templates=[template]))
+    pooled = store.compared().pooled
+    assert list(zip(pooled["prompts"], pooled["datasets"], strict=True)) == [
+        ('templates ("a {}.")', "birds cars dogs"),
+        ('templates ("the {}.")', "cars dogs"),
+    ]
+
+
+def test_seeds_of_two_questions_are_two_means(store: Store) -> None:
+    for pairs in (5, 15):
+        for seed in range(3):
+            store.add("waffle", 0.5 + pairs / 100, config=asked(pairs=pairs, seed="${seed}"), seed=seed)
+    read = shown(store.table())
+    assert list(read["prompts"]) == ["waffle (pairs=5) (3 seeds)", "waffle (pairs=15) (3 seeds)"]
+
+
+def test_a_prompt_of_an_environment_is_never_looked_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_OF_MINE", "hidden")
+    store.add("file", 0.6, config=asked(path="${oc.env:SECRET_OF_MINE}"))
+    store.add("file", 0.7, config=asked(path="b.json"))
+    store.write()
+    assert "hidden" not in (store.folder / "tables" / "comparison.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "column", "names"),
+    [
+        ({"config": {"dataset": {"path": "/x/left"}}}, {"config": {"dataset": {"path": "/x/right"}}},
+         "dataset_shown", ["birds (left)", "birds (right)"]),
+        ({}, {"split": "val"}, "dataset_shown", ["birds (test)", "birds (val)"]),
+        ({}, {"config": {"dataset": {"decode": "fast"}}}, "dataset_shown",
+         ["birds (decode=exact)", "birds (decode=fast)"]),
+        ({}, {}, "dataset_shown", ["birds (000000)", "birds (111111)"]),
+    ],
+)  # fmt: skip
+def test_two_data_sets_of_one_name_have_two_names(
+    store: Store, one: dict, other: dict, column: str, names: list[str]
+) -> None:
+    for digit, own in enumerate((one, other)):
+        for prompts, share in (("simple", 0.5), ("cupl", 0.6)):
+            store.add(prompts, share, **({"fingerprint": f"{digit}" * 64} | own))
+    comparison = store.write()
+    assert list(dict.fromkeys(comparison.runs[column])) == names
+    assert list(dict.fromkeys(shown(comparison.runs)["dataset"])) == names
+    assert set(comparison.runs["dataset"]) == {"birds"}
+    # Two folders are two data sets; two splits, or two versions, of one are no two samples of data sets.
+    assert len(comparison.pooled) == (1 if "left" in names[0] else 0)
+
+
+def test_two_models_of_one_name_have_two_names(store: Store) -> None:
+    for weights in ("a.safetensors", "b.safetensors"):
+        store.add("simple", 0.5, pretrained=weights, architecture="/models/tiny.json", activation=weights)
+    assert list(shown(store.table())["backbone"]) == ["small (a.safetensors)", "small (b.safetensors)"]
+
+
+# The baseline ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("run", "asked_for", "expected"),
+    [
+        (["cupl", "simple", "name_only"], None, "simple"),
+        (["cupl", "name_only", "ensemble"], None, "name_only"),
+        (["cupl", "ensemble"], None, "cupl"),
+        (["cupl", "simple", "ensemble"], "ensemble", "ensemble"),
+    ],
+)
+def test_something_is_always_compared_and_the_baseline_is_named(
+    store: Store, run: list[str], asked_for: str | None, expected: str
+) -> None:
+    for dataset, order in (("birds", run), ("cars", run[::-1])):  # a cluster ends its jobs in any order
+        for place, name in enumerate(order):
+            store.add(name, 0.5 + place / 20, dataset=dataset, fingerprint=dataset * 16)
+    comparison = store.compared(asked_for)
+    runs = comparison.runs
+    assert set(runs["baseline"]) == {expected}
+    assert set(runs.loc[runs["difference"].isna(), "prompts"]) == {expected}
+    assert set(runs.loc[runs["run_key"].isin(runs["baseline_run_key"]), "prompts"]) == {expected}
+    assert f"less {expected} [95%]" in shown(runs)
+    assert expected in shown_pooled(comparison.pooled)
+    assert set(comparison.classes["baseline_run_key"].dropna()) == set(runs["baseline_run_key"])
+
+
+def test_two_baselines_stand_in_the_rows(store: Store) -> None:
+    for dataset, names in {"birds": ("simple", "cupl"), "cars": ("name_only", "cupl")}.items():
+        for place, name in enumerate(names):
+            store.add(name, 0.5 + place / 10, dataset=dataset, fingerprint=dataset * 16)
+    comparison = store.compared()
+    read = shown(comparison.runs)
+    assert list(read["baseline"]) == ["", "simple", "", "name_only"]
+    assert "less baseline [95%]" in read
+    assert len(comparison.pooled) == 0  # differences to two baselines have no mean
+
+
+def test_a_baseline_of_several_seeds_is_one_run_and_its_seed_is_named(store: Store) -> None:
+    for seed in range(2):
+        store.add("waffle", 0.5 + seed / 10, seed=seed)
+    store.add("cupl", 0.6, budget=2, seed=0)
+    assert set(store.table()["baseline"]) == {"waffle (seed 0)"}
+
+
+def test_a_baseline_that_is_not_there_is_refused_with_the_names(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store.add("simple")
+    store.add("file", config=asked(path="a.json"), source="a.json")
+    store.add("file", config=asked(path="b.json"), source="b.json")
+    store.add("simple", dataset="cars", fingerprint="c" * 64)
+    with pytest.raises(ResultsError, match=r"baseline=simpel is no strategy .* Did you mean 'simple'"):
+        store.table("simpel")
+    with pytest.raises(ResultsError, match=r"baseline=file stands for 2 strategies .*'file \(a.json\)'"):
+        store.table("file")
+    with caplog.at_level(logging.WARNING):
+        assert set(store.table("file (a.json)")["baseline"].dropna()) == {"file (a.json)"}
+    assert "was not run in 1 of 2 groups, which are not compared: 'cars x small'" in caplog.text
+
+
+def test_the_command_takes_a_baseline_and_names_it(cli, store: Store) -> None:
+    for place, name in enumerate(("simple", "cupl", "ensemble")):
+        store.add(name, 0.5 + place / 10)
+    assert cli.raw("report", f"results_dir={store.folder}", f"cache_dir={cli.cache}", "baseline=cupl") == 0, cli.err
+    assert "less cupl [95%]" in cli.out
+    assert "baseline: cupl" in cli.out
+    assert "less cupl" in (store.folder / "tables" / "classes.md").read_text()
+    assert "less cupl" in (store.folder / "tables" / "comparison.tex").read_text()
+    assert cli.raw("report", f"results_dir={store.folder}", f"cache_dir={cli.cache}", "baseline=none_of_them") == 2
+    assert "baseline=none_of_them is no strategy" in cli.err
+
+
+# Compared once --------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_reads_predictions_once_and_resamples_each_difference_once(
+    on_photos, cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    resampled: list[int] = []
+    true_read, true_bootstrap = of_comparison.read_answers, significance.image_bootstrap
+    monkeypatch.setattr(
+        of_comparison, "read_answers", lambda folder, run: (read.append(run.record.run_key), true_read(folder, run))[1]
+    )
+    monkeypatch.setattr(
+        significance, "image_bootstrap", lambda values, seed: (resampled.append(seed), true_bootstrap(values, seed))[1]
+    )
+    assert on_photos("-m", "prompts=simple,name_only,templates", "prompts.templates=['{}!']") == 0, cli.err
+    assert len(read) == len(set(read)) == 3
+    assert len(resampled) == 3  # two differences of the table, and the third pair of the page
+    assert (cli.results / "report" / "index.html").is_file()
+
+
+def test_the_end_of_a_sweep_shows_its_own_rows_of_the_one_comparison(on_photos, cli) -> None:
+    assert on_photos("prompts=simple") == 0, cli.err
+    assert on_photos("-m", "prompts=name_only,templates", "prompts.templates=['{}!']", "output=json") == 0, cli.err
+    rows = json.loads(cli.out)["comparison"]
+    assert [row["prompts"] for row in rows] == ["name_only", "templates"]
+    assert {row["baseline"] for row in rows} == {"simple"}
+    written = pd.read_csv(cli.results / "tables" / "comparison.csv").set_index("run_key")
+    assert [row["p_holm"] for row in rows] == [written["p_holm"][row["run_key"]] for row in rows]
+
+
+def test_a_sweep_ends_with_its_table_though_another_run_of_the_folder_is_damaged(on_photos, cli) -> None:
+    assert on_photos("prompts=simple") == 0, cli.err
+    (path,) = (cli.results / "predictions").iterdir()
+    path.write_bytes(b"no parquet")
+    assert on_photos("-m", "prompts=name_only,templates", "prompts.templates=['{}!']") == 0, cli.err
+    assert "less name_only [95%]" in cli.out
+    assert "no report was written" in cli.err
+
+
 # Which classes --------------------------------------------------------------------------------------------------------
 
 
@@ -355,7 +623,7 @@ def test_classes_and_confusions_are_counted_against_the_baseline(store: Store) -
     after = np.where((LABELS == 4) & (before == 4), 5, after)  # all of class 4 is taken for 5
     store.add("simple", predictions=before, names=names)
     cupl = store.add("cupl", predictions=after, names=names)
-    write_tables(store.folder)
+    store.write()
     classes = pd.read_parquet(store.folder / "tables" / "per_class.parquet")
     own = classes[classes["run_key"] == cupl.run_key].set_index("label")
     assert list(own["class_name"]) == names
@@ -382,7 +650,7 @@ def test_a_class_without_images_and_records_without_names(store: Store) -> None:
     labels = LABELS[LABELS != 3]
     store.add("simple", 0.5, labels=labels)
     store.add("cupl", 0.6, labels=labels)
-    write_tables(store.folder)
+    store.write()
     classes = pd.read_parquet(store.folder / "tables" / "per_class.parquet")
     of_three = classes[classes["label"] == 3]
     assert list(of_three["class_name"]) == ["3", "3"]
@@ -393,7 +661,7 @@ def test_a_class_without_images_and_records_without_names(store: Store) -> None:
 def test_names_stay_inert_in_every_table(store: Store) -> None:
     store.add("simple", dataset="=1+1")
     store.add("@cupl|<b>", 0.7, dataset="=1+1")
-    write_tables(store.folder)
+    store.write()
     tables = store.folder / "tables"
     assert "'=1+1" in (tables / "comparison.csv").read_text()
     assert "'@cupl" in (tables / "comparison.csv").read_text()
@@ -415,8 +683,7 @@ def settings(**changes: object) -> dict:
 
 
 def published(store: Store) -> pd.DataFrame:
-    tables, _ = write_tables(store.folder)
-    return tables.published
+    return store.write().published
 
 
 def test_the_same_question_stands_beside_its_published_number(store: Store) -> None:
@@ -448,6 +715,69 @@ def test_a_near_match_says_what_differs(store: Store, change: dict, differs: str
     table = published(store)
     assert set(table["match"]) == {"near"}
     assert table["differs"].str.contains(differs, regex=False).all()
+
+
+CUB = {"dataset": "cub", "origin": {"protocol": "standard", "names": "hyphen"}, "split": "test"}
+DCLIP = {
+    "_target_": "cupl_bench.prompts.descriptors.DescriptorsStrategy", "name": "dclip", "article": "original",
+    "path": "${dataset.texts.descriptors}", "before": "", "after": "", "aggregation": "mean_similarity",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "prompts", "texts", "source", "exact"),
+    [
+        (CUB, "dclip", DCLIP, {}, "WaffleCLIP repo results", None),  # its DCLIP begins with "A photo of a"
+        (CUB, "dclip_photo", DCLIP | {"before": "A photo of a ", "after": "."}, {}, "WaffleCLIP repo results", True),
+        (CUB, "dclip_photo", DCLIP | {"before": "a picture of a ", "after": "."}, {}, "WaffleCLIP repo results", False),
+        (CUB, "dclip", DCLIP, {}, "DCLIP paper Table", True),
+        (CUB, "dclip", DCLIP | {"path": "mine.json"}, {}, "DCLIP paper Table", False),
+        (CUB, "dclip", DCLIP | {"_target_": "a.Mine"}, {}, "DCLIP paper Table", False),
+        (CUB, "dclip", DCLIP | {"more": 1}, {}, "DCLIP paper Table", False),
+        (IMAGENET, "dclip", DCLIP, {}, "DCLIP paper Table", False),  # DCLIP's code ends those of ImageNet with a stop
+        (IMAGENET, "dclip", DCLIP | {"after": "${dataset.texts.end}"}, {"end": "."}, "wording", True),
+        (CUB, "simple", {"_target_": "x.TemplatesStrategy", "templates": ["a photo of a {}."]}, {},
+         "WaffleCLIP repo results", True),
+        (CUB, "simple", {"_target_": "x.TemplatesStrategy", "templates": ["a photo of the {}."]}, {},
+         "WaffleCLIP repo results", False),
+    ],
+)  # fmt: skip
+def test_a_published_number_of_another_wording_is_never_shown_as_the_same(
+    store: Store, dataset: dict, name: str, prompts: dict, texts: dict, source: str, exact: bool | None
+) -> None:
+    config = {"dataset": {"texts": {"descriptors": None, "concept": "bird", **texts}}, "prompts": prompts}
+    store.add(name, 0.5, **OPENAI, **dataset, config=config)
+    table = published(store)
+    if source == "wording":  # only the wording is asked about: the option of this version may refer to nothing
+        assert not table["differs"].str.contains("wording", regex=False).any()
+        return
+    own = table[table["source"] == source]
+    if exact is None:
+        assert not len(own)
+        return
+    assert len(own)
+    others = own["differs"].str.contains("wording|prompts[.]")
+    assert (own["wording"].str.len() > 0).all()
+    assert not exact == others.any()
+    if not exact:
+        assert set(own["match"]) == {"near"}
+        assert others.all()
+
+
+def test_every_published_row_says_its_wording_and_that_of_an_option_is_the_options() -> None:
+    import yaml
+
+    from cupl_bench.report.naming import leaves
+    from cupl_bench.report.published import our_wording, read_published
+
+    rows = read_published()
+    assert (rows["wording"].str.len() > 0).all()
+    conf = Path(__file__).parents[2] / "conf"
+    for _, row in rows[rows["source"] == "WaffleCLIP repo results"].iterrows():
+        option = leaves(yaml.safe_load((conf / "prompts" / f"{row['strategy']}.yaml").read_text()))
+        dataset = leaves(yaml.safe_load((conf / "dataset" / f"{row['dataset']}.yaml").read_text()), "${dataset.")
+        settings = {key: dataset.get(str(value).rstrip("}"), value) for key, value in option.items()}
+        assert our_wording(settings).casefold() == row["wording"].casefold()
 
 
 def test_unverified_numbers_are_called_so_and_strangers_have_none(store: Store) -> None:

@@ -1,6 +1,7 @@
 """Figures: what they show, that they can be printed, and that bad names do no harm."""
 
 import re
+import warnings
 import zlib
 from pathlib import Path
 
@@ -12,9 +13,8 @@ from PIL import Image
 
 from cupl_bench.records import read_records
 from cupl_bench.report import figures
-from cupl_bench.report.comparison import strategy_names
-from cupl_bench.report.figures import change_intervals, write_figures
-from cupl_bench.report.tables import Tables, tabulate
+from cupl_bench.report.comparison import Comparison, compare
+from cupl_bench.report.figures import change_intervals, named_runs, write_figures
 from scripts.synthetic_results import write_results
 
 
@@ -31,17 +31,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tables(results: Path) -> Tables:
-    return tabulate(read_records(results), results)
+def tables(results: Path) -> Comparison:
+    return compare(read_records(results), results)
 
 
-def drawn(tables: Tables, draw, folder: Path) -> list[figures.Drawn]:
-    runs = tables.runs.assign(strategy=strategy_names(tables.runs))
-    places = {name: place for place, name in enumerate(dict.fromkeys(runs["prompts"]))}
-    return list(draw(tables, runs, places, folder))
+def drawn(tables: Comparison, draw, folder: Path) -> list[figures.Drawn]:
+    return list(draw(tables, *named_runs(tables), folder))
 
 
-def test_each_kind_is_drawn_as_pdf_and_png_and_old_ones_go(results: Path, tables: Tables) -> None:
+def test_each_kind_is_drawn_as_pdf_and_png_and_old_ones_go(results: Path, tables: Comparison) -> None:
     (results / "figures").mkdir(exist_ok=True)
     (results / "figures" / "classes_old.pdf").write_text("of runs that are gone")
     (results / "figures" / "mine.pdf").write_text("a user's own")
@@ -59,7 +57,7 @@ def test_each_kind_is_drawn_as_pdf_and_png_and_old_ones_go(results: Path, tables
 
 
 def test_the_same_tables_give_the_same_bytes_with_embedded_fonts_and_no_date(
-    results: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+    results: Path, tables: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "AT_MOST", 1)
     first = {path: path.read_bytes() for path in write_figures(tables, results)}
@@ -76,7 +74,7 @@ def inflated(content: bytes) -> list[bytes]:
     return [zlib.decompress(found) for found in re.findall(rb"stream\r?\n(x.*?)\r?\nendstream", content, re.DOTALL)]
 
 
-def test_the_points_are_those_of_the_table(tables: Tables, results: Path) -> None:
+def test_the_points_are_those_of_the_table(tables: Comparison, results: Path) -> None:
     one = next(iter(drawn(tables, figures._strategies, results)))
     axes = one.figure.axes[0]
     own = tables.runs[(tables.runs["backbone"] == "backbone0") & (tables.runs["prompts"] == "cupl")]
@@ -87,7 +85,7 @@ def test_the_points_are_those_of_the_table(tables: Tables, results: Path) -> Non
     assert ends[:, 1] == pytest.approx(100 * own["difference_high"].astype(float).to_numpy())
 
 
-def test_the_most_changed_classes_are_named(tables: Tables, results: Path) -> None:
+def test_the_most_changed_classes_are_named(tables: Comparison, results: Path) -> None:
     for one in drawn(tables, figures._classes, results):
         dataset, backbone = one.words[1:3]
         group = tables.runs[(tables.runs["dataset"] == dataset) & (tables.runs["backbone"] == backbone)]
@@ -99,7 +97,7 @@ def test_the_most_changed_classes_are_named(tables: Tables, results: Path) -> No
         assert named == ordered[:8] + ordered[-8:]
 
 
-def test_letters_are_seven_points_or_more_and_stay_inside(tables: Tables, results: Path) -> None:
+def test_letters_are_seven_points_or_more_and_stay_inside(tables: Comparison, results: Path) -> None:
     import matplotlib as mpl
 
     with mpl.rc_context(figures.STYLE):
@@ -122,15 +120,15 @@ def test_letters_are_seven_points_or_more_and_stay_inside(tables: Tables, result
                         assert box.x1 <= frame.x1 + 2, (one.words, text.get_text())
 
 
-def test_names_of_any_kind_can_be_drawn(tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_any_kind_can_be_drawn(tables: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A formula's dollar, letters that no font here has, a long name, a line break, a path."""
     monkeypatch.setattr(figures, "AT_MOST", 2)
     odd = ["$x_1$ <b>", "日本語の花", "w" * 300, "two\nlines", "../../etc/passwd", "\u202eturned"]
     classes = tables.classes.copy()
     classes["class_name"] = [odd[label % len(odd)] for label in classes["label"]]
     moved = tables.moved.assign(class_name=odd[1], predicted_name=odd[2])
-    runs = tables.runs.assign(dataset=tables.runs["dataset"].map({"synthetic00": odd[4], "synthetic01": odd[1]}))
-    changed = Tables(**{**vars(tables), "classes": classes, "moved": moved, "runs": runs})
+    runs = tables.runs.assign(dataset_shown=tables.runs["dataset"].map({"synthetic00": odd[4], "synthetic01": odd[1]}))
+    changed = Comparison(**{**vars(tables), "classes": classes, "moved": moved, "runs": runs})
     paths = write_figures(changed, tmp_path)
     assert all(path.parent == tmp_path / "figures" for path in paths)
     assert len({path.name for path in paths}) == len(paths) == 2 * (2 + 2 + 2 + 3)
@@ -138,7 +136,7 @@ def test_names_of_any_kind_can_be_drawn(tables: Tables, tmp_path: Path, monkeypa
 
 
 def test_a_sweep_of_many_pairs_draws_those_that_changed_most(
-    tables: Tables, results: Path, monkeypatch: pytest.MonkeyPatch
+    tables: Comparison, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "AT_MOST", 1)
     (one,) = drawn(tables, figures._classes, results)
@@ -161,3 +159,72 @@ def test_the_intervals_are_those_of_the_paper() -> None:
     low, high = change_intervals(np.array([5]), np.array([1]), np.array([20]))
     reach = 1.959964 * ((8 / 22 - (4 / 22) ** 2) / 22) ** 0.5
     assert (low[0], high[0]) == pytest.approx((4 / 22 - reach, 4 / 22 + reach))
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
+    """Three data sets, two backbones, and 23 strategies whose names differ at their ends and in their middles."""
+    folder = tmp_path_factory.mktemp("crowded")
+    names = [f"descriptions_of_{word}_by_a_large_model" for word in "abcdefghi"]
+    names += [f"a_long_name_of_a_strategy_number_{number}" for number in range(12)] + ["cupl"]
+    gains = {name: 0.002 * place for place, name in enumerate(["simple", *names])}
+    write_results(folder, datasets=3, backbones=2, images=60, classes=5, strategies=gains)
+    return compare(read_records(folder), folder), folder
+
+
+def looks_of(figure) -> list[tuple[str, tuple]]:
+    """Label and look of each strategy of a figure's legend."""
+    found = []
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        for handle, label in zip(handles, labels, strict=True):
+            line = handle[0] if isinstance(handle, tuple) else handle
+            found.append(
+                (label, (line.get_color(), line.get_marker(), line.get_markerfacecolor(), line.get_linestyle()))
+            )
+    return found
+
+
+def test_of_many_strategies_no_two_look_equal_or_have_the_same_name_and_nothing_is_warned_of(
+    crowded: tuple[Comparison, Path], tmp_path: Path
+) -> None:
+    comparison, folder = crowded
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_figures(comparison, tmp_path)
+    for draw in (figures._strategies, figures._scaling):
+        for one in drawn(comparison, draw, folder):
+            looks = looks_of(one.figure)
+            assert len(looks) >= 22, one.words
+            assert len({label for label, _ in looks}) == len(looks)
+            assert len({look for _, look in looks}) == len(looks)
+            assert one.figure.get_figheight() <= figures.TALLEST
+
+
+def test_data_sets_beyond_a_page_are_drawn_on_the_next(crowded, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison, folder = crowded
+    monkeypatch.setattr(figures, "TALLEST", 5.0)
+    first = [one for one in drawn(comparison, figures._strategies, folder) if one.words[1] == "backbone0"]
+    shown = [label.get_text() for one in first for label in one.figure.axes[0].get_yticklabels()]
+    assert len(first) > 1
+    assert shown == list(dict.fromkeys(comparison.runs["dataset"]))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a" * 40 + "1", "a" * 40 + "2"],
+        ["x" * 30 + "1" + "y" * 30, "x" * 30 + "2" + "y" * 30],
+        ["short", "short but" + " very" * 9 + " long", "short but" + " very" * 10 + " long"],
+    ],
+)
+def test_names_are_never_cut_to_the_same_text(names: list[str]) -> None:
+    cut = figures._shortened(names)
+    assert len(set(cut)) == len(names)
+    assert all(len(text) <= 26 for text in cut)
+    assert figures._shortened(["fox", "fox"]) == ["fox", "fox"]
+
+
+def test_182_strategies_have_looks_of_their_own() -> None:
+    places = {place: place for place in range(182)}
+    assert len({tuple(sorted(figures._look(place, places).items())) for place in places}) == 182

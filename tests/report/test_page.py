@@ -17,10 +17,10 @@ from cupl_bench.__main__ import main
 from cupl_bench.commands.composition import compose_once
 from cupl_bench.commands.images import images_here
 from cupl_bench.records import read_records
+from cupl_bench.report.comparison import compare
+from cupl_bench.report.page import PageWriter
 from cupl_bench.report.page import thumbnails as of_thumbnails
-from cupl_bench.report.page import write_page
 from cupl_bench.report.page.writing import as_json, data_script
-from cupl_bench.report.tables import tabulate
 
 HOSTILE = [
     "</script><script>x()</script>",
@@ -40,8 +40,8 @@ def held(script: bytes) -> tuple[str, object]:
 
 
 def page_of(folder: Path, open_images=lambda record: None):
-    records = read_records(folder)
-    return write_page(tabulate(records, folder), records, folder, open_images)
+    page = PageWriter(folder)
+    return page.write(compare(read_records(folder), folder, look=page.look), open_images)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -175,9 +175,9 @@ def test_more_thumbnails_than_the_page_takes_are_told(swept: Path, opener, monke
 
 
 def test_the_first_right_and_wrong_images_of_each_class_are_shown(swept: Path) -> None:
-    from cupl_bench.report.answers import read_answers
-
-    answers = read_answers(swept, read_records(swept)[0])
+    seen = []
+    compare(read_records(swept), swept, look=lambda group: seen.extend(group.members))
+    answers = seen[0]
     chosen = of_thumbnails.chosen_images(answers)
     expected = []
     for label in range(5):

@@ -15,9 +15,9 @@ from making import TinyModel, make_folder
 
 from cupl_bench.__main__ import main
 from cupl_bench.records import read_records
-from cupl_bench.report.page import write_page
+from cupl_bench.report.comparison import compare
+from cupl_bench.report.page import Page, PageWriter
 from cupl_bench.report.significance import paired
-from cupl_bench.report.tables import tabulate
 from scripts.synthetic_results import write_results
 
 CHROMIUM = os.environ.get("CUPL_BENCH_CHROMIUM") or next(
@@ -82,6 +82,11 @@ class Reader:
         assert self.tab.evaluate("window.hacked") is None
 
 
+def page_of(folder: Path) -> Page:
+    page = PageWriter(folder)
+    return page.write(compare(read_records(folder), folder, look=page.look), lambda record: None)
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel) -> Path:
     """Two data sets with names that are markup, three strategies, effects of one; the report of it all."""
@@ -106,8 +111,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two data sets, two backbones, five strategies that differ; no images and no model."""
     folder = tmp_path_factory.mktemp("made_up")
     write_results(folder, datasets=2, backbones=2, images=300, classes=10)
-    records = read_records(folder)
-    write_page(tabulate(records, folder), records, folder, lambda record: None)
+    page_of(folder)
     return folder
 
 
@@ -287,7 +291,7 @@ def test_a_thousand_classes_and_fifty_thousand_images_stay_quick(browser: Any, t
                 for word in generator.integers(0, 10**9, 50)]  # fmt: skip
         pd.DataFrame(rows, columns=["label", "class_name", "text"]).to_parquet(path, index=False)
     records = read_records(tmp_path)
-    page = write_page(tabulate(records, tmp_path), records, tmp_path, lambda record: None)
+    page = page_of(tmp_path)
     assert page.num_bytes == sum(path.stat().st_size for path in page.path.parent.rglob("*") if path.is_file())
     assert page.num_bytes < 30e6
     began = time.perf_counter()

@@ -5,6 +5,6 @@ are loaded when they are wanted, each a call that hands over compressed JSON; no
 """
 
 from cupl_bench.report.page.thumbnails import Images, OpenImages
-from cupl_bench.report.page.writing import Page, write_page
+from cupl_bench.report.page.writing import Page, PageWriter
 
-__all__ = ["Images", "OpenImages", "Page", "write_page"]
+__all__ = ["Images", "OpenImages", "Page", "PageWriter"]

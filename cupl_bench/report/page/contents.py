@@ -5,7 +5,8 @@ Numbers are fractions; None stands for what is not known. Texts are a user's and
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,13 @@ from jaxtyping import Float32, Float64
 
 from cupl_bench.identity import content_key
 from cupl_bench.records import Record
-from cupl_bench.report.answers import Answers, Group, group_of, same_images, strategy_of
-from cupl_bench.report.comparison import BASELINE, shown_pooled, strategy_names
+from cupl_bench.report.answers import Answers, same_images
+from cupl_bench.report.comparison import Comparison, GroupAnswers, baseline_names, less, shown_pooled, strategy_names
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.significance import Paired, holm, paired
-from cupl_bench.report.tables import Tables
 
 __all__ = [
     "GroupContents",
-    "baseline_of",
     "effects_of_run",
     "group_contents",
     "image_list",
@@ -33,7 +32,7 @@ __all__ = [
     "prompts_file",
     "prompts_of_run",
     "run_contents",
-    "runs_by_group",
+    "with_significance",
 ]
 
 GroupContents = dict[str, Any]
@@ -45,113 +44,103 @@ DIFFERENCE = (
 OF_A_RUN = (
     "dataset", "split", "backbone", "precision", "prompts", "aggregation", "budget", "seed", "num_seeds",
     "num_images", "num_classes", "num_prompts", "top1", "top1_low", "top1_high", "top1_sd", "top5", "mean_per_class",
-    "mean_per_class_low", "mean_per_class_high", "calibration_error", "of_seeds", "best", "fingerprint", "run_key",
+    "mean_per_class_low", "mean_per_class_high", "calibration_error", "of_seeds", "best", "baseline", "fingerprint",
+    "run_key",
     *DIFFERENCE,
 )  # fmt: skip
 
 
-def runs_by_group(tables: Tables, records: Sequence[Record]) -> dict[Group, list[Record]]:
-    """The runs of the tables by group, in their order."""
-    by_key = {record.run_key: record for record in records}
-    groups: dict[Group, list[Record]] = {}
-    for run_key in tables.runs["run_key"]:
-        if run_key:  # a mean over seeds is no run
-            groups.setdefault(group_of(by_key[run_key]), []).append(by_key[run_key])
-    return groups
-
-
-def baseline_of(members: Sequence[Record]) -> Record | None:
-    """The run that the tables compare the others of its group with."""
-    simple = [record for record in members if record.prompts.name == BASELINE]
-    plain = [record for record in simple if strategy_of(record)[1:] == ("mean", None, None)]
-    return next(iter(plain or simple), None)
-
-
-def overview(tables: Tables, groups: Mapping[Group, Sequence[Record]], notes: Sequence[str]) -> dict[str, Any]:
+def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
     """What the page shows first: every run, what is pooled, published and missing."""
-    group_of_run = {record.run_key: str(place) for place, members in enumerate(groups.values()) for record in members}
+    groups = comparison.groups
+    group_of_run = {run.record.run_key: str(place) for place, members in enumerate(groups.values()) for run in members}
     runs = []
-    tiers = [str(name) for name in tables.runs if str(name).startswith("top1_") and name not in OF_A_RUN]
+    tiers = [str(name) for name in comparison.runs if str(name).startswith("top1_") and name not in OF_A_RUN]
     last = ""  # a mean over seeds stands above its runs, and in their group
-    rows = tables.runs.to_dict("records")
-    names = strategy_names(tables.runs)
+    rows = comparison.runs.to_dict("records")
+    names = strategy_names(comparison.runs)
     for place, (row, name) in enumerate(zip(rows, names, strict=True)):
         following = next((group_of_run[one["run_key"]] for one in rows[place:] if one["run_key"]), last)
         last = following
         runs.append(
             {column: row.get(column) for column in OF_A_RUN}
-            | {"strategy": name, "group": following}
+            | {"dataset": row["dataset_shown"], "backbone": row["backbone_shown"], "strategy": name, "group": following}
             | {"tiers": {tier.removeprefix("top1_").replace("_", " "): row[tier] for tier in tiers}}
         )
-    missing = tables.missing.head(200)
+    baseline_of = dict(zip(comparison.runs["run_key"], comparison.runs["baseline_run_key"], strict=True))
+    baselines = baseline_names(comparison.runs)
+    missing = comparison.missing.head(200)
     return {
         "runs": runs,
         "groups": [
             {
-                "dataset": group.dataset,
-                "backbone": group.backbone,
+                "dataset": members[0].dataset,
+                "backbone": members[0].backbone,
                 "precision": group.precision,
                 "fingerprint": group.fingerprint[:32],
-                "baseline": None if (baseline := baseline_of(members)) is None else baseline.run_key,
-                "runs": [record.run_key for record in members],
+                "baseline": baseline_of[members[0].record.run_key],
+                "runs": [run.record.run_key for run in members],
             }
             for group, members in groups.items()
         ],
-        "pooled": _as_read(shown_pooled(tables.pooled)) if len(tables.pooled) else None,
-        "published": _as_read(shown_published(tables.published)) if len(tables.published) else None,
+        "baselines": baselines,
+        "less": less(baselines),
+        "pooled": _as_read(shown_pooled(comparison.pooled)) if len(comparison.pooled) else None,
+        "published": _as_read(shown_published(comparison.published)) if len(comparison.published) else None,
         "missing": _as_read(missing) if len(missing) else None,
-        "num_missing": len(tables.missing),
-        "newest": max(record.created_at for members in groups.values() for record in members).isoformat("T", "minutes"),
+        "num_missing": len(comparison.missing),
+        "newest": max(run.record.created_at for members in groups.values() for run in members).isoformat(
+            "T", "minutes"
+        ),
         "notes": list(notes),
     }
 
 
-def group_contents(
-    members: Sequence[Answers], classes: pd.DataFrame, tables: Tables, images: Mapping[str, str]
-) -> GroupContents:
+def group_contents(group: GroupAnswers) -> GroupContents:
     """The classes of a group, the images right of each run by class, and every pair of runs that can be compared.
 
-    A pair with the baseline is that of the tables. The others are corrected after Holm for all pairs of the group.
-    Single runs of several seeds are compared with nothing but the baseline: the mean over the seeds stands for them.
-
-    Args:
-        members: the runs of the group.
-        classes: the rows of any of them in the table by class.
-        tables: of all runs.
-        images: for each run key, where the page finds the images.
+    A pair with the baseline gets the numbers of the tables (`with_significance`), which are not known yet. Single runs
+    of several seeds are compared with nothing but the baseline: the mean over the seeds stands for them.
     """
-    count = len(classes)
-    of_seeds = set(tables.runs.loc[tables.runs["of_seeds"].astype(bool), "run_key"])
-    baseline = baseline_of([answers.record for answers in members])
-    base_key = None if baseline is None else baseline.run_key
-    rows = tables.runs.loc[tables.runs["run_key"] != "", ["run_key", *DIFFERENCE]].set_index("run_key")
+    members = group.members
+    classes = group.classes[group.classes["run_key"] == members[0].record.run_key]
+    seeds = Counter(answers.run.strategy for answers in members)
     pairs: list[dict[str, Any]] = []
-    counted: list[dict[str, Any]] = []
     for first, second in itertools.combinations(members, 2):
-        one, other = (second, first) if first.record.run_key == base_key else (first, second)
+        one, other = (second, first) if first is group.baseline else (first, second)
         ours, theirs = one.record.run_key, other.record.run_key
         if not same_images(one, other) or len(one.labels) < 2:
             continue
-        if theirs == base_key:
-            if pd.notna(rows.loc[ours, "difference"]):
-                pairs.append({"a": ours, "b": theirs, "family": "table", **_difference_of_row(rows.loc[ours])})
-        elif ours not in of_seeds and theirs not in of_seeds:
+        if other is group.baseline:
+            pairs.append({"a": ours, "b": theirs, "family": "table"})
+        elif seeds[one.run.strategy] == seeds[other.run.strategy] == 1:
             found = paired(one.hits, other.hits, one.labels, seed=int(ours, 16))
-            counted.append({"a": ours, "b": theirs, "family": "group", **_difference_of(found)})
-    corrected = holm(np.array([pair["p"] for pair in (*pairs, *counted)], dtype=np.float64))
-    for pair, p in zip(counted, corrected[len(pairs) :], strict=True):
-        pair["p_holm"] = float(p)
+            pairs.append({"a": ours, "b": theirs, "family": "group", **_difference_of(found)})
     return {
         "class_names": classes["class_name"].astype(str).tolist(),
         "tiers": classes["tier"].tolist() if classes["tier"].notna().any() else None,
         "right": {
-            answers.record.run_key: np.bincount(answers.labels[answers.hits], minlength=count).tolist()
+            answers.record.run_key: np.bincount(answers.labels[answers.hits], minlength=len(classes)).tolist()
             for answers in members
         },
-        "pairs": [*pairs, *counted],
-        "num_pairs": len(pairs) + len(counted),
-        "images": dict(images),
+        "pairs": pairs,
+        "num_pairs": len(pairs),
+        "images": {answers.record.run_key: images_key(answers) for answers in members},
     }
+
+
+def with_significance(contents: GroupContents, comparison: Comparison) -> GroupContents:
+    """The contents of a group with the numbers of the tables; the other pairs corrected after Holm for all pairs."""
+    runs = comparison.runs
+    rows = runs.loc[runs["run_key"] != "", ["run_key", *DIFFERENCE]].set_index("run_key")
+    of_table = [
+        pair | _difference_of_row(rows.loc[pair["a"]]) for pair in contents["pairs"] if pair["family"] == "table"
+    ]
+    others = [dict(pair) for pair in contents["pairs"] if pair["family"] == "group"]
+    corrected = holm(np.array([pair["p"] for pair in (*of_table, *others)], dtype=np.float64))
+    for pair, p in zip(others, corrected[len(of_table) :], strict=True):
+        pair["p_holm"] = float(p)
+    return contents | {"pairs": [*of_table, *others]}
 
 
 def _difference_of_row(row: "pd.Series[Any]") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from markupsafe import Markup
 from cupl_bench import __version__
 from cupl_bench.errors import ResultsError
 from cupl_bench.records import Record
-from cupl_bench.report.answers import read_answers
-from cupl_bench.report.comparison import BASELINE
+from cupl_bench.report.comparison import Comparison, GroupAnswers
 from cupl_bench.report.page.contents import (
+    GroupContents,
     effects_of_run,
     group_contents,
     image_list,
@@ -30,13 +30,12 @@ from cupl_bench.report.page.contents import (
     prompts_file,
     prompts_of_run,
     run_contents,
-    runs_by_group,
+    with_significance,
 )
 from cupl_bench.report.page.thumbnails import AT_MOST, OpenImages, chosen_images, write_thumbnails
-from cupl_bench.report.tables import Tables
 from cupl_bench.store import write_atomically
 
-__all__ = ["Page", "as_json", "data_script", "write_page"]
+__all__ = ["Page", "PageWriter", "as_json", "data_script"]
 
 log = logging.getLogger(__name__)
 
@@ -53,66 +52,70 @@ class Page:
     num_thumbnails: int
 
 
-def write_page(tables: Tables, records: Sequence[Record], results_dir: Path, open_images: OpenImages) -> Page:
-    """Write the page of these tables to ``results_dir``/report.
+class PageWriter:
+    """Writes the page of a comparison: each group's runs while they are in memory, and the rest of it at the end."""
 
-    Args:
-        tables: those of ``records``.
-        records: all that were read.
-        results_dir: where the records lie.
-        open_images: gives the images of a run where they are here, for thumbnails.
+    def __init__(self, results_dir: Path) -> None:
+        self.results_dir = results_dir
+        self.folder = results_dir / "report"
+        self.written: dict[str, int] = {}
+        self.groups: list[GroupContents] = []
+        self.lists: dict[str, dict[str, Any]] = {}
+        self.shown: dict[str, tuple[Record, set[int]]] = {}
 
-    Raises:
-        ResultsError: predictions cannot be read, or the page cannot be written.
-    """
-    folder = results_dir / "report"
-    groups = runs_by_group(tables, records)
-    classes_of = dict(iter(tables.classes.groupby("run_key", sort=False)))
-    written: dict[str, int] = {}
-
-    def write_data(name: str, content: object) -> None:
-        script = data_script(name, content)
-        write_atomically(folder / "data" / f"{name}.js", script)
-        written[name] = len(script)
-
-    lists: dict[str, dict[str, Any]] = {}
-    shown: dict[str, tuple[Record, set[int]]] = {}
-    for place, members in enumerate(groups.values()):
-        answers = [read_answers(results_dir, record) for record in members]
-        for one in answers:
+    def look(self, group: GroupAnswers) -> None:
+        """Write what the page shows of single runs of a group; `report.comparison.compare` calls it with each."""
+        classes_of = dict(iter(group.classes.groupby("run_key", sort=False)))
+        for one in group.members:
             run_key, key = one.record.run_key, images_key(one)
-            if key not in lists:
-                lists[key] = image_list(one, results_dir)
-                shown[key] = (one.record, set())
-            shown[key][1].update(chosen_images(one))
+            if key not in self.lists:
+                self.lists[key] = image_list(one, self.results_dir)
+                self.shown[key] = (one.record, set())
+            self.shown[key][1].update(chosen_images(one))
             prompts = effects = None
-            if (path := prompts_file(one.record, results_dir)) is not None:
+            if (path := prompts_file(one.record, self.results_dir)) is not None:
                 prompts = f"prompts/{one.record.prompts.digest[:32]}"
-                measured = results_dir / "effects" / f"{run_key}.parquet"
-                if prompts not in written or measured.is_file():
+                measured = self.results_dir / "effects" / f"{run_key}.parquet"
+                if prompts not in self.written or measured.is_file():
                     content = prompts_of_run(path, one.record.dataset.num_classes)
-                    if prompts not in written:
-                        write_data(prompts, content)
+                    if prompts not in self.written:
+                        self._write_data(prompts, content)
                     if measured.is_file():
                         effects = f"effects/{run_key}"
-                        write_data(effects, effects_of_run(measured, content["texts"]))
-            contents = run_contents(one, results_dir, classes_of[run_key], prompts, effects)
-            write_data(f"runs/{run_key}", contents)
-        images = {one.record.run_key: images_key(one) for one in answers}
-        classes = classes_of[answers[0].record.run_key]
-        write_data(f"groups/{place}", group_contents(answers, classes, tables, images))
-    notes = _add_thumbnails(lists, shown, open_images, folder / "thumbnails")
-    for key, listed in lists.items():
-        write_data(f"images/{key}", listed)
-    _remove_others(folder / "data", written)
-    others = {**_libraries(), "index.html": _index(overview(tables, groups, notes))}
-    for name, asset in others.items():  # the page itself comes last: until then the former one stands
-        write_atomically(folder / name, asset)
-    return Page(
-        path=folder / "index.html",
-        num_bytes=sum(written.values()) + sum(map(len, others.values())),
-        num_thumbnails=sum(len(listed["thumbnails"]) for listed in lists.values()),
-    )
+                        self._write_data(effects, effects_of_run(measured, content["texts"]))
+            contents = run_contents(one, self.results_dir, classes_of[run_key], prompts, effects)
+            self._write_data(f"runs/{run_key}", contents)
+        self.groups.append(group_contents(group))
+
+    def write(self, comparison: Comparison, open_images: OpenImages) -> Page:
+        """Write the page of a comparison whose groups were all looked at, to ``results_dir``/report.
+
+        Args:
+            comparison: of the same records.
+            open_images: gives the images of a run where they are here, for thumbnails.
+
+        Raises:
+            ResultsError: the page cannot be written.
+        """
+        for place, contents in enumerate(self.groups):
+            self._write_data(f"groups/{place}", with_significance(contents, comparison))
+        notes = _add_thumbnails(self.lists, self.shown, open_images, self.folder / "thumbnails")
+        for key, listed in self.lists.items():
+            self._write_data(f"images/{key}", listed)
+        _remove_others(self.folder / "data", self.written)
+        others = {**_libraries(), "index.html": _index(overview(comparison, notes))}
+        for name, asset in others.items():  # the page itself comes last: until then the former one stands
+            write_atomically(self.folder / name, asset)
+        return Page(
+            path=self.folder / "index.html",
+            num_bytes=sum(self.written.values()) + sum(map(len, others.values())),
+            num_thumbnails=sum(len(listed["thumbnails"]) for listed in self.lists.values()),
+        )
+
+    def _write_data(self, name: str, content: object) -> None:
+        script = data_script(name, content)
+        write_atomically(self.folder / "data" / f"{name}.js", script)
+        self.written[name] = len(script)
 
 
 def _add_thumbnails(
@@ -218,4 +221,4 @@ def _index(content: Mapping[str, Any]) -> bytes:
     )
     template = environment.get_template("index.html.jinja")
     overview_json = Markup(as_json(content))  # noqa: S704 - as_json lets nothing end the element
-    return template.render(overview=overview_json, baseline=BASELINE, version=__version__).encode("utf-8")
+    return template.render(overview=overview_json, version=__version__).encode("utf-8")

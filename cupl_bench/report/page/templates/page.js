@@ -8,8 +8,12 @@ window.cuplBench = (() => {
   const singles = new Map(runs.filter((run) => run.run_key).map((run) => [run.run_key, run]));
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   // Okabe and Ito's colours, in an order whose neighbours differ most; a shape as well, for those who see no colour.
+  // 7 colours and 13 shapes have no common divisor: 91 strategies differ in one or the other.
   const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7f7f7f"];
-  const SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "x"];
+  const SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "x", "star", "pentagon", "hexagon", "triangle-left",
+    "triangle-right", "hourglass"];
+  const kindOf = (run) => [run.prompts, run.aggregation, run.budget].join(" ");
+  const kinds = [...new Set(runs.map(kindOf))];
   const strategies = [...new Set(runs.map((run) => run.prompts))];
   const PLACES_OF_CHART = 40;
   const MOVED = 50;
@@ -122,7 +126,12 @@ window.cuplBench = (() => {
   }
 
   const plotText = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
-  const shortened = (text, length = 34) => ([...text].length > length ? `${[...text].slice(0, length - 1).join("")}\u2026` : text);
+  // What tells two names apart stands at their ends, mostly.
+  const shortened = (text, length = 34) => {
+    const letters = [...text];
+    const tail = Math.floor((length - 1) / 2);
+    return letters.length > length ? `${letters.slice(0, length - 1 - tail).join("")}\u2026${letters.slice(-tail).join("")}` : text;
+  };
 
   const charts = new Map();
   async function chart(node, traces, layout, onClick) {
@@ -170,9 +179,10 @@ window.cuplBench = (() => {
     const hint = el("span", { role: "status" });
     const figure = el("div", { class: "chart", role: "img", "aria-label": "Top-1 with 95% intervals of the runs in the table below" });
     const tierNames = [...new Set(runs.flatMap((run) => Object.keys(run.tiers).filter((tier) => known(run.tiers[tier]))))];
+    const several = overview.baselines.length > 1;
     const has = (name) => runs.some((run) => known(run[name]));
     const columns = [["", false, "Choose two to compare"], ["Data set"], ["Backbone"], ["Prompts"], ["Images", true], ["Top-1 [95%]", true],
-      has("difference") && ["Less baseline [95%]", true, "Paired difference to the baseline; interval over images"], has("p_holm") && ["p (Holm)", true, "McNemar's exact test, corrected for the whole table"], has("top5") && ["Top-5", true],
+      has("difference") && [`${overview.less[0].toUpperCase()}${overview.less.slice(1)} [95%]`, true, `Paired difference to ${overview.baselines.join(", ")}; interval over images`], several && ["Baseline"], has("p_holm") && ["p (Holm)", true, "McNemar's exact test, corrected for the whole table"], has("top5") && ["Top-5", true],
       ["Mean per class", true], has("calibration_error") && ["Calibration error", true, "Expected calibration error, in points"],
       ...tierNames.map((tier) => [tier, true, `Top-1 of the tier: ${tier}`])].filter(Boolean);
 
@@ -198,6 +208,7 @@ window.cuplBench = (() => {
         cell(own ? el("a", { href: address.run(run.run_key) }, run.strategy) : run.strategy, null, "name"),
         numeric(count(run.num_images), run.num_images), numeric(withInterval(run.top1, run.top1_low, run.top1_high), run.top1, run.best ? "sure" : ""),
         ...(has("difference") ? [numeric(withInterval(run.difference, run.difference_low, run.difference_high, signed), run.difference, direction(run.difference), significance)] : []),
+        ...(several ? [cell(known(run.difference) ? run.baseline : "", null, "name")] : []),
         ...(has("p_holm") ? [numeric(known(run.p_holm) ? pValue(run.p_holm) + (run.p_holm < 0.05 ? "" : " n.s.") : "", run.p_holm, significance)] : []),
         ...(has("top5") ? [numeric(percent(run.top5), run.top5)] : []), numeric(percent(run.mean_per_class), run.mean_per_class),
         ...(has("calibration_error") ? [numeric(percent(run.calibration_error), run.calibration_error)] : []),
@@ -236,7 +247,7 @@ window.cuplBench = (() => {
     const fixed = (name) => new Set(taken.map((run) => run[name])).size <= 1;
     const label = (run) => shortened([run.strategy, ...["dataset", "backbone"].filter((name) => !fixed(name)).map((name) => run[name])].join(" \u00b7 "), 46);
     const traces = taken.map((run, place) => {
-      const kind = strategies.indexOf(run.prompts);
+      const kind = kinds.indexOf(kindOf(run));
       return {
         type: "scatter", mode: "markers", x: [100 * run.top1], y: [place], hoverinfo: "text",
         text: [plotText(`${title(run)}: ${percent(run.top1)} ${between(run.top1_low, run.top1_high, percent)}`)],
@@ -312,7 +323,7 @@ window.cuplBench = (() => {
     const sum = (values) => values.reduce((left, right) => left + right, 0);
     const difference = (sum(gained) - sum(lost)) / images.labels.length;
     const tested = !pair ? "not tested: single runs of several seeds are compared through their mean"
-      : pair.family === "table" ? "corrected after Holm for all comparisons with the baseline in the table" : `corrected after Holm for the ${group.num_pairs} pairs of this data set and backbone`;
+      : pair.family === "table" ? "corrected after Holm for all differences of the table" : `corrected after Holm for the ${group.num_pairs} pairs of this data set and backbone`;
     main.append(el("p", { class: "lead" }, el("a", { href: address.run(a) }, one.strategy), " less ", el("a", { href: address.run(b) }, other.strategy), `: ${one.dataset} \u00d7 ${one.backbone}, ${count(images.labels.length)} images`),
       el("ul", { class: "tiles", id: "significance" },
         ...[[`${signed(difference, 2)}`, `points (${percent(one.top1)} against ${percent(other.top1)})`], [pair ? span(pair.difference_low, pair.difference_high) : "\u2013", "95% interval over images"],
@@ -362,7 +373,7 @@ window.cuplBench = (() => {
         known(run.difference) && [withInterval(run.difference, run.difference_low, run.difference_high, signed), `less ${singles.get(baseline)?.strategy ?? "baseline"}`],
         known(run.calibration_error) && [percent(run.calibration_error), "calibration error"], [count(run.num_images), "images"], [count(run.num_prompts), "prompts"]].filter(Boolean).map(([value, name]) => el("li", null, el("b", null, value), el("span", null, name)))));
     if (before) main.append(el("p", null, el("a", { href: address.compare(key, baseline) }, `Compare with ${singles.get(baseline).strategy}`)));
-    const columns = [["Class"], ...(group.tiers ? [["Tier"]] : []), ["Images", true], ["Top-1 [95%]", true], ...(before ? [["Change", true, "Less the baseline, in points"], ["p (Holm)", true, "McNemar's exact test, corrected for all classes of the run"]] : []), ["Most taken for"]];
+    const columns = [["Class"], ...(group.tiers ? [["Tier"]] : []), ["Images", true], ["Top-1 [95%]", true], ...(before ? [["Change", true, `Less ${singles.get(baseline).strategy}, in points`], ["p (Holm)", true, "McNemar's exact test, corrected for all classes of the run"]] : []), ["Most taken for"]];
     const worst = new Map();
     const confused = confusions(images.labels, content.predictions);
     for (const [pair, number] of confused) {
@@ -503,6 +514,7 @@ window.cuplBench = (() => {
   }
 
   function start() {
+    if (overview.baselines.length) document.getElementById("baselines").textContent = `, less ${overview.baselines.join(" or ")}`;
     const theme = () => document.documentElement.classList.toggle("dark", dark.matches);
     theme();
     dark.addEventListener("change", () => { theme(); show(); });
