@@ -3,6 +3,7 @@
 Two halves: the *question* (data set, backbone, prompts, precision) moves numbers; the *machine* does not.
 """
 
+import argparse
 import inspect
 import os
 import re
@@ -11,9 +12,11 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast, get_args
 
 import torch
+from hydra._internal import utils as hydra_options
 from hydra.core.config_store import ConfigStore
 from hydra.utils import get_class
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -102,8 +105,16 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
+class _HydrasParser(argparse.ArgumentParser):
+    """Hydra 1.3 gives an option a help that is no text; from Python 3.14 on the parser reads it where it is added."""
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        return super().add_argument(*names, **{**settings, "help": str(settings.get("help", ""))})
+
+
 def register() -> None:
-    """Make the schema and the resolvers known to Hydra."""
+    """Make the schema and the resolvers known to Hydra, and Hydra's own options known to every Python."""
+    cast(Any, hydra_options).argparse = SimpleNamespace(ArgumentParser=_HydrasParser)
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver(
         "asset", lambda path: str(resources.files("cupl_bench").joinpath(path)), replace=True

@@ -126,6 +126,7 @@ def sweep_of(arguments: Sequence[str]) -> Sweep | None:
 
     from cupl_bench.config import conf_dir, register
 
+    register()
     try:
         with redirect_stderr(StringIO()):
             args = get_args_parser().parse_intermixed_args([_at_home(one) for one in arguments])
@@ -133,7 +134,6 @@ def sweep_of(arguments: Sequence[str]) -> Sweep | None:
         return None
     if args.help or args.hydra_help or args.cfg or args.info or args.shell_completion or args.run:
         return None
-    register()
     searched: tuple[str, ...] = ()
     if args.config_dir is not None:
         searched = (f"hydra.searchpath=[{_quoted('file://' + str(Path(args.config_dir).absolute()))}]",)

@@ -7,7 +7,9 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
+from posixpath import dirname, join, normpath
+from typing import IO, cast
 
 import pooch
 
@@ -63,14 +65,13 @@ def unpack(archive: Path, folder: Path, md5: str | None = None) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
+        inside = half / "content"  # half itself is the user's alone; this has the rights of all that they make
+        inside.mkdir()
         if zipfile.is_zipfile(archive):
-            _unpack_zip(archive, half)
+            _unpack_zip(archive, inside)
         else:
-            with tarfile.open(archive) as tar:
-                tar.extractall(half, filter="data")
-        half.replace(folder)
-    except tarfile.FilterError as error:
-        raise DatasetError(f"{archive} holds a path that leaves its folder ({error}); it is not unpacked.") from error
+            _unpack_tar(archive, inside)
+        inside.replace(folder)
     except UNREADABLE as error:
         reason = str(error).partition(":\n")[0] or type(error).__name__  # tarfile lists every compression it tried
         raise DatasetError(
@@ -82,10 +83,61 @@ def unpack(archive: Path, folder: Path, md5: str | None = None) -> Path:
     return folder
 
 
+def _check_name(archive: Path, name: str) -> None:
+    """Refuse a name that leads out of the folder on any system: absolute, with a drive, or with a step up."""
+    path = PureWindowsPath(name)  # which takes both slashes for a separator
+    if path.anchor or ".." in path.parts:
+        raise DatasetError(f"{archive} holds a path that leaves its folder ({name!r}); it is not unpacked.")
+
+
 def _unpack_zip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as packed:
         for name in packed.namelist():
-            path = PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
-                raise DatasetError(f"{archive} holds a path that leaves its folder ({name!r}); it is not unpacked.")
+            _check_name(archive, name)
         packed.extractall(folder)  # noqa: S202 - every path was looked at
+
+
+def _unpack_tar(archive: Path, folder: Path) -> None:
+    """Write folders and files, with the rights of new files, and last the links, so that nothing goes through one.
+
+    Not by ``extractall``, whose ``filter="data"`` Python has only from 3.11.4 on.
+    """
+    links: dict[str, str] = {}
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            _check_name(archive, member.name.lstrip("/"))  # as tar itself does
+            name = normpath(member.name.lstrip("/"))
+            path = folder / name
+            if member.isdir():
+                path.mkdir(parents=True, exist_ok=True)
+            elif member.isreg():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with cast(IO[bytes], packed.extractfile(member)) as content, path.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+            elif member.issym() or member.islnk():
+                links[name] = normpath(join(dirname(name) if member.issym() else "", member.linkname))
+                _check_name(archive, links[name])
+            else:
+                raise DatasetError(f"{archive} holds {name!r}, no file, folder or link; it is not unpacked.")
+    for name in links:
+        target, passed = links[name], {name}
+        while target in links and target not in passed:
+            passed.add(target)
+            target = links[target]
+        if not (folder / target).is_file():
+            raise DatasetError(
+                f"{archive} holds the link {name!r}, which leads to no file of it; it is not unpacked. Unpack it by"
+                " hand and name its folder with dataset.path=FOLDER."
+            )
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        _link(folder / name, folder / target)
+
+
+def _link(path: Path, target: Path) -> None:
+    """Give a file a second name, or its content where the file system knows no links."""
+    if path.exists():
+        raise FileExistsError(f"{path.name} is there twice")
+    try:
+        path.hardlink_to(target)
+    except OSError:
+        shutil.copyfile(target, path)
