@@ -412,7 +412,9 @@ class OpenClipSource:
             return {"merges": merges}, lambda texts: [tokenizer.encode(text) for text in texts]
 
         found = find_tokenization(_tokenizer_key(settings, folder), cache_dir, load)
-        if found.keeps_capitals and "siglip" in f"{self.architecture} {settings.get('hf_tokenizer_name')}".lower():
+        # Not towers of transformers, which learned by themselves what capitals are: nllb-clip-base-siglip.
+        of_siglip = "siglip" in f"{self.architecture} {settings.get('hf_tokenizer_name')}".lower()
+        if found.keeps_capitals and of_siglip and "hf_model_name" not in settings:
             if self._config_path() is None:
                 raise BackboneError(
                     f"The tokenizer of {self.architecture} keeps capitals here, and the model was trained on lower"
