@@ -203,7 +203,7 @@ def test_a_folder_that_transformers_5_saved_is_the_same_model(clip_folder: Path,
 def test_another_tokenizer_is_another_tokenization(clip_folder: Path, copy: Path, tmp_path: Path) -> None:
     before = identify(clip_folder, tmp_path)
     assert before.tokenization is not None
-    assert identify(copy, tmp_path) == before
+    assert identify(copy, tmp_path).tokenizer == before.tokenizer
     head, *merges = (copy / "merges.txt").read_text().splitlines()
     (copy / "merges.txt").write_text("\n".join([head, *merges[::-1]]) + "\n")
     after = identify(copy, tmp_path)
@@ -268,7 +268,8 @@ def test_a_model_that_reads_images_in_their_own_proportions_is_refused(tmp_path:
 def test_a_folder_that_changes_between_hash_and_load_is_refused(copy: Path, tmp_path: Path) -> None:
     source = TransformersSource(path=str(copy), revision=None)
     facts = source.identify(tmp_path, download=False)
-    (copy / "merges.txt").write_text((copy / "merges.txt").read_text() + "\n")
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps({**settings, "padding_side": "left"}))
     with pytest.raises(BackboneError, match="changed while the model was loaded"):
         source.load(facts, CPU, "fp32")
     facts = source.identify(tmp_path, download=False)
