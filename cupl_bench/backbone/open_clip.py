@@ -521,9 +521,9 @@ def _tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
     given = dict(settings.get("tokenizer_kwargs", {}))
     context_length = settings.get("context_length", 77)
     if folder.is_dir():
-        return HFTokenizer(
-            str(folder), context_length=context_length, tokenizer_mode=settings.get("tokenizer_mode"), **given
-        )
+        if settings.get("tokenizer_mode"):
+            given["tokenizer_mode"] = settings["tokenizer_mode"]
+        return HFTokenizer(str(folder), context_length=context_length, **given)
     return SimpleTokenizer(context_length=context_length, **{**given, "bpe_path": str(folder)})
 
 

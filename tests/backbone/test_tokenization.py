@@ -160,6 +160,20 @@ def test_class_embeddings_of_before_are_not_read(small: TinyModel, tmp_path: Pat
     assert abs(embeddings(cli.results, record.run_key) - arrays["class_embeddings"]).max() < 1e-6
 
 
+def test_a_record_of_before_is_not_trusted_where_the_merges_are_the_models_own(tmp_path: Path, cli: Cli) -> None:
+    """Two models with the same weights and other merges had one key."""
+    photos = make_folder(tmp_path / "photos", dict.fromkeys(["tree frog", "sea lion"], 2))
+    ask = ["eval", "dataset=folder", f"dataset.path={photos}", "backbone=demo", "prompts=simple"]
+    assert cli(*ask) == 0
+    (path,) = (cli.results / "records").glob("*.json")
+    content = json.loads(path.read_text())
+    assert content["backbone"].pop("tokenization") is None
+    path.write_text(json.dumps({**content, "metrics": {**content["metrics"], "top1": 0.123}}))
+    assert cli(*ask) == 0
+    assert cli.record().metrics.top1 == content["metrics"]["top1"]
+    assert "tokenization" in json.loads(path.read_text())["backbone"]
+
+
 @pytest.mark.parametrize("name", [name for name in architectures() if "siglip" in name.lower()])
 def test_named_siglip_models_are_given_lower_case(name: str) -> None:
     config = model_config(name)
