@@ -317,6 +317,14 @@ class Job:
         """Where the record of this question lies."""
         return record_path(self.machine.results_dir, self.key)
 
+    def is_sure_of(self, record: Record) -> bool:
+        """Whether a record of this key was made with this tokenizer.
+
+        One that was made before tokenizers were looked at may be that of a model with other merges beside its config.
+        """
+        own_merges = "bpe_path" in self.facts.model.get("text_cfg", {}).get("tokenizer_kwargs", {})
+        return not own_merges or "tokenization" in record.backbone.model_fields_set
+
     def logit_scale(self) -> float:
         """The model's own factor from similarities to logits, remembered so that no model is loaded for it."""
         path = self.machine.cache_dir / "logit_scales" / f"{self.facts.text_key(self.question.precision)[:32]}.json"
@@ -450,7 +458,7 @@ def _finished(job: Job) -> Record | None:
         except ResultsError as error:
             set_aside(job.record_path, error)
         else:
-            if record.status == "ok" and _artifacts_are_whole(job, record):
+            if record.status == "ok" and job.is_sure_of(record) and _artifacts_are_whole(job, record):
                 log.info("          finished before; rerun=always runs it again")
                 return record
     if job.machine.rerun == "never":
@@ -876,7 +884,7 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     except WeightsNotHereError as error:
         return replace(unknown, weights=f"to download from {error}")
     job = Job(question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts)
-    if job.record_path.is_file() and read_record(job.record_path).status == "ok":
+    if job.record_path.is_file() and (record := read_record(job.record_path)).status == "ok" and job.is_sure_of(record):
         return replace(unknown, run_key=job.key, finished=True, images_to_encode=0, texts_to_encode=0)
     missing = missing_images(dataset, job.images)
     ready = job.class_embeddings_path.is_file()

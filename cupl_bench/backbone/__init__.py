@@ -7,7 +7,7 @@ run whose features are stored never loads them.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float32
@@ -54,7 +54,7 @@ class BackboneFacts:
     image_size: tuple[int, int]
     embed_dim: int
     transform: Mapping[str, object]
-    model: Mapping[str, object]
+    model: Mapping[str, Any]
     tokenizer: str
     tokenization: str | None
 

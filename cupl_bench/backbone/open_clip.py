@@ -412,7 +412,9 @@ class OpenClipSource:
             return {"merges": merges}, lambda texts: [tokenizer.encode(text) for text in texts]
 
         found = find_tokenization(_tokenizer_key(settings, folder), cache_dir, load)
-        if found.keeps_capitals and "siglip" in f"{self.architecture} {settings.get('hf_tokenizer_name')}".lower():
+        # Not towers of transformers, which learned by themselves what capitals are: nllb-clip-base-siglip.
+        of_siglip = "siglip" in f"{self.architecture} {settings.get('hf_tokenizer_name')}".lower()
+        if found.keeps_capitals and of_siglip and "hf_model_name" not in settings:
             if self._config_path() is None:
                 raise BackboneError(
                     f"The tokenizer of {self.architecture} keeps capitals here, and the model was trained on lower"
@@ -519,9 +521,9 @@ def _tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
     given = dict(settings.get("tokenizer_kwargs", {}))
     context_length = settings.get("context_length", 77)
     if folder.is_dir():
-        return HFTokenizer(
-            str(folder), context_length=context_length, tokenizer_mode=settings.get("tokenizer_mode"), **given
-        )
+        if settings.get("tokenizer_mode"):
+            given["tokenizer_mode"] = settings["tokenizer_mode"]
+        return HFTokenizer(str(folder), context_length=context_length, **given)
     return SimpleTokenizer(context_length=context_length, **{**given, "bpe_path": str(folder)})
 
 

@@ -160,11 +160,27 @@ def test_class_embeddings_of_before_are_not_read(small: TinyModel, tmp_path: Pat
     assert abs(embeddings(cli.results, record.run_key) - arrays["class_embeddings"]).max() < 1e-6
 
 
+def test_a_record_of_before_is_not_trusted_where_the_merges_are_the_models_own(tmp_path: Path, cli: Cli) -> None:
+    """Two models with the same weights and other merges had one key."""
+    photos = make_folder(tmp_path / "photos", dict.fromkeys(["tree frog", "sea lion"], 2))
+    ask = ["eval", "dataset=folder", f"dataset.path={photos}", "backbone=demo", "prompts=simple"]
+    assert cli(*ask) == 0
+    (path,) = (cli.results / "records").glob("*.json")
+    content = json.loads(path.read_text())
+    assert content["backbone"].pop("tokenization") is None
+    path.write_text(json.dumps({**content, "metrics": {**content["metrics"], "top1": 0.123}}))
+    assert cli(*ask) == 0
+    assert cli.record().metrics.top1 == content["metrics"]["top1"]
+    assert "tokenization" in json.loads(path.read_text())["backbone"]
+
+
 @pytest.mark.parametrize("name", [name for name in architectures() if "siglip" in name.lower()])
 def test_named_siglip_models_are_given_lower_case(name: str) -> None:
     config = model_config(name)
     assert config is not None
-    assert config["text_cfg"]["tokenizer_kwargs"]["clean"] == "canonicalize"
+    # But for text towers of transformers, which are not SigLIP's: nllb-clip-base-siglip.
+    of_transformers = "hf_model_name" in config["text_cfg"]
+    assert of_transformers or config["text_cfg"]["tokenizer_kwargs"]["clean"] == "canonicalize"
 
 
 def test_a_warning_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

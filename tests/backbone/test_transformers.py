@@ -1,13 +1,16 @@
 """`transformers` models, built small and saved in the layout of the hub."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
 from making import picture
+from safetensors.torch import load_file, save_file
 
+from cupl_bench.backbone import Backbone, BackboneFacts
 from cupl_bench.backbone.transformers import TransformersSource, _features, _pillow_processor
 from cupl_bench.errors import BackboneError
 
@@ -95,7 +98,7 @@ def test_the_tokenizer_agrees_with_open_clips(clip_folder: Path, tmp_path: Path)
         assert list(sequence) == row[: row.index(49407) + 1]
 
 
-def test_siglip_is_padded_and_has_a_bias(tmp_path: Path) -> None:
+def test_siglip_is_padded_and_has_a_bias(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     folder = tmp_path / "siglip"
@@ -127,6 +130,7 @@ def test_siglip_is_padded_and_has_a_bias(tmp_path: Path) -> None:
     )
     source = TransformersSource(path=str(folder), revision=None)
     ours = source.load(source.identify(tmp_path, download=False), CPU, "fp32")
+    assert "keeps capitals, and SigLIP models were trained on lower case" in caplog.text
     texts = ["a photo of a frog", "cat", "a " * 40]
     tokens = ours.text.tokenize(texts)
     assert {len(row) for row in tokens.sequences} == {16}
@@ -158,10 +162,6 @@ def test_folders_that_are_no_model(clip_folder: Path, tmp_path: Path, monkeypatc
 
 
 def test_missing_weights_are_an_error_and_never_random(clip_folder: Path, tmp_path: Path) -> None:
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
     folder = Path(shutil.copytree(clip_folder, tmp_path / "copy"))
     weights = load_file(folder / "model.safetensors")
     del weights["text_projection.weight"]
@@ -171,3 +171,109 @@ def test_missing_weights_are_an_error_and_never_random(clip_folder: Path, tmp_pa
         BackboneError, match="1 weights are missing or of another shape, first: 'text_projection.weight'"
     ):
         source.load(source.identify(tmp_path / "cache", download=False), CPU, "fp32")
+
+
+def identify(folder: Path, tmp_path: Path) -> BackboneFacts:
+    return TransformersSource(path=str(folder), revision=None).identify(tmp_path / "cache", download=False)
+
+
+def loaded(folder: Path, tmp_path: Path) -> Backbone:
+    return TransformersSource(path=str(folder), revision=None).load(identify(folder, tmp_path), CPU, "fp32")
+
+
+@pytest.fixture
+def copy(clip_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(clip_folder, tmp_path / "copy"))
+
+
+def test_a_folder_that_transformers_5_saved_is_the_same_model(clip_folder: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    transformers.CLIPModel.from_pretrained(clip_folder).save_pretrained(saved)
+    transformers.AutoProcessor.from_pretrained(clip_folder).save_pretrained(saved)
+    if int(transformers.__version__.split(".")[0]) >= 5:
+        assert not (saved / "preprocessor_config.json").exists()
+    before, after = loaded(clip_folder, tmp_path), loaded(saved, tmp_path)
+    assert after.text.tokenize(TEXTS) == before.text.tokenize(TEXTS)
+    assert after.facts.tokenization == before.facts.tokenization
+    pixels = after.transform.floats(picture(1))
+    assert torch.equal(pixels, before.transform.floats(picture(1)))
+    assert torch.equal(after.encode_images(pixels[None]), before.encode_images(pixels[None]))
+
+
+def test_another_tokenizer_is_another_tokenization(clip_folder: Path, copy: Path, tmp_path: Path) -> None:
+    before = identify(clip_folder, tmp_path)
+    assert before.tokenization is not None
+    assert identify(copy, tmp_path).tokenizer == before.tokenizer
+    head, *merges = (copy / "merges.txt").read_text().splitlines()
+    (copy / "merges.txt").write_text("\n".join([head, *merges[::-1]]) + "\n")
+    after = identify(copy, tmp_path)
+    assert after.weights_sha256 == before.weights_sha256
+    assert after.text_key("fp32") == before.text_key("fp32")
+    assert after.tokenization != before.tokenization
+    assert after.tokenizer != before.tokenizer
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"])
+def test_an_adapter_is_never_ignored(copy: Path, tmp_path: Path, name: str) -> None:
+    (copy / name).write_text("{}")
+    with pytest.raises(BackboneError, match=f"holds an adapter \\('{name}'\\), which is not read.*merge_and_unload"):
+        identify(copy, tmp_path)
+
+
+def test_only_what_is_read_is_hashed(copy: Path, tmp_path: Path) -> None:
+    before = identify(copy, tmp_path)
+    for name in ("other.safetensors", "pytorch_model.bin", "optimizer.pt", "training_args.bin"):
+        (copy / name).write_bytes(b"not read")
+    assert identify(copy, tmp_path).weights_sha256 == before.weights_sha256
+    (copy / "model.safetensors").unlink()
+    (copy / "pytorch_model.bin").unlink()
+    with pytest.raises(BackboneError, match="holds no weights.*There are 'optimizer.pt', 'other.safetensors'"):
+        identify(copy, tmp_path)
+
+
+def test_weights_in_several_files_are_those_of_the_index(clip_folder: Path, copy: Path, tmp_path: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    transformers.CLIPModel.from_pretrained(clip_folder).save_pretrained(copy, max_shard_size="2MB")
+    parts = sorted(copy.glob("model-*.safetensors"))
+    assert len(parts) > 1
+    before = identify(copy, tmp_path)
+    (copy / "model-of-another-time.safetensors").write_bytes(b"not read")
+    assert identify(copy, tmp_path).weights_sha256 == before.weights_sha256
+    pixels = loaded(clip_folder, tmp_path).transform.floats(picture(1))[None]
+    expected = loaded(clip_folder, tmp_path).encode_images(pixels)
+    assert torch.equal(loaded(copy, tmp_path).encode_images(pixels), expected)
+    parts[-1].unlink()
+    with pytest.raises(BackboneError, match=f"lacks 1 of {len(parts)} files of weights: '{parts[-1].name}'"):
+        identify(copy, tmp_path)
+
+
+def test_weights_that_have_no_place_are_refused(copy: Path, tmp_path: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    weights["text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"] = torch.ones(2, 32)
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BackboneError, match="1 weights have no place.*lora_A.*merge_and_unload"):
+        loaded(copy, tmp_path)
+    del weights["text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"]
+    weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    loaded(copy, tmp_path)
+
+
+def test_a_model_that_reads_images_in_their_own_proportions_is_refused(tmp_path: Path) -> None:
+    transformers.Siglip2Config().save_pretrained(tmp_path / "naflex")
+    with pytest.raises(BackboneError, match="NaFlex kind.*backbone=siglip2_b16"):
+        identify(tmp_path / "naflex", tmp_path)
+
+
+def test_a_folder_that_changes_between_hash_and_load_is_refused(copy: Path, tmp_path: Path) -> None:
+    source = TransformersSource(path=str(copy), revision=None)
+    facts = source.identify(tmp_path, download=False)
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps({**settings, "padding_side": "left"}))
+    with pytest.raises(BackboneError, match="changed while the model was loaded"):
+        source.load(facts, CPU, "fp32")
+    facts = source.identify(tmp_path, download=False)
+    weights = {name: rows + 1 for name, rows in load_file(copy / "model.safetensors").items()}
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BackboneError, match="model.safetensors.* changed between hashing and loading"):
+        source.load(facts, CPU, "fp32")
