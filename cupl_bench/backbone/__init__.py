@@ -15,6 +15,8 @@ from torch import Tensor
 
 from cupl_bench.backbone.pixels import ImageTransform
 from cupl_bench.dataset.decode import Decode
+from cupl_bench.dataset.digests import weights_digest
+from cupl_bench.errors import BackboneError
 from cupl_bench.identity import PROTOCOL_VERSION, content_key
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "TokenIds",
     "Tokens",
     "WeightsNotHereError",
+    "check_weights",
 ]
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -137,3 +140,16 @@ class BackboneSource(Protocol):
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
         """The model that `identify` found, ready to encode."""
         ...
+
+
+def check_weights(files: Sequence[Path], facts: BackboneFacts) -> None:
+    """See, after loading, that the files of the weights are still those that ``facts`` speak of.
+
+    Raises:
+        BackboneError: they were changed since they were hashed, so what was loaded may be either.
+    """
+    if weights_digest(files) != facts.weights_sha256:
+        raise BackboneError(
+            f"{' and '.join(str(file) for file in files[:3])} changed between the hash of the weights and their"
+            " loading: is a training writing there? Copy the file to another place and give that, or start again."
+        )

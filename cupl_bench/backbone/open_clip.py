@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch.overrides import TorchFunctionMode
 
-from cupl_bench.backbone import Backbone, BackboneFacts, Precision, WeightsNotHereError
+from cupl_bench.backbone import Backbone, BackboneFacts, Precision, WeightsNotHereError, check_weights
 from cupl_bench.backbone.bpe import FastBpe
 from cupl_bench.backbone.open_clip_tables import architectures, model_config, pretrained_table
 from cupl_bench.backbone.pixels import normalise, transform_of_open_clip
@@ -115,6 +115,7 @@ class OpenClipSource:
         # Parameters are not frozen (nothing here keeps a gradient): where they are, torch 2.15 sends the transposed
         # input of open_clip's attention, in bf16 on a CPU, to a path ten times slower, for the same bits.
         model.eval()
+        check_weights([weights], facts)
         _check_built_activation(model, facts)
         transform = transform_of_open_clip(facts.transform)
         dtype = get_input_dtype(precision) or torch.float32

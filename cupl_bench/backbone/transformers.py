@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TokenIds, WeightsNotHereError
+from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TokenIds, WeightsNotHereError, check_weights
 from cupl_bench.backbone.pixels import ImageTransform, normalise, split_transform
 from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
-from cupl_bench.dataset.digests import file_digest
+from cupl_bench.dataset.digests import weights_digest
 from cupl_bench.errors import BackboneError, first
 from cupl_bench.identity import content_key
 
@@ -44,17 +44,16 @@ class TransformersSource:
             raise BackboneError(
                 f"{self.path} is a model of type {kind!r}; those that work here: {', '.join(MODEL_TYPES)}."
             )
-        files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+        files = _weight_files(folder)
         if not files:
             raise BackboneError(f"{self.path} holds no weights: no *.safetensors and no pytorch_model.bin.")
-        digests = [file_digest(file, cache_dir) for file in files]
         text, vision = (self._tower(config, name) for name in ("text_config", "vision_config"))
         activations = sorted({str(text["hidden_act"]), str(vision["hidden_act"])})
         size = int(vision["image_size"])
         return BackboneFacts(
             architecture=f"transformers {kind}",
             pretrained=self.path if self.revision is None else f"{self.path}@{self.revision}",
-            weights_sha256=digests[0] if len(digests) == 1 else content_key({"files": digests}),
+            weights_sha256=weights_digest(files, cache_dir),
             activation="+".join(activations),
             image_size=(size, size),
             embed_dim=int(config.get("projection_dim", 512) if kind == "clip" else vision["hidden_size"]),
@@ -80,6 +79,7 @@ class TransformersSource:
                 f"{self.path}: {len(wrong)} weights are missing or of another shape, first: {first(wrong)}."
             )
         model.eval().requires_grad_(requires_grad=False).to(device)
+        check_weights(_weight_files(folder), facts)
         text_config = model.config.text_config
         context_length = int(text_config.max_position_embeddings)
 
@@ -180,6 +180,10 @@ class TransformersSource:
         whole = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
         tower: dict[str, Any] = getattr(whole, name).to_dict()
         return tower
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
 
 
 def _tokenizer_key(folder: Path) -> str:

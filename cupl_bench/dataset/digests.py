@@ -18,7 +18,7 @@ from cupl_bench.keys import KEY_BYTES, Keys
 from cupl_bench.progress import progress
 from cupl_bench.store import RowStore
 
-__all__ = ["file_digest", "keys_inside", "keys_of_files"]
+__all__ = ["file_digest", "keys_inside", "keys_of_files", "weights_digest"]
 
 FRESH_NS = 2_000_000_000
 """A file that changed less than two seconds ago may change again within one tick of its clock: not remembered."""
@@ -132,13 +132,39 @@ def _remembered(memo: RowStore, marks: Keys, settled: Bool[np.ndarray, " n"], re
     return Keys(keys)
 
 
-def file_digest(path: Path, cache_dir: Path) -> str:
+def weights_digest(files: Sequence[Path], cache_dir: Path | None = None) -> str:
+    """The sha256 of a file of weights, or one of those of several; asked again after loading, it tells a change.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    digests = [file_digest(file, cache_dir) for file in files]
+    return digests[0] if len(digests) == 1 else content_key({"files": digests})
+
+
+_hashed: dict[tuple[Path, tuple[int, int, int]], str] = {}
+"""Digests that this process has asked for, by file and the stamp that it had before it was read."""
+
+
+def file_digest(path: Path, cache_dir: Path | None) -> str:
     """The sha256 of a file, 64 hex digits; a large one is read again only when it changes.
+
+    ``cache_dir``: where digests are remembered; None: only while this process runs.
 
     Raises:
         OSError: it cannot be read.
     """
     stamp = _stamp(path)
+    known = (path.resolve(), stamp)
+    if known not in _hashed:
+        _hashed[known] = _file_digest(path, stamp, cache_dir)
+    return _hashed[known]
+
+
+def _file_digest(path: Path, stamp: tuple[int, int, int], cache_dir: Path | None) -> str:
+    if cache_dir is None:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     settled = _is_settled(stamp)
     mark = [_mark(path.resolve(), *stamp)]
     folder = cache_dir / "keys" / "digests"
