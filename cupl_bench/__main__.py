@@ -79,6 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         complain("interrupted; what was encoded is kept, the same command goes on from there")
         return 143 if isinstance(error, Terminated) else 130
+    except MemoryError:
+        from cupl_bench.memory import out_of_memory
+
+        complain(str(out_of_memory("go on")))
+        return 1
     except Exception as error:  # noqa: BLE001 - the last stop: told as a defect, exit code 1
         from cupl_bench.commands.composition import complaint_of_hydra
 

@@ -9,7 +9,9 @@
     |   `-- DataNotHereError  a data set that is not on this machine
     |-- PromptsError          prompt files, templates, and how they join the class names
     |-- BackboneError         architectures, weights, tokenizers
+    |-- MachineError          memory, processes and libraries of this machine
     `-- ResultsError          records and other files below the results folder
+        `-- UnreadableError   a stored file that may not be read, which says nothing about its content
 
 Anything else that is raised is a defect of the program or of the machine: exit code 1.
 """
@@ -24,8 +26,10 @@ __all__ = [
     "CuplBenchError",
     "DataNotHereError",
     "DatasetError",
+    "MachineError",
     "PromptsError",
     "ResultsError",
+    "UnreadableError",
     "first",
     "nearest",
 ]
@@ -59,8 +63,16 @@ class BackboneError(CuplBenchError):
     """An architecture, its weights or its tokenizer cannot be used."""
 
 
+class MachineError(CuplBenchError):
+    """This machine cannot do it now: its memory, a process that was killed, a library that is not whole."""
+
+
 class ResultsError(CuplBenchError):
     """A record or another file below the results folder cannot be read or written."""
+
+
+class UnreadableError(ResultsError):
+    """A stored file or folder is there and may not be read: permission, or a disk that refuses. It is no damage."""
 
 
 def first(items: Sequence[object], count: int = 5) -> str:

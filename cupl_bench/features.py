@@ -1,35 +1,48 @@
 """Images and prompts -> unit features, through the store: only what is new is encoded."""
 
 import logging
+import os
 import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.queues import Queue
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64, Shaped
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from cupl_bench.backbone import Backbone, TextEncoder, TokenIds
 from cupl_bench.dataset import Images
 from cupl_bench.dataset.decode import Decode, decode, decode_tensor
 from cupl_bench.embeddings import unit_rows
-from cupl_bench.errors import BackboneError, BrokenImageError, DatasetError
+from cupl_bench.errors import BackboneError, BrokenImageError, CuplBenchError, DatasetError, MachineError
 from cupl_bench.identity import sequence_keys, text_keys
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.keys import KeyIndex, Keys
-from cupl_bench.memory import Parts
+from cupl_bench.memory import Parts, is_lack_of_memory, out_of_memory
 from cupl_bench.nvjpeg import DEVICE, GpuPixels
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.progress import progress
 from cupl_bench.ranks import from_first, gathered, rank, world_size
 from cupl_bench.store import RowStore, StoredRows
 
-__all__ = ["ImageFeatures", "TextFeatures", "encode_images", "encode_texts", "hurry", "missing_images", "pixels_of"]
+__all__ = [
+    "ImageFeatures",
+    "TextFeatures",
+    "broken_before_whole",
+    "encode_images",
+    "encode_texts",
+    "hurry",
+    "missing_images",
+    "pixels_of",
+]
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +115,11 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class DecodedImages(TorchDataset[tuple[int, torch.Tensor | str]]):
-    """Images ready for the image tower, or why one is not; for worker processes."""
+class DecodedImages(TorchDataset[tuple[int, torch.Tensor | CuplBenchError]]):
+    """Images ready for the image tower, or why one is not; for worker processes.
+
+    An error is given and not raised: what a worker raises arrives with its traceback for a text.
+    """
 
     dataset: Images
     indices: Int64[np.ndarray, " m"]
@@ -112,12 +128,16 @@ class DecodedImages(TorchDataset[tuple[int, torch.Tensor | str]]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, place: int) -> tuple[int, torch.Tensor | str]:
+    def __getitem__(self, place: int) -> tuple[int, torch.Tensor | CuplBenchError]:
         index = int(self.indices[place])
         try:
-            return index, self.pixels(self.dataset.read(index))
-        except BrokenImageError as error:
-            return index, str(error)
+            return index, self.pixels(self.dataset.content(index))
+        except CuplBenchError as error:
+            return index, error.with_traceback(None)
+        except (MemoryError, RuntimeError, OSError) as error:
+            if not is_lack_of_memory(error):
+                raise
+            return index, out_of_memory(f"decode {self.dataset.image_ids[index]}")
 
 
 @dataclass(frozen=True)
@@ -186,7 +206,9 @@ def encode_images(
         skip_broken: whether images that cannot be decoded are left out.
 
     Raises:
-        DatasetError: images cannot be decoded (all are tried first), or none can.
+        DatasetError: images cannot be decoded (all are tried first), or none can; or one was changed or removed
+            since its key was made.
+        MachineError: memory is short, or a process that decodes was killed.
         BackboneError: features are not finite.
     """
     # Found once: what is missing changes as soon as one of the processes has written.
@@ -229,6 +251,19 @@ def missing_images(dataset: Images, store: RowStore) -> Int64[np.ndarray, " m"]:
     return first
 
 
+def broken_before_whole(dataset: Images, indices: Int64[np.ndarray, " m"]) -> Iterator[tuple[int, BrokenImageError]]:
+    """Those of these images that are broken, with the reason, up to the first that is whole."""
+    for index in indices.tolist():
+        try:
+            decode(dataset.content(index))
+        except BrokenImageError as error:
+            yield index, error
+        except MemoryError as error:
+            raise out_of_memory(f"decode {dataset.image_ids[index]}") from error
+        else:
+            return
+
+
 def _encode(
     dataset: Images,
     missing: Int64[np.ndarray, " m"],
@@ -243,10 +278,16 @@ def _encode(
     tried = array("q")
     why_broken: dict[bytes, str] = {}
     parts = Parts(what="images", at_once=batch_size)
-    with Shard(store, max_rows=SHARD_ROWS) as shard, progress(len(missing), "encoding images") as advance:
+    with (
+        _workers_may_die(),
+        Shard(store, max_rows=SHARD_ROWS) as shard,
+        progress(len(missing), "encoding images") as advance,
+    ):
         for indices, batch, broken in _batches(dataset, missing, load, pixels, decode_by, batch_size, num_workers):
             raise_if_interrupted()
-            why_broken.update({dataset.image_keys[index]: reason for index, reason in broken})
+            if machine := [error for _, error in broken if not isinstance(error, BrokenImageError)]:
+                raise machine[0]
+            why_broken.update({dataset.image_keys[index]: str(error) for index, error in broken})
             if indices:
                 keys = [dataset.image_keys[index] for index in indices]
                 shard.add(keys, _finite_units(_features_of_images(load(), batch, parts), "images"))
@@ -271,19 +312,14 @@ def _batches(
     decode_by: Decode,
     batch_size: int,
     num_workers: int,
-) -> Iterator[tuple[list[int], torch.Tensor, list[tuple[int, str]]]]:
-    """Indices and pixels of a batch, and which images of it are broken."""
+) -> Iterator[tuple[list[int], torch.Tensor, list[tuple[int, CuplBenchError]]]]:
+    """Indices and pixels of a batch, and which images of it have none, and why."""
     # Broken images have no features and are met again by every run: they alone are no reason to load a model.
     start = 0
-    while start < len(missing):
-        index = int(missing[start])
-        try:
-            decode(dataset.read(index))
-            break
-        except BrokenImageError as error:
-            yield [], torch.empty(0), [(index, str(error))]
-            start += 1
-    else:
+    for one in broken_before_whole(dataset, missing):
+        yield [], torch.empty(0), [one]
+        start += 1
+    if start == len(missing):
         return
     backbone = load()
     missing = missing[start:]
@@ -310,9 +346,20 @@ def _batches(
         generator=torch.Generator(),  # not torch's own, from which a training loop around this may draw
         pin_memory=backbone.device.type == "cuda",
         collate_fn=_sorted_out if isinstance(pixels_by, GpuPixels) else _collate,
+        worker_init_fn=_end_where_nothing_arrives,
     )
-    for indices, found, broken in loader:
-        batch = pixels_by.batch(found) if isinstance(pixels_by, GpuPixels) else found
+    told = False
+    for indices, found, broken in _started(loader):
+        if isinstance(found, np.ndarray) and not told:
+            told = True
+            log.warning(
+                "shared memory (/dev/shm) has no room for a batch: images go through pipes, which is slower. Give it"
+                " more (docker run --shm-size=1g), or take a smaller batch_size or num_workers."
+            )
+        if isinstance(pixels_by, GpuPixels):
+            batch = pixels_by.batch([torch.as_tensor(one) for one in found])
+        else:
+            batch = torch.as_tensor(found)
         if keep is not None and indices:
             keep.add([dataset.image_keys[index] for index in indices], batch.cpu().numpy())
         yield indices, batch, broken
@@ -320,19 +367,87 @@ def _batches(
         keep.flush()
 
 
+@contextmanager
+def _workers_may_die() -> Iterator[None]:
+    """Inside, a process that decodes and was killed is told as what it is; PyTorch raises that between any two steps.
+
+    Raises:
+        MachineError: one was killed, or could not hand over what it had decoded.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise MachineError(
+            f"A process that decodes images has ended before its time ({str(error).splitlines()[0].strip()}). Most"
+            " often the memory of the machine, or its shared memory (/dev/shm), does not hold so much: take fewer"
+            " num_workers (0 decodes in the run itself) or a smaller batch_size. What was encoded is kept."
+        ) from error
+
+
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The batches of a loader, without processes of its own where none can be started."""
+    try:
+        return iter(loader)
+    except OSError as error:
+        if not loader.num_workers:
+            raise
+        log.warning(
+            "no process can be started that decodes images (%s): they are decoded in this one, as num_workers=0 does",
+            error.strerror or error,
+        )
+        return iter(
+            DataLoader(
+                loader.dataset,
+                batch_size=loader.batch_size,
+                pin_memory=loader.pin_memory,
+                collate_fn=loader.collate_fn,
+            )
+        )
+
+
+def _end_where_nothing_arrives(_: int) -> None:
+    """In a worker: a batch that cannot be handed over ends it. Python would drop the batch, and the run wait for it."""
+
+    def end(error: Exception, _: object) -> None:
+        log.error("a process that decodes images cannot hand them over: %s", error)
+        os._exit(1)
+
+    Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]  # the hook that Python has for it
+
+
+Failed = list[tuple[int, CuplBenchError]]
+
+
 def _sorted_out(
-    items: Sequence[tuple[int, torch.Tensor | str]],
-) -> tuple[list[int], list[torch.Tensor], list[tuple[int, str]]]:
-    good = [(index, pixels) for index, pixels in items if isinstance(pixels, torch.Tensor)]
-    broken = [(index, reason) for index, reason in items if isinstance(reason, str)]
-    return [index for index, _ in good], [pixels for _, pixels in good], broken
+    items: Sequence[tuple[int, torch.Tensor | CuplBenchError]],
+) -> tuple[list[int], Sequence[torch.Tensor | np.ndarray], Failed]:
+    """What a worker hands over one by one goes through a pipe: as tensors each would take a file descriptor."""
+    indices, found, failed = _parted(items)
+    return indices, found if get_worker_info() is None else [one.numpy() for one in found], failed
 
 
 def _collate(
-    items: Sequence[tuple[int, torch.Tensor | str]],
-) -> tuple[list[int], torch.Tensor, list[tuple[int, str]]]:
-    indices, pixels, broken = _sorted_out(items)
-    return indices, torch.stack(pixels) if pixels else torch.empty(0), broken
+    items: Sequence[tuple[int, torch.Tensor | CuplBenchError]],
+) -> tuple[list[int], torch.Tensor | np.ndarray, Failed]:
+    """A batch; as an array, which goes through a pipe, where a worker finds no room for it in shared memory."""
+    indices, found, failed = _parted(items)
+    batch = torch.stack(found) if found else torch.empty(0)
+    if get_worker_info() is None or not found:
+        return indices, batch, failed
+    try:
+        return indices, batch.share_memory_(), failed  # type: ignore[no-untyped-call]
+    except (RuntimeError, OSError):  # on handing it over PyTorch would fail in the same way, where nobody hears it
+        return indices, batch.numpy(), failed
+
+
+def _parted(
+    items: Sequence[tuple[int, torch.Tensor | CuplBenchError]],
+) -> tuple[list[int], list[torch.Tensor], Failed]:
+    found = [(index, pixels) for index, pixels in items if isinstance(pixels, torch.Tensor)]
+    failed = [(index, error) for index, error in items if isinstance(error, CuplBenchError)]
+    return [index for index, _ in found], [pixels for _, pixels in found], failed
 
 
 def encode_texts(

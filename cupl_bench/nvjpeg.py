@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cupl_bench.dataset.decode import decode_tensor, is_plain_jpeg
 from cupl_bench.errors import DatasetError
+from cupl_bench.memory import is_lack_of_memory
 
 __all__ = ["DEVICE", "GpuPixels"]
 
@@ -72,6 +73,8 @@ class GpuPixels:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of torchvision 0.29, in favour of torchcodec
                 decoded: list[Tensor] = decode_jpeg(list(files), ImageReadMode.RGB, device=self.device)
-        except RuntimeError:  # one of the batch is of a kind that it does not take
+        except RuntimeError as error:  # one of the batch is of a kind that it does not take
+            if is_lack_of_memory(error):
+                raise
             return [decode_tensor(one.numpy().tobytes()).to(self.device) for one in files]
         return decoded

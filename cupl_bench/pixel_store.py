@@ -5,7 +5,6 @@ its images once. The files are those of `cupl_bench.store`: whole or not there, 
 when damaged, and what they held is decoded again. Everything below the folder may be deleted at any time.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,18 @@ import numpy as np
 from jaxtyping import UInt8
 from safetensors import SafetensorError, safe_open
 
+from cupl_bench.errors import UnreadableError
 from cupl_bench.keys import KEY_BYTES
-from cupl_bench.store import DamagedFileError, read_arrays, set_aside, write_arrays
+from cupl_bench.store import (
+    DamagedFileError,
+    files_in,
+    read_arrays,
+    set_aside,
+    shard_path,
+    tell_unreadable,
+    unreadable,
+    write_arrays,
+)
 
 __all__ = ["PixelStore"]
 
@@ -35,13 +44,16 @@ class PixelStore:
     def stored(self, keys: Sequence[bytes]) -> Iterator[tuple[list[bytes], UInt8[np.ndarray, "b 3 h w"]]]:
         """Those of ``keys`` that are here with their pixels, one shard after the other, each once."""
         wanted = set(keys)
-        for path in sorted(self.folder.glob("*.safetensors")):
+        for path in files_in(self.folder, ".safetensors"):
             try:
                 here = _keys(path)
                 if wanted.isdisjoint(here):
                     continue
                 pixels = read_arrays(path)[0]["pixels"]
             except FileNotFoundError:
+                continue
+            except UnreadableError as error:
+                tell_unreadable(error)
                 continue
             except (DamagedFileError, KeyError) as error:
                 set_aside(path, error)
@@ -58,16 +70,18 @@ class PixelStore:
     def write(self, keys: Sequence[bytes], rows: UInt8[np.ndarray, "b 3 h w"]) -> None:
         """Keep the pixels of ``keys`` as one shard, on the disk before this returns."""
         packed = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), KEY_BYTES)
-        name = f"{hashlib.sha256(packed.tobytes()).hexdigest()[:24]}.safetensors"
-        write_arrays(self.folder / name, {"keys": packed, "pixels": rows}, self.facts)
+        write_arrays(shard_path(self.folder, packed), {"keys": packed, "pixels": rows}, self.facts)
 
 
 def _keys(path: Path) -> list[bytes]:
     """Which images a shard holds, without reading their pixels."""
     try:
+        path.open("rb").close()  # safetensors tells permission and damage in the same words
         with safe_open(path, framework="numpy") as file:
             return [key.tobytes() for key in file.get_tensor("keys")]
     except FileNotFoundError:
         raise
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except SafetensorError as error:
         raise DamagedFileError(f"{path} cannot be read ({error})") from error

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cupl_bench.errors import ResultsError, first
-from cupl_bench.store import write_atomically
+from cupl_bench.store import files_in, unreadable, write_atomically
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -174,19 +174,29 @@ class Record(Frozen):
 
 
 def unlike_artifacts(record: Record, results_dir: Path, names: Sequence[str] | None = None) -> list[str]:
-    """Those files of a finished run that are gone, or are not what the run wrote; all that it names, or ``names``."""
+    """Those files of a finished run that are gone, or are not what the run wrote; all that it names, or ``names``.
+
+    Raises:
+        UnreadableError: a file may not be read, so nothing is known of it.
+    """
     if record.artifacts is None:
         return []
     digests = record.artifact_digests or {}
     return [
         path
         for name, path in record.artifacts.model_dump(exclude_none=True).items()
-        if (names is None or name in names)
-        and not (
-            (results_dir / path).is_file()
-            and (name not in digests or digests[name] == digest_of_file(results_dir / path))
-        )
+        if (names is None or name in names) and _is_unlike(results_dir / path, digests.get(name))
     ]
+
+
+def _is_unlike(path: Path, digest: str | None) -> bool:
+    try:
+        found = digest_of_file(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return True
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return digest is not None and found != digest
 
 
 def digest_of_file(path: Path) -> str:
@@ -213,12 +223,15 @@ def read_record(path: Path) -> Record:
     """The record in a file.
 
     Raises:
+        UnreadableError: the file may not be read.
         ResultsError: the file is no record of this version.
     """
     try:
         record = Record.model_validate_json(path.read_bytes())
-    except OSError as error:
+    except FileNotFoundError as error:
         raise ResultsError(f"{path} cannot be read ({error.strerror}).") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
     except ValidationError as error:
         what = [f"{'.'.join(str(part) for part in one['loc']) or 'file'}: {one['msg']}" for one in error.errors()]
         raise ResultsError(
@@ -236,7 +249,7 @@ def read_records(results_dir: Path) -> list[Record]:
     Raises:
         ResultsError: there is none, or one cannot be read.
     """
-    paths = sorted((results_dir / "records").glob("*.json"))
+    paths = files_in(results_dir / "records", ".json")
     if not paths:
         raise ResultsError(
             f"{results_dir} holds no record yet. Run 'cupl-bench eval' first, or name another results_dir."

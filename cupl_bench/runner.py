@@ -29,12 +29,20 @@ from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.named import NamedSource
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, zero_shot_weights
 from cupl_bench.environment import describe_environment
-from cupl_bench.errors import CuplBenchError, DataNotHereError, ResultsError
-from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts, missing_images
+from cupl_bench.errors import CuplBenchError, DataNotHereError, DatasetError, ResultsError, UnreadableError
+from cupl_bench.features import (
+    ImageFeatures,
+    TextFeatures,
+    broken_before_whole,
+    encode_images,
+    encode_texts,
+    missing_images,
+)
 from cupl_bench.identity import PROTOCOL_VERSION, bytes_key, content_key, run_key
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.keys import Keys
 from cupl_bench.lease import held
+from cupl_bench.memory import is_lack_of_memory, out_of_memory
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts, PromptStrategy
 from cupl_bench.ranks import from_first, in_turn, rank
@@ -58,8 +66,11 @@ from cupl_bench.scores import Predictions, Tally, count, measure, measure_tiers,
 from cupl_bench.store import (
     DamagedFileError,
     RowStore,
+    is_unreadable,
     read_arrays,
     set_aside,
+    tell_unreadable,
+    unreadable,
     write_arrays,
     write_atomically,
     writing_atomically,
@@ -174,9 +185,15 @@ class Workbench:
 
 
 def _listed(source: DatasetSource, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
-    if shard is None:
-        return source(cache_dir)
-    return source.part(cache_dir, shard) if isinstance(source, PartSource) else source(cache_dir).part(shard)
+    try:
+        if shard is None:
+            return source(cache_dir)
+        return source.part(cache_dir, shard) if isinstance(source, PartSource) else source(cache_dir).part(shard)
+    except OSError as error:
+        raise DatasetError(
+            f"{error.filename or 'The data set'} cannot be read ({error.strerror or error}). Mend that, or name another"
+            " place with dataset.path=..."
+        ) from error
 
 
 @dataclass
@@ -229,7 +246,10 @@ class Stages:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A question with everything that was found out before the first image is decoded."""
+    """A question with everything that was found out before the first image is decoded.
+
+    ``left_out``: the digest of the images that cannot be decoded, as far as that is known; None where all can.
+    """
 
     question: Question
     machine: Machine
@@ -237,6 +257,7 @@ class Job:
     dataset: Dataset
     prompts: Prompts
     facts: BackboneFacts
+    left_out: str | None = None
     stages: Stages = field(default_factory=Stages)
 
     @property
@@ -258,6 +279,8 @@ class Job:
                 "prompts": [question.prompts_name, self.prompts.digest],
                 # Only where it is asked for; so that seeds that drew the same prompts have a record each.
                 **({} if self.prompts.budget is None else {"budget": [self.prompts.budget, self.prompts.seed]}),
+                # What is asked of fewer images is another question, and which these are depends on the machine too.
+                **({} if self.left_out is None else {"left_out": self.left_out}),
             }
         )  # fmt: skip
 
@@ -308,7 +331,8 @@ class Job:
         if self.prompts.weigh_by_images:  # which can be read at all is decided by the images themselves
             facts["image_features"] = self.facts.image_key(self.question.precision, self.question.decode)
             facts["images"] = bytes_key(Keys.of(self.dataset.image_keys).packed.tobytes()).hex()
-            facts["skip_broken"] = self.question.skip_broken
+            # Where none is left out it does not matter whether any might be.
+            facts |= {"skip_broken": False} if self.left_out is None else {"left_out": self.left_out}
         key = content_key(facts)
         return self.machine.cache_dir / "class_embeddings" / f"{key[:32]}.safetensors"
 
@@ -335,10 +359,13 @@ class Job:
             set_aside(path, f"{path} holds {scale}")
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, TypeError) as error:
+        except OSError as error:
+            tell_unreadable(unreadable(path, error))
+        except (ValueError, TypeError) as error:
             set_aside(path, error)
         scale = self.load().logit_scale
-        write_atomically(path, json.dumps(scale).encode())
+        if not is_unreadable(path):
+            write_atomically(path, json.dumps(scale).encode())
         return scale
 
     def load(self) -> Backbone:
@@ -390,17 +417,50 @@ def answering(question: Question, machine: Machine, bench: Workbench) -> Generat
     stages = Stages()
     job = replace(in_turn(lambda: _job(question, machine, bench)), stages=stages)
     names = (question.dataset_name, question.backbone_name, question.prompts_name)
+    job = replace(job, left_out=from_first(lambda: _left_out_before(job)))
     log.info("%s  %s, %s", job.key, " x ".join(names), question.precision)
     finished = from_first(lambda: _finished(job))
     if finished is not None:
         return finished
     _say_question(job)
     try:
-        return (yield from _answer(job))
+        images = _image_features(job)
+        if (left_out := _left_out(job.dataset, images)) != job.left_out:
+            job = replace(job, left_out=left_out)
+            log.info("%s  is the key of this question without the images that are left out", job.key)
+            if (finished := _finished(job)) is not None:
+                return finished
+        return (yield from _answer(job, images))
     except CuplBenchError as error:
         raise_if_interrupted()
         _write_failure(job, error)
         raise
+    except (MemoryError, RuntimeError) as error:
+        raise_if_interrupted()
+        if not is_lack_of_memory(error):
+            raise
+        told = out_of_memory("answer this question")
+        _write_failure(job, told)
+        raise told from error
+
+
+def _left_out_before(job: Job) -> str | None:
+    """What a question leaves out, where that can be known without encoding: all that is not encoded is broken."""
+    if not job.question.skip_broken:
+        return None
+    missing = missing_images(job.dataset, job.images)
+    broken = [index for index, _ in broken_before_whole(job.dataset, missing)]
+    return _digest_of_keys(job.dataset.image_keys[index] for index in broken) if len(broken) == len(missing) else None
+
+
+def _left_out(dataset: Dataset, images: ImageFeatures) -> str | None:
+    return _digest_of_keys(dataset.image_keys[index] for index in np.flatnonzero(~images.kept).tolist())
+
+
+def _digest_of_keys(keys: Iterable[bytes]) -> str | None:
+    """One that does not depend on how often and in which order keys come; None for none."""
+    distinct = sorted(set(keys))
+    return bytes_key(b"".join(distinct)).hex() if distinct else None
 
 
 def encode_part(question: Question, machine: Machine, bench: Workbench, part: int, parts: int) -> str:
@@ -433,6 +493,7 @@ def encode_part(question: Question, machine: Machine, bench: Workbench, part: in
 def assist(question: Question, machine: Machine, bench: Workbench) -> None:
     """What the other processes of torchrun do while rank 0 runs: encode their share of the images."""
     job = in_turn(lambda: _job(question, machine, bench))
+    job = replace(job, left_out=from_first(lambda: _left_out_before(job)))
     if from_first(lambda: _finished(job)) is None:
         _image_features(job)
 
@@ -455,10 +516,17 @@ def _finished(job: Job) -> Record | None:
     if job.record_path.is_file() and job.machine.rerun != "always":
         try:
             record = read_record(job.record_path)
+        except UnreadableError:
+            raise
         except ResultsError as error:
             set_aside(job.record_path, error)
         else:
-            if record.status == "ok" and job.is_sure_of(record) and _artifacts_are_whole(job, record):
+            if record.status == "ok" and not _counts_as_finished(job, record):
+                log.warning(
+                    "          the record is of an earlier version, which did not tell %s: running again",
+                    "the tokenizer" if record.dataset.num_broken == 0 else "the images that were left out",
+                )
+            elif record.status == "ok" and _artifacts_are_whole(job, record):
                 log.info("          finished before; rerun=always runs it again")
                 return record
     if job.machine.rerun == "never":
@@ -466,6 +534,15 @@ def _finished(job: Job) -> Record | None:
             f"There is no finished record of this question ({job.record_path}), and rerun=never forbids to run it."
         )
     return None
+
+
+def _counts_as_finished(job: Job, record: Record) -> bool:
+    """Whether a record answers its question.
+
+    Those of earlier versions told in no key which images were left out, nor by which tokenizer prompts were read.
+    """
+    left_out_is_told = record.dataset.num_broken == 0 or job.left_out is not None
+    return record.status == "ok" and left_out_is_told and job.is_sure_of(record)
 
 
 def _artifacts_are_whole(job: Job, record: Record) -> bool:
@@ -501,8 +578,7 @@ def _say_question(job: Job) -> None:
         log.info("          class names joined: %s", joined)
 
 
-def _answer(job: Job) -> Generator[float, None, Record]:
-    images = _image_features(job)
+def _answer(job: Job, images: ImageFeatures) -> Generator[float, None, Record]:
     classes, num_truncated = _class_embeddings(job, images)
     if job.key in job.bench.waiting:
         with job.stages.turn_of_others():
@@ -613,7 +689,8 @@ def _class_embeddings(job: Job, images: ImageFeatures) -> tuple[ClassEmbeddings,
         classes = build_class_embeddings(features.rows, rows_of_class, job.prompts.aggregation, weights)
         classes = replace(classes, weights=by_images)
         num_truncated = sum(cut[text] for texts_of_class in job.prompts.texts for text in texts_of_class)
-        _write_class_embeddings(job.class_embeddings_path, classes, {"num_truncated": num_truncated})
+        if not is_unreadable(job.class_embeddings_path):
+            _write_class_embeddings(job.class_embeddings_path, classes, {"num_truncated": num_truncated})
     job.stages.cached["class_embeddings"] = False
     _warn_truncated(num_truncated, job.prompts)
     return classes, num_truncated
@@ -666,6 +743,7 @@ def gather(question: Question, machine: Machine, bench: Workbench) -> Material:
         job.key, question.dataset_name, question.backbone_name, question.prompts_name, question.precision,
     )  # fmt: skip
     images = _image_features(job)
+    job = replace(job, left_out=_left_out(job.dataset, images))
     texts = _text_features(job)
     rows_of_class = _rows_of_class(job, texts)
     weights: Sequence[Sequence[float]] | None = job.prompts.weights
@@ -708,6 +786,9 @@ def _read_class_embeddings(path: Path, aggregation: Aggregation) -> tuple[ClassE
     try:
         arrays, facts = read_arrays(path)
     except FileNotFoundError:
+        return None
+    except UnreadableError as error:
+        tell_unreadable(error)
         return None
     except DamagedFileError as error:
         set_aside(path, error)
@@ -884,7 +965,8 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     except WeightsNotHereError as error:
         return replace(unknown, weights=f"to download from {error}")
     job = Job(question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts)
-    if job.record_path.is_file() and (record := read_record(job.record_path)).status == "ok" and job.is_sure_of(record):
+    job = replace(job, left_out=_left_out_before(job))
+    if job.record_path.is_file() and _counts_as_finished(job, read_record(job.record_path)):
         return replace(unknown, run_key=job.key, finished=True, images_to_encode=0, texts_to_encode=0)
     missing = missing_images(dataset, job.images)
     ready = job.class_embeddings_path.is_file()

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Int64, Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from cupl_bench.errors import ResultsError
+from cupl_bench.errors import ResultsError, UnreadableError
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.keys import KEY_BYTES, KeyIndex, Keys
 
@@ -33,8 +33,13 @@ __all__ = [
     "DamagedFileError",
     "RowStore",
     "StoredRows",
+    "files_in",
+    "is_unreadable",
     "read_arrays",
     "set_aside",
+    "shard_path",
+    "tell_unreadable",
+    "unreadable",
     "user_cache_dir",
     "write_arrays",
     "write_atomically",
@@ -50,7 +55,59 @@ def user_cache_dir() -> Path:
 
 
 class DamagedFileError(Exception):
-    """A stored file is not what was written: truncated, altered, or of an unknown schema."""
+    """A stored file is not what was written: truncated, altered, or of an unknown schema. Its content was read."""
+
+
+def unreadable(path: Path, error: OSError) -> UnreadableError:
+    """Return the error for a file or folder that is there and may not be read."""
+    return UnreadableError(
+        f"{path} cannot be read ({error.strerror or error}). If it is another user's, ask for permission (chmod, or a"
+        " umask such as 022), or name another place with results_dir=... or cache_dir=..."
+    )
+
+
+def is_unreadable(path: Path) -> bool:
+    """Return whether a file is there that may not be read: nothing is known of it, so nothing may take its place."""
+    try:
+        path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return False
+
+
+_told: set[str] = set()
+
+
+def tell_unreadable(error: UnreadableError) -> None:
+    """Warn, once for each message, that what a file of the cache holds is computed without it."""
+    if str(error) not in _told:
+        _told.add(str(error))
+        log.warning("%s It stays as it is; what it holds is computed again.", error)
+
+
+def files_in(folder: Path, ending: str) -> list[Path]:
+    """The files of a folder with this ending, sorted; none where there is no folder.
+
+    Raises:
+        UnreadableError: the folder may not be listed, which is not to be empty.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.name.endswith(ending))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def shard_path(folder: Path, keys: Shaped[np.ndarray, "n k"]) -> Path:
+    """Where a shard of these keys goes: named by them, and never in the place of a file that may not be read."""
+    digest = hashlib.sha256(keys.tobytes())
+    while is_unreadable(path := folder / f"{digest.hexdigest()[:24]}.safetensors"):
+        digest.update(b"another")
+    return path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -69,7 +126,13 @@ def writing_atomically(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         ResultsError: the folder cannot be made or written, or the disk is full.
+        UnreadableError: a file is there that may not be read; it stays.
     """
+    if is_unreadable(path):
+        raise UnreadableError(
+            f"{path} is there and cannot be read, so it is not replaced. If it is another user's, ask for permission"
+            " (chmod), or name another place with results_dir=... or cache_dir=..."
+        )
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,9 +178,11 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
 
     Raises:
         FileNotFoundError: there is no such file.
+        UnreadableError: it may not be read: permission, or a disk that refuses.
         DamagedFileError: it is truncated, altered, or not a file of ours.
     """
     try:
+        path.open("rb").close()  # safetensors tells permission and damage in the same words
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
@@ -125,7 +190,9 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         written = metadata["sha256"]
     except FileNotFoundError:
         raise
-    except (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise DamagedFileError(f"{path} cannot be read ({error})") from error
     if _digest(arrays) != written:
         raise DamagedFileError(f"{path} does not have the content that was written")
@@ -173,6 +240,8 @@ class _Shard:
             return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.begin, shape=self.shape)
         except FileNotFoundError as error:
             raise ResultsError(f"{self.path} was removed while this run read it. Run it again.") from error
+        except OSError as error:
+            raise unreadable(self.path, error) from error
 
 
 @dataclass(frozen=True)
@@ -221,9 +290,7 @@ class RowStore:
 
     def _refresh(self) -> None:
         """Read the shards that were not read yet."""
-        if not self.folder.is_dir():
-            return
-        for path in sorted(self.folder.glob("*.safetensors")):
+        for path in files_in(self.folder, ".safetensors"):
             if path.name in self._known:
                 continue
             try:
@@ -234,6 +301,10 @@ class RowStore:
                 if rows.shape[1] != self.facts.get("embed_dim", rows.shape[1]):
                     raise DamagedFileError(f"{path} holds rows of the wrong width")
             except FileNotFoundError:
+                continue
+            except UnreadableError as error:
+                tell_unreadable(error)
+                self._known.add(path.name)
                 continue
             except (DamagedFileError, KeyError) as error:
                 set_aside(path, error)
@@ -265,9 +336,9 @@ class RowStore:
             broken = int((~np.isfinite(rows).all(axis=1)).sum())
             raise ValueError(f"{broken} of {len(rows)} feature rows hold NaN or infinity")
         packed = Keys.of(keys)
-        name = f"{hashlib.sha256(packed.packed.tobytes()).hexdigest()[:24]}.safetensors"
-        write_arrays(self.folder / name, {"keys": packed.packed, "rows": rows}, self.facts)
-        self._add(self.folder / name, packed, rows)
+        path = shard_path(self.folder, packed.packed)
+        write_arrays(path, {"keys": packed.packed, "rows": rows}, self.facts)
+        self._add(path, packed, rows)
 
     def read(self, keys: Sequence[bytes]) -> Shaped[np.ndarray, "n d"]:
         """Row i belongs to ``keys[i]``.

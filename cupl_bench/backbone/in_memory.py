@@ -17,6 +17,7 @@ from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TextEncoder,
 from cupl_bench.backbone.bpe import FastBpe
 from cupl_bench.backbone.pixels import ImageTransform
 from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
+from cupl_bench.backbone.tokenization import PROBES
 from cupl_bench.errors import BackboneError
 from cupl_bench.identity import content_key
 
@@ -29,14 +30,6 @@ PRECISION_OF: dict[torch.dtype, Precision] = {
 }
 PROBE_SIZES = ((331, 509), (509, 331), (64, 64))
 """Width and height of the images that tell one image transform from another, in pixels."""
-PROBE_TEXTS = (
-    "a photo of a tree frog.",
-    "A PHOTO of a Tree Frog!",
-    "it's the caf\u00e9's na\u00efve crocodile \u2014 r\u00e9sum\u00e9, \u4e2d\u6587, \U0001f438",
-    "Tom &amp; Jerry  (two   spaces)\n1,234.5",
-    "a frog " * 200,
-)
-"""Texts that tell one tokenizer from another: capitals, accents, scripts, entities, white space, too many words."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,6 +105,7 @@ class Model:
             BackboneError: the transform gives another result at each call, or model and transform do not fit.
         """
         pixels, transform = self._probe_transform()
+        tokenization = self._tokenization()
         with evaluating(self.model):
             features = self._encode_image(pixels[None])
         return BackboneFacts(
@@ -123,7 +117,8 @@ class Model:
             embed_dim=int(features.shape[-1]),
             transform=transform,
             model={"structure": re.sub(r" at 0x[0-9a-f]+", "", repr(self.model))},
-            tokenizer=self._tokenizer_key(),
+            tokenizer=tokenization,
+            tokenization=tokenization,
         )
 
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:  # noqa: ARG002
@@ -144,7 +139,7 @@ class Model:
             device=self.device,
         )
         bpe = FastBpe.from_tokenizer(self.tokenizer)
-        context_length = int(self.tokenizer([PROBE_TEXTS[0]]).shape[1])
+        context_length = int(self.tokenizer([PROBES[0]]).shape[1])
         with evaluating(self.model):
             text = choose_text_encoder(self.model, padded, bpe, context_length, pad_id=0)
         bias = getattr(self.model, "logit_bias", None)
@@ -210,9 +205,15 @@ class Model:
             digest.update(np.ascontiguousarray(pixels.float().numpy()).tobytes())
         return pixels.float(), {"source": "in memory", "probe_sha256": digest.hexdigest()}
 
-    def _tokenizer_key(self) -> str:
-        rows = self.tokenizer(list(PROBE_TEXTS)).tolist()
-        return content_key({"probe_ids": rows})
+    def _tokenization(self) -> str:
+        """The key of the tokenizer: of its vocabulary, where it shows one, and of what it makes of the probe texts."""
+        vocabulary = getattr(self.tokenizer, "encoder", None)
+        return content_key(
+            {
+                "vocabulary": sorted(vocabulary.items()) if isinstance(vocabulary, dict) else None,
+                "ids": [self.tokenizer([probe]).tolist() for probe in PROBES],
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from cupl_bench.errors import DatasetError, first
+from cupl_bench.identity import bytes_key
 from cupl_bench.keys import Keys
 
 __all__ = ["Dataset", "DatasetSource", "Images", "PartSource", "ReadTaken", "part_of"]
@@ -44,7 +45,7 @@ class ReadTaken:
 class Images(Protocol):
     """Images as the bytes of their files: what their features depend on.
 
-    ``image_ids``: a name for each. ``image_keys``: 16 bytes for each content. ``read``: the bytes of image i.
+    ``image_ids``: a name for each. ``image_keys``: 16 bytes for each content.
     """
 
     @property
@@ -53,8 +54,9 @@ class Images(Protocol):
     @property
     def image_keys(self) -> Sequence[bytes]: ...
 
-    @property
-    def read(self) -> Callable[[int], bytes]: ...
+    def content(self, index: int) -> bytes:
+        """The bytes of image i, as its key names them."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,8 @@ class Dataset:
     ``image_keys``: 16 bytes per image that change with its content and with nothing else. Both are kept as they are
     given: `ImageNames` and `Keys` where there are many.
     ``read``: the bytes of image i; it can be sent to worker processes.
+    ``key_of``: what makes an image's key of its bytes, so that what is read later can be held against it; None where
+    keys are made of something else.
     ``tiers``: the tier of each class where the data set has tiers.
     ``notes``: what a user should know about how it was read, one line each.
     ``origin``: of a named data set its source, protocol and list of names; no path of this machine.
@@ -80,6 +84,7 @@ class Dataset:
     image_ids: Sequence[str]
     image_keys: Sequence[bytes]
     read: Callable[[int], bytes]
+    key_of: Callable[[bytes], bytes] | None = bytes_key
     tiers: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     origin: Mapping[str, str] | None = None
@@ -113,6 +118,28 @@ class Dataset:
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         digest.update(np.ascontiguousarray(Keys.of(self.image_keys).packed).data)
         return digest.hexdigest()
+
+    def content(self, index: int) -> bytes:
+        """The bytes of image i, as its key names them.
+
+        Raises:
+            DatasetError: they cannot be read any more, or are others than those of which the key was made.
+        """
+        try:
+            content = self.read(index)
+        except OSError as error:
+            raise DatasetError(
+                f"The image {self.image_ids[index]} cannot be read ({error.strerror or error}), though it was there"
+                " when this run began. See to it and start again; what was encoded is kept."
+            ) from error
+        if self.key_of is not None and self.key_of(content) != self.image_keys[index]:
+            raise DatasetError(
+                f"The image {self.image_ids[index]} was changed while this run worked: it is not the one whose content"
+                " makes its key, so nothing of it was kept. Start again when nobody writes there; what was encoded is"
+                " kept. If nobody does, the keys that are remembered are wrong: remove keys/ below cache_dir. (A data"
+                " set of your own makes image_keys by bytes_key, or says key_of=None.)"
+            )
+        return content
 
     def part(self, shard: Shard) -> "Dataset":
         """Part i of n of the images, whose row 0 is the first of the part."""

@@ -8,7 +8,9 @@ Source: openai/CLIP `clip.py`, open_clip `transform.py` and torchvision's `pil_l
 """
 
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -16,10 +18,11 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from cupl_bench.errors import BrokenImageError
+from cupl_bench.errors import BrokenImageError, MachineError
+from cupl_bench.memory import is_lack_of_memory
 
 __all__ = ["Decode", "decode", "decode_tensor", "extensions", "is_plain_jpeg"]
 
@@ -30,12 +33,25 @@ Decode = Literal["exact", "fast", "nvjpeg"]
 """How images become pixels: as the model's own transform does it on Pillow, or on tensors, nearly so, of which JPEGs
 may be decoded by a GPU."""
 
+VERDICTS = (
+    OSError, SyntaxError, ValueError, EOFError, RuntimeError, TypeError, LookupError, ArithmeticError, AttributeError,
+    struct.error, zlib.error,
+)  # fmt: skip
+"""What Pillow's readers raise about the bytes, as mutated files of all its formats show. Not among them: MemoryError,
+ImportError, and whatever PyTorch raises, which runs outside."""
+BYTES_PER_PIXEL = 32
+"""More than any of Pillow's decoders takes for a pixel: JPEG 2000, the largest, takes about 12."""
+PIXELS_UNKNOWN = 8_000_000
+"""Taken for the size of an image whose header was not read."""
+
 
 def decode(content: bytes) -> Image.Image:
     """The image in mode RGB; of an animation the first frame.
 
     Raises:
         BrokenImageError: the bytes are no image, are cut short, or unpack to a size that Pillow calls a bomb.
+        MemoryError: there is too little memory to know.
+        MachineError: the decoder of JPEGs is not installed as it should be.
     """
     found = _open(content)
     if isinstance(found, Image.Image):
@@ -47,7 +63,7 @@ def decode_tensor(content: bytes) -> UInt8[Tensor, "3 h w"]:
     """The same pixels as a tensor.
 
     Raises:
-        BrokenImageError: as `decode`.
+        BrokenImageError, MemoryError, MachineError: as `decode`.
     """
     found = _open(content)
     if isinstance(found, Image.Image):
@@ -69,10 +85,11 @@ def is_plain_jpeg(content: bytes) -> bool:
 def _open(content: bytes) -> Image.Image | UInt8[Tensor, "3 h w"]:
     """The image in mode RGB, as whichever decoder made it."""
     with _opened(content) as image:
-        if _is_jpeg(image):
-            pixels = _decode_jpeg(content)
-            if pixels is not None:
-                return pixels
+        if not _is_jpeg(image):
+            return image.convert("RGB")
+    if (pixels := _decode_jpeg(content)) is not None:
+        return pixels
+    with _opened(content) as image:
         return image.convert("RGB")
 
 
@@ -82,30 +99,59 @@ def _is_jpeg(image: Image.Image) -> bool:
 
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
-    """What Pillow takes the bytes for; whatever goes wrong inside is the image's fault."""
+    """What Pillow takes the bytes for; for Pillow's work alone, whose errors inside are about the bytes.
+
+    Raises:
+        BrokenImageError: the bytes are no whole image.
+        MemoryError: memory is short, which decoders also call a broken stream: nothing is known about the bytes.
+        OSError: one of the system, not of the image.
+    """
     if not content:
         raise BrokenImageError("the file is empty")
+    num_pixels = PIXELS_UNKNOWN
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # palette and EXIF warnings do not change pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content)) as image:
+                num_pixels = image.width * image.height
                 yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BrokenImageError(f"it unpacks to more than {Image.MAX_IMAGE_PIXELS} pixels") from error
-    except Exception as error:
+    except VERDICTS as error:
+        if is_lack_of_memory(error) or not (isinstance(error, UnidentifiedImageError) or _has_memory(num_pixels)):
+            raise MemoryError(str(error)) from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise BrokenImageError(str(error).split("<_io.")[0].strip() or type(error).__name__) from error
 
 
 def _decode_jpeg(content: bytes) -> UInt8[Tensor, "3 h w"] | None:
     """The pixels, or None if torchvision refuses the file, as it does one cut short: Pillow judges that."""
-    from torchvision.io import ImageReadMode, decode_jpeg
-
     try:
-        pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
-    except RuntimeError:
+        from torchvision.io import ImageReadMode, decode_jpeg
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of torchvision 0.29, in favour of torchcodec
+            pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
+    except (ImportError, AttributeError) as error:  # also of operators that torchvision could not load
+        raise MachineError(
+            f"torchvision cannot decode JPEGs here ({error}). Install the torch and torchvision that belong together."
+        ) from error
+    except RuntimeError as error:
+        if is_lack_of_memory(error):
+            raise MemoryError(str(error).partition("\n")[0]) from error
         return None
     return pixels
+
+
+def _has_memory(num_pixels: int) -> bool:
+    """Whether an image of that size can be decoded. Nothing is touched: the memory is asked for and given back."""
+    try:
+        np.empty(num_pixels * BYTES_PER_PIXEL, dtype=np.uint8)
+    except MemoryError:
+        return False
+    return True
 
 
 def extensions() -> frozenset[str]:

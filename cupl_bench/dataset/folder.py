@@ -133,7 +133,7 @@ def _files_below(folder: Path, endings: frozenset[str]) -> tuple[list[str], list
     """The image files below ``folder``, and the others, by their path in it and in the order of its parts."""
     images: list[str] = []
     others: list[str] = []
-    for directory, subfolders, names in os.walk(folder, followlinks=True):
+    for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         here = Path(directory)
         for link in (here / name for name in subfolders if (here / name).is_symlink()):
@@ -145,6 +145,11 @@ def _files_below(folder: Path, endings: frozenset[str]) -> tuple[list[str], list
                 is_image = os.path.splitext(name)[1].lower() in endings  # noqa: PTH122 - called for each image
                 (images if is_image else others).append(inside + name)
     return sorted(images, key=_parts), sorted(others, key=_parts)
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that may not be listed is no empty one."""
+    raise error
 
 
 def _parts(path: str) -> list[str]:

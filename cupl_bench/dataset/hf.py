@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from cupl_bench.dataset import Dataset, ReadTaken, part_of
-from cupl_bench.dataset.digests import keys_inside
+from cupl_bench.dataset.digests import keys_inside, keys_of_files
 from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.names import read_class_names
 from cupl_bench.errors import DatasetError, first, nearest
@@ -120,8 +120,12 @@ class HfSource:
         read = ReadRow(images, image_column)
         files = [Path(entry["filename"]) for entry in table.cache_files]
         what = [self.path, self.split, image_column, str(len(table))]
+        paths = _paths(images, image_column)
 
         def keys(indices: Int64[np.ndarray, " m"], cache_dir: Path) -> Keys:
+            if paths is not None:
+                names = ImageNames.of(paths[index] for index in indices.tolist())
+                return keys_of_files("", names, Path(self.path), cache_dir)
             return keys_inside(files, what, indices, read, cache_dir)
 
         names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
@@ -217,6 +221,14 @@ def _quiet(datasets: Any) -> Any:
 def _is_image_struct(feature: Any) -> bool:
     """Whether a column written without its metadata still looks like stored images."""
     return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
+
+
+def _paths(images: Any, column: str) -> list[str] | None:
+    """The files of the images where the table holds paths and no bytes: they change without the table."""
+    if not len(images) or (first_cell := images[0][column]) is None or first_cell["bytes"] is not None:
+        return None
+    cells = images.with_format("arrow")[:].column(0).combine_chunks()
+    return None if cells.field("path").null_count else [str(path) for path in cells.field("path").to_pylist()]
 
 
 def _only(table: Any, what: str, fits: Any) -> str:

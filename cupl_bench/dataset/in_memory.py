@@ -30,7 +30,7 @@ class ListedImages:
     image_ids: tuple[str, ...]
     image_keys: tuple[bytes, ...]
 
-    def read(self, index: int) -> bytes:
+    def content(self, index: int) -> bytes:
         """The bytes of image i."""
         return self.contents[index]
 
@@ -109,5 +109,5 @@ class ImageList:
             labels=np.array(labels, dtype=np.int64),
             image_ids=images.image_ids,
             image_keys=images.image_keys,
-            read=images.read,
+            read=images.content,
         )

@@ -407,6 +407,7 @@ class Cifar(Place):
                 read_row=ReadArray(pixels),
                 row_keys=partial(_keys_of_arrays, pixels),
                 indices=np.arange(len(pixels)),
+                key_of=None,  # of the arrays, which are in memory and cannot change
             ),
         )
 

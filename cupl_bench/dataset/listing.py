@@ -12,6 +12,7 @@ from cupl_bench.dataset import ReadTaken
 from cupl_bench.dataset.digests import keys_of_files
 from cupl_bench.dataset.folder import ReadFile
 from cupl_bench.dataset.image_names import ImageNames
+from cupl_bench.identity import bytes_key
 from cupl_bench.keys import Keys
 
 __all__ = ["Files", "Listing", "Rows"]
@@ -24,6 +25,7 @@ class Files:
     folder: str
     names: ImageNames
     root: Path
+    key_of: Callable[[bytes], bytes] | None = bytes_key
 
     def take(self, indices: Int64[np.ndarray, " m"]) -> "Files":
         """Those at ``indices``, in that order."""
@@ -48,13 +50,14 @@ class Files:
 class Rows:
     """Images inside tables, shards or arrays. ``row_keys``: the content keys of those at some places.
 
-    ``indices``: where each image is.
+    ``indices``: where each image is. ``key_of``: as in `Dataset`.
     """
 
     names: ImageNames
     read_row: Callable[[int], bytes]
     row_keys: Callable[[Int64[np.ndarray, " m"], Path], Keys]
     indices: Int64[np.ndarray, " n"]
+    key_of: Callable[[bytes], bytes] | None = bytes_key
 
     def take(self, indices: Int64[np.ndarray, " m"]) -> "Rows":
         """Those at ``indices``, in that order."""

@@ -84,6 +84,7 @@ class NamedSource:
             image_ids=listing.images.names,
             image_keys=listing.images.keys(cache_dir),
             read=listing.images.read(),
+            key_of=listing.images.key_of,
             notes=tuple(notes),
             origin={"source": found.origin, "protocol": self.protocol, "names": self.names},
             num_whole=num_whole,

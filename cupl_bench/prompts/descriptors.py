@@ -7,7 +7,7 @@ from typing import Literal
 from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError, first
 from cupl_bench.prompts import Prompts
-from cupl_bench.prompts.files import content_of
+from cupl_bench.prompts.files import content_of, read_unchanged
 from cupl_bench.prompts.sources import Join, join_by_name
 from cupl_bench.prompts.strategies import file_name, read_aliases
 
@@ -121,6 +121,6 @@ def join_lists(
     Raises:
         PromptsError: the file cannot be read, or its names and the classes do not join.
     """
-    held = read_lists(path, what)
+    held, digest = read_unchanged(path, lambda: read_lists(path, what))
     join = join_by_name(class_names, list(held), path, read_aliases(aliases), ignore_extra=ignore_extra)
-    return replace(join, where=file_name(path)), [list(held[key]) for key in join.keys]
+    return replace(join, where=file_name(path, digest)), [list(held[key]) for key in join.keys]

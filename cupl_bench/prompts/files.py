@@ -7,10 +7,10 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 import pooch
@@ -19,12 +19,22 @@ import requests
 from cupl_bench.errors import PromptsError, first, nearest
 from cupl_bench.store import user_cache_dir
 
-__all__ = ["LIBRARY", "LibraryPart", "content_of", "digest_of", "library_part", "path_of", "read_json"]
+__all__ = [
+    "LIBRARY",
+    "LibraryPart",
+    "content_of",
+    "digest_of",
+    "library_part",
+    "path_of",
+    "read_json",
+    "read_unchanged",
+]
 
 LIBRARY = "library:"
 """What a path begins with that means descriptions which come with the package."""
 
 LIBRARY_FOLDER = Path(__file__).with_name("library")
+T = TypeVar("T")
 PIN = re.compile(r"#sha256=([0-9a-fA-F]{64})$")
 
 
@@ -123,6 +133,21 @@ def library_part(dataset: str) -> LibraryPart:
             f"The library has no descriptions of {dataset!r}.{nearest(dataset, known)} It has {first(list(known))}."
         )
     return known[dataset]
+
+
+def read_unchanged(source: str, read: Callable[[], T]) -> tuple[T, str]:
+    """What ``read`` gives, which reads a source, and the sha256 of the very content that it read.
+
+    Raises:
+        PromptsError: the content was changed meanwhile; or as `path_of` and ``read``.
+    """
+    if not path_of(source).exists():
+        return read(), ""  # read tells what is missing
+    before = digest_of(path_of(source))
+    found = read()
+    if digest_of(path_of(source)) != before:
+        raise PromptsError(f"{source} was changed while it was read. Start again when nobody writes there.")
+    return found, before
 
 
 def digest_of(path: Path) -> str:

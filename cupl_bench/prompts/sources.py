@@ -148,10 +148,11 @@ class Official:
     """CuPL's own file for a data set, as it lies in the cache, checked.
 
     ``aliases``: class name -> key, for spellings that are other words. ``subset``: whether the data set has a part of
-    the file's classes. ``source``: repository, commit and file.
+    the file's classes. ``source``: repository, commit and file. ``sha256``: of the content that was checked.
     """
 
     path: Path
+    sha256: str
     source: str
     aliases: Mapping[str, str]
     subset: bool
@@ -189,15 +190,16 @@ def fetch_official(dataset: str, variant: str, cache_dir: Path) -> Official:
             )
         except (requests.RequestException, OSError, ValueError) as error:
             raise PromptsError(f"{file.url} cannot be downloaded ({error}). {by_hand}") from error
-    if (found := _content_of(path, file)) is not None:
+    content = path.read_bytes()
+    if (found := _unlike(content, file)) is not None:
         raise PromptsError(f"{path} is not CuPL's {file.path} ({found}). Remove it and start again. {by_hand}")
     source = f"sarahpratt/CuPL@{CUPL_COMMIT} {file.path}"
-    return Official(path=path, source=source, aliases=texts.cupl.aliases, subset=texts.cupl.subset)
+    digest = hashlib.sha256(content).hexdigest()
+    return Official(path=path, sha256=digest, source=source, aliases=texts.cupl.aliases, subset=texts.cupl.subset)
 
 
-def _content_of(path: Path, file: CuplFile) -> str | None:
-    """What is wrong with the content of ``path``; None where it is the published one."""
-    content = path.read_bytes()
+def _unlike(content: bytes, file: CuplFile) -> str | None:
+    """What is wrong with ``content``; None where it is the published one."""
     if file.sha256 is not None:
         found, expected = hashlib.sha256(content).hexdigest(), file.sha256
     else:

@@ -9,7 +9,7 @@ from typing import Literal
 from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError, first
 from cupl_bench.prompts import Prompts
-from cupl_bench.prompts.files import LIBRARY, digest_of, library_part, path_of
+from cupl_bench.prompts.files import LIBRARY, library_part, read_unchanged
 from cupl_bench.prompts.sources import (
     Join,
     fetch_official,
@@ -171,8 +171,10 @@ class DescriptionsStrategy:
             part = library_part(self.path.removeprefix(LIBRARY))
             ignore_extra = ignore_extra or part.subset
             aliases = {name: key for name, key in part.aliases.items() if name in set(class_names)} | aliases
-        held = read_descriptions(path)
-        where = official.source if official is not None else file_name(path)
+        # Of an official file what is read is what was checked against the published digest.
+        checked = path if official is None else f"{path}#sha256={official.sha256}"
+        held, digest = read_unchanged(checked, lambda: read_descriptions(path))
+        where = official.source if official is not None else file_name(path, digest)
         join = replace(join_by_name(class_names, list(held), path, aliases, ignore_extra=ignore_extra), where=where)
         rows = [list(held[key]) for key in join.keys]
         if self.clean:
@@ -230,11 +232,11 @@ def _derangement(keys: Sequence[str], generator: random.Random) -> list[int]:
     return donors
 
 
-def file_name(path: str) -> str:
+def file_name(path: str, digest: str) -> str:
     """What a record calls a file of prompts: a URL in full, a file by its name alone; and the sha256 of its content."""
     place = path.partition("#sha256=")[0]
     name = place if "://" in place or place.startswith(LIBRARY) else Path(place).name
-    return f"{name} sha256:{digest_of(path_of(path))}"
+    return f"{name} sha256:{digest}"
 
 
 def read_aliases(path: str | None) -> dict[str, str]:

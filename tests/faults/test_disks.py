@@ -84,7 +84,7 @@ def test_read_only_results_are_refused_before_any_work(cli, undisturbed, small_d
 def test_a_cache_on_a_disk_that_refuses_reading(
     cli, undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An input/output error of one shard: it is set aside, and what it held is made again."""
+    """An input/output error of one shard: it stays where it is, and what it held is made again beside it."""
     from cupl_bench import store
 
     shutil.copytree(undisturbed.cache, tmp_path / "cache")
@@ -92,13 +92,16 @@ def test_a_cache_on_a_disk_that_refuses_reading(
     opened = store.safe_open
 
     def failing(path: Path, *arguments: object, **options: object) -> object:
-        if path == victim and not (victim.parent / "damaged").exists():
+        if path == victim:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return opened(path, *arguments, **options)
 
     monkeypatch.setattr(store, "safe_open", failing)
     assert cli.raw(*undisturbed.arguments(tmp_path / "results", tmp_path / "cache")) == 0, cli.err
     assert "Input/output error" in cli.err
+    assert victim.is_file()
+    assert len(list(victim.parent.glob("*.safetensors"))) > 1
+    monkeypatch.undo()
     assert left_by(tmp_path / "results").difference(undisturbed.left) is None
 
 

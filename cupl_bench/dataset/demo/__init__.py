@@ -11,9 +11,10 @@ import PIL
 
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.demo import drawing
+from cupl_bench.errors import UnreadableError
 from cupl_bench.identity import bytes_key, content_key
 from cupl_bench.progress import track
-from cupl_bench.store import DamagedFileError, read_arrays, set_aside, write_arrays
+from cupl_bench.store import DamagedFileError, is_unreadable, read_arrays, set_aside, tell_unreadable, write_arrays
 
 __all__ = ["DemoSource"]
 
@@ -44,6 +45,9 @@ class DemoSource:
         try:
             files = read_arrays(path)[0]["files"]
         except FileNotFoundError:
+            files = self._draw(path)
+        except UnreadableError as error:
+            tell_unreadable(error)
             files = self._draw(path)
         except DamagedFileError as error:
             set_aside(path, error)
@@ -83,5 +87,6 @@ class DemoSource:
             drawing.draw_one(self._seed, label, number).save(buffer, format="PPM")
             drawn.append(np.frombuffer(buffer.getvalue(), dtype=np.uint8))
         files = np.stack(drawn)
-        write_arrays(path, {"files": files}, {"split": self.split, "seed": self._seed})
+        if not is_unreadable(path):
+            write_arrays(path, {"files": files}, {"split": self.split, "seed": self._seed})
         return files

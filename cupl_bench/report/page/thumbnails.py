@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from PIL import Image, ImageOps
 
+from cupl_bench.errors import DatasetError
 from cupl_bench.records import Record
 from cupl_bench.report.answers import Answers
 from cupl_bench.store import write_atomically
@@ -67,7 +68,7 @@ def write_thumbnails(images: Images, wanted: Sequence[int], folder: Path) -> dic
         if not path.is_file():
             try:
                 content = _thumbnail(images.read(index))
-            except (OSError, ValueError, Image.DecompressionBombError):
+            except (OSError, ValueError, Image.DecompressionBombError, DatasetError):
                 broken += 1
                 continue
             write_atomically(path, content)
