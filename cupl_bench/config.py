@@ -64,7 +64,8 @@ class Output(Enum):
 class Config:
     """The root schema; conf/config.yaml holds the defaults."""
 
-    dataset: Any = MISSING
+    # What a data set's file of before need not have.
+    dataset: Any = field(default_factory=lambda: {"texts": {"dclip_after": ""}})
     backbone: Any = MISSING
     prompts: Any = MISSING
     tracking: Any = MISSING
@@ -294,7 +295,7 @@ def _build(node: Mapping[str, Any], where: str) -> object:
         raise ConfigError(
             f"{where}.{unknown[0]} is no setting.{nearest(unknown[0], parameters)} It has {sorted(parameters)}."
         )
-    if lost := [name for name in parameters if name not in given]:
+    if lost := [name for name, one in parameters.items() if name not in given and one.default is one.empty]:
         raise ConfigError(f"{where} lacks {lost[0]}; it needs {sorted(parameters)}.")
     values = {name: _built(value, f"{where}.{name}") for name, value in given.items()}
     try:

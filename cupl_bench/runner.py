@@ -37,6 +37,7 @@ from cupl_bench.class_embeddings import Aggregation, ClassEmbeddings, build_clas
 from cupl_bench.dataset import Dataset, DatasetSource, listed_by, part_of
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.named import NamedSource
+from cupl_bench.dataset.names import without_words
 from cupl_bench.environment import describe_environment
 from cupl_bench.errors import ConfigError, CuplBenchError, DataNotHereError, ResultsError
 from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts, missing_images
@@ -156,6 +157,7 @@ class Workbench:
     _backbone: tuple[tuple[BackboneFacts, torch.device, Precision], Backbone] | None = None
     _stores: dict[Path, RowStore] = field(default_factory=dict)
     _images: tuple[Dataset, RowStore, bool, ImageFeatures] | None = None
+    _warned_of: set[tuple[str, ...]] = field(default_factory=set)
 
     def dataset(self, source: DatasetSource, cache_dir: Path, shard: tuple[int, int] | None = None) -> Dataset:
         """The data set of ``source``, or part i of n of it, listed once."""
@@ -163,7 +165,16 @@ class Workbench:
         if self._dataset is None or self._dataset[0] != wanted:
             self._dataset = self._images = None  # lets go of the last list before the next one takes memory
             self._dataset = (wanted, listed_by(*wanted))
+            self._say_names(self._dataset[1])
         return self._dataset[1]
+
+    def _say_names(self, dataset: Dataset) -> None:
+        """Warn of class names that are no words, once of each list of them; those of a spec are meant as they are."""
+        if (dataset.origin or {}).get("names") or dataset.class_names in self._warned_of:
+            return
+        if warning := without_words(dataset.class_names):
+            self._warned_of.add(dataset.class_names)
+            log.warning("dataset   %s", warning)
 
     def backbone(
         self, source: BackboneSource, facts: BackboneFacts, device: torch.device, precision: Precision
