@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from cupl_bench.border import name_of, parse, shown
+from cupl_bench.dataset.names import is_unicode
 from cupl_bench.errors import DatasetError, first
 from cupl_bench.keys import KEY_BYTES, Keys
 
@@ -113,6 +114,10 @@ class Dataset:
             )
         if blank := [label for label, name in enumerate(self.class_names) if not name.strip()]:
             raise DatasetError(f"{len(blank)} class names are blank, first: class {first(blank)}.")
+        if odd := [name for name in self.class_names if not is_unicode(name)]:
+            raise DatasetError(
+                f"{len(odd)} class names are no Unicode text (half a surrogate pair), first: {first(odd)}."
+            )
         outside = (self.labels < 0) | (self.labels >= len(self.class_names))
         if outside.any():
             examples = [self.image_ids[i] for i in outside.nonzero()[0][:5].tolist()]

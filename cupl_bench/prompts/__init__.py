@@ -10,6 +10,7 @@ from typing import Protocol, get_type_hints, runtime_checkable
 
 from cupl_bench.border import name_of, parse, shown
 from cupl_bench.class_embeddings import Aggregation
+from cupl_bench.dataset.names import is_unicode
 from cupl_bench.errors import PromptsError, first
 from cupl_bench.identity import content_key
 
@@ -61,6 +62,11 @@ class Prompts:
             raise PromptsError(
                 f"{len(empty)} of {len(self.texts)} classes have no prompt, first: class {first(empty)}."
                 " Give each class at least one."
+            )
+        if odd := [label for label, row in enumerate(self.texts) if not all(is_unicode(text) for text in row)]:
+            raise PromptsError(
+                f"{len(odd)} of {len(self.texts)} classes have a prompt that is no Unicode text (half a surrogate"
+                f" pair), first: class {first(odd)}."
             )
         if blank := [label for label, row in enumerate(self.texts) if not all(text.strip() for text in row)]:
             raise PromptsError(
