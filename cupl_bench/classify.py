@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cupl_bench.backbone import identified_by, loaded_by
 from cupl_bench.dataset.decode import decode
 from cupl_bench.embeddings import build_class_embeddings, unit_rows
 from cupl_bench.errors import BrokenImageError, ConfigError, DatasetError
+from cupl_bench.prompts import prompts_of
 from cupl_bench.runner import Machine, Question
 from cupl_bench.scores import predict, similarities
 
@@ -72,14 +74,14 @@ def classify_images(
             raise DatasetError(f"{path} cannot be read ({error.strerror}).") from error
         except BrokenImageError as error:
             raise DatasetError(f"{path} cannot be decoded: {error}.") from error
-    prompts = question.prompts(class_names)
+    prompts = prompts_of(question.prompts, class_names)
     if prompts.weigh_by_images:
         raise ConfigError(
             f"prompts={question.prompts_name} weighs templates by the images of a data set; a few images say too"
             " little. Choose prompts=ensemble or another."
         )
-    facts = question.backbone.identify(machine.cache_dir, download=True)
-    backbone = question.backbone.load(facts, machine.device, question.precision)
+    facts = identified_by(question.backbone, machine.cache_dir, download=True)
+    backbone = loaded_by(question.backbone, facts, machine.device, question.precision)
     texts = prompts.distinct()
     tokens = backbone.text.tokenize(texts)
     distinct = list(dict.fromkeys(tokens.sequences))

@@ -67,7 +67,8 @@ class Output(Enum):
 class Config:
     """The root schema; conf/config.yaml holds the defaults."""
 
-    dataset: Any = MISSING
+    # What a data set's file of before need not have.
+    dataset: Any = field(default_factory=lambda: {"texts": {"dclip_after": ""}})
     backbone: Any = MISSING
     prompts: Any = MISSING
     tracking: Any = MISSING

@@ -98,9 +98,9 @@ def _without(
     """The affine rule of each prompt of one class; for max similarity, which has none, only where it would be NaN."""
     if len(units) == 1:
         return np.full(1, np.nan), np.full(1, np.nan)
-    if aggregation is Aggregation.MAX_SIMILARITY:
+    if aggregation == Aggregation.MAX_SIMILARITY:
         return np.ones(len(units)), np.zeros(len(units))
-    if aggregation is Aggregation.MEAN_SIMILARITY:
+    if aggregation == Aggregation.MEAN_SIMILARITY:
         rest = totals.sum() - totals
         return totals.sum() / rest, totals / rest
     whole = totals @ units
@@ -146,7 +146,7 @@ def measure_prompts(
         truth = torch.from_numpy(labels[first : first + step]).to(device)
         to_prompt = tile @ features.T
         to_class = similarities(tile, classes)
-        if aggregation is Aggregation.MAX_SIMILARITY:
+        if aggregation == Aggregation.MAX_SIMILARITY:
             without = _next_best(to_prompt, label, len(rows))
         else:
             without = to_class[:, label] * scale - to_prompt * share
@@ -315,7 +315,7 @@ def measure_templates(
         to_class = similarities(tile, classes)
         nearest, second, which = (
             _two_best(to_template, num_templates)
-            if (aggregation is Aggregation.MAX_SIMILARITY and num_templates > 1)
+            if (aggregation == Aggregation.MAX_SIMILARITY and num_templates > 1)
             else (to_class, to_class, None)
         )
         for place in range(num_templates):

@@ -54,6 +54,11 @@ class ClassEmbeddings:
     owner: Int64[np.ndarray, " p"] | None = None
     weights: Float64[np.ndarray, " t"] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "aggregation", Aggregation(self.aggregation))
+        if (self.aggregation == Aggregation.MAX_SIMILARITY) == (self.prompts is None or self.owner is None):
+            raise ValueError("the features of each prompt go with max_similarity, and with nothing else")
+
     @property
     def num_bytes(self) -> int:
         """Of memory that these rows take."""
@@ -90,18 +95,19 @@ def build_class_embeddings(
         weights: for each class the weights of its prompts, in the shape of ``rows_of_class``; None if all are one.
 
     Raises:
-        ValueError: a class owns no prompt, its prompts cancel each other out, or weights are of another shape or given
-            for ``max_similarity``.
+        ValueError: the aggregation is none, a class owns no prompt, its prompts cancel each other out, or weights are
+            of another shape or given for ``max_similarity``.
 
     Source: CuPL, `classify_imagenet.py` at commit 719619c (unit features, mean, unit again), for ``mean``;
     "Visual Classification via Description from Large Language Models" (Menon and Vondrick), section 3, for
     ``mean_similarity``.
     """
+    aggregation = Aggregation(aggregation)  # so that no text and no nonsense is taken for the last rule below
     if empty := [label for label, rows in enumerate(rows_of_class) if len(rows) == 0]:
         raise ValueError(f"{len(empty)} of {len(rows_of_class)} classes own no prompt, first: {empty[:5]}")
     if weights is not None and [len(row) for row in weights] != [len(rows) for rows in rows_of_class]:
         raise ValueError("weights are not of the shape of the prompts")
-    if weights is not None and aggregation is Aggregation.MAX_SIMILARITY:
+    if weights is not None and aggregation == Aggregation.MAX_SIMILARITY:
         raise ValueError("the nearest prompt is the same whatever prompts weigh: max_similarity takes no weights")
     means = np.empty((len(rows_of_class), features.shape[1]), dtype=np.float64)
     distinct: list[np.ndarray] = []
@@ -110,13 +116,13 @@ def build_class_embeddings(
         members, totals = _totals(rows, None if weights is None else weights[label])
         means[label] = totals @ features[members].astype(np.float64) / totals.sum()
         distinct.append(members)
-    if aggregation is Aggregation.MEAN_SIMILARITY:
+    if aggregation == Aggregation.MEAN_SIMILARITY:
         return ClassEmbeddings(aggregation=aggregation, matrix=means.astype(np.float32))
     lengths = np.linalg.norm(means, axis=1, keepdims=True)
     if bad := (~np.isfinite(lengths) | (lengths == 0)).ravel().nonzero()[0].tolist():
         raise ValueError(f"{len(bad)} of {len(means)} class embeddings are zero or not finite, first: {bad[:5]}")
     matrix = (means / lengths).astype(np.float32)
-    if aggregation is Aggregation.MEAN:
+    if aggregation == Aggregation.MEAN:
         return ClassEmbeddings(aggregation=aggregation, matrix=matrix)
     return ClassEmbeddings(
         aggregation=aggregation,

@@ -23,13 +23,23 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float32, Float64, Int64
 
-from cupl_bench.backbone import Backbone, BackboneFacts, BackboneSource, Precision, WeightsNotHereError
-from cupl_bench.dataset import Dataset, DatasetSource, PartSource, part_of
+from cupl_bench.backbone import (
+    Backbone,
+    BackboneFacts,
+    BackboneSource,
+    Precision,
+    WeightsNotHereError,
+    identified_by,
+    loaded_by,
+)
+from cupl_bench.border import parse
+from cupl_bench.dataset import Dataset, DatasetSource, listed_by, part_of
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.named import NamedSource
+from cupl_bench.dataset.names import without_words
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, zero_shot_weights
 from cupl_bench.environment import describe_environment
-from cupl_bench.errors import CuplBenchError, DataNotHereError, DatasetError, ResultsError, UnreadableError
+from cupl_bench.errors import ConfigError, CuplBenchError, DataNotHereError, ResultsError, UnreadableError
 from cupl_bench.features import (
     ImageFeatures,
     TextFeatures,
@@ -44,7 +54,7 @@ from cupl_bench.keys import Keys
 from cupl_bench.lease import held
 from cupl_bench.memory import is_lack_of_memory, out_of_memory
 from cupl_bench.pixel_store import PixelStore
-from cupl_bench.prompts import Prompts, PromptStrategy
+from cupl_bench.prompts import Prompts, PromptStrategy, prompts_of
 from cupl_bench.ranks import from_first, in_turn, rank
 from cupl_bench.records import (
     ArtifactsRecord,
@@ -93,6 +103,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 Primary = Literal["top1", "mean_per_class"]
+Rerun = Literal["missing", "always", "never", "failed"]
 
 BYTES_PER_PROMPT = 150
 """What a prompt takes in memory, about: a sentence and its place in a list."""
@@ -117,6 +128,11 @@ class Question:
     prompts: PromptStrategy
     config: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        for name, known in (("primary", Primary), ("decode", Decode), ("precision", Precision)):
+            parse(known, getattr(self, name), name, ConfigError)
+        object.__setattr__(self, "skip_broken", parse(bool, self.skip_broken, "skip_broken", ConfigError))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
@@ -128,9 +144,12 @@ class Machine:
     batch_size: int
     num_workers: int
     cache_limit_gb: float
-    rerun: Literal["missing", "always", "never", "failed"]
+    rerun: Rerun
     shard: tuple[int, int] | None
     """Part i of n of the images, which is encoded and nothing else; None: all of a run."""
+
+    def __post_init__(self) -> None:
+        parse(Rerun, self.rerun, "rerun", ConfigError)
 
 
 @dataclass
@@ -149,14 +168,24 @@ class Workbench:
     _backbone: tuple[tuple[BackboneFacts, torch.device, Precision], Backbone] | None = None
     _stores: dict[Path, RowStore] = field(default_factory=dict)
     _images: tuple[Dataset, RowStore, bool, ImageFeatures] | None = None
+    _warned_of: set[tuple[str, ...]] = field(default_factory=set)
 
     def dataset(self, source: DatasetSource, cache_dir: Path, shard: tuple[int, int] | None = None) -> Dataset:
         """The data set of ``source``, or part i of n of it, listed once."""
         wanted = (source, cache_dir, shard)
         if self._dataset is None or self._dataset[0] != wanted:
             self._dataset = self._images = None  # lets go of the last list before the next one takes memory
-            self._dataset = (wanted, _listed(*wanted))
+            self._dataset = (wanted, listed_by(*wanted))
+            self._say_names(self._dataset[1])
         return self._dataset[1]
+
+    def _say_names(self, dataset: Dataset) -> None:
+        """Warn of class names that are no words, once of each list of them; those of a spec are meant as they are."""
+        if (dataset.origin or {}).get("names") or dataset.class_names in self._warned_of:
+            return
+        if warning := without_words(dataset.class_names):
+            self._warned_of.add(dataset.class_names)
+            log.warning("dataset   %s", warning)
 
     def backbone(
         self, source: BackboneSource, facts: BackboneFacts, device: torch.device, precision: Precision
@@ -165,7 +194,7 @@ class Workbench:
         wanted = (facts, device, precision)
         if self._backbone is None or self._backbone[0] != wanted:
             self._backbone = None  # lets go of the last model before the next one takes memory
-            self._backbone = (wanted, source.load(facts, device, precision))
+            self._backbone = (wanted, loaded_by(source, facts, device, precision))
         return self._backbone[1]
 
     def store(self, folder: Path, facts: Mapping[str, object]) -> RowStore:
@@ -182,18 +211,6 @@ class Workbench:
         images = encode()
         self._images = (dataset, store, skip_broken, images)
         return images
-
-
-def _listed(source: DatasetSource, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
-    try:
-        if shard is None:
-            return source(cache_dir)
-        return source.part(cache_dir, shard) if isinstance(source, PartSource) else source(cache_dir).part(shard)
-    except OSError as error:
-        raise DatasetError(
-            f"{error.filename or 'The data set'} cannot be read ({error.strerror or error}). Mend that, or name another"
-            " place with dataset.path=..."
-        ) from error
 
 
 @dataclass
@@ -479,8 +496,8 @@ def encode_part(question: Question, machine: Machine, bench: Workbench, part: in
             machine=machine,
             bench=bench,
             dataset=own,
-            prompts=question.prompts(own.class_names),
-            facts=in_turn(lambda: question.backbone.identify(machine.cache_dir, download=True)),
+            prompts=prompts_of(question.prompts, own.class_names),
+            facts=in_turn(lambda: identified_by(question.backbone, machine.cache_dir, download=True)),
         )
     )
     places = part_of((part, parts), num_whole)
@@ -506,8 +523,8 @@ def _job(question: Question, machine: Machine, bench: Workbench) -> Job:
         machine=machine,
         bench=bench,
         dataset=dataset,
-        prompts=question.prompts(dataset.class_names),
-        facts=question.backbone.identify(machine.cache_dir, download=True),
+        prompts=prompts_of(question.prompts, dataset.class_names),
+        facts=identified_by(question.backbone, machine.cache_dir, download=True),
     )
 
 
@@ -802,8 +819,8 @@ def _read_class_embeddings(path: Path, aggregation: Aggregation) -> tuple[ClassE
             weights=arrays.get("template_weights"),
         )
         return classes, int(str(facts["num_truncated"]))
-    except KeyError as error:
-        set_aside(path, f"{path} lacks {error}, as files of other versions may")
+    except (KeyError, ValueError) as error:  # ValueError: of an aggregation that was once handed over as text
+        set_aside(path, f"{path} is not as this version writes it ({error}), as files of other versions may be")
         return None
 
 
@@ -950,7 +967,7 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
         if not isinstance(source, NamedSource):
             raise
         return Plan(dataset_here=source.not_here())
-    prompts = question.prompts(dataset.class_names)
+    prompts = prompts_of(question.prompts, dataset.class_names)
     origin = (dataset.origin or {}).get("source", "here")
     unknown = Plan(
         dataset_here=f"{origin}, split {dataset.split}",
@@ -961,7 +978,7 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
         weights="here",
     )
     try:
-        facts = question.backbone.identify(machine.cache_dir, download=False)
+        facts = identified_by(question.backbone, machine.cache_dir, download=False)
     except WeightsNotHereError as error:
         return replace(unknown, weights=f"to download from {error}")
     job = Job(question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts)

@@ -97,7 +97,7 @@ def similarities(images: Float32[torch.Tensor, "n d"], classes: ClassEmbeddings)
 
 def _similarity_to(classes: ClassEmbeddings, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     """What takes images to their similarities to ``classes``, for many images in turn."""
-    if classes.aggregation is not Aggregation.MAX_SIMILARITY:
+    if classes.aggregation != Aggregation.MAX_SIMILARITY:
         return _product_with(classes.matrix, device)
     assert classes.prompts is not None  # noqa: S101 - build_class_embeddings made both
     assert classes.owner is not None  # noqa: S101

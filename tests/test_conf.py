@@ -55,8 +55,18 @@ def test_an_option_names_every_parameter_of_its_class_and_builds(option: str) ->
     assert set(node) - {"_target_"} - set(configs.OF_THE_RUN[group]) == set(parameters)
     assert set(configs.OF_THE_RUN[group]) <= set(node)
     assert node.name == name
-    assert not [parameter for parameter in parameters.values() if parameter.default is not parameter.empty]
+    defaults = {name for name, one in parameters.items() if one.default is not one.empty}
+    assert defaults <= {"missing", "fill"}, "records of before lack these alone"
     question_of(config)
+
+
+def test_a_data_set_of_before_may_lack_what_was_added_to_its_texts(tmp_path: Path) -> None:
+    lines = (conf_dir() / "dataset/folder.yaml").read_text().splitlines(keepends=True)
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset/mine.yaml").write_text("".join(line for line in lines if "dclip_after" not in line))
+    mine = [f"hydra.searchpath=[file://{tmp_path}]", "dataset=mine", "dataset.path=x", "prompts=dclip"]
+    assert question_of(composed(*mine)).prompts.after == ""
+    assert question_of(composed("dataset=imagenet", "prompts=dclip")).prompts.after == "."
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in OF_CLASSES])

@@ -4,17 +4,20 @@ A backbone knows no prompts and no data set. Its `BackboneFacts` are known befor
 run whose features are stored never loads them.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, get_type_hints, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
 from cupl_bench.backbone.pixels import ImageTransform
+from cupl_bench.border import name_of, parse, shown
 from cupl_bench.dataset.decode import Decode
+from cupl_bench.errors import BackboneError
 from cupl_bench.identity import PROTOCOL_VERSION, content_key
 
 __all__ = [
@@ -26,8 +29,11 @@ __all__ = [
     "TokenIds",
     "Tokens",
     "WeightsNotHereError",
+    "identified_by",
+    "loaded_by",
 ]
 
+Given = TypeVar("Given")
 Precision = Literal["fp32", "bf16", "fp16"]
 TokenIds = tuple[int, ...]
 
@@ -58,6 +64,20 @@ class BackboneFacts:
     tokenizer: str
     tokenization: str | None
 
+    def __post_init__(self) -> None:
+        hints = get_type_hints(BackboneFacts)
+        for one in fields(self):
+            object.__setattr__(self, one.name, parse(hints[one.name], getattr(self, one.name), one.name, BackboneError))
+        if not self.weights_sha256:
+            raise BackboneError("weights_sha256 is blank; without it two backbones could be taken for one.")
+        if min(*self.image_size, self.embed_dim) < 1:
+            raise BackboneError(f"image_size={self.image_size} and embed_dim={self.embed_dim} should be 1 or more.")
+        for name in ("transform", "model"):
+            try:
+                content_key(getattr(self, name))
+            except (TypeError, ValueError) as error:
+                raise BackboneError(f"{name} holds what is no plain data, as keys are made of: {error}.") from error
+
     def image_key(self, precision: Precision, decode: Decode = "exact") -> str:
         """The key of everything that image features depend on but the image; 64 hex digits."""
         return content_key({"kind": "images", "transform": self.transform, "decode": decode, **self._common(precision)})
@@ -85,6 +105,13 @@ class Tokens:
 
     sequences: tuple[TokenIds, ...]
     truncated: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.sequences) != len(self.truncated):
+            raise BackboneError(
+                f"A tokenizer gives {len(self.sequences):,} sequences and says of {len(self.truncated):,} whether they"
+                " were cut; both are one for each text."
+            )
 
 
 @runtime_checkable
@@ -123,6 +150,12 @@ class Backbone:
     logit_scale: float
     logit_bias: float | None
 
+    def __post_init__(self) -> None:
+        for name, hint in (("logit_scale", float), ("logit_bias", float | None)):
+            object.__setattr__(self, name, parse(hint, getattr(self, name), name, BackboneError))
+        if not (math.isfinite(self.logit_scale) and math.isfinite(self.logit_bias or 0)):
+            raise BackboneError(f"logit_scale={self.logit_scale} and logit_bias={self.logit_bias} should be finite.")
+
 
 @runtime_checkable
 class BackboneSource(Protocol):
@@ -139,3 +172,41 @@ class BackboneSource(Protocol):
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
         """The model that `identify` found, ready to encode."""
         ...
+
+
+def identified_by(source: BackboneSource, cache_dir: Path, *, download: bool) -> BackboneFacts:
+    """Return the facts of a backbone, maybe of a class of a user's own.
+
+    Raises:
+        BackboneError: it gives anything else; a message of a user's class names the class.
+        WeightsNotHereError: as `BackboneSource.identify`.
+    """
+    return _given(source, "identify", BackboneFacts, lambda: source.identify(cache_dir, download=download))
+
+
+def loaded_by(source: BackboneSource, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
+    """Return the loaded backbone, maybe of a class of a user's own.
+
+    Raises:
+        BackboneError: it gives anything else, or another model than the one that was identified.
+    """
+    backbone = _given(source, "load", Backbone, lambda: source.load(facts, device, precision))
+    if backbone.facts != facts:
+        raise BackboneError(f"{name_of(source)}.load gives another model than `identify` has found.")
+    return backbone
+
+
+def _given(source: BackboneSource, method: str, kind: type[Given], ask: Callable[[], object]) -> Given:
+    name = name_of(source)
+    try:
+        found = ask()
+    except BackboneError as error:
+        if name.startswith("cupl_bench."):
+            raise
+        raise BackboneError(f"{name}: {error}") from error
+    if not isinstance(found, kind):
+        raise BackboneError(
+            f"{name}.{method} gives {shown(found)}, of the class {type(found).__name__}; it should give a"
+            f" cupl_bench.backbone.{kind.__name__}."
+        )
+    return found

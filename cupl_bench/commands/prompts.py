@@ -10,6 +10,7 @@ import pandas as pd
 from cupl_bench.commands.composition import compose_once
 from cupl_bench.dataset.named import class_names_of
 from cupl_bench.errors import ConfigError, PromptsError, first, nearest
+from cupl_bench.prompts import prompts_of
 from cupl_bench.prompts.files import LIBRARY
 from cupl_bench.prompts.inspection import FAULTS, LABEL_KEY, Inspection, inspect_prompts, marks_of
 from cupl_bench.prompts.sources import read_descriptions
@@ -85,7 +86,7 @@ def _rows_of_strategy(overrides: Sequence[str]) -> Rows:
     config = compose_once(overrides)
     question = question_of(config)
     class_names = class_names_of(question.dataset, machine_of(config).cache_dir)
-    prompts = question.prompts(class_names)
+    prompts = prompts_of(question.prompts, class_names)
     return f"{question.dataset_name} x {question.prompts_name}", class_names, prompts.texts
 
 

@@ -14,11 +14,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int64
 
+from cupl_bench.border import name_of, parse, shown
+from cupl_bench.dataset.names import is_unicode
 from cupl_bench.errors import DatasetError, first
 from cupl_bench.identity import bytes_key
-from cupl_bench.keys import Keys
+from cupl_bench.keys import KEY_BYTES, Keys
 
-__all__ = ["Dataset", "DatasetSource", "Images", "PartSource", "ReadTaken", "part_of"]
+__all__ = ["Dataset", "DatasetSource", "Images", "PartSource", "ReadTaken", "listed_by", "part_of"]
 
 Shard = tuple[int, int]
 """Part i of n of a list, counted from 1."""
@@ -59,6 +61,17 @@ class Images(Protocol):
         ...
 
 
+PARSED = {
+    "split": str,
+    "class_names": tuple[str, ...],
+    "tiers": tuple[str, ...] | None,
+    "notes": tuple[str, ...],
+    "origin": Mapping[str, str] | None,
+    "num_whole": int | None,
+}
+"""Fields of a data set that are parsed as these types; the rest is long, and checked by other means."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """The images of one split, still as the bytes of their files.
@@ -74,8 +87,11 @@ class Dataset:
     ``origin``: of a named data set its source, protocol and list of names; no path of this machine.
     ``num_whole``: how many images there are in all, where these are a part of them, maybe none.
 
+    All values but the two sequences are parsed: lists become tuples, labels an array of int64.
+
     Raises:
-        DatasetError: there is no image, fewer than two classes, or a label that is no class.
+        DatasetError: a value is of another type or number, there is no image, fewer than two classes, or a label that
+            is no class.
     """
 
     split: str
@@ -91,10 +107,28 @@ class Dataset:
     num_whole: int | None = None
 
     def __post_init__(self) -> None:
+        for name, hint in PARSED.items():
+            object.__setattr__(self, name, parse(hint, getattr(self, name), name, DatasetError))
+        object.__setattr__(self, "labels", _as_labels(self.labels))
+        if not callable(self.read):
+            raise DatasetError(f"read is {shown(self.read)}; it should be a function from an index to bytes.")
         if len(self.labels) == 0 and not self.num_whole:
             raise DatasetError(f"The split {self.split!r} holds no image.")
-        if not len(self.labels) == len(self.image_ids) == len(self.image_keys):
-            raise ValueError("labels, image_ids and image_keys differ in length")
+        lengths = {name: len(getattr(self, name)) for name in ("labels", "image_ids", "image_keys")}
+        if len(set(lengths.values())) > 1:
+            raise DatasetError(f"There are {lengths}; they should be one for each image.")
+        for name, kind in (("image_ids", str), ("image_keys", bytes)):
+            row = getattr(self, name)
+            if len(row) and (isinstance(row, kind) or not isinstance(row[0], kind)):
+                raise DatasetError(f"{name} holds {shown(row[0])}; it should hold {kind.__name__}, one for each image.")
+        given = () if isinstance(self.image_keys, Keys) else self.image_keys
+        if wrong := [index for index, key in enumerate(given) if len(key) != KEY_BYTES]:
+            raise DatasetError(
+                f"{len(wrong):,} of {len(given):,} image_keys are not of {KEY_BYTES} bytes, first: images"
+                f" {first(wrong, 3)}."
+            )
+        if self.tiers is not None and len(self.tiers) != len(self.class_names):
+            raise DatasetError(f"There are {len(self.tiers)} tiers for {len(self.class_names)} classes.")
         if len(self.class_names) < 2:
             raise DatasetError(
                 f"There is {len(self.class_names)} class ({first(self.class_names)}): nothing to choose from."
@@ -102,6 +136,10 @@ class Dataset:
             )
         if blank := [label for label, name in enumerate(self.class_names) if not name.strip()]:
             raise DatasetError(f"{len(blank)} class names are blank, first: class {first(blank)}.")
+        if odd := [name for name in self.class_names if not is_unicode(name)]:
+            raise DatasetError(
+                f"{len(odd)} class names are no Unicode text (half a surrogate pair), first: {first(odd)}."
+            )
         outside = (self.labels < 0) | (self.labels >= len(self.class_names))
         if outside.any():
             examples = [self.image_ids[i] for i in outside.nonzero()[0][:5].tolist()]
@@ -171,3 +209,42 @@ class PartSource(DatasetSource, Protocol):
     def part(self, cache_dir: Path, shard: Shard | None) -> Dataset:
         """Part i of n of the images; all of them if None."""
         ...
+
+
+def listed_by(source: DatasetSource, cache_dir: Path, shard: Shard | None) -> Dataset:
+    """Return the data set of ``source``, maybe of a class of a user's own, or part i of n of it.
+
+    Raises:
+        DatasetError: it gives anything but a `Dataset`, or a file cannot be read; a message of a user's class names the
+            class.
+    """
+    name = name_of(source)
+    try:
+        found: object = source.part(cache_dir, shard) if shard and isinstance(source, PartSource) else source(cache_dir)
+    except DatasetError as error:
+        if name.startswith("cupl_bench."):
+            raise
+        raise type(error)(f"{name}: {error}") from error
+    except OSError as error:
+        raise DatasetError(
+            f"{error.filename or 'The data set'} cannot be read ({error.strerror or error}). Mend that, or name another"
+            " place with dataset.path=..."
+        ) from error
+    if not isinstance(found, Dataset):
+        raise DatasetError(
+            f"{name} gives {shown(found)}, of the class {type(found).__name__}; a source gives"
+            " cupl_bench.dataset.Dataset."
+        )
+    return found if shard is None or isinstance(source, PartSource) else found.part(shard)
+
+
+def _as_labels(labels: object) -> Int64[np.ndarray, " n"]:
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:  # rows of different lengths
+        raise DatasetError(f"labels are not one whole number for each image ({error}).") from error
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise DatasetError(
+            f"labels are {array.dtype} of the shape {array.shape}; they should be one whole number for each image."
+        )
+    return array.astype(np.int64, copy=False)

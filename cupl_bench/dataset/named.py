@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import NonNegativeInt, PositiveInt
 
-from cupl_bench.dataset import Dataset, DatasetSource, part_of
+from cupl_bench.dataset import Dataset, DatasetSource, listed_by, part_of
 from cupl_bench.dataset.archives import ARCHIVE_ENDINGS, unpack
 from cupl_bench.dataset.classes import Classes
 from cupl_bench.dataset.layouts import Layout
@@ -228,7 +228,7 @@ class NamedSource:
 
 def class_names_of(source: DatasetSource, cache_dir: Path) -> tuple[str, ...]:
     """The class names of any data set; a named one knows them without its images."""
-    return source.class_names() if isinstance(source, NamedSource) else tuple(source(cache_dir).class_names)
+    return source.class_names() if isinstance(source, NamedSource) else listed_by(source, cache_dir, None).class_names
 
 
 def _listed(layout: Layout, fetched: Fetched, classes: Classes) -> Found | None:

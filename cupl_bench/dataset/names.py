@@ -1,13 +1,21 @@
 """Class names: the key by which two spellings are one name, and the JSON files in which a user gives names."""
 
 import json
+import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from cupl_bench.dataset.texts import spec_content, spec_names
 from cupl_bench.errors import DatasetError, first
 
-__all__ = ["is_unicode", "normalised", "read_class_names"]
+__all__ = ["is_unicode", "normalised", "other_lists", "read_class_names", "without_words"]
+
+WORDNET_ID = re.compile(r"[nvars][0-9]{8}")
+NO_WORDS = frozenset(("", "class", "cls", "label", "category", "id", "idx", "index", "folder", "n", "c"))
+"""What is left of a name that numbers a class and does not name it, once its digits are taken out."""
 
 
 def normalised(name: str) -> str:
@@ -52,3 +60,52 @@ def read_class_names(path: Path) -> list[str] | dict[str, str]:
     if wrong := [name for name in [*names, *(content if isinstance(content, dict) else ())] if not is_unicode(name)]:
         raise DatasetError(f"{path}: {len(wrong)} texts are no Unicode text (half a surrogate pair): {first(wrong)}.")
     return content
+
+
+def other_lists(class_names: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Yield the other lists of names of the data sets whose classes these are: data set, list, names in label order."""
+    names = tuple(class_names)
+    seen = {names}
+    for dataset in spec_names():
+        for rows in _lists_of(spec_content(dataset)):
+            if names in rows.values():
+                for variant, row in rows.items():
+                    if row not in seen:
+                        seen.add(row)
+                        yield dataset, variant, row
+
+
+def _lists_of(spec: Mapping[str, Any]) -> Iterator[dict[str, tuple[str, ...]]]:
+    """The lists of names of a spec, without the classes that each of its protocols leaves out."""
+    classes, indices = spec["classes"], None
+    if "of" in classes:
+        whole: Mapping[str, Any] = spec_content(classes["of"])
+        classes, indices = whole["classes"], classes["indices"]
+    kept = range(len(classes["ids"])) if indices is None else indices
+    for without in {tuple(protocol["without"]) for protocol in spec["protocols"].values()} | {()}:
+        places = [place for place in kept if classes["ids"][place] not in without]
+        yield {variant: tuple(row[place] for place in places) for variant, row in classes["names"].items()}
+
+
+def without_words(class_names: Sequence[str]) -> str | None:
+    """Return a warning if class names are ids or numbers, of which a text tower knows nothing; None if none is."""
+    of_all = f"of {len(class_names):,} class names are"
+    if ids := [name for name in class_names if WORDNET_ID.fullmatch(name)]:
+        return (
+            f"{len(ids):,} {of_all} ids of WordNet, first: {first(ids, 3)}. Prompts would say 'a photo of a {ids[0]}'."
+            f' Give their names: dataset.class_names=FILE.json (a map, such as {{"{ids[0]}": "tree frog"}}); or, if'
+            " these are images of ImageNet, take dataset=imagenet, imagenet_a, imagenet_r, imagenet_sketch or"
+            " imagenet_v2 with dataset.path=FOLDER."
+        )
+    if numbers := [name for name in class_names if _is_number(name)]:
+        return (
+            f"{len(numbers):,} {of_all} numbers and no words, first: {first(numbers, 3)}. Prompts would say 'a photo of"
+            f" a {numbers[0]}'. If the classes have names, give them: dataset.class_names=FILE.json (a list in label"
+            f' order, or a map such as {{"{numbers[0]}": "tree frog"}}).'
+        )
+    return None
+
+
+def _is_number(name: str) -> bool:
+    letters = re.sub(r"[\W\d_]+", "", name)
+    return any(character.isdigit() for character in name) and letters.casefold() in NO_WORDS

@@ -5,19 +5,23 @@ A strategy knows neither data set nor backbone. Row i answers class i: class nam
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, fields
+from typing import Protocol, get_type_hints, runtime_checkable
 
+from cupl_bench.border import name_of, parse, shown
+from cupl_bench.dataset.names import is_unicode
 from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError, first
 from cupl_bench.identity import content_key
 
-__all__ = ["Aggregation", "PromptStrategy", "Prompts"]
+__all__ = ["Aggregation", "PromptStrategy", "Prompts", "prompts_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
     """The prompts of every class in label order; a prompt that stands twice in a class weighs twice.
+
+    All values are parsed: lists become tuples, and an aggregation that is given by its name becomes that member.
 
     ``weights``: for each prompt how much it counts, above zero; only their ratios within a class matter. None where
     all count the same. A prompt of weight 2 is the same as one that stands twice.
@@ -31,8 +35,8 @@ class Prompts:
     for; None where all were.
 
     Raises:
-        PromptsError: a class has no prompt, a prompt is blank, or weights are of another shape, not above zero, or of
-            no use to the aggregation.
+        PromptsError: a value is of another type, the aggregation is none, a class has no prompt, a prompt is blank, or
+            weights are of another shape, not above zero, or of no use to the aggregation.
     """
 
     texts: tuple[tuple[str, ...], ...]
@@ -46,10 +50,23 @@ class Prompts:
     budget: int | None = None
 
     def __post_init__(self) -> None:
+        hints = get_type_hints(Prompts)
+        for row in self.texts if isinstance(self.texts, Sequence) else ():
+            if isinstance(row, set | frozenset):
+                raise PromptsError(f"texts holds a set ({shown(row)}), which has no order; give a list for each class.")
+        for one in fields(self):
+            object.__setattr__(self, one.name, parse(hints[one.name], getattr(self, one.name), one.name, PromptsError))
+        if not self.texts:
+            raise PromptsError("There are prompts of no class; give a list of prompts for each class.")
         if empty := [label for label, row in enumerate(self.texts) if not row]:
             raise PromptsError(
                 f"{len(empty)} of {len(self.texts)} classes have no prompt, first: class {first(empty)}."
                 " Give each class at least one."
+            )
+        if odd := [label for label, row in enumerate(self.texts) if not all(is_unicode(text) for text in row)]:
+            raise PromptsError(
+                f"{len(odd)} of {len(self.texts)} classes have a prompt that is no Unicode text (half a surrogate"
+                f" pair), first: class {first(odd)}."
             )
         if blank := [label for label, row in enumerate(self.texts) if not all(text.strip() for text in row)]:
             raise PromptsError(
@@ -63,7 +80,7 @@ class Prompts:
     def _check_weights(self) -> None:
         if self.weights is None and not self.weigh_by_images:
             return
-        if self.aggregation is Aggregation.MAX_SIMILARITY:
+        if self.aggregation == Aggregation.MAX_SIMILARITY:
             raise PromptsError(
                 "The similarity to the nearest prompt is the same whatever the prompts weigh:"
                 " aggregation=max_similarity takes no weights. Choose mean or mean_similarity."
@@ -115,3 +132,29 @@ class PromptStrategy(Protocol):
     def __call__(self, class_names: Sequence[str]) -> Prompts:
         """Row i of the result answers ``class_names[i]``."""
         ...
+
+
+def prompts_of(strategy: PromptStrategy, class_names: Sequence[str]) -> Prompts:
+    """Return the prompts that ``strategy``, maybe a class of a user's own, writes for ``class_names``.
+
+    Raises:
+        PromptsError: it gives anything but `Prompts` of so many classes; a message of a user's class names the class.
+    """
+    name = name_of(strategy)
+    try:
+        prompts: object = strategy(class_names)
+    except PromptsError as error:
+        if name.startswith("cupl_bench."):
+            raise
+        raise PromptsError(f"{name}: {error}") from error
+    if not isinstance(prompts, Prompts):
+        raise PromptsError(
+            f"{name} gives {shown(prompts)}, of the class {type(prompts).__name__}; a strategy gives"
+            " cupl_bench.prompts.Prompts."
+        )
+    if len(prompts.texts) != len(class_names):
+        raise PromptsError(
+            f"{name} gives prompts of {len(prompts.texts):,} classes for {len(class_names):,} class names; row i"
+            " answers class i, whether or not names repeat."
+        )
+    return prompts

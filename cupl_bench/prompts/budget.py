@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cupl_bench.prompts import Prompts, PromptStrategy
+from cupl_bench.prompts import Prompts, PromptStrategy, prompts_of
 
 __all__ = ["BudgetStrategy"]
 
@@ -25,7 +25,7 @@ class BudgetStrategy:
     seed: int
 
     def __call__(self, class_names: Sequence[str]) -> Prompts:
-        prompts = self.strategy(class_names)
+        prompts = prompts_of(self.strategy, class_names)
         seed = self.seed if prompts.seed is None else prompts.seed
         places = [
             drawn(len(row), self.budget, seed, "all" if prompts.parallel else str(label))

@@ -8,7 +8,7 @@ from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError, first
 from cupl_bench.prompts import Prompts
 from cupl_bench.prompts.files import content_of, read_unchanged
-from cupl_bench.prompts.sources import Join, join_by_name
+from cupl_bench.prompts.sources import Join, join_by_name, strategy_of
 from cupl_bench.prompts.strategies import file_name, read_aliases
 
 __all__ = ["DescriptorsStrategy", "join_lists", "read_lists", "which", "worded"]
@@ -26,7 +26,8 @@ class DescriptorsStrategy:
     """DCLIP: "{name}, which has {descriptor}" for each descriptor of a class; similarities are averaged.
 
     ``path``: a JSON of descriptors (class name -> list), a file or a URL, or any other form that prompts come in.
-    ``before`` and ``after``: what stands before the class name and at the end; nothing, as published.
+    ``before`` and ``after``: what stands before the class name and at the end. As published nothing, but for ImageNet,
+    whose prompts end with a full stop.
     ``article``: how "which is" and "which has" are chosen: ``original`` or ``fixed``, see `which`.
     ``aliases``, ``extra``: as for descriptions.
 
@@ -95,7 +96,7 @@ def read_lists(source: str, what: str) -> Mapping[str, Sequence[str]]:
     """
     content = content_of(source, what)
     if not isinstance(content, dict) or not content:
-        raise PromptsError(f"{source} should hold {what}.")
+        raise PromptsError(f"{source} should hold {what}.{strategy_of(content, source)}")
     if wrong := [
         name
         for name, row in content.items()
@@ -103,7 +104,7 @@ def read_lists(source: str, what: str) -> Mapping[str, Sequence[str]]:
     ]:
         raise PromptsError(
             f"{source}: {len(wrong)} of {len(content)} classes hold no list of texts, first: {first(wrong)}. It should"
-            f" hold {what}."
+            f" hold {what}.{strategy_of(content, source)}"
         )
     return content
 

@@ -1,17 +1,20 @@
 """Where templates and descriptions are read, checked, and joined to class names."""
 
+import difflib
 import hashlib
 import importlib.util
+import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pooch
 import requests
 
-from cupl_bench.dataset.names import is_unicode, normalised
+from cupl_bench.dataset.names import is_unicode, normalised, other_lists
 from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, read_texts, spec_names
 from cupl_bench.errors import DatasetError, PromptsError, first, nearest
 from cupl_bench.prompts.files import content_of, read_json
@@ -27,6 +30,7 @@ __all__ = [
     "read_descriptions",
     "read_json",
     "read_templates",
+    "strategy_of",
 ]
 
 Descriptions = Mapping[str, Sequence[str]]
@@ -61,7 +65,9 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
     else:
         templates, where = list(source), "prompts.templates"
     if not isinstance(templates, list):
-        raise PromptsError(f"{where} holds {_kind(templates)}; it should hold a list of templates.")
+        raise PromptsError(
+            f"{where} holds {_kind(templates)}; it should hold a list of templates.{strategy_of(templates, where)}"
+        )
     if not templates:
         raise PromptsError(f"{where} holds no template. Give at least one, such as 'a photo of a {{}}.'.")
     if wrong := [template for template in templates if not isinstance(template, str)]:
@@ -107,8 +113,10 @@ def _open_clip_templates(name: str) -> list[str]:
     return [make("{}") for make in getattr(module, name)]
 
 
-def read_descriptions(source: str) -> Descriptions:
+def read_descriptions(source: str, *, may_be_empty: bool = False) -> Descriptions:
     """Image-prompts or descriptors, class name -> list of texts, from any form that `content_of` reads.
+
+    ``may_be_empty``: whether a class may have no text, as one without descriptors.
 
     That is: the JSON of CuPL, SuS-X, AWT, MPVR, LaBo and of descriptors, the torch files of VDT-Adapter, and a folder
     of text files as AdaptCLIPZS has them.
@@ -118,16 +126,22 @@ def read_descriptions(source: str) -> Descriptions:
     """
     content = content_of(source, "a CuPL JSON: class name -> list of sentences")
     if not isinstance(content, dict):
-        raise PromptsError(f"{source} holds {_kind(content)}; it should map each class name to a list of sentences.")
+        raise PromptsError(
+            f"{source} holds {_kind(content)}; it should map each class name to a list of sentences."
+            f"{strategy_of(content, source)}"
+        )
     if not content:
         raise PromptsError(f"{source} holds no class; it should map each class name to a list of sentences.")
     if wrong := [name for name, sentences in content.items() if not isinstance(sentences, list)]:
         raise PromptsError(
             f"{source}: {len(wrong)} of {len(content)} classes do not hold a list of sentences, first: {first(wrong)}."
+            f"{strategy_of(content, source)}"
         )
-    if wrong := [name for name, sentences in content.items() if not sentences]:
+    if (wrong := [name for name, sentences in content.items() if not sentences]) and not may_be_empty:
         raise PromptsError(
-            f"{source}: {len(wrong)} of {len(content)} classes hold an empty list, first: {first(wrong)}."
+            f"{source}: {len(wrong)} of {len(content)} classes hold an empty list, first: {first(wrong)}. If these are"
+            f" descriptors, say prompts=dclip dataset.texts.descriptors={source}, which takes a class without any; if"
+            " sentences are yet to come, prompts.missing=templates fills such classes from templates."
         )
     if wrong := [name for name, row in content.items() if not all(isinstance(text, str) for text in row)]:
         odd = next(text for text in content[wrong[0]] if not isinstance(text, str))
@@ -210,6 +224,23 @@ def _unlike(content: bytes, file: CuplFile) -> str | None:
     return None if found == expected else f"digest {found[:12]}, expected {expected[:12]}"
 
 
+def strategy_of(content: object, source: str) -> str:
+    """A sentence that names the option that reads a file of this form; empty where none does."""
+    if isinstance(content, list) and content and all(isinstance(one, str) and "{}" in one for one in content):
+        return f" These are templates: prompts=templates prompts.templates={source} reads them."
+    if isinstance(content, dict) and content and all(isinstance(one, str) for one in content.values()):
+        return (
+            " A map from name to name is read by prompts.aliases or dataset.class_names; a single sentence of each"
+            ' class stands in a list of its own: {"tree frog": ["A tree frog is green."]}.'
+        )
+    if isinstance(content, dict) and content and all(isinstance(one, list) for one in content.values()):
+        return (
+            f" Sentences of each class are read by prompts=file prompts.path={source}, descriptors by prompts=dclip"
+            f" dataset.texts.descriptors={source}, other names by prompts=names dataset.texts.names={source}."
+        )
+    return ""
+
+
 def _kind(value: object) -> str:
     names = {
         dict: "a map",
@@ -224,11 +255,15 @@ def _kind(value: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Join:
-    """For each class the key that it owns in a file, how it was found, and which file that was."""
+    """For each class the key that it owns in a file, how it was found, and which file that was.
+
+    ``missing``: the labels of classes that own none, whose key is their own name.
+    """
 
     keys: tuple[str, ...]
     counts: Mapping[str, int]
     where: str
+    missing: frozenset[int] = frozenset()
 
 
 def join_by_name(
@@ -237,6 +272,7 @@ def join_by_name(
     where: str,
     aliases: Mapping[str, str] | None = None,
     ignore_extra: bool = False,
+    missing: Literal["error", "templates"] | None = None,
 ) -> Join:
     """Find each class its key: by its label, an alias, letter for letter, or the normalised name; never by position.
 
@@ -246,27 +282,50 @@ def join_by_name(
         class_names: in label order; names that repeat share a key, unless the file has one for each label.
         keys: what the file holds.
         where: the file, for messages.
-        aliases: class name -> key, for real renames.
+        aliases: class name -> key, for real renames; both may be spelt in another case, or with other punctuation.
         ignore_extra: whether keys that belong to no class are left out silently.
+        missing: whether a class without a key is an error, or is filled from templates by the caller; None where the
+            caller has no such choice.
 
     Raises:
         PromptsError: a class has no key or more than one, a key belongs to no class, or an alias names neither.
     """
-    aliases = aliases or {}
+    renamed = _aliases_as_spelt(aliases or {}, class_names, keys, where)
+    found, how = _found(class_names, keys, where, renamed)
+    lost = [name for name, key in zip(class_names, found, strict=True) if key is None]
+    extra = [key for key in keys if key not in set(found)]
+    if lost and (missing != "templates" or len(lost) == len(class_names)):
+        raise PromptsError(
+            f"{len(lost)} of {len(class_names)} classes have no prompts in {where}, first: {first(lost)}."
+            f"{nearest(lost[0], extra or keys)}{_unclaimed(extra, keys)}"
+            f" {_other_list(class_names, keys, where, renamed, ignore_extra) or _how_to_mend(lost, extra, missing)}"
+        )
+    if extra and not ignore_extra:
+        mend = _other_list(class_names, keys, where, renamed, ignore_extra) or (
+            "Is it the file of another data set? If not, say prompts.extra=ignore."
+        )
+        raise PromptsError(
+            f"{len(extra)} of {len(keys)} classes of {where} belong to no class of the data set, first: {first(extra)}."
+            f"{nearest(extra[0], class_names)} {mend}"
+        )
+    counts = {name: how[name] for name in ("exact", "normalised", "aliased")} | {"ignored": len(extra)}
+    if missing == "templates":
+        counts["filled"] = len(lost)
+    return Join(
+        keys=tuple(name if key is None else key for name, key in zip(class_names, found, strict=True)),
+        counts=counts,
+        where=where,
+        missing=frozenset(label for label, key in enumerate(found) if key is None),
+    )
+
+
+def _found(
+    class_names: Sequence[str], keys: Sequence[str], where: str, aliases: Mapping[str, str]
+) -> tuple[list[str | None], Counter[str]]:
+    """The key of each class, None where it has none, and how many were found by which rule."""
     held = set(keys)
-    if lost := [key for key in aliases.values() if key not in held]:
-        raise PromptsError(
-            f"{len(lost)} aliases lead to no class of {where}, first: {first(lost)}.{nearest(lost[0], keys)}"
-        )
-    if lost := [name for name in aliases if name not in set(class_names)]:
-        raise PromptsError(
-            f"{len(lost)} aliases start from no class name, first: {first(lost)}.{nearest(lost[0], class_names)}"
-        )
-    by_normalised: dict[str, list[str]] = {}
-    for key in keys:
-        by_normalised.setdefault(normalised(key), []).append(key)
-    found: list[str] = []
-    missing: list[str] = []
+    by_normalised = _by_normalised(keys)
+    found: list[str | None] = []
     how: Counter[str] = Counter()
     for label, name in enumerate(class_names):
         close = by_normalised.get(normalised(name), []) if normalised(name) else []
@@ -288,22 +347,79 @@ def join_by_name(
                 " with prompts.aliases."
             )
         else:
-            missing.append(name)
-    if missing:
+            found.append(None)
+    return found, how
+
+
+def _by_normalised(words: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for word in dict.fromkeys(words):
+        found.setdefault(normalised(word), []).append(word)
+    return found
+
+
+def _aliases_as_spelt(
+    aliases: Mapping[str, str], class_names: Sequence[str], keys: Sequence[str], where: str
+) -> dict[str, str]:
+    """Aliases in the spelling of the class names and of the file."""
+    if not aliases:
+        return {}
+
+    def spelt(word: str, known: set[str], by_normalised: Mapping[str, list[str]]) -> list[str]:
+        return [word] if word in known else by_normalised.get(normalised(word), []) if normalised(word) else []
+
+    names, held = set(class_names), set(keys)
+    close_names, close_keys = _by_normalised(class_names), _by_normalised(keys)
+    ends = {key: spelt(key, held, close_keys) for key in aliases.values()}
+    starts = {name: spelt(name, names, close_names) for name in aliases}
+    if lost := [key for key, found in ends.items() if not found]:
         raise PromptsError(
-            f"{len(missing)} of {len(class_names)} classes have no prompts in {where}, first: {first(missing)}."
-            f"{nearest(missing[0], keys)} Add them to the file, or map them with prompts.aliases (a JSON file: class"
-            " name -> name in the file)."
+            f"{len(lost)} aliases lead to no class of {where}, first: {first(lost)}.{nearest(lost[0], keys)}"
         )
-    extra = [key for key in keys if key not in set(found)]
-    if extra and not ignore_extra:
+    if lost := [name for name, found in starts.items() if not found]:
         raise PromptsError(
-            f"{len(extra)} of {len(keys)} classes of {where} belong to no class of the data set, first: {first(extra)}."
-            f"{nearest(extra[0], class_names)} Is it the file of another data set? If not, say prompts.extra=ignore."
+            f"{len(lost)} aliases start from no class name, first: {first(lost)}.{nearest(lost[0], class_names)}"
         )
-    how["ignored"] = len(extra)
-    counts = {name: how[name] for name in ("exact", "normalised", "aliased", "ignored")}
-    return Join(keys=tuple(found), counts=counts, where=where)
+    if several := [word for word, found in (*starts.items(), *ends.items()) if len(found) > 1]:
+        raise PromptsError(
+            f"{len(several)} words of the aliases could be more than one name, first: {first(several)}. Spell them"
+            " letter for letter."
+        )
+    return {starts[name][0]: ends[key][0] for name, key in aliases.items()}
+
+
+def _unclaimed(extra: Sequence[str], keys: Sequence[str]) -> str:
+    """A sentence on the entries of a file that belong to no class."""
+    return f" {len(extra)} of its {len(keys)} entries belong to no class, first: {first(extra)}." if extra else ""
+
+
+def _other_list(
+    class_names: Sequence[str], keys: Sequence[str], where: str, aliases: Mapping[str, str], ignore_extra: bool
+) -> str | None:
+    """A sentence that names the list of class names of the same data set that joins; None where there is none."""
+    for dataset, variant, names in other_lists(class_names):
+        try:
+            found, _ = _found(names, keys, where, {name: key for name, key in aliases.items() if name in names})
+        except PromptsError:
+            continue
+        if None not in found and (ignore_extra or set(keys) <= set(found)):
+            return (
+                f"All of them join with another list of class names of {dataset}: take dataset.names={variant}, whose"
+                " scores are those of these names."
+            )
+    return None
+
+
+def _how_to_mend(lost: Sequence[str], extra: Sequence[str], missing: str | None) -> str:
+    by_normalised = {normalised(key): key for key in extra}
+    close = {name: difflib.get_close_matches(normalised(name), list(by_normalised), n=1) for name in lost[:3]}
+    pairs = {name: by_normalised[found[0]] for name, found in close.items() if found}
+    example = f", such as {json.dumps(pairs, ensure_ascii=False)}" if pairs else ""
+    fill = " Or fill their classes from templates: prompts.missing=templates." if missing is not None else ""
+    return (
+        "Add them to the file, or map them with prompts.aliases (a JSON file: class name -> name in the"
+        f" file{example}).{fill}"
+    )
 
 
 def replace_name(text: str, old: str, new: str) -> str:

@@ -126,6 +126,8 @@ class DescriptionsStrategy:
     ``templates``: if given, their prompts join the sentences in one mean, as CuPL's "both" does.
     ``aliases``: a JSON file, class name -> name in the file.
     ``extra``: whether entries that belong to no class are an error or ignored.
+    ``missing``: whether a class that the file lacks, or holds with an empty list, is an error, or gets the templates
+    of ``fill``; the join of the prompts counts those that were filled.
     ``clean``: strip each sentence, drop those without a letter or digit, drop repeats within a class. The published
     strategy has no such step.
 
@@ -140,18 +142,23 @@ class DescriptionsStrategy:
     extra: Literal["error", "ignore"]
     clean: bool
     aggregation: Aggregation
+    # Records of before have neither, and are asked again as they were.
+    missing: Literal["error", "templates"] = "error"
+    fill: str | list[str] | None = None
 
     def __call__(self, class_names: Sequence[str]) -> Prompts:
         join, rows = self.sentences(class_names)
         if self.templates is not None:
             filled = _filled(self.templates, class_names)
-            rows = [[*templated, *row] for templated, row in zip(filled, rows, strict=True)]
+            rows = [
+                [*templated, *(() if label in join.missing else rows[label])] for label, templated in enumerate(filled)
+            ]
         return Prompts(
             texts=tuple(tuple(row) for row in rows), aggregation=self.aggregation, join=join.counts, source=join.where
         )
 
     def sentences(self, class_names: Sequence[str]) -> tuple[Join, list[list[str]]]:
-        """The sentences of each class in label order, and how the names were joined."""
+        """The sentences of each class in label order, of missing ones the templates; and how the names were joined."""
         if self.path is None:
             raise PromptsError(NO_DESCRIPTIONS)
         path, aliases, ignore_extra = self.path, read_aliases(self.aliases), self.extra == "ignore"
@@ -173,12 +180,24 @@ class DescriptionsStrategy:
             aliases = {name: key for name, key in part.aliases.items() if name in set(class_names)} | aliases
         # Of an official file what is read is what was checked against the published digest.
         checked = path if official is None else f"{path}#sha256={official.sha256}"
-        held, digest = read_unchanged(checked, lambda: read_descriptions(path))
+        may_be_empty = self.missing == "templates"
+        held, digest = read_unchanged(checked, lambda: read_descriptions(path, may_be_empty=may_be_empty))
+        if may_be_empty:
+            held = {key: row for key, row in held.items() if (_cleaned(row) if self.clean else row)}
         where = official.source if official is not None else file_name(path, digest)
-        join = replace(join_by_name(class_names, list(held), path, aliases, ignore_extra=ignore_extra), where=where)
-        rows = [list(held[key]) for key in join.keys]
+        join = join_by_name(class_names, list(held), path, aliases, ignore_extra=ignore_extra, missing=self.missing)
+        join = replace(join, where=where)
+        rows = [[] if label in join.missing else list(held[key]) for label, key in enumerate(join.keys)]
+        if join.missing:
+            if self.fill is None:
+                raise PromptsError(
+                    f"prompts.missing=templates should fill {len(join.missing)} of {len(rows)} classes, but this data"
+                    " set has no templates of its own. Give some: 'prompts.fill=[\"a photo of a {}.\"]'."
+                )
+            filled = _filled(self.fill, class_names)
+            rows = [filled[label] if label in join.missing else row for label, row in enumerate(rows)]
         if self.clean:
-            rows = [_cleaned(row) for row in rows]
+            rows = [row if label in join.missing else _cleaned(row) for label, row in enumerate(rows)]
             if empty := [name for name, row in zip(class_names, rows, strict=True) if not row]:
                 raise PromptsError(
                     f"{len(empty)} of {len(rows)} classes have no sentence left after prompts.clean=true, first:"

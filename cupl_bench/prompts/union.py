@@ -7,7 +7,7 @@ from pydantic import InstanceOf
 
 from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError, nearest
-from cupl_bench.prompts import Prompts, PromptStrategy
+from cupl_bench.prompts import Prompts, PromptStrategy, prompts_of
 
 __all__ = ["UnionStrategy"]
 
@@ -36,9 +36,9 @@ class UnionStrategy:
                     f"prompts.members and prompts.weights differ: {name!r} is in one alone."
                     f"{nearest(name, {*self.members, *self.weights} - {name})}"
                 )
-        parts = {name: strategy(class_names) for name, strategy in self.members.items()}
+        parts = {name: prompts_of(strategy, class_names) for name, strategy in self.members.items()}
         for name, part in parts.items():
-            if part.aggregation is not self.aggregation:
+            if part.aggregation != self.aggregation:
                 raise PromptsError(
                     f"prompts.members.{name} aggregates by {part.aggregation}, the union by {self.aggregation}; one"
                     " number comes of one aggregation. Set both to the same."

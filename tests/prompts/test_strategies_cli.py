@@ -1,5 +1,6 @@
 """Strategies as a user meets them: every option on the demo's classes, seeds, budgets, weights from images."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def test_every_strategy_runs_on_the_demo_offline(name: str) -> None:
     assert all(len(row) <= 2 and set(row) <= set(all_of) for row, all_of in zip(few.texts, prompts.texts, strict=True))
 
 
-@pytest.mark.parametrize("name", ["waffle", "waffle_concept", "dclip_waffle", "cupl_shuffled"])
+DRAW = ["waffle", "waffle_concept", "dclip_waffle", "dclip_waffle_concept", "cupl_shuffled"]
+
+
+@pytest.mark.parametrize("name", DRAW)
 def test_random_strategies_draw_with_the_seed_of_the_question(name: str) -> None:
     first, second = (prompts_of("dataset=demo", f"prompts={name}", f"seed={seed}") for seed in (0, 1))
     assert (first.seed, second.seed) == (0, 1)
@@ -52,7 +56,7 @@ def test_random_strategies_draw_with_the_seed_of_the_question(name: str) -> None
 
 
 def test_others_do_not_know_the_seed() -> None:
-    for name in set(ON_DEMO) - {"waffle", "waffle_concept", "dclip_waffle", "cupl_shuffled"}:
+    for name in set(ON_DEMO) - set(DRAW):
         first, second = (prompts_of("dataset=demo", f"prompts={name}", f"seed={seed}") for seed in (0, 1))
         assert (first.seed, first.digest) == (None, second.digest), name
 
@@ -168,3 +172,45 @@ def test_classify_takes_weights_but_not_those_of_images(cli, photos: Path, tiny:
 def test_templates_that_are_weighed_cannot_be_nearest(cli, on_photos) -> None:
     assert on_photos("prompts=zpe", OF_TEMPLATES, "prompts.aggregation=max_similarity") == 2
     assert "max_similarity takes no weights" in cli.err
+
+
+def test_dclip_has_the_wording_of_its_own_code_and_that_of_waffle_clips_tables() -> None:
+    """Both stand under the name DCLIP in published tables, with other numbers."""
+    own, tables = prompts_of("dataset=demo", "prompts=dclip"), prompts_of("dataset=demo", "prompts=dclip_photo")
+    assert tables.texts == tuple(tuple(f"A photo of a {text}." for text in row) for row in own.texts)
+    assert tables.aggregation == own.aggregation
+    assert not any(text.endswith(".") for row in own.texts for text in row)
+    descriptors = "dataset.texts.descriptors=${asset:prompts/assets/descriptors/demo.json}"
+    for dataset, end in [("imagenet", "."), ("imagenet_v2", ""), ("cub", ""), ("demo", "")]:
+        prompts = prompts_of(f"dataset={dataset}", "prompts=dclip", descriptors)
+        assert prompts.texts == tuple(tuple(f"{text}{end}" for text in row) for row in own.texts)
+
+
+def test_the_concept_stands_before_random_and_true_descriptors_as_before_random_ones() -> None:
+    plain, concept = (
+        prompts_of("dataset=demo", f"prompts={name}") for name in ("dclip_waffle", "dclip_waffle_concept")
+    )
+    opening = "A photo of a flower: a "
+    assert concept.texts == tuple(
+        tuple(text.replace("A photo of a ", opening, 1) for text in row) for row in plain.texts
+    )
+
+
+def test_numbers_for_names_are_said_once_by_eval_and_plan(cli, photos: Path, tiny: TinyModel) -> None:
+    for place, folder in enumerate(sorted(path for path in photos.iterdir() if path.is_dir())):
+        folder.rename(photos / f"{place:04d}")
+    asked = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides, "prompts=simple,name_only"]
+    for command in (["plan", "-m"], ["eval", "-m"]):
+        assert cli(*command, *asked) == 0
+        assert cli.err.count("class names are numbers and no words, first: '0000'") == 1
+
+
+def test_a_record_says_how_many_classes_were_filled(cli, on_photos: Callable[..., int], photos: Path) -> None:
+    name = min(path.name for path in photos.iterdir() if path.is_dir())
+    path = photos.parent / "few.json"
+    path.write_text(json.dumps({name: [f"One {name}."]}))
+    num_classes = sum(one.is_dir() for one in photos.iterdir())
+    fill = 'prompts.fill=["a photo of a {}."]'
+    assert on_photos("prompts=file", f"prompts.path={path}", "prompts.missing=templates", fill) == 0
+    join = cli.record().prompts.join
+    assert (join["exact"], join["filled"]) == (1, num_classes - 1)
