@@ -31,7 +31,7 @@ def is_quick(results_dir: Path) -> bool:
     """Whether a report of these records takes a few seconds: a sweep then writes all of it, else the tables alone."""
     from cupl_bench.records import read_records
 
-    return sum(record.dataset.num_images for record in read_records(results_dir)) <= QUICK
+    return sum(record.dataset.num_images for record in read_records(results_dir, tell=False)) <= QUICK
 
 
 def write_report(results_dir: Path, config: Any) -> Report:
@@ -46,7 +46,7 @@ def write_report(results_dir: Path, config: Any) -> Report:
 
     contents, tables = write_tables(results_dir)
     figures = write_figures(contents, results_dir)
-    page = write_page(contents, read_records(results_dir), results_dir, images_here(config))
+    page = write_page(contents, read_records(results_dir, tell=False), results_dir, images_here(config))
     return Report(contents=contents, tables=tables, figures=figures, page=page.path)
 
 

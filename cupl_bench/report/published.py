@@ -86,7 +86,7 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
 
 def _strategy(record: Record) -> str:
     """The option that asks for these prompts: CuPL's base file goes by either name."""
-    prompts = (record.config or {}).get("prompts") or {}
+    prompts = {} if record.config is None else record.config.prompts
     return "cupl_base" if record.prompts.name == "cupl" and prompts.get("variant") == "base" else record.prompts.name
 
 
@@ -100,11 +100,11 @@ def _option(name: str) -> Mapping[str, Any]:
 
 def _changed(record: Record) -> list[str]:
     """The settings that a run changed in the options that it names, and that can move a number."""
-    if record.config is None:
+    if record.config is None or not (record.config.prompts and record.config.dataset):
         return ["settings not recorded"]
     changed = []
     for group, name in (("prompts", _strategy(record)), ("dataset", record.dataset.name)):
-        given, option = _leaves(record.config.get(group) or {}), _option(f"{group}/{name}.yaml")
+        given, option = _leaves(record.config.option(group)), _option(f"{group}/{name}.yaml")
         changed += [
             f"{group}.{key}={given[key]}"
             for key, value in _leaves(option).items()
