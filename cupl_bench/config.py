@@ -235,7 +235,7 @@ def dataset_again(words: QuestionRecord, place: Place) -> DatasetSource:
         ResultsError: as `ask_again`.
         ConfigError: as `ask_again`.
     """
-    dataset = words.resolved(place.cache_dir, user_cache_dir())["dataset"]
+    dataset = words.resolved(place.cache_dir, user_cache_dir(), ["dataset"])["dataset"]
     if dataset.get("_target_") is None:
         raise ResultsError("The record does not say how its data set is read.")
     _check_trust({"dataset": dataset}, place.trust)
@@ -247,7 +247,7 @@ def _check_trust(plain: Mapping[str, Mapping[str, Any]], trust: bool) -> None:
     if trust:
         return
     if foreign := [
-        f"{where}: {node['_target_']}" for where, node in nodes(plain, "") if not _is_ours(node["_target_"])
+        f"{where.lstrip('.')}: {node['_target_']}" for where, node in nodes(plain, "") if not _is_ours(node["_target_"])
     ]:
         raise ResultsError(
             f"{len(foreign)} parts of this question are classes from outside the package, first: {first(foreign, 3)}."

@@ -5,7 +5,7 @@ A record may come from anybody, so nothing here looks anything up for it: of the
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path, PurePosixPath
@@ -124,12 +124,13 @@ class QuestionRecord(BaseModel):
                 " 'cupl-bench eval' asks a question that you write yourself."
             )
 
-    def resolved(self, cache_dir: Path, user_cache: Path) -> dict[str, dict[str, Any]]:
-        """The settings of each group, as `option`, with our own interpolations replaced.
+    def resolved(self, cache_dir: Path, user_cache: Path, groups: Sequence[str] = GROUPS) -> dict[str, dict[str, Any]]:
+        """The settings of these groups, as `option`, with our own interpolations replaced.
 
         Args:
             cache_dir: for ``${cache_dir}``.
             user_cache: for ``${user_cache:}``.
+            groups: which.
 
         Raises:
             ResultsError: there is another interpolation, or one that leads nowhere.
@@ -139,7 +140,7 @@ class QuestionRecord(BaseModel):
         replace = _Replacing(tree={**tree, **values}, user_cache=str(user_cache))
         return {
             group: {key: replace.all_of(value, f"{group}.{key}") for key, value in tree[group].items()}
-            for group in tree
+            for group in groups
         }
 
 

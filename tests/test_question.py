@@ -126,6 +126,7 @@ def test_a_class_from_outside_the_package_is_said_and_not_imported(
     (tmp_path / "strangers_code.py").write_text(
         "from dataclasses import dataclass\nfrom pathlib import Path\n"
         f"Path({str(tmp_path / 'was_run')!r}).touch()\n\n@dataclass(frozen=True)\nclass Mine:\n    x: int\n"
+        "    def __call__(self, class_names):\n        raise NotImplementedError\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     words = QuestionRecord.model_validate(
