@@ -1,18 +1,35 @@
-"""Runs as one file, records and all that they name, for a machine that has neither data nor model."""
+"""Runs as one file, records and all that they name, for a machine that has neither data nor model.
+
+An archive may come from anybody: it is read in small pieces, nothing of it is believed before it is checked, and it is
+written nowhere but where the files of a run lie.
+"""
 
 import hashlib
+import os
 import re
+import stat
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
+from typing import IO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cupl_bench.dataset.archives import UNREADABLE
 from cupl_bench.errors import ResultsError, first, nearest
-from cupl_bench.records import Record, read_record, read_records, record_path
-from cupl_bench.store import write_atomically
+from cupl_bench.records import (
+    RECORD_LIMIT,
+    Record,
+    finished_record,
+    read_record,
+    read_records,
+    record_path,
+    unlike_artifacts,
+)
+from cupl_bench.store import set_aside, write_atomically, writing_atomically
 
 __all__ = ["Imported", "export_runs", "import_runs"]
 
@@ -24,6 +41,12 @@ MEMBER = re.compile(
 """What an archive may hold; so nothing in it can be written anywhere else."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The date of every member: equal runs give equal archives."""
+PIECE = 1 << 20
+"""Bytes that are read at once."""
+LARGEST_GROWTH = 100
+SMALL = 64_000_000
+"""An archive whose content would be both larger than this and so many times larger than itself is no archive of runs:
+predictions and embeddings shrink by less than ten."""
 
 
 class Manifest(BaseModel):
@@ -37,9 +60,14 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """Run keys that an archive held: those that are new here, and those that were here before and were kept."""
+    """Run keys that an archive held.
+
+    ``new``: those that had no finished run here. ``mended``: those whose run here had lost or damaged files. ``kept``:
+    those that are whole here, with the same numbers.
+    """
 
     new: tuple[str, ...]
+    mended: tuple[str, ...]
     kept: tuple[str, ...]
 
 
@@ -52,7 +80,8 @@ def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> lis
         target: the archive.
 
     Raises:
-        ResultsError: a run is not there, not finished, or lacks a file.
+        ResultsError: a run is not there, not finished, or lacks a file; one of its files is a link or no file; or
+            ``target`` is there and is no file.
     """
     if run_keys:
         records = [_finished(results_dir, key) for key in dict.fromkeys(run_keys)]
@@ -60,59 +89,63 @@ def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> lis
         records = [record for record in read_records(results_dir) if record.status == "ok"]
         if not records:
             raise ResultsError(f"{results_dir} holds no finished run to export.")
-    contents: dict[str, bytes] = {}
+    target = target.resolve()
+    if target.exists() and not target.is_file():
+        raise ResultsError(f"{target} is there and is no file, so it is not replaced. Name another: to=FILE.zip")
+    digests: dict[str, str] = {}
     for record in records:
-        paths = {} if record.artifacts is None else record.artifacts.model_dump(exclude_none=True)
-        for name in [f"records/{record.run_key}.json", *paths.values()]:
-            try:
-                contents[name] = (results_dir / name).read_bytes()
-            except OSError as error:
-                raise ResultsError(
-                    f"{results_dir / name} of run {record.run_key} cannot be read ({error.strerror}). Run its question"
-                    " again with rerun=always."
-                ) from error
-    manifest = Manifest(
-        archive_version=VERSION,
-        files={name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())},
-    )
-    part = target.with_name(f".{target.name}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in [(MANIFEST, manifest.model_dump_json(indent=1).encode()), *sorted(contents.items())]:
-                archive.writestr(zipfile.ZipInfo(name, EPOCH), content, zipfile.ZIP_DEFLATED)
-        part.replace(target)
-    except OSError as error:
-        raise ResultsError(
-            f"{target} cannot be written ({error.strerror or error}). Name another: to=FILE.zip"
-        ) from error
+        digests[f"records/{record.run_key}.json"] = _digest_of_file(results_dir, record, "record")
+        for name, path in _artifacts(record).items():
+            digests[path] = _digest_of_file(results_dir, record, name)
+    manifest = Manifest(archive_version=VERSION, files=dict(sorted(digests.items())))
+    with writing_atomically(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with _added(archive, MANIFEST) as member:
+            member.write(manifest.model_dump_json(indent=1).encode())
+        for name, digest in manifest.files.items():
+            with _opened(results_dir / name, results_dir) as source, _added(archive, name) as member:
+                found = hashlib.sha256()
+                while piece := source.read(PIECE):
+                    found.update(piece)
+                    member.write(piece)
+            if found.hexdigest() != digest:
+                raise ResultsError(f"{results_dir / name} was changed during the export. Export again.")
     return records
 
 
 def import_runs(path: Path, results_dir: Path) -> Imported:
-    """Take the runs of an archive in below ``results_dir``. A run that is finished here already is kept as it is.
+    """Take the runs of an archive in below ``results_dir``; a run that is whole here already is kept as it is.
 
-    Everything is checked before the first file is written; records come last, so a run that is listed is whole.
+    Everything is checked before the first file is written; records come last, so a run that is listed is whole. A run
+    that lost files here gets them back.
 
     Raises:
-        ResultsError: the file is no such archive, is damaged, or holds anything else.
+        ResultsError: the file is no such archive, is damaged, holds anything else, or has other numbers for a run that
+            is here; nothing is written then.
     """
-    contents = _checked(path)
-    records = [name for name in contents if name.startswith("records/")]
-    new: list[str] = []
-    kept: list[str] = []
-    for name in records:
-        key = Path(name).stem
-        record = _parsed(path, name, contents[name])
-        needed = [] if record.artifacts is None else list(record.artifacts.model_dump(exclude_none=True).values())
-        if lost := [one for one in needed if one not in contents]:
-            raise ResultsError(f"{path} lacks {first(lost)} of run {key}. Export the run again.")
-        (kept if _is_finished(results_dir, key) else new).append(key)
-    for key in new:
-        own = [name for name in contents if Path(name).stem == key]
-        for name in sorted(own, key=lambda one: one.startswith("records/")):
-            write_atomically(results_dir / name, contents[name])
-    return Imported(new=tuple(new), kept=tuple(kept))
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        manifest = _checked(path, archive)
+        found: dict[str, list[str]] = {"new": [], "mended": [], "kept": []}
+        wanted: list[str] = []
+        unlike: list[str] = []
+        for name in (one for one in manifest.files if one.startswith("records/")):
+            record = _parsed(path, name, archive.read(name))
+            _check_digests(path, record, manifest)
+            here = finished_record(record_path(results_dir, record.run_key))
+            how, files = _compared(record, here, manifest, results_dir)
+            if how == "unlike":
+                unlike.append(_said(record, here))
+            else:
+                found[how].append(record.run_key)
+                wanted += files
+        if unlike:
+            raise ResultsError(
+                f"{path}: {len(unlike)} runs have other numbers here, first: {'; '.join(unlike[:3])}. Nothing is"
+                " imported: one of the two is altered, or was made by code that differs. Import into another folder"
+                " (results_dir=...) and compare them."
+            )
+        for name in sorted(wanted, key=lambda one: one.startswith("records/")):
+            _take(archive, name, manifest.files[name], results_dir)
+    return Imported(**{how: tuple(keys) for how, keys in found.items()})
 
 
 def _finished(results_dir: Path, key: str) -> Record:
@@ -126,9 +159,99 @@ def _finished(results_dir: Path, key: str) -> Record:
     return record
 
 
-def _is_finished(results_dir: Path, key: str) -> bool:
-    path = record_path(results_dir, key)
-    return path.is_file() and read_record(path).status == "ok"
+def _artifacts(record: Record) -> dict[str, str]:
+    return {} if record.artifacts is None else record.artifacts.model_dump(exclude_none=True)
+
+
+@contextmanager
+def _opened(path: Path, results_dir: Path) -> Iterator[BufferedReader]:
+    """A file of a run, which is no link, lies below no link inside ``results_dir``, and is no device or pipe."""
+    if path.parent.resolve() != results_dir.resolve() / path.parent.name or path.is_symlink():
+        raise ResultsError(
+            f"{path} is a link, or lies behind one. Only files of the results folder itself are exported: put the file"
+            " in the place of the link."
+        )
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ResultsError(f"{path} is no file. Move it away, and run its question again with rerun=always.")
+        yield file
+
+
+def _digest_of_file(results_dir: Path, record: Record, name: str) -> str:
+    """The sha256 of the record or an artifact of a run, which is what the run wrote."""
+    path = results_dir / _artifacts(record).get(name, f"records/{record.run_key}.json")
+    try:
+        with _opened(path, results_dir) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ResultsError(
+            f"{path} of run {record.run_key} cannot be read ({error.strerror}). Run its question again with"
+            " rerun=always."
+        ) from error
+    if (record.artifact_digests or {}).get(name, digest) != digest:
+        raise ResultsError(
+            f"{path} of run {record.run_key} is not what the run wrote: it was altered or damaged. Run its question"
+            " again with rerun=always."
+        )
+    return digest
+
+
+@contextmanager
+def _added(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    with archive.open(info, "w", force_zip64=True) as member:
+        yield member
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What a damaged archive raises becomes one clear message."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ResultsError(f"{path} does not exist.") from error
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ResultsError(f"{path} cannot be read as an archive ({reason}). Export or copy it again.") from error
+
+
+def _checked(path: Path, archive: zipfile.ZipFile) -> Manifest:
+    """The manifest of an archive, whose members are those that it lists, each with the content that it promises."""
+    names = archive.namelist()
+    if MANIFEST not in names:
+        raise ResultsError(f"{path} holds no {MANIFEST}: it is no archive that 'cupl-bench export' wrote.")
+    sizes = {info.filename: info.file_size for info in archive.infolist()}
+    total, packed = sum(info.file_size for info in archive.infolist()), path.stat().st_size
+    if total > max(SMALL, LARGEST_GROWTH * packed):
+        raise ResultsError(
+            f"{path} has {packed / 1e6:,.1f} MB and would become {total / 1e6:,.0f} MB: runs do not shrink so far."
+            " It is not unpacked."
+        )
+    manifest = Manifest.model_validate_json(archive.read(MANIFEST))
+    if manifest.archive_version != VERSION:
+        raise ResultsError(f"{path} is an archive of version {manifest.archive_version}; this program reads {VERSION}.")
+    if odd := [name for name in {*names, *manifest.files} - {MANIFEST} if not MEMBER.fullmatch(name)]:
+        raise ResultsError(f"{path} holds {len(odd)} members that no run has, first: {first(sorted(odd))}.")
+    if sorted(names) != sorted([MANIFEST, *manifest.files]):
+        raise ResultsError(f"{path}: its members are not those of its {MANIFEST}. Export the runs again.")
+    if large := [name for name, size in sizes.items() if name.startswith("records/") and size > RECORD_LIMIT]:
+        raise ResultsError(f"{path}: {first(large)} is larger than any record.")
+    if damaged := [name for name, digest in manifest.files.items() if _digest_of_member(archive, name) != digest]:
+        raise ResultsError(
+            f"{path}: {len(damaged)} of {len(manifest.files)} members differ from their sha256, first:"
+            f" {first(damaged)}. Export or copy it again."
+        )
+    return manifest
+
+
+def _digest_of_member(archive: zipfile.ZipFile, name: str) -> str:
+    digest = hashlib.sha256()
+    with archive.open(name) as member:
+        while piece := member.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _parsed(path: Path, name: str, content: bytes) -> Record:
@@ -143,33 +266,84 @@ def _parsed(path: Path, name: str, content: bytes) -> Record:
     return record
 
 
-def _checked(path: Path) -> dict[str, bytes]:
-    """The members of an archive, each with the content that its manifest promises."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if MANIFEST not in names:
-                raise ResultsError(f"{path} holds no {MANIFEST}: it is no archive that 'cupl-bench export' wrote.")
-            manifest = Manifest.model_validate_json(archive.read(MANIFEST))
-            if manifest.archive_version != VERSION:
-                raise ResultsError(
-                    f"{path} is an archive of version {manifest.archive_version}; this program reads {VERSION}."
-                )
-            if odd := [name for name in {*names, *manifest.files} - {MANIFEST} if not MEMBER.fullmatch(name)]:
-                raise ResultsError(f"{path} holds {len(odd)} members that no run has, first: {first(sorted(odd))}.")
-            if sorted(names) != sorted([MANIFEST, *manifest.files]):
-                raise ResultsError(f"{path}: its members are not those of its {MANIFEST}. Export the runs again.")
-            contents = {name: archive.read(name) for name in manifest.files}
-    except FileNotFoundError as error:
-        raise ResultsError(f"{path} does not exist.") from error
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:160]
-        raise ResultsError(f"{path} cannot be read as an archive ({reason}). Export or copy it again.") from error
-    if damaged := [
-        name for name, content in contents.items() if hashlib.sha256(content).hexdigest() != manifest.files[name]
-    ]:
+def _check_digests(path: Path, record: Record, manifest: Manifest) -> None:
+    """See that the archive holds all files of a run, as its record knows them."""
+    files = _artifacts(record)
+    if lost := [one for one in files.values() if one not in manifest.files]:
+        raise ResultsError(f"{path} lacks {first(lost)} of run {record.run_key}. Export the run again.")
+    digests = record.artifact_digests or {}
+    if other := [one for name, one in files.items() if digests.get(name, manifest.files[one]) != manifest.files[one]]:
         raise ResultsError(
-            f"{path}: {len(damaged)} of {len(contents)} members differ from their sha256, first: {first(damaged)}."
-            " Export or copy it again."
+            f"{path}: {first(other)} is not what run {record.run_key} wrote by its own record. Export the run again."
         )
-    return contents
+
+
+def _compared(record: Record, here: Record | None, manifest: Manifest, results_dir: Path) -> tuple[str, list[str]]:
+    """How a run of an archive stands to the one that is here, and which of its files are to be taken.
+
+    Where the run here has lost files, those of the archive take their place if they are the same; if they are those of
+    another machine, with the same numbers, the whole run is taken.
+    """
+    whole = [f"records/{record.run_key}.json", *_artifacts(record).values()]
+    if here is None:
+        return "new", whole
+    if record.status != "ok":
+        return "kept", []
+    if _numbers(record) != _numbers(here):
+        return "unlike", []
+    try:
+        lost = unlike_artifacts(here, results_dir)
+    except OSError as error:
+        raise ResultsError(f"{error.filename} of run {here.run_key} cannot be read ({error.strerror}).") from error
+    if not lost:
+        return "kept", []
+    promised = {_artifacts(here)[name]: digest for name, digest in (here.artifact_digests or {}).items()}
+    same = all(promised.get(one) == manifest.files.get(one) for one in lost)
+    return "mended", lost if same else whole
+
+
+def _numbers(record: Record) -> tuple[object, ...]:
+    """What two records of one run key have in common, whatever machine made them."""
+    metrics = record.metrics
+    values = () if metrics is None else (metrics.top1, metrics.top5, metrics.mean_per_class, metrics.primary)
+    return (
+        record.protocol_version,
+        record.dataset.num_images,
+        record.dataset.num_classes,
+        record.dataset.num_broken,
+        *(None if value is None else round(value, 9) for value in values),
+    )
+
+
+def _said(record: Record, here: Record | None) -> str:
+    def top1(one: Record | None) -> str:
+        return "none" if one is None or one.metrics is None else f"{100 * one.metrics.top1:.4f}%"
+
+    images = record.dataset.num_images
+    return f"{record.run_key} (top-1 {top1(record)} of {images:,} images there, {top1(here)} here)"
+
+
+def _take(archive: zipfile.ZipFile, name: str, digest: str, results_dir: Path) -> None:
+    """Write a member to its place; what else is there under the name of a record is set aside."""
+    path = results_dir / name
+    if name.startswith("records/"):
+        content = archive.read(name)
+        if path.exists() and _is_no_record(path):
+            set_aside(path, f"{path} is no record")
+        write_atomically(path, content)
+        return
+    with archive.open(name) as member, writing_atomically(path) as file:
+        found = hashlib.sha256()
+        while piece := member.read(PIECE):
+            found.update(piece)
+            file.write(piece)
+        if found.hexdigest() != digest:
+            raise ResultsError(f"{name} was changed during the import. Import the archive again.")
+
+
+def _is_no_record(path: Path) -> bool:
+    try:
+        read_record(path)
+    except ResultsError:
+        return True
+    return False

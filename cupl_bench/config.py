@@ -4,18 +4,24 @@ Two halves: the *question* (data set, backbone, prompts, precision) moves number
 """
 
 import argparse
+import copy
 import inspect
 import os
+import random
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
 from enum import Enum
-from importlib import resources
+from functools import lru_cache
+from importlib import import_module, resources
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast, get_args
 
 import torch
+import yaml  # type: ignore[import-untyped]
 from hydra._internal import utils as hydra_options
 from hydra.core.config_store import ConfigStore
 from hydra.utils import get_class
@@ -23,20 +29,34 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-from cupl_bench.backbone import BackboneSource
+from cupl_bench.backbone import BackboneSource, Precision
 from cupl_bench.dataset import DatasetSource
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.folder import FolderSource
 from cupl_bench.describe.settings import Endpoint, Recipe
-from cupl_bench.errors import ConfigError, nearest
+from cupl_bench.errors import ConfigError, ResultsError, first, nearest
 from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
+from cupl_bench.question import GROUPS, OF_THE_RUN, QuestionRecord, is_own_class, leaves, nodes
 from cupl_bench.ranks import local_rank, world_size
-from cupl_bench.runner import Machine, Question
+from cupl_bench.runner import Machine, Primary, Question
 from cupl_bench.store import user_cache_dir
 from cupl_bench.tracking import Tracker, no_tracker
 
-__all__ = ["Config", "conf_dir", "dataset_of", "describing_of", "machine_of", "question_of", "register", "tracker_of"]
+__all__ = [
+    "Config",
+    "Place",
+    "ask_again",
+    "conf_dir",
+    "dataset_again",
+    "dataset_of",
+    "describing_of",
+    "filled",
+    "machine_of",
+    "question_of",
+    "register",
+    "tracker_of",
+]
 
 
 class PrecisionChoice(Enum):
@@ -91,14 +111,6 @@ class Config:
     class_names: Any = None
 
 
-OF_THE_RUN = {
-    "dataset": ("name", "texts", "skip_broken", "decode", "primary"),
-    "backbone": ("name",),
-    "prompts": ("name",),
-}
-"""Keys of a group that are no parameters of its class."""
-
-
 def conf_dir() -> Path:
     """The folder of configurations: inside an installed package, beside it in a checkout."""
     package = Path(str(resources.files("cupl_bench")))
@@ -125,6 +137,23 @@ def register() -> None:
         lambda: str(user_cache_dir()),
         replace=True,
     )
+    OmegaConf.register_new_resolver("log_folder", log_folder, replace=True, use_cache=True)
+
+
+def log_folder(results_dir: str) -> str:
+    """The name of a new folder of logs: the time (UTC), or later than all that are there, whatever clock they had.
+
+    So the order of the names is that in which the folders came.
+    """
+    form = "%Y-%m-%d_%H-%M-%S-%f"
+    names = [one.name for one in (Path(results_dir).expanduser() / "logs").glob("*")]
+    last = max((name for name in names if re.fullmatch(r"\d{4}(-\d\d){2}_(\d\d-){3}\d{6}", name)), default="")
+    now = datetime.now(UTC).strftime(form)
+    if now > last:
+        return now
+    # Those that start at once where a clock was set back do not take the same name.
+    later = timedelta(microseconds=random.randint(1, 1_000_000))  # noqa: S311 - not for secrets
+    return (datetime.strptime(last, form).replace(tzinfo=UTC) + later).strftime(form)
 
 
 def question_of(config: DictConfig) -> Question:
@@ -134,43 +163,177 @@ def question_of(config: DictConfig) -> Question:
         ConfigError: a value is missing, of the wrong type or out of range.
     """
     check_keys(config)
-    plain = {group: _plain(config, group) for group in OF_THE_RUN}
-    primary = plain["dataset"]["primary"]
-    if primary not in ("top1", "mean_per_class"):
-        raise ConfigError(f"dataset.primary={primary} is not a metric; it is top1 or mean_per_class.")
-    decode = plain["dataset"]["decode"]
-    if decode not in get_args(Decode):
-        raise ConfigError(f"dataset.decode={decode} is no way to decode; it is one of {', '.join(get_args(Decode))}.")
-    if not isinstance(plain["dataset"]["skip_broken"], bool):
-        raise ConfigError(f"dataset.skip_broken={plain['dataset']['skip_broken']} should be true or false.")
-    dataset = cast(DatasetSource, _build(plain["dataset"], "dataset"))
-    for key in ("results_dir", "cache_dir"):  # a later run would take its figures or images for a class
-        place = Path(config[key]).expanduser().absolute()
-        if isinstance(dataset, FolderSource) and place.is_relative_to(Path(dataset.path).absolute()):
-            raise ConfigError(f"{key}={place} lies among the class folders of {dataset.path}. Name another place.")
-    prompts = cast(PromptStrategy, _build(plain["prompts"], "prompts"))
-    if config.budget is not None:
-        if config.budget < 1:
-            raise ConfigError(f"budget={config.budget} should be 1 or more prompts of each class, or null for all.")
-        prompts = BudgetStrategy(strategy=prompts, budget=config.budget, seed=config.seed)
-    return Question(
-        dataset_name=str(plain["dataset"]["name"]),
-        dataset=dataset,
-        skip_broken=plain["dataset"]["skip_broken"],
-        decode=decode,
-        primary=primary,
-        backbone_name=str(plain["backbone"]["name"]),
-        backbone=cast(BackboneSource, _build(plain["backbone"], "backbone")),
-        precision=config.precision.value,
-        prompts_name=str(plain["prompts"]["name"]),
-        prompts=prompts,
-        config={
-            **{group: OmegaConf.to_container(config[group], resolve=False) for group in OF_THE_RUN},
+    plain = {group: _plain(config, group) for group in GROUPS}
+    checked = _check_dataset(plain["dataset"])
+    asked = {group: OmegaConf.to_container(config[group], resolve=False) for group in GROUPS}
+    words = QuestionRecord.model_validate(
+        {
+            **asked,
+            "dataset": {**cast(dict[str, Any], asked["dataset"]), **checked},
             "precision": config.precision.value,
             "budget": config.budget,
             "seed": config.seed,
-        },
+        }
     )
+    return _question(words, plain, {key: Path(config[key]) for key in ("results_dir", "cache_dir")})
+
+
+def _check_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a data set that are no parameters of its class and that can move a number, each checked."""
+    primary, decode, skip_broken = (settings[name] for name in ("primary", "decode", "skip_broken"))
+    if primary not in ("top1", "mean_per_class"):
+        raise ConfigError(f"dataset.primary={primary} is not a metric; it is top1 or mean_per_class.")
+    if decode not in get_args(Decode):
+        raise ConfigError(f"dataset.decode={decode} is no way to decode; it is one of {', '.join(get_args(Decode))}.")
+    if not isinstance(skip_broken, bool):
+        raise ConfigError(f"dataset.skip_broken={skip_broken} should be true or false.")
+    return {"primary": primary, "decode": decode, "skip_broken": skip_broken}
+
+
+def _question(words: QuestionRecord, plain: Mapping[str, Mapping[str, Any]], places: Mapping[str, Path]) -> Question:
+    """The question that ``words`` ask, whose settings without interpolations are ``plain``."""
+    dataset = cast(DatasetSource, _build(plain["dataset"], "dataset"))
+    for key, path in places.items():  # a later run would take its figures or images for a class
+        place = path.expanduser().absolute()
+        if isinstance(dataset, FolderSource) and place.is_relative_to(Path(dataset.path).absolute()):
+            raise ConfigError(f"{key}={place} lies among the class folders of {dataset.path}. Name another place.")
+    prompts = cast(PromptStrategy, _build(plain["prompts"], "prompts"))
+    if words.budget is not None:
+        if words.budget < 1:
+            raise ConfigError(f"budget={words.budget} should be 1 or more prompts of each class, or null for all.")
+        prompts = BudgetStrategy(strategy=prompts, budget=words.budget, seed=cast(int, words.seed))
+    return Question(
+        dataset_name=str(plain["dataset"]["name"]),
+        dataset=dataset,
+        skip_broken=words.skip_broken,
+        decode=cast(Decode, words.decode),
+        primary=cast(Primary, words.primary),
+        backbone_name=str(plain["backbone"]["name"]),
+        backbone=cast(BackboneSource, _build(plain["backbone"], "backbone")),
+        precision=cast(Precision, words.precision),
+        prompts_name=str(plain["prompts"]["name"]),
+        prompts=prompts,
+        config=words,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The folders of this machine that a recorded question is asked again in, and whether its record is trusted."""
+
+    results_dir: Path
+    cache_dir: Path
+    trust: bool = False
+
+
+def ask_again(words: QuestionRecord, place: Place) -> Question:
+    """The question of a record, which may be a stranger's.
+
+    Raises:
+        ResultsError: the record does not hold it whole, or it would look something up here, run a class of the user's
+            own or fetch what it names, and is not trusted.
+        ConfigError: a value is missing, of the wrong type or out of range.
+    """
+    words.check_whole()
+    plain = words.resolved(place.cache_dir, user_cache_dir())
+    _check_trust(plain, place.trust)
+    _check_dataset(plain["dataset"])
+    return _question(words, plain, {"results_dir": place.results_dir, "cache_dir": place.cache_dir})
+
+
+def dataset_again(words: QuestionRecord, place: Place) -> DatasetSource:
+    """The data set of a record alone.
+
+    Raises:
+        ResultsError: as `ask_again`.
+        ConfigError: as `ask_again`.
+    """
+    dataset = words.resolved(place.cache_dir, user_cache_dir(), ["dataset"])["dataset"]
+    if dataset.get("_target_") is None:
+        raise ResultsError("The record does not say how its data set is read.")
+    _check_trust({"dataset": dataset}, place.trust)
+    return cast(DatasetSource, _build(dataset, "dataset"))
+
+
+def _check_trust(plain: Mapping[str, Mapping[str, Any]], trust: bool) -> None:
+    """See that settings of a record run no class but the package's, and fetch no address but the package's."""
+    if trust:
+        return
+    if foreign := [
+        f"{where.lstrip('.')}: {node['_target_']}" for where, node in nodes(plain, "") if not _is_ours(node["_target_"])
+    ]:
+        raise ResultsError(
+            f"{len(foreign)} parts of this question are classes from outside the package, first: {first(foreign, 3)}."
+            " A record can come from anybody, so they are not run unasked. Add --trust where you know them."
+        )
+    pinned = {
+        value
+        for group in GROUPS
+        for option in _options(group).values()
+        for _, value in leaves(option, "")
+        if isinstance(value, str)
+    }
+    named = {value: where for where, value in leaves(plain, "") if isinstance(value, str) and "://" in value}
+    if addresses := [f"{where.lstrip('.')}={value}" for value, where in named.items() if value not in pinned]:
+        raise ResultsError(
+            f"{len(addresses)} addresses stand in this record, first: {first(addresses, 3)}. A record can come from"
+            " anybody, so they are not fetched unasked. Add --trust where you know them, or name a file in their place."
+        )
+
+
+def _is_ours(target: object) -> bool:
+    """Whether a class is of this package, or was loaded already by what the user asked; imports nothing else."""
+    if not isinstance(target, str):
+        return False
+    name_of_module, _, name = target.rpartition(".")
+    try:
+        module = import_module(name_of_module) if is_own_class(target) else sys.modules.get(name_of_module)
+    except ImportError:
+        return False
+    return getattr(getattr(module, name, None), "__module__", None) == name_of_module
+
+
+def filled(words: QuestionRecord) -> tuple[QuestionRecord, tuple[str, ...]]:
+    """The words with the settings that our classes have gained since, at their defaults of today, and which they are.
+
+    Defaults are those of the option that the record names, else of another option of the same class.
+    """
+    notes: list[str] = []
+    settings = {group: copy.deepcopy(words.option(group)) for group in GROUPS}
+    for group, asked in settings.items():
+        options = _options(group)
+        own = options.get(str(asked.get("name")), {})
+        known = [node for option in (own, *options.values()) for _, node in nodes(option, group)]
+        _fill(asked, known, OF_THE_RUN[group], group, notes)
+        if own.get("_target_") == asked.get("_target_") and isinstance(asked.get("texts"), dict):
+            asked["texts"] = {**own.get("texts", {}), **asked["texts"]}
+    return QuestionRecord.model_validate(
+        {**words.model_dump(include={"precision", "budget", "seed"}), **settings}
+    ), tuple(notes)
+
+
+def _fill(
+    node: dict[str, Any], known: list[dict[str, Any]], not_of_class: tuple[str, ...], where: str, notes: list[str]
+) -> None:
+    if node.get("_target_") is not None:
+        default = next((one for one in known if one["_target_"] == node["_target_"]), {})
+        for key, value in default.items():
+            if key not in node and key not in not_of_class and value != "???":
+                node[key] = copy.deepcopy(value)
+                notes.append(f"{where}.{key}={value}")
+    for key, value in node.items():
+        for place, one in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(one, dict):
+                _fill(one, known, not_of_class, f"{where}.{key}" if one is value else f"{where}.{key}[{place}]", notes)
+
+
+@lru_cache(maxsize=8)
+def _options(group: str) -> Mapping[str, dict[str, Any]]:
+    """The options of a group that come with the package, as their files have them."""
+    contents = {
+        path.stem: yaml.safe_load(path.read_text("utf-8")) for path in sorted((conf_dir() / group).glob("*.yaml"))
+    }
+    return {name: content for name, content in contents.items() if isinstance(content, dict)}
 
 
 def dataset_of(config: DictConfig) -> DatasetSource:

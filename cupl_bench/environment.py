@@ -4,6 +4,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,10 +19,19 @@ PACKAGES = (
     "torch", "torchvision", "open_clip_torch", "transformers", "datasets", "numpy", "pillow", "hydra-core", "scipy",
 )  # fmt: skip
 
+WRITTEN = (
+    "class_embeddings", "curves", "effects", "figures", "logs", "outcomes", "predictions", "prompts", "records",
+    "report", "running", "tables",
+)  # fmt: skip
+"""The folders that commands write below a results folder."""
 
-def describe_environment(device: torch.device) -> dict[str, object]:
-    """Versions of what can move a number, the commit of a checkout, and the device."""
-    commit, dirty = _commit()
+
+def describe_environment(device: torch.device, places: Sequence[Path] = ()) -> dict[str, object]:
+    """Versions of what can move a number, the commit of a checkout, and the device.
+
+    ``places``: the folders that the program writes into: new files there do not make a checkout dirty.
+    """
+    commit, dirty = _commit(tuple(places))
     return {
         "cupl_bench": __version__,
         "commit": commit,
@@ -44,13 +54,17 @@ def _version(package: str) -> str | None:
 
 
 @cache
-def _commit() -> tuple[str | None, bool | None]:
-    """Commit and dirty flag, where this file is tracked by git; an installed copy has neither."""
+def _commit(places: tuple[Path, ...]) -> tuple[str | None, bool | None]:
+    """Commit and dirty flag, where this file is tracked by git; an installed copy has neither.
+
+    Dirty is a checkout in which a file of the commit is changed, or one that the program did not write is new.
+    """
     folder = Path(__file__).parent
 
-    def git(*arguments: str) -> str:
+    def git(*arguments: str, at: Path = folder) -> str:
+        # Without optional locks, for other processes may work with the checkout.
         return subprocess.run(  # noqa: S603
-            ["git", "-C", str(folder), *arguments],  # noqa: S607
+            ["git", "--no-optional-locks", "-C", str(at), *arguments],  # noqa: S607
             check=True,
             capture_output=True,
             text=True,
@@ -59,6 +73,21 @@ def _commit() -> tuple[str | None, bool | None]:
 
     try:
         git("ls-files", "--error-unmatch", Path(__file__).name)
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+        commit = git("rev-parse", "HEAD")
+        root = Path(git("rev-parse", "--show-toplevel"))
+        if git("status", "--porcelain", "--untracked-files=no"):
+            return commit, True
+        own = [f":(exclude,literal){path}" for place in places for path in _own_below(root, place)]
+        return commit, bool(git("ls-files", "--others", "--exclude-standard", "--", ".", *own, at=root))
     except (OSError, subprocess.SubprocessError):
         return None, None
+
+
+def _own_below(root: Path, place: Path) -> list[str]:
+    """What the program writes in a folder of a checkout, relative to it; of one that holds the program, its folders."""
+    place = place.resolve()
+    if not place.is_relative_to(root.resolve()):
+        return []
+    holds_the_program = Path(__file__).resolve().is_relative_to(place)
+    written = [place / name for name in WRITTEN] if holds_the_program else [place]
+    return [path.relative_to(root.resolve()).as_posix() for path in written]

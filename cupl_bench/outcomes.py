@@ -1,6 +1,7 @@
 """How each question of a sweep ended, whoever answered it: what `cupl-bench status` reads.
 
-A question is known by its overrides. While it is answered, its lease lies in running/ below the results folder.
+A question is known by its overrides. While it is answered, its lease lies in running/ below the results folder. Its
+last outcome lies in outcomes/: whoever ends it last writes last, so no clock and no time zone decides which one counts.
 """
 
 import json
@@ -36,8 +37,14 @@ class Outcome:
 
 
 def write_outcome(folder: Path, number: int, outcome: Outcome) -> None:
-    """Keep the outcome of question ``number`` of the sweep whose logs lie in ``folder``."""
-    write_atomically(folder / "outcomes" / f"{number:06d}.json", json.dumps(asdict(outcome)).encode())
+    """Keep the outcome of question ``number`` of the sweep whose logs lie in ``folder``, a folder of results_dir/logs.
+
+    It is then the last outcome of its question, unless that was left.
+    """
+    content = json.dumps(asdict(outcome)).encode()
+    write_atomically(folder / "outcomes" / f"{number:06d}.json", content)
+    if not outcome.left and folder.parent.name == "logs":
+        write_atomically(folder.parents[1] / "outcomes" / f"{_name_of(outcome.job)}.json", content)
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:
@@ -50,16 +57,30 @@ def read_outcomes(folder: Path) -> list[Outcome]:
 
 
 def last_outcomes(results_dir: Path) -> dict[str, Outcome]:
-    """How each question below a results folder ended last; folders of logs are named by their time."""
+    """How each question below a results folder ended last.
+
+    Earlier versions kept outcomes beside their logs alone, in folders that are named by a local time: of those the one
+    that was written last counts.
+    """
     found: dict[str, Outcome] = {}
-    for folder in sorted((results_dir / "logs").glob("*")):
-        found |= {outcome.job: outcome for outcome in read_outcomes(folder) if not outcome.left}
-    return found
+    for path in sorted((results_dir / "logs").glob("*/outcomes/*.json"), key=_written):
+        outcome = _read(path)
+        if not outcome.left:
+            found[outcome.job] = outcome
+    return found | {outcome.job: outcome for outcome in read_outcomes(results_dir)}
+
+
+def _written(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, str(path)
+
+
+def _name_of(job: str) -> str:
+    return content_key({"job": job})[:24]
 
 
 def running_lease(results_dir: Path, job: str) -> Path:
     """The lease of who answers a question."""
-    return results_dir / "running" / f"{content_key({'job': job})[:24]}.lease"
+    return results_dir / "running" / f"{_name_of(job)}.lease"
 
 
 def state_of(job: str, outcomes: Mapping[str, Outcome], results_dir: Path) -> tuple[State, str]:

@@ -4,27 +4,32 @@ Records are written once, to a temporary name and then moved, and never edited.
 """
 
 import hashlib
+import logging
+import stat
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cupl_bench.errors import ResultsError, first
+from cupl_bench.question import QuestionRecord
 from cupl_bench.store import files_in, unreadable, write_atomically
 
 __all__ = [
+    "RECORD_LIMIT",
     "SCHEMA_VERSION",
     "BackboneRecord",
     "DatasetRecord",
     "MetricsRecord",
     "PromptsRecord",
+    "QuestionRecord",
     "Record",
     "StageRecord",
     "TierRecord",
     "TimingRecord",
     "digest_of_file",
+    "finished_record",
     "read_record",
     "read_records",
     "record_path",
@@ -32,7 +37,17 @@ __all__ = [
     "write_record",
 ]
 
+log = logging.getLogger(__name__)
+
 SCHEMA_VERSION: Literal[1] = 1
+RECORD_LIMIT = 16_000_000
+"""Bytes that no record has: a larger file is something else, and is not read."""
+ARTIFACTS = {
+    "predictions": "predictions/{}.parquet",
+    "class_embeddings": "class_embeddings/{}.safetensors",
+    "prompts": "prompts/{}.parquet",
+}
+"""Where the files of a run lie below the results folder, by its run key; a record that names another place is none."""
 
 
 class Frozen(BaseModel):
@@ -152,7 +167,7 @@ class ArtifactsRecord(Frozen):
 class Record(Frozen):
     """One run. A failed one has an ``error`` and neither metrics nor artifacts.
 
-    ``config``: the question's half of the configuration, with its interpolations as they stand in the files.
+    ``config``: the question in words. Records of before ``config.version`` are read as if they had it.
     ``artifact_digests``: the sha256 of each file that ``artifacts`` names; None in records of earlier versions.
     """
 
@@ -161,16 +176,23 @@ class Record(Frozen):
     run_key: str = Field(pattern=r"^[0-9a-f]{12}$")
     status: Literal["ok", "failed"]
     error: str | None = None
-    created_at: datetime
+    created_at: AwareDatetime
     dataset: DatasetRecord
     backbone: BackboneRecord
     prompts: PromptsRecord
     metrics: MetricsRecord | None = None
     timing: TimingRecord | None = None
     environment: Mapping[str, Any]
-    config: Mapping[str, Any] | None = None
+    config: QuestionRecord | None = None
     artifacts: ArtifactsRecord | None = None
     artifact_digests: Mapping[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _names_its_own_files(self) -> "Record":
+        for name, path in ({} if self.artifacts is None else self.artifacts.model_dump(exclude_none=True)).items():
+            if path != ARTIFACTS[name].format(self.run_key):
+                raise ValueError(f"artifacts.{name} is {path!r}, which is no place of this run's files")
+        return self
 
 
 def unlike_artifacts(record: Record, results_dir: Path, names: Sequence[str] | None = None) -> list[str]:
@@ -213,7 +235,7 @@ def record_path(results_dir: Path, run_key: str) -> Path:
 def write_record(results_dir: Path, record: Record) -> Path:
     """Write a record; a failed one never takes the place of a finished one."""
     path = record_path(results_dir, record.run_key)
-    if record.status == "failed" and path.is_file() and read_record(path).status == "ok":
+    if record.status == "failed" and finished_record(path) is not None:
         return path
     write_atomically(path, (record.model_dump_json(indent=2) + "\n").encode())
     return path
@@ -227,6 +249,11 @@ def read_record(path: Path) -> Record:
         ResultsError: the file is no record of this version.
     """
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ResultsError(f"{path} is no file, so it is no record.")
+        if found.st_size > RECORD_LIMIT:
+            raise ResultsError(f"{path} has {found.st_size / 1e6:,.0f} MB; no record is as large. Move it elsewhere.")
         record = Record.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise ResultsError(f"{path} cannot be read ({error.strerror}).") from error
@@ -243,15 +270,48 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def read_records(results_dir: Path) -> list[Record]:
-    """All records below a results folder, by the time they were made.
+def finished_record(path: Path) -> Record | None:
+    """The record of a finished run in a file; None where there is no file, no record or no finished run.
 
     Raises:
-        ResultsError: there is none, or one cannot be read.
+        ResultsError: there is a file, and the machine does not let it be read.
     """
-    paths = files_in(results_dir / "records", ".json")
-    if not paths:
+    if not path.is_file():
+        return None
+    try:
+        record = read_record(path)
+    except ResultsError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        return None
+    return record if record.status == "ok" else None
+
+
+def read_records(results_dir: Path, *, tell: bool = True) -> list[Record]:
+    """All records below a results folder, by the time they were made. Files that are none are passed over.
+
+    ``tell``: whether those are named, which a command does once.
+
+    Raises:
+        ResultsError: there is no record.
+    """
+    records, others = [], []
+    for path in files_in(results_dir / "records", ".json"):
+        try:
+            records.append(read_record(path))
+        except ResultsError as error:
+            others.append(path.name)
+            log.debug("passed over: %s", error)
+            why = str(error)
+    if not records and not others:
         raise ResultsError(
             f"{results_dir} holds no record yet. Run 'cupl-bench eval' first, or name another results_dir."
         )
-    return sorted((read_record(path) for path in paths), key=lambda record: record.created_at)
+    if not records:
+        raise ResultsError(f"None of {len(others)} files in {results_dir / 'records'} is a record. The last: {why}")
+    if others and tell:
+        log.warning(
+            "%d files in %s are passed over, for they are no records that can be read: %s. The last: %s",
+            len(others), results_dir / "records", first(others), why,
+        )  # fmt: skip
+    return sorted(records, key=lambda record: record.created_at)

@@ -55,6 +55,7 @@ from cupl_bench.lease import held
 from cupl_bench.memory import is_lack_of_memory, out_of_memory
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts, PromptStrategy, prompts_of
+from cupl_bench.question import QuestionRecord
 from cupl_bench.ranks import from_first, in_turn, rank
 from cupl_bench.records import (
     ArtifactsRecord,
@@ -67,6 +68,7 @@ from cupl_bench.records import (
     TierRecord,
     TimingRecord,
     digest_of_file,
+    finished_record,
     read_record,
     record_path,
     unlike_artifacts,
@@ -90,6 +92,7 @@ __all__ = [
     "Machine",
     "Material",
     "Plan",
+    "Primary",
     "Question",
     "Workbench",
     "answering",
@@ -113,7 +116,7 @@ BYTES_PER_PROMPT = 150
 class Question:
     """What a run asks; all of it can move the number and enters the run key.
 
-    ``config`` is the configuration that it was built from, kept for the record: it is not hashed.
+    ``config`` is the same in words, from which it was built and which the record keeps: it is not hashed.
     """
 
     dataset_name: str
@@ -126,7 +129,7 @@ class Question:
     precision: Precision
     prompts_name: str
     prompts: PromptStrategy
-    config: Mapping[str, Any]
+    config: QuestionRecord
 
     def __post_init__(self) -> None:
         for name, known in (("primary", Primary), ("decode", Decode), ("precision", Precision)):
@@ -928,7 +931,7 @@ def _record(
             weighting=prompts.weighting,
             uses_images=prompts.weigh_by_images,
         ),
-        environment=describe_environment(job.machine.device),
+        environment=describe_environment(job.machine.device, (job.machine.results_dir, job.machine.cache_dir)),
         config=question.config,
         **rest,
     )
@@ -983,7 +986,8 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
         return replace(unknown, weights=f"to download from {error}")
     job = Job(question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts)
     job = replace(job, left_out=_left_out_before(job))
-    if job.record_path.is_file() and _counts_as_finished(job, read_record(job.record_path)):
+    found = finished_record(job.record_path)
+    if found is not None and _counts_as_finished(job, found):
         return replace(unknown, run_key=job.key, finished=True, images_to_encode=0, texts_to_encode=0)
     missing = missing_images(dataset, job.images)
     ready = job.class_embeddings_path.is_file()

@@ -4,11 +4,15 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+
+if TYPE_CHECKING:
+    from cupl_bench.records import Record
 
 TINY = {
     "embed_dim": 32,
@@ -67,3 +71,50 @@ def make_folder(root: Path, classes: dict[str, int], kind: str = "JPEG", ending:
             (root / name / f"{number}.{ending}").write_bytes(encoded(seed, kind))
             seed += 1
     return root
+
+
+def make_run(results: Path, run_key: str, right: int = 3, **changes: object) -> "Record":
+    """A finished run of 4 images, ``right`` of them classified right, with its files and its record."""
+    import hashlib
+    from datetime import UTC, datetime
+
+    import pandas as pd
+
+    from cupl_bench.records import ARTIFACTS, Record, write_record
+    from cupl_bench.scores import wilson
+
+    prediction = [0] * right + [1] * (4 - right)
+    frame = pd.DataFrame({"index": range(4), "label": [0] * 4, "prediction": prediction, "margin": [0.1] * 4})
+    artifacts = {name: path.format(run_key) for name, path in ARTIFACTS.items()}
+    contents = dict.fromkeys(artifacts, b"of " + run_key.encode()) | {"predictions": frame.to_parquet(index=False)}
+    for name, path in artifacts.items():
+        (results / path).parent.mkdir(parents=True, exist_ok=True)
+        (results / path).write_bytes(contents[name])
+    top1 = right / 4
+    stage = {"seconds": 0.1, "cached": False}
+    stages = ("load_backbone", "image_features", "text_features", "class_embeddings", "scores")
+    record = Record.model_validate(
+        {
+            "protocol_version": 1, "run_key": run_key, "status": "ok", "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "dataset": {"name": "birds", "split": "test", "fingerprint": "f" * 64, "num_images": 4, "num_classes": 2},
+            "backbone": {
+                "name": "small", "architecture": "a", "pretrained": "p", "weights_sha256": "w" * 64,
+                "activation": "gelu", "precision": "fp32", "embed_dim": 8, "image_size": (32, 32), "transform": {},
+            },
+            "prompts": {
+                "name": "simple", "digest": run_key, "num_prompts": 2, "num_distinct": 2, "num_truncated": 0,
+                "aggregation": "mean",
+            },
+            "metrics": {
+                "top1": top1, "top1_ci95": wilson(right, 4), "mean_per_class": top1, "primary": top1,
+                "primary_name": "top1",
+            },
+            "timing": {**dict.fromkeys(stages, stage), "total_seconds": 0.5},
+            "environment": {"device": "cpu"},
+            "artifacts": artifacts,
+            "artifact_digests": {name: hashlib.sha256(contents[name]).hexdigest() for name in artifacts},
+            **changes,
+        }
+    )  # fmt: skip
+    write_record(results, record)
+    return record

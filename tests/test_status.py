@@ -1,8 +1,13 @@
 """`cupl-bench status` and rerun=failed: where the questions of a sweep stand."""
 
 import json
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
+from cupl_bench.config import log_folder
 from cupl_bench.lease import held
 from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_lease, state_of, write_outcome
 
@@ -58,6 +63,46 @@ def test_the_last_outcome_counts_and_what_was_left_is_none(tmp_path: Path) -> No
     (tmp_path / "records" / "000000000000.json").write_text("{}")
     assert state_of("b", outcomes, tmp_path) == ("done", "000000000000")
     assert [outcome.job for outcome in read_outcomes(first)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("names", [("2026-01-02_09", "2026-01-01_17"), ("a", "b"), ("same", "same")])
+def test_who_ends_last_counts_whatever_the_clocks_say(tmp_path: Path, names: tuple[str, str]) -> None:
+    """Tokyo failed and Los Angeles answered afterwards; or the clock was set back between."""
+    early, late = (tmp_path / "logs" / name for name in names)
+    write_outcome(early, 0, Outcome(job="a", run_key=None, error="no"))
+    write_outcome(late, 1, Outcome(job="a", run_key="111111111111"))
+    for path in (late / "outcomes").glob("*"):
+        os.utime(path, (1, 1))
+    assert last_outcomes(tmp_path)["a"].run_key == "111111111111"
+    write_outcome(early, 2, Outcome(job="a", run_key=None, error="again"))
+    assert last_outcomes(tmp_path)["a"].error == "again"
+
+
+def test_outcomes_of_earlier_versions_are_ordered_by_their_files(tmp_path: Path) -> None:
+    for name, time, run_key in [("2026-01-02_09-00", 100, None), ("2026-01-01_17-00", 200, "111111111111")]:
+        path = tmp_path / "logs" / name / "outcomes" / "000000.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"job": "a", "run_key": run_key, "error": None if run_key else "no"}))
+        os.utime(path, (time, time))
+    assert last_outcomes(tmp_path)["a"].run_key == "111111111111"
+    write_outcome(tmp_path / "logs" / "2025-01-01", 0, Outcome(job="a", run_key=None, error="new"))
+    assert last_outcomes(tmp_path)["a"].error == "new"
+
+
+def test_a_new_folder_of_logs_comes_after_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    now = datetime.now(UTC)
+    assert (
+        abs(datetime.strptime(log_folder(str(tmp_path)), "%Y-%m-%d_%H-%M-%S-%f").replace(tzinfo=UTC) - now).seconds < 9
+    )
+    seen = "2999-12-31_23-59-59-999999"
+    for other in (seen, "9999 notes", "9999-99-99"):
+        (tmp_path / "logs" / other).mkdir(parents=True)
+    for _ in range(3):
+        name = log_folder(str(tmp_path))
+        assert seen < name < "3000-01-01_00-01"
+        (tmp_path / "logs" / name).mkdir()
+        seen = name
 
 
 def test_an_outcome_that_rots_is_named(cli, tmp_path: Path) -> None:

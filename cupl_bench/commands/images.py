@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from cupl_bench.config import dataset_of
+from cupl_bench.config import Place, dataset_again
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.hf import HfSource
 from cupl_bench.dataset.named import NamedSource
@@ -23,21 +23,19 @@ def images_here(config: Any) -> OpenImages:
     Args:
         config: any composed configuration; it says where the caches are.
     """
-    cache_dir = Path(config.cache_dir).expanduser().absolute()
+    place = Place(
+        results_dir=Path(config.results_dir).expanduser().absolute(),
+        cache_dir=Path(config.cache_dir).expanduser().absolute(),
+    )
 
     def open_images(record: Record) -> Dataset | None:
         if record.config is None:
             return None
-        from omegaconf import OmegaConf, open_dict
-
-        asked = config.copy()
-        with open_dict(asked):
-            asked.dataset = OmegaConf.create(dict(record.config["dataset"]))
         try:
-            source = dataset_of(asked)
+            source = dataset_again(record.config, place)
             if isinstance(source, HfSource) and not Path(source.path).expanduser().is_dir():
                 return None  # a name on the hub: to see whether it is here would ask the hub
-            dataset = (source.on_this_machine() if isinstance(source, NamedSource) else source)(cache_dir)
+            dataset = (source.on_this_machine() if isinstance(source, NamedSource) else source)(place.cache_dir)
         except CuplBenchError as error:
             log.debug("no images of %s: %s", record.dataset.name, error)
             return None

@@ -19,6 +19,7 @@ def command(arguments: list[str]) -> int:
     results_dir = Path(config.results_dir).expanduser().absolute()
     for archive in archives:
         found = import_runs(Path(archive).expanduser(), results_dir)
+        mended = f", {len(found.mended)} had lost files here and are mended" if found.mended else ""
         kept = f", {len(found.kept)} were here before and are kept" if found.kept else ""
-        say(f"{archive}: {len(found.new)} runs are new{kept}; 'cupl-bench report' compares them")
+        say(f"{archive}: {len(found.new)} runs are new{mended}{kept}; 'cupl-bench report' compares them")
     return 0

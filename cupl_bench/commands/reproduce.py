@@ -1,13 +1,15 @@
 """`cupl-bench reproduce`: a recorded question asked again, everything computed anew, and both answers compared."""
 
+import copy
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cupl_bench.commands.composition import compose_once, values_of
 from cupl_bench.errors import ConfigError, ResultsError, first
+from cupl_bench.question import GROUPS, QuestionRecord, literal, nodes
 from cupl_bench.records import Record, read_record, record_path
 from cupl_bench.reproduction import TOLERANCE, compare_runs
 from cupl_bench.terminal import say
@@ -19,22 +21,30 @@ def command(arguments: list[str]) -> int:
     """Reproduce the runs whose records or keys are given; 0 if all are equal or within tolerance, else 1.
 
     Overrides say where it runs (``device=cpu``, ``batch_size=...``) and replace parts of the recorded question that are
-    elsewhere on this machine (``dataset.path=...``).
+    elsewhere on this machine (``dataset.path=...``). ``--trust``: the records may name classes from outside the package
+    and addresses, which are then run and fetched.
     """
-    runs = [one for one in arguments if "=" not in one or Path(one).is_file()]
-    overrides = [one for one in arguments if one not in runs]
+    trust = "--trust" in arguments
+    given = [one for one in arguments if one != "--trust"]
+    runs = [one for one in given if "=" not in one or Path(one).is_file()]
+    overrides = [one for one in given if one not in runs]
     if not runs:
         raise ConfigError("reproduce needs a record: cupl-bench reproduce results/records/RUN_KEY.json (or its key)")
-    verdicts = [_reproduce(run, overrides) for run in runs]
+    verdicts = [_reproduce(run, overrides, trust=trust) for run in runs]
     return 1 if "different" in verdicts else 0
 
 
-def _reproduce(run: str, overrides: list[str]) -> str:
-    from cupl_bench.config import machine_of, question_of
+def _reproduce(run: str, overrides: list[str], *, trust: bool) -> str:
+    from cupl_bench.config import Place, ask_again, filled, machine_of
     from cupl_bench.runner import Workbench
     from cupl_bench.runner import run as answer
 
     machine_overrides = [one for one in overrides if "." not in one.partition("=")[0]]
+    if other := [one for one in machine_overrides if one.partition("=")[0].lstrip("+~") in QuestionRecord.model_fields]:
+        raise ConfigError(
+            f"{first(other)} would be another question than the recorded one; 'cupl-bench eval' asks it. Parts that are"
+            " elsewhere on this machine are named by their keys, such as dataset.path=..."
+        )
     config = compose_once(machine_overrides)
     path = Path(run).expanduser()
     if not path.is_file():
@@ -42,36 +52,53 @@ def _reproduce(run: str, overrides: list[str]) -> str:
     record = read_record(path)
     if record.config is None:
         raise ResultsError(f"{path} holds no configuration of its question, so it cannot be asked again.")
-    if other := [one for one in machine_overrides if one.partition("=")[0] in record.config]:
-        raise ConfigError(
-            f"{first(other)} would be another question than the recorded one; 'cupl-bench eval' asks it. Parts that are"
-            " elsewhere on this machine are named by their keys, such as dataset.path=..."
-        )
     if record.status != "ok":
         raise ResultsError(f"Run {record.run_key} has failed ({record.error}); there is no answer to reproduce.")
-    config = _with_question(config, record.config, [one for one in overrides if one not in machine_overrides])
+    record.config.check_whole()
+    words, gained = filled(record.config)
+    words = _with_parts(words, [one for one in overrides if one not in machine_overrides], config)
+    here = machine_of(config)
+    # Features are computed anew; data sets and weights are those of the user's cache.
+    question = ask_again(words, Place(results_dir=here.results_dir, cache_dir=here.cache_dir, trust=trust))
+    for line in gained:
+        say(f"filled    {line}: the record is of a time that had no such setting; this is its default of today")
+    for where, name in _of_the_hub(words):
+        say(f"hub       {where}={name} is fetched from the hub, unless it is here")
     with tempfile.TemporaryDirectory(prefix="cupl-bench-reproduce-") as folder:
-        # Features are computed anew; data sets and weights are those of the user's cache.
-        machine = replace(
-            machine_of(config), results_dir=Path(folder, "results"), cache_dir=Path(folder, "cache"), rerun="always"
-        )
-        again = answer(question_of(config), machine, Workbench())
+        machine = replace(here, results_dir=Path(folder, "results"), cache_dir=Path(folder, "cache"), rerun="always")
+        again = answer(question, machine, Workbench())
         found = compare_runs((record, path.parent.parent), (again, machine.results_dir))
     _show(record, again, found.verdict, found)
     return found.verdict
 
 
-def _with_question(config: Any, question: Mapping[str, Any], overrides: list[str]) -> Any:
+def _with_parts(words: QuestionRecord, overrides: Sequence[str], config: Any) -> QuestionRecord:
+    """The words with some of their settings replaced by the user, whose own interpolations are resolved."""
     from omegaconf import OmegaConf
 
-    OmegaConf.set_struct(config, False)
-    for name, value in question.items():
-        config[name] = value if not isinstance(value, Mapping) else OmegaConf.create(dict(value))
+    settings = {group: copy.deepcopy(words.option(group)) for group in GROUPS}
     for key, value in values_of(overrides).items():
-        if OmegaConf.select(config, key, default=...) is ...:
+        *path, last = key.split(".")
+        node: Any = settings
+        for part in path:
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node:
             raise ConfigError(f"{key} is no part of the recorded question.")
-        OmegaConf.update(config, key, value)
-    return config
+        own = OmegaConf.create({"value": value, "cache_dir": config.cache_dir, "results_dir": config.results_dir})
+        node[last] = literal(OmegaConf.to_container(own, resolve=True)["value"])  # type: ignore[index, call-overload]
+    values = words.model_dump(include={"precision", "budget", "seed"})
+    return QuestionRecord.model_validate({**values, **settings})
+
+
+def _of_the_hub(words: QuestionRecord) -> list[tuple[str, str]]:
+    """The names on the hub that the data set and the backbone have, where they are no folders of this machine."""
+    sources = ("hf.HfSource", "transformers.TransformersSource")
+    return [
+        (f"{where}.path", str(node.get("path")))
+        for group in GROUPS
+        for where, node in nodes(getattr(words, group), group)
+        if str(node["_target_"]).endswith(sources) and not Path(str(node.get("path"))).expanduser().exists()
+    ]
 
 
 def _show(record: Record, again: Record, verdict: str, found: Any) -> None:

@@ -113,7 +113,7 @@ class Answers:
 def group_of(record: Record) -> Group:
     """The group of a run."""
     dataset, backbone = record.dataset, record.backbone
-    decode = ((record.config or {}).get("dataset") or {}).get("decode", "exact")
+    decode = "exact" if record.config is None else record.config.decode
     return Group(
         dataset=dataset.name,
         split=dataset.split,
@@ -124,7 +124,7 @@ def group_of(record: Record) -> Group:
         activation=backbone.activation,
         precision=backbone.precision,
         transform=json.dumps(backbone.transform, sort_keys=True),
-        decode=str(decode),
+        decode=decode,
     )
 
 

@@ -88,13 +88,11 @@ def prompts_settings(record: Record, *, looked_up: bool = False) -> dict[str, An
         looked_up: put the values of the record's own data set where a setting refers to them (``${dataset.texts...}``).
             Nothing else is ever resolved: a record may come from a stranger.
     """
-    config = record.config or {}
-    prompts = config.get("prompts")
-    if not isinstance(prompts, Mapping) or not prompts:
+    if record.config is None or not record.config.prompts:
         return None
-    found = {key: value for key, value in leaves(prompts).items() if key.split(".")[-1] not in NO_WORDS}
+    found = {key: value for key, value in leaves(record.config.prompts).items() if key.split(".")[-1] not in NO_WORDS}
     if looked_up:
-        known = {f"dataset.{key}": value for key, value in leaves(config.get("dataset") or {}).items()}
+        known = {f"dataset.{key}": value for key, value in leaves(record.config.option("dataset")).items()}
         found = {key: _looked_up(value, known) for key, value in found.items()}
     return found
 
@@ -222,8 +220,7 @@ def _base(path: str) -> str:
 
 def dataset_facts(record: Record) -> dict[str, str]:
     """Return what a configuration says of where the images lie: their folder or file, and how they are decoded."""
-    dataset = (record.config or {}).get("dataset")
-    settings = dataset if isinstance(dataset, Mapping) else {}
+    settings: Mapping[str, Any] = {} if record.config is None else record.config.option("dataset")
     path = settings.get("path")
     facts = {"decode": f"decode={settings.get('decode', 'exact')}"}
     if isinstance(path, str) and path and "spec" not in settings:  # a named data set is the same wherever it lies

@@ -59,8 +59,8 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
     """A row for each published number that a run can be held against; fractions.
 
     ``match`` is ``exact`` where the question is the same, and ``near`` where ``differs`` says what is not: the split,
-    the class names, the prompts and their wording, an assumption about the metric. ``agrees``: the published value lies within the 95%
-    interval of ours, widened by `TOLERANCE`. Unverified rows keep that word.
+    the class names, the prompts and their wording, an assumption about the metric. ``agrees``: the published value lies
+    within the 95% interval of ours, widened by `TOLERANCE`. Unverified rows keep that word.
 
     Args:
         runs: the comparison (`report.comparison.compare`); several seeds are compared by their mean.
@@ -90,7 +90,7 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
 
 def _strategy(record: Record) -> str:
     """The option that asks for these prompts: CuPL's base file goes by either name."""
-    prompts = (record.config or {}).get("prompts") or {}
+    prompts = {} if record.config is None else record.config.prompts
     return "cupl_base" if record.prompts.name == "cupl" and prompts.get("variant") == "base" else record.prompts.name
 
 
@@ -107,12 +107,12 @@ def _changed(record: Record) -> list[str]:
 
     A key that the run lacks came with a later version. One that the option lacks is of a class of the user's own.
     """
-    if record.config is None or not record.config.get("prompts"):
+    if record.config is None or not (record.config.prompts and record.config.dataset):
         return ["settings not recorded"]
     changed = []
-    own = leaves(record.config.get("dataset") or {}, "dataset.")
+    own = leaves(record.config.option("dataset"), "dataset.")
     for group, name in (("prompts", _strategy(record)), ("dataset", record.dataset.name)):
-        given, option = leaves(record.config.get(group) or {}), leaves(_option(f"{group}/{name}.yaml"))
+        given, option = leaves(record.config.option(group)), leaves(_option(f"{group}/{name}.yaml"))
         if not option:
             changed.append(f"{group}={name} is no option of this version")
             continue

@@ -70,7 +70,7 @@ def test_seeds_and_budgets_leave_a_record_each(cli, on_photos) -> None:
         record = read_record(path)
         found[record.prompts.budget, record.prompts.seed] = record
         assert record.config is not None
-        assert record.config["budget"] == record.prompts.budget
+        assert record.config.budget == record.prompts.budget
     # Where nothing is drawn, both seeds ask the same question.
     assert set(found) == {(None, None), (1, 0), (1, 1), (2, 0), (2, 1), (3, None)}
     assert [found[key].prompts.num_prompts for key in ((1, 0), (2, 1), (3, None))] == [5, 10, 15]

@@ -142,7 +142,7 @@ class Store:
             if status == "failed"
             else ArtifactsRecord(
                 predictions=f"predictions/{key}.parquet",
-                class_embeddings="none",
+                class_embeddings=f"class_embeddings/{key}.safetensors",
                 prompts=None if names is None else f"prompts/{key}.parquet",
             ),
         )
