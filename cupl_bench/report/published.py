@@ -59,8 +59,8 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
     """A row for each published number that a run can be held against; fractions.
 
     ``match`` is ``exact`` where the question is the same, and ``near`` where ``differs`` says what is not: the split,
-    the class names, the prompts and their wording, an assumption about the metric. ``agrees``: the published value lies within the 95%
-    interval of ours, widened by `TOLERANCE`. Unverified rows keep that word.
+    the class names, the prompts and their wording, an assumption about the metric. ``agrees``: the published value lies
+    within the 95% interval of ours, widened by `TOLERANCE`. Unverified rows keep that word.
 
     Args:
         runs: the comparison (`report.comparison.compare`); several seeds are compared by their mean.
