@@ -20,6 +20,7 @@ __all__ = [
     "dataset_facts",
     "leaves",
     "prompts_settings",
+    "recorded",
     "same_words",
     "tell_apart",
     "tell_prompts_apart",
@@ -88,15 +89,20 @@ def prompts_settings(record: Record, *, looked_up: bool = False) -> dict[str, An
         looked_up: put the values of the record's own data set where a setting refers to them (``${dataset.texts...}``).
             Nothing else is ever resolved: a record may come from a stranger.
     """
-    config = record.config or {}
-    prompts = config.get("prompts")
-    if not isinstance(prompts, Mapping) or not prompts:
+    prompts = recorded(record, "prompts")
+    if not prompts:
         return None
     found = {key: value for key, value in leaves(prompts).items() if key.split(".")[-1] not in NO_WORDS}
     if looked_up:
-        known = {f"dataset.{key}": value for key, value in leaves(config.get("dataset") or {}).items()}
+        known = {f"dataset.{key}": value for key, value in leaves(recorded(record, "dataset")).items()}
         found = {key: _looked_up(value, known) for key, value in found.items()}
     return found
+
+
+def recorded(record: Record, group: str) -> Mapping[str, Any]:
+    """Return the settings of a group as the record has them; none where it does not."""
+    settings = (record.config or {}).get(group)
+    return settings if isinstance(settings, Mapping) else {}
 
 
 def leaves(settings: object, prefix: str = "") -> dict[str, Any]:
@@ -221,11 +227,9 @@ def _base(path: str) -> str:
 
 
 def dataset_facts(record: Record) -> dict[str, str]:
-    """Return what a configuration says of where the images lie: their folder or file, and how they are decoded."""
-    dataset = (record.config or {}).get("dataset")
-    settings = dataset if isinstance(dataset, Mapping) else {}
+    """Return the ``path`` of a data set of the user's own, by its last part; nothing of a named data set."""
+    settings = recorded(record, "dataset")
     path = settings.get("path")
-    facts = {"decode": f"decode={settings.get('decode', 'exact')}"}
     if isinstance(path, str) and path and "spec" not in settings:  # a named data set is the same wherever it lies
-        return {"path": _base(path), **facts}
-    return facts
+        return {"path": _base(path)}
+    return {}
