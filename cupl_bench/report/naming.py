@@ -38,6 +38,9 @@ FILES = {"path", "aliases"}
 REFERENCE = re.compile(r"\$\{(dataset\.[A-Za-z0-9_.]+)\}")
 """A setting that stands for one of the data set's: the only kind that is ever looked up."""
 
+SHA256 = re.compile(r"\s+sha256:([0-9a-f]{64})\s*")
+"""What the source of a record's prompts says of the file's content, behind its name."""
+
 Facts = Mapping[str, str]
 """What is known of one thing, as short texts by kind, the kind that tells most at once first."""
 
@@ -171,10 +174,13 @@ def _parts_of_prompts(records: Sequence[Record], groups: Sequence[object]) -> li
     for record, own, answered in zip(records, words, answers, strict=True):
         fact = {f"words {key}": _told(key, own[key]) for key in shared if key in own and key != "_target_"}
         if record.prompts.source:
-            fact["file"] = "; ".join(_base(one) for one in record.prompts.source.split("; "))
+            sources = [SHA256.split(one) for one in record.prompts.source.split("; ")]
+            fact["file"] = "; ".join(_base(parts[0]) for parts in sources)
+            if contents := [parts[1][:SHORT] for parts in sources if len(parts) > 1]:
+                fact["content"] = " ".join(contents)
         fact |= {f"here {key}": _told(key, answered[key]) for key in keys if key in answered}
         facts.append(fact | {"digest": record.prompts.digest[:SHORT]})
-    kinds = [*(f"words {key}" for key in shared), "file", *(f"here {key}" for key in keys)]
+    kinds = [*(f"words {key}" for key in shared), "file", "content", *(f"here {key}" for key in keys)]
     # Everywhere: other words are another strategy. In a group: another digest is another question.
     strategies: dict[str, int] = {}
     for place, own in enumerate(words):
@@ -183,8 +189,14 @@ def _parts_of_prompts(records: Sequence[Record], groups: Sequence[object]) -> li
     for place, (record, group) in enumerate(zip(records, groups, strict=True)):
         asked = record.prompts
         cells.setdefault((group, asked.aggregation, asked.budget, asked.seed), {}).setdefault(asked.digest, place)
+    # Seeds of one strategy have other digests; of another file they are another strategy.
+    files: dict[object, dict[str, int]] = {}
+    for place, (record, group) in enumerate(zip(records, groups, strict=True)):
+        asked = record.prompts
+        if asked.source:
+            files.setdefault((group, asked.aggregation, asked.budget), {}).setdefault(asked.source, place)
     everywhere = Arena(tuple(strategies.values()), frozenset(f"words {key}" for key in shared))
-    arenas = [Arena(tuple(members.values())) for members in cells.values()]
+    arenas = [Arena(tuple(members.values())) for members in (*files.values(), *cells.values())]
     parts = tell_apart(facts, kinds, [everywhere, *arenas])
     for members in cells.values():  # what nothing else tells apart
         seen: dict[tuple[str, ...], list[int]] = {}
