@@ -44,7 +44,7 @@ HOME = re.compile(r"(?<=[=,\[\"'])~(?=/)")
 """What a shell puts in the place of a home folder only at the beginning of an argument."""
 NO_QUESTION = (
     "results_dir", "cache_dir", "device", "batch_size", "num_workers", "cache_limit_gb", "rerun", "machine", "tracking",
-    "hydra", "output",
+    "hydra", "output", "baseline",
 )  # fmt: skip
 """Keys that say where and how: two questions that differ in them alone are the same."""
 

@@ -292,6 +292,7 @@ def _named(records: Sequence[Record]) -> list[Run]:
         }
         keys.append(((group.dataset, *of_dataset.values()), (group.backbone, *of_backbone.values())))
         facts = dataset_facts(record) | {
+            "decode": f"decode={group.decode}",
             "split": group.split, "num_images": f"{group.num_images:,} images", "fingerprint": group.fingerprint[:SHORT]
         }  # fmt: skip
         datasets.setdefault(keys[-1][0], (group.dataset, facts))

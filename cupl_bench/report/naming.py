@@ -20,6 +20,7 @@ __all__ = [
     "dataset_facts",
     "leaves",
     "prompts_settings",
+    "recorded",
     "same_words",
     "tell_apart",
     "tell_prompts_apart",
@@ -36,6 +37,9 @@ FILES = {"path", "aliases"}
 """Keys whose files belong to a data set: each data set has its own, and the strategy is the same."""
 REFERENCE = re.compile(r"\$\{(dataset\.[A-Za-z0-9_.]+)\}")
 """A setting that stands for one of the data set's: the only kind that is ever looked up."""
+
+SHA256 = re.compile(r"\s+sha256:([0-9a-f]{64})\s*")
+"""What the source of a record's prompts says of the file's content, behind its name."""
 
 Facts = Mapping[str, str]
 """What is known of one thing, as short texts by kind, the kind that tells most at once first."""
@@ -88,13 +92,19 @@ def prompts_settings(record: Record, *, looked_up: bool = False) -> dict[str, An
         looked_up: put the values of the record's own data set where a setting refers to them (``${dataset.texts...}``).
             Nothing else is ever resolved: a record may come from a stranger.
     """
-    if record.config is None or not record.config.prompts:
+    prompts = recorded(record, "prompts")
+    if not prompts:
         return None
-    found = {key: value for key, value in leaves(record.config.prompts).items() if key.split(".")[-1] not in NO_WORDS}
+    found = {key: value for key, value in leaves(prompts).items() if key.split(".")[-1] not in NO_WORDS}
     if looked_up:
-        known = {f"dataset.{key}": value for key, value in leaves(record.config.option("dataset")).items()}
+        known = {f"dataset.{key}": value for key, value in leaves(recorded(record, "dataset")).items()}
         found = {key: _looked_up(value, known) for key, value in found.items()}
     return found
+
+
+def recorded(record: Record, group: str) -> Mapping[str, Any]:
+    """Return the settings of a group as the record has them; none where it does not."""
+    return {} if record.config is None else record.config.option(group)
 
 
 def leaves(settings: object, prefix: str = "") -> dict[str, Any]:
@@ -163,10 +173,13 @@ def _parts_of_prompts(records: Sequence[Record], groups: Sequence[object]) -> li
     for record, own, answered in zip(records, words, answers, strict=True):
         fact = {f"words {key}": _told(key, own[key]) for key in shared if key in own and key != "_target_"}
         if record.prompts.source:
-            fact["file"] = "; ".join(_base(one) for one in record.prompts.source.split("; "))
+            sources = [SHA256.split(one) for one in record.prompts.source.split("; ")]
+            fact["file"] = "; ".join(_base(parts[0]) for parts in sources)
+            if contents := [parts[1][:SHORT] for parts in sources if len(parts) > 1]:
+                fact["content"] = " ".join(contents)
         fact |= {f"here {key}": _told(key, answered[key]) for key in keys if key in answered}
         facts.append(fact | {"digest": record.prompts.digest[:SHORT]})
-    kinds = [*(f"words {key}" for key in shared), "file", *(f"here {key}" for key in keys)]
+    kinds = [*(f"words {key}" for key in shared), "file", "content", *(f"here {key}" for key in keys)]
     # Everywhere: other words are another strategy. In a group: another digest is another question.
     strategies: dict[str, int] = {}
     for place, own in enumerate(words):
@@ -175,8 +188,14 @@ def _parts_of_prompts(records: Sequence[Record], groups: Sequence[object]) -> li
     for place, (record, group) in enumerate(zip(records, groups, strict=True)):
         asked = record.prompts
         cells.setdefault((group, asked.aggregation, asked.budget, asked.seed), {}).setdefault(asked.digest, place)
+    # Seeds of one strategy have other digests; of another file they are another strategy.
+    files: dict[object, dict[str, int]] = {}
+    for place, (record, group) in enumerate(zip(records, groups, strict=True)):
+        asked = record.prompts
+        if asked.source:
+            files.setdefault((group, asked.aggregation, asked.budget), {}).setdefault(asked.source, place)
     everywhere = Arena(tuple(strategies.values()), frozenset(f"words {key}" for key in shared))
-    arenas = [Arena(tuple(members.values())) for members in cells.values()]
+    arenas = [Arena(tuple(members.values())) for members in (*files.values(), *cells.values())]
     parts = tell_apart(facts, kinds, [everywhere, *arenas])
     for members in cells.values():  # what nothing else tells apart
         seen: dict[tuple[str, ...], list[int]] = {}
@@ -219,10 +238,9 @@ def _base(path: str) -> str:
 
 
 def dataset_facts(record: Record) -> dict[str, str]:
-    """Return what a configuration says of where the images lie: their folder or file, and how they are decoded."""
-    settings: Mapping[str, Any] = {} if record.config is None else record.config.option("dataset")
+    """Return the ``path`` of a data set of the user's own, by its last part; nothing of a named data set."""
+    settings = recorded(record, "dataset")
     path = settings.get("path")
-    facts = {"decode": f"decode={settings.get('decode', 'exact')}"}
     if isinstance(path, str) and path and "spec" not in settings:  # a named data set is the same wherever it lies
-        return {"path": _base(path), **facts}
-    return facts
+        return {"path": _base(path)}
+    return {}

@@ -11,7 +11,7 @@ import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
 from cupl_bench.records import Record
-from cupl_bench.report.naming import REFERENCE, leaves, prompts_settings
+from cupl_bench.report.naming import REFERENCE, leaves, prompts_settings, recorded
 
 __all__ = ["TOLERANCE", "match_published", "our_wording", "read_published", "shown_published"]
 
@@ -90,7 +90,7 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
 
 def _strategy(record: Record) -> str:
     """The option that asks for these prompts: CuPL's base file goes by either name."""
-    prompts = {} if record.config is None else record.config.prompts
+    prompts = recorded(record, "prompts")
     return "cupl_base" if record.prompts.name == "cupl" and prompts.get("variant") == "base" else record.prompts.name
 
 
@@ -107,12 +107,12 @@ def _changed(record: Record) -> list[str]:
 
     A key that the run lacks came with a later version. One that the option lacks is of a class of the user's own.
     """
-    if record.config is None or not (record.config.prompts and record.config.dataset):
+    if not recorded(record, "prompts"):
         return ["settings not recorded"]
     changed = []
-    own = leaves(record.config.option("dataset"), "dataset.")
+    own = leaves(recorded(record, "dataset"), "dataset.")
     for group, name in (("prompts", _strategy(record)), ("dataset", record.dataset.name)):
-        given, option = leaves(record.config.option(group)), leaves(_option(f"{group}/{name}.yaml"))
+        given, option = leaves(recorded(record, group)), leaves(_option(f"{group}/{name}.yaml"))
         if not option:
             changed.append(f"{group}={name} is no option of this version")
             continue

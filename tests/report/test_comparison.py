@@ -378,6 +378,10 @@ def asked(**prompts: object) -> dict:
          ["file (a.json)", "file (b.json)"]),
         ({"config": asked(path="x/a.json"), "source": "a.json"}, {"config": asked(path="y/a.json"), "source": "a.json"},
          ["file (000000)", "file (111111)"]),
+        ({"config": asked(path="a"), "source": f"a.json sha256:{'e' * 64}"},
+         {"config": asked(path="b"), "source": f"b.json sha256:{'d' * 64}"}, ["file (a.json)", "file (b.json)"]),
+        ({"config": asked(path="a"), "source": f"a.json sha256:{'e' * 64}"},
+         {"config": asked(path="a"), "source": f"a.json sha256:{'d' * 64}"}, ["file (eeeeee)", "file (dddddd)"]),
         ({"config": asked(path="a.json"), "source": "a.json"}, {"config": asked(path="a.json"), "source": "a.json"},
          ["file (000000)", "file (111111)"]),
         ({"config": asked(templates=["a {}."])}, {"config": asked(templates=["the {}."])},
@@ -459,6 +463,14 @@ def test_seeds_of_two_questions_are_two_means(store: Store) -> None:
             store.add("waffle", 0.5 + pairs / 100, config=asked(pairs=pairs, seed="${seed}"), seed=seed)
     read = shown(store.table())
     assert list(read["prompts"]) == ["waffle (pairs=5) (3 seeds)", "waffle (pairs=15) (3 seeds)"]
+
+
+def test_seeds_of_a_file_that_changed_have_no_common_mean(store: Store) -> None:
+    for seed, content in enumerate("eedd"):
+        source = f"words.json sha256:{content * 64}"
+        store.add("cupl", 0.5, config=asked(path="words.json"), source=source, budget=2, seed=seed)
+    read = shown(store.table())
+    assert list(read["prompts"]) == ["cupl (eeeeee) (2 seeds)", "cupl (dddddd) (2 seeds)"]
 
 
 def test_a_prompt_of_an_environment_is_never_looked_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
