@@ -24,6 +24,7 @@ from cupl_bench.backbone import BackboneSource
 from cupl_bench.dataset import DatasetSource
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.folder import FolderSource
+from cupl_bench.dataset.webdataset import WebdatasetSource
 from cupl_bench.describe.settings import Endpoint, Recipe
 from cupl_bench.errors import ConfigError, nearest
 from cupl_bench.prompts import PromptStrategy
@@ -93,6 +94,9 @@ OF_THE_RUN = {
 }
 """Keys of a group that are no parameters of its class."""
 
+ADDED = {"dataset": {"limit": None, "seed": 0}}
+"""Keys that options and records of before do not have, with the value that they had then."""
+
 
 def conf_dir() -> Path:
     """The folder of configurations: inside an installed package, beside it in a checkout."""
@@ -121,6 +125,7 @@ def question_of(config: DictConfig) -> Question:
         ConfigError: a value is missing, of the wrong type or out of range.
     """
     check_keys(config)
+    given, config = config, _with_templates(config)
     plain = {group: _plain(config, group) for group in OF_THE_RUN}
     primary = plain["dataset"]["primary"]
     if primary not in ("top1", "mean_per_class"):
@@ -152,7 +157,7 @@ def question_of(config: DictConfig) -> Question:
         prompts_name=str(plain["prompts"]["name"]),
         prompts=prompts,
         config={
-            **{group: OmegaConf.to_container(config[group], resolve=False) for group in OF_THE_RUN},
+            **{group: OmegaConf.to_container(given[group], resolve=False) for group in OF_THE_RUN},
             "precision": config.precision.value,
             "budget": config.budget,
             "seed": config.seed,
@@ -167,6 +172,21 @@ def dataset_of(config: DictConfig) -> DatasetSource:
         ConfigError: a value is missing, of the wrong type or out of range.
     """
     return cast(DatasetSource, _build(_plain(config, "dataset"), "dataset"))
+
+
+def _with_templates(config: DictConfig) -> DictConfig:
+    """The same where the data set names templates; else with those that lie beside its shards."""
+    dataset = _plain(config, "dataset")
+    if dataset["_target_"] != f"{WebdatasetSource.__module__}.{WebdatasetSource.__name__}":
+        return config
+    if not isinstance(dataset.get("texts"), dict) or dataset["texts"].get("templates") is not None:
+        return config
+    found = cast(WebdatasetSource, _build(dataset, "dataset")).templates()
+    if found is None:
+        return config
+    config = config.copy()
+    OmegaConf.update(config, "dataset.texts.templates", str(found))
+    return config
 
 
 def machine_of(config: DictConfig) -> Machine:
@@ -289,7 +309,8 @@ def _build(node: Mapping[str, Any], where: str) -> object:
         reason = " ".join(str(error).split())[:160]
         raise ConfigError(f"{where}._target_={name_of_target} is no dataclass that can be built ({reason}).") from error
     ours = OF_THE_RUN.get(where, ())
-    given = {name: value for name, value in node.items() if name not in ("_target_", *ours)}
+    given = {name: value for name, value in ADDED.get(where, {}).items() if name in parameters}
+    given |= {name: value for name, value in node.items() if name not in ("_target_", *ours)}
     if unknown := [name for name in given if name not in parameters]:
         raise ConfigError(
             f"{where}.{unknown[0]} is no setting.{nearest(unknown[0], parameters)} It has {sorted(parameters)}."

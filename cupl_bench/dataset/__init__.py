@@ -19,6 +19,9 @@ from cupl_bench.keys import Keys
 
 __all__ = ["Dataset", "DatasetSource", "PartSource", "ReadTaken", "part_of"]
 
+SPLITS = frozenset(["train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation"])
+"""What splits are called, in lower case."""
+
 Shard = tuple[int, int]
 """Part i of n of a list, counted from 1."""
 
@@ -69,6 +72,13 @@ class Dataset:
     num_whole: int | None = None
 
     def __post_init__(self) -> None:
+        if self.class_names and all(name.strip().casefold() in SPLITS for name in self.class_names):
+            raise DatasetError(
+                f"{len(self.class_names)} folders or labels called {first(self.class_names)} would be the classes, but"
+                " these are names of splits. Name the images of one split (dataset.path=FOLDER/test, or"
+                " dataset.data_files), with one folder for each class in it. Images that lie in the folder of a split"
+                " itself have no label, and cannot be scored."
+            )
         if len(self.labels) == 0 and not self.num_whole:
             raise DatasetError(f"The split {self.split!r} holds no image.")
         if not len(self.labels) == len(self.image_ids) == len(self.image_keys):

@@ -15,7 +15,7 @@ from cupl_bench.identity import bytes_key
 
 def load(root: Path, cache: Path, class_names: Path | None = None) -> Dataset:
     names = None if class_names is None else str(class_names)
-    return FolderSource(path=str(root), split="all", class_names=names)(cache)
+    return FolderSource(path=str(root), split="all", class_names=names, limit=None, seed=0)(cache)
 
 
 def test_labels_are_those_of_torchvision(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_damaged_memo_is_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_jobs_that_read_parts_remember_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever lists the whole after them reads no file again; a part reads its own files alone."""
     root = make_folder(tmp_path / "set", {"a": 3, "b": 4})
-    source = FolderSource(path=str(root), split="all", class_names=None)
+    source = FolderSource(path=str(root), split="all", class_names=None, limit=None, seed=0)
     whole = source(tmp_path / "elsewhere")
     monkeypatch.setattr(digests, "FRESH_NS", 0)
     read: list[bytes] = []

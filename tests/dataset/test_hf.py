@@ -21,6 +21,8 @@ DEFAULTS: dict[str, Any] = {
     "label_column": None,
     "class_names": None,
     "revision": None,
+    "limit": None,
+    "seed": 0,
 }
 
 
