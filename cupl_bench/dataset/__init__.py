@@ -107,6 +107,23 @@ class Dataset:
         digest.update(np.ascontiguousarray(Keys.of(self.image_keys).packed).data)
         return digest.hexdigest()
 
+    def under_two_labels(self) -> str | None:
+        """How many images stand under more than one label, and the first of them; None where there is none."""
+        content = np.ascontiguousarray(Keys.of(self.image_keys).packed).view("<u8")
+        order = np.lexsort((self.labels, content[:, 1], content[:, 0]))
+        content, labels = content[order], self.labels[order]
+        same = (content[1:] == content[:-1]).all(axis=1)
+        other = np.flatnonzero(same & (labels[1:] != labels[:-1]))
+        if not len(other):
+            return None
+        number = len(np.unique(np.cumsum(~same)[other]))
+        one, two = order[other[0] : other[0] + 2].tolist()
+        return (
+            f"{number:,} images stand under more than one label; one answer to each is wrong, whatever it is. First:"
+            f" {self.image_ids[one]!r} ({self.class_names[self.labels[one]]!r}) is {self.image_ids[two]!r}"
+            f" ({self.class_names[self.labels[two]]!r})"
+        )
+
     def part(self, shard: Shard) -> "Dataset":
         """Part i of n of the images, whose row 0 is the first of the part."""
         own = part_of(shard, len(self.labels))

@@ -73,7 +73,26 @@ def _open(content: bytes) -> Image.Image | UInt8[Tensor, "3 h w"]:
             pixels = _decode_jpeg(content)
             if pixels is not None:
                 return pixels
+        _check_range(image)
         return image.convert("RGB")
+
+
+def _check_range(image: Image.Image) -> None:
+    """Refuse what `convert("RGB")` would clip to a plain picture: deep grey, and pictures in the alpha channel alone.
+
+    Raises:
+        BrokenImageError: values lie outside 0 to 255, or all colours are one and only the alpha channel differs.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        low, high = image.getextrema()
+        if low < 0 or high > 255 or (image.mode == "F" and low != high and high <= 1):
+            raise BrokenImageError(
+                f"its grey values go from {low} to {high}, and would be clipped to 0 to 255: convert it to 8 bits"
+            )
+    elif image.mode in ("RGBA", "LA"):
+        *colours, alpha = image.getextrema()
+        if all(low == high for low, high in colours) and alpha[0] != alpha[1]:
+            raise BrokenImageError("its picture is in the alpha channel alone, which is not read: give it a background")
 
 
 def _is_jpeg(image: Image.Image) -> bool:
