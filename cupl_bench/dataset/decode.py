@@ -11,7 +11,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -84,13 +84,13 @@ def _check_range(image: Image.Image) -> None:
         BrokenImageError: values lie outside 0 to 255, or all colours are one and only the alpha channel differs.
     """
     if image.mode.startswith("I") or image.mode == "F":
-        low, high = image.getextrema()
+        low, high = cast(tuple[float, float], image.getextrema())
         if low < 0 or high > 255 or (image.mode == "F" and low != high and high <= 1):
             raise BrokenImageError(
                 f"its grey values go from {low} to {high}, and would be clipped to 0 to 255: convert it to 8 bits"
             )
     elif image.mode in ("RGBA", "LA"):
-        *colours, alpha = image.getextrema()
+        *colours, alpha = cast(tuple[tuple[int, int], ...], image.getextrema())
         if all(low == high for low, high in colours) and alpha[0] != alpha[1]:
             raise BrokenImageError("its picture is in the alpha channel alone, which is not read: give it a background")
 
