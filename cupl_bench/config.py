@@ -33,11 +33,12 @@ from cupl_bench.backbone import BackboneSource, Precision
 from cupl_bench.dataset import DatasetSource
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.folder import FolderSource
+from cupl_bench.dataset.webdataset import WebdatasetSource
 from cupl_bench.describe.settings import Endpoint, Recipe
 from cupl_bench.errors import ConfigError, ResultsError, first, nearest
 from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
-from cupl_bench.question import GROUPS, OF_THE_RUN, QuestionRecord, is_own_class, leaves, nodes
+from cupl_bench.question import GROUPS, OF_THE_RUN, QuestionRecord, is_own_class, leaves, literal, nodes
 from cupl_bench.ranks import local_rank, world_size
 from cupl_bench.runner import Machine, Primary, Question
 from cupl_bench.store import user_cache_dir
@@ -163,7 +164,7 @@ def question_of(config: DictConfig) -> Question:
         ConfigError: a value is missing, of the wrong type or out of range.
     """
     check_keys(config)
-    plain = {group: _plain(config, group) for group in GROUPS}
+    plain = {group: _plain(_with_templates(config), group) for group in GROUPS}
     checked = _check_dataset(plain["dataset"])
     asked = {group: OmegaConf.to_container(config[group], resolve=False) for group in GROUPS}
     words = QuestionRecord.model_validate(
@@ -237,6 +238,10 @@ def ask_again(words: QuestionRecord, place: Place) -> Question:
     words.check_whole()
     plain = words.resolved(place.cache_dir, user_cache_dir())
     _check_trust(plain, place.trust)
+    if (found := _templates_beside(plain["dataset"])) is not None:
+        texts = {**words.dataset["texts"], "templates": literal(found)}
+        words_here = words.model_copy(update={"dataset": {**words.dataset, "texts": texts}})
+        plain = words_here.resolved(place.cache_dir, user_cache_dir())
     _check_dataset(plain["dataset"])
     return _question(words, plain, {"results_dir": place.results_dir, "cache_dir": place.cache_dir})
 
@@ -343,6 +348,26 @@ def dataset_of(config: DictConfig) -> DatasetSource:
         ConfigError: a value is missing, of the wrong type or out of range.
     """
     return cast(DatasetSource, _build(_plain(config, "dataset"), "dataset"))
+
+
+def _with_templates(config: DictConfig) -> DictConfig:
+    """The same where the data set names templates; else with those that lie beside its shards."""
+    found = _templates_beside(_plain(config, "dataset"))
+    if found is None:
+        return config
+    config = config.copy()
+    OmegaConf.update(config, "dataset.texts.templates", found)
+    return config
+
+
+def _templates_beside(dataset: Mapping[str, Any]) -> str | None:
+    """The file of templates that lies beside the shards of a data set which names none; None where there is none."""
+    if dataset["_target_"] != f"{WebdatasetSource.__module__}.{WebdatasetSource.__name__}":
+        return None
+    if not isinstance(dataset.get("texts"), dict) or dataset["texts"].get("templates") is not None:
+        return None
+    found = cast(WebdatasetSource, _build(dataset, "dataset")).templates()
+    return None if found is None else str(found)
 
 
 def machine_of(config: DictConfig) -> Machine:

@@ -582,6 +582,8 @@ def _say_question(job: Job) -> None:
     )  # fmt: skip
     for note in dataset.notes:
         log.info("          %s", note)
+    if (twins := dataset.under_two_labels()) is not None:
+        log.warning("          %s", twins)
     log.info(
         "prompts   %s: %s prompts, %s distinct, %s",
         job.question.prompts_name, f"{prompts.num_prompts:,}", f"{len(prompts.distinct()):,}", prompts.aggregation,

@@ -175,7 +175,7 @@ def test_the_eighty_together_beat_the_mean_of_the_eighty_alone(demo: Demo) -> No
     cache = demo.folder / "cache"
     facts = source.identify(cache, download=False)
     backbone = source.load(facts, torch.device("cpu"), "fp32")
-    dataset = DemoSource(split="test")(cache)
+    dataset = DemoSource(split="test", limit=None, seed=0)(cache)
     stores = [
         RowStore(folder=cache / kind / key("fp32")[:32], facts={})
         for kind, key in (("image_features", facts.image_key), ("text_features", facts.text_key))

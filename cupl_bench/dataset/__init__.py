@@ -22,6 +22,9 @@ from cupl_bench.keys import KEY_BYTES, Keys
 
 __all__ = ["Dataset", "DatasetSource", "Images", "PartSource", "ReadTaken", "listed_by", "part_of"]
 
+SPLITS = frozenset(["train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation"])
+"""What splits are called, in lower case."""
+
 Shard = tuple[int, int]
 """Part i of n of a list, counted from 1."""
 
@@ -112,6 +115,13 @@ class Dataset:
         object.__setattr__(self, "labels", _as_labels(self.labels))
         if not callable(self.read):
             raise DatasetError(f"read is {shown(self.read)}; it should be a function from an index to bytes.")
+        if self.class_names and all(name.strip().casefold() in SPLITS for name in self.class_names):
+            raise DatasetError(
+                f"{len(self.class_names)} folders or labels called {first(self.class_names)} would be the classes, but"
+                " these are names of splits. Name the images of one split (dataset.path=FOLDER/test, or"
+                " dataset.data_files), with one folder for each class in it. Images that lie in the folder of a split"
+                " itself have no label, and cannot be scored."
+            )
         if len(self.labels) == 0 and not self.num_whole:
             raise DatasetError(f"The split {self.split!r} holds no image.")
         lengths = {name: len(getattr(self, name)) for name in ("labels", "image_ids", "image_keys")}
@@ -178,6 +188,23 @@ class Dataset:
                 " set of your own makes image_keys by bytes_key, or says key_of=None.)"
             )
         return content
+
+    def under_two_labels(self) -> str | None:
+        """How many images stand under more than one label, and the first of them; None where there is none."""
+        content = np.ascontiguousarray(Keys.of(self.image_keys).packed).view("<u8")
+        order = np.lexsort((self.labels, content[:, 1], content[:, 0]))
+        content, labels = content[order], self.labels[order]
+        same = (content[1:] == content[:-1]).all(axis=1)
+        other = np.flatnonzero(same & (labels[1:] != labels[:-1]))
+        if not len(other):
+            return None
+        number = len(np.unique(np.cumsum(~same)[other]))
+        one, two = order[other[0] : other[0] + 2].tolist()
+        return (
+            f"{number:,} images stand under more than one label; one answer to each is wrong, whatever it is. First:"
+            f" {self.image_ids[one]!r} ({self.class_names[self.labels[one]]!r}) is {self.image_ids[two]!r}"
+            f" ({self.class_names[self.labels[two]]!r})"
+        )
 
     def part(self, shard: Shard) -> "Dataset":
         """Part i of n of the images, whose row 0 is the first of the part."""

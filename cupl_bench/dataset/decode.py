@@ -13,7 +13,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -86,11 +86,31 @@ def _open(content: bytes) -> Image.Image | UInt8[Tensor, "3 h w"]:
     """The image in mode RGB, as whichever decoder made it."""
     with _opened(content) as image:
         if not _is_jpeg(image):
+            _check_range(image)
             return image.convert("RGB")
     if (pixels := _decode_jpeg(content)) is not None:
         return pixels
     with _opened(content) as image:
+        _check_range(image)
         return image.convert("RGB")
+
+
+def _check_range(image: Image.Image) -> None:
+    """Refuse what `convert("RGB")` would clip to a plain picture: deep grey, and pictures in the alpha channel alone.
+
+    Raises:
+        BrokenImageError: values lie outside 0 to 255, or all colours are one and only the alpha channel differs.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        low, high = cast(tuple[float, float], image.getextrema())
+        if low < 0 or high > 255 or (image.mode == "F" and low != high and high <= 1):
+            raise BrokenImageError(
+                f"its grey values go from {low} to {high}, and would be clipped to 0 to 255: convert it to 8 bits"
+            )
+    elif image.mode in ("RGBA", "LA"):
+        *colours, alpha = cast(tuple[tuple[int, int], ...], image.getextrema())
+        if all(low == high for low, high in colours) and alpha[0] != alpha[1]:
+            raise BrokenImageError("its picture is in the alpha channel alone, which is not read: give it a background")
 
 
 def _is_jpeg(image: Image.Image) -> bool:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import NonNegativeInt, PositiveInt
 
-from cupl_bench.dataset import Dataset, part_of
+from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.decode import extensions
 from cupl_bench.dataset.digests import keys_of_files
 from cupl_bench.dataset.image_names import ImageNames
+from cupl_bench.dataset.limit import chosen, limited
 from cupl_bench.dataset.names import is_unicode, read_class_names
 from cupl_bench.errors import DatasetError, first, nearest
 
@@ -36,11 +38,14 @@ class FolderSource:
     name more classes than there are folders: labels then follow its sorted keys, and the rest are classes without
     images. Without it the folder names are the class names, letter for letter.
     ``split``: how the record calls these images.
+    ``limit``: so many images of each class, drawn with ``seed``; for a quick look.
     """
 
     path: str
     split: str
     class_names: str | None
+    limit: PositiveInt | None = None
+    seed: NonNegativeInt = 0
 
     def __call__(self, cache_dir: Path) -> Dataset:
         return self.part(cache_dir, None)
@@ -87,12 +92,11 @@ class FolderSource:
             )
         if without := len(names) - len(folders):
             notes.append(f"{without} of {len(names)} classes have no image here")
-        num_whole = None
-        if shard is not None:
-            own, num_whole = part_of(shard, len(labels)), len(labels)
-            labels, image_names = labels[own.start : own.stop], image_names[own.start : own.stop]
+        own, num_whole = chosen(labels, self.limit, self.seed, shard)
+        if len(own) < len(labels):
+            labels, image_names = labels[own], image_names.take(own)
         return Dataset(
-            split=self.split,
+            split=limited(self.split, self.limit, self.seed),
             class_names=tuple(names),
             labels=labels,
             image_ids=image_names,

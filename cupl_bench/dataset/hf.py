@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
+from pydantic import NonNegativeInt, PositiveInt
 
-from cupl_bench.dataset import Dataset, ReadTaken, part_of
+from cupl_bench.dataset import Dataset, ReadTaken
 from cupl_bench.dataset.digests import keys_inside, keys_of_files
 from cupl_bench.dataset.image_names import ImageNames
+from cupl_bench.dataset.limit import chosen, limited
 from cupl_bench.dataset.names import read_class_names
 from cupl_bench.errors import DatasetError, first, nearest
 from cupl_bench.keys import Keys
@@ -55,6 +57,7 @@ class HfSource:
     ``image_column`` and ``label_column``: found by their types where there is only one candidate.
     ``class_names``: a JSON list in label order, for labels that are bare numbers.
     ``revision``: branch, tag or commit on the hub.
+    ``limit``: so many images of each class, drawn with ``seed``; for a quick look.
 
     Images are taken as stored bytes and decoded by `cupl_bench.dataset.decode`: the library's own decoder would
     apply the EXIF rotation that the reference codes do not.
@@ -67,6 +70,8 @@ class HfSource:
     label_column: str | None
     class_names: str | None
     revision: str | None
+    limit: PositiveInt | None = None
+    seed: NonNegativeInt = 0
 
     def __call__(self, cache_dir: Path) -> Dataset:
         return self.part(cache_dir, None)
@@ -75,15 +80,15 @@ class HfSource:
         """Part i of n of the images; all of them if None."""
         rows = self.rows()
         names, labels = self._named(rows)
-        own = np.arange(len(labels)) if shard is None else np.array(part_of(shard, len(labels)), dtype=np.int64)
+        own, num_whole = chosen(labels, self.limit, self.seed, shard)
         return Dataset(
-            split=self.split,
+            split=limited(self.split, self.limit, self.seed),
             class_names=tuple(names),
             labels=labels[own],
             image_ids=ImageNames.of(map(str, own.tolist())),
             image_keys=rows.keys(own, cache_dir),
             read=ReadTaken(rows.read, own),
-            num_whole=None if shard is None else len(labels),
+            num_whole=num_whole,
         )
 
     def rows(self) -> HfRows:

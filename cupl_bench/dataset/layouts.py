@@ -1,13 +1,17 @@
 """The layouts in which data sets lie on a disk; each lists the images of one split with the source's own classes.
 
-A layout is data (part of a spec) and one method: ``listing`` gives None where the folder is not of that layout, so that
-several can be tried. Which label a class is, is not decided here.
+A layout is data (part of a spec) and one method: ``listing`` of one of its roots gives None where that folder is not of
+that layout, so that several can be tried. Which label a class is, is not decided here.
 """
 
+import csv
+import hashlib
+import io
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,7 +32,7 @@ from cupl_bench.errors import DatasetError, first
 from cupl_bench.identity import bytes_key
 from cupl_bench.keys import Keys
 
-__all__ = ["Layout", "find_root"]
+__all__ = ["Layout"]
 
 
 class Place(Facts):
@@ -36,11 +40,6 @@ class Place(Facts):
 
     protocols: tuple[str, ...]
     roots: tuple[str, ...]
-
-
-def find_root(given: Path, roots: Sequence[str], marker: str) -> Path | None:
-    """The first of ``roots`` below ``given`` that holds ``marker``."""
-    return next((given / root for root in roots if (given / root / marker).exists()), None)
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -63,13 +62,33 @@ def _read_pairs(path: Path) -> dict[str, str]:
     return pairs
 
 
-def _read_mat(path: Path) -> dict[str, Any]:
+def _read_mat(path: Path, variable: str) -> Any:
     import scipy.io
+    from scipy.io.matlab import MatReadError
 
     try:
-        return dict(scipy.io.loadmat(str(path), squeeze_me=True, struct_as_record=False))
-    except (OSError, ValueError, NotImplementedError, TypeError, KeyError) as error:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{path} is not there, and the labels or the split are in it. Download it, or unpack the archive again."
+        ) from error
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror}).") from error
+    try:
+        found = scipy.io.loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)
+    except (
+        MatReadError, OSError, ValueError, NotImplementedError, TypeError, KeyError, EOFError, IndexError, zlib.error,
+    ) as error:  # fmt: skip
         raise DatasetError(f"{path} is not a whole MATLAB file ({error}). Download it again.") from error
+    if variable not in found:
+        held = sorted(name for name in found if not name.startswith("__"))
+        raise DatasetError(f"{path} holds no {variable!r} but {first(held)}: it is another file of that name.")
+    return found[variable]
+
+
+def _above(folder: Path) -> list[Path]:
+    """``folder`` and the four above it, the nearest first."""
+    return [folder, *folder.absolute().parents[:4]]
 
 
 def _walk(folder: str, inside: str = "") -> Iterator[tuple[str, str]]:
@@ -100,22 +119,29 @@ class ClassFolders(Place):
     drop: int
     numbers: bool
 
-    def listing(self, given: Path, classes: Classes) -> Listing | None:
+    def listing(self, base: Path, classes: Classes) -> Listing | None:
         """None where no folder is a class."""
-        for base in [given / root for root in self.roots if (given / root).is_dir()]:
-            if not any(self._is_class(folder, classes) for folder in self._top(base)):
-                continue
-            endings = extensions()
-            found: list[str | int] = []
-            names = ImageNames.of(self._images(base, endings, found))
-            return Listing(where=str(base), classes=found, images=Files(folder=str(base), names=names, root=base))
-        return None
+        if not base.is_dir() or not any(self._is_class(folder, classes) for folder in self._top(base)):
+            return None
+        endings = extensions()
+        found: list[str | int] = []
+        others: list[str] = []
+        names = ImageNames.of(self._images(base, endings, found, others))
+        left = f"{len(others)} files are no images of a class folder and are left out, first: {first(others, 3)}"
+        return Listing(
+            where=str(base),
+            classes=found,
+            images=Files(folder=str(base), names=names, root=base),
+            notes=(left,) if others else (),
+        )
 
-    def _images(self, base: Path, endings: frozenset[str], found: list[str | int]) -> Iterator[str]:
+    def _images(self, base: Path, endings: frozenset[str], found: list[str | int], others: list[str]) -> Iterator[str]:
         """The path of each image below ``base``; its class, one text for all of a folder, goes to ``found``."""
         class_of: dict[str, str | int] = {}
         for folder, name in _walk(str(base)):
-            if folder and _is_image(name, endings):
+            if not folder or not _is_image(name, endings):
+                others.append(f"{folder}/{name}" if folder else name)
+            else:
                 if folder not in class_of:
                     word = "/".join(folder.split("/")[self.drop :])
                     class_of[folder] = int(word) if self.numbers and word.isdigit() else word
@@ -137,107 +163,115 @@ class ClassFolders(Place):
 
 
 class ImagenetFlat(Place):
-    """All images of ImageNet's validation in one folder, with the devkit beside it, or with a wnid in each name.
+    """All images of ImageNet's validation in one folder, with a wnid in each name, or with their labels near them.
 
-    The devkit's numbers (ILSVRC2012_ID) are not labels: `meta.mat` leads from them to wnids. The ground truth belongs
-    to an image by the number in its name, so a part of the images keeps its true labels.
+    Labels are in the devkit, or in Kaggle's `LOC_val_solution.csv`, in the folder or up to four above it. The devkit's
+    numbers (ILSVRC2012_ID) are not labels: `meta.mat` leads from them to wnids. The ground truth belongs to an image by
+    the number in its name, a row of Kaggle's file by the name itself, so a part of the images keeps its true labels.
 
-    Source: readme.txt of ILSVRC2012_devkit_t12; torchvision `parse_devkit_archive`.
+    Source: readme.txt of ILSVRC2012_devkit_t12; torchvision `parse_devkit_archive`; Kaggle's
+    imagenet-object-localization-challenge.
     """
 
     kind: Literal["imagenet_flat"]
 
-    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
+    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where no file is named as ImageNet's validation images are.
 
         Raises:
-            DatasetError: names have no wnid and there is no devkit, or it does not fit.
+            DatasetError: names have no wnid, and no file near them has the label of each image.
         """
-        pattern = re.compile(r"ILSVRC2012_val_(\d{8})(?:_(n\d{8}))?\.jpe?g", re.IGNORECASE)
-        for base in [given / root for root in self.roots if (given / root).is_dir()]:
-            names = sorted(entry.name for entry in os.scandir(base) if pattern.fullmatch(entry.name))
-            if not names:
-                continue
-            matches = [match for name in names if (match := pattern.fullmatch(name))]
-            wnids = [match[2] for match in matches]
-            if any(wnid is None for wnid in wnids):
-                truth = self._ground_truth(given, base)
-                numbers = [int(match[1]) for match in matches]
-                if beyond := [names[i] for i, number in enumerate(numbers) if not 0 < number <= len(truth)]:
-                    raise DatasetError(
-                        f"{len(beyond)} images of {base} have a number beyond the {len(truth)} lines of the ground"
-                        f" truth, first: {first(beyond)}."
-                    )
-                wnids = [truth[number - 1] for number in numbers]
-            return Listing(
-                where=str(base),
-                classes=wnids,
-                images=Files(folder=str(base), names=ImageNames.of(names), root=base),
-            )
-        return None
+        if not base.is_dir():
+            return None
+        pattern = re.compile(r"(ILSVRC2012_val_(\d{8}))(?:_(n\d{8}))?\.jpe?g", re.IGNORECASE)
+        files = sorted(entry.name for entry in os.scandir(base) if not entry.name.startswith("."))
+        matches = [match for name in files if (match := pattern.fullmatch(name))]
+        if not matches:
+            return None
+        wnids: list[str | None] = [match[3] for match in matches]
+        if any(wnid is None for wnid in wnids):
+            source, label_of = self._labels(base)
+            wnids = [label_of.get(int(match[2])) for match in matches]
+            if lost := [match[0] for match, wnid in zip(matches, wnids, strict=True) if wnid is None]:
+                raise DatasetError(
+                    f"{len(lost)} of {len(matches)} images of {base} have no label in {source}, first: {first(lost)}."
+                )
+        others = [name for name in files if not pattern.fullmatch(name) and _is_image(name, extensions())]
+        left = f"{len(others)} images have other names than ImageNet's and are left out, first: {first(others, 3)}"
+        return Listing(
+            where=str(base),
+            classes=[wnid for wnid in wnids if wnid is not None],
+            images=Files(folder=str(base), names=ImageNames.of(match[0] for match in matches), root=base),
+            notes=(left,) if others else (),
+        )
 
-    def _ground_truth(self, given: Path, base: Path) -> list[str]:
-        """The wnid of image k (from 1) at place k - 1."""
-        places = [
-            folder / inside
-            for folder in (given, base, base.parent)
-            for inside in ("ILSVRC2012_devkit_t12/data", "data", "devkit/data", "")
-        ]
-        for place in places:
-            truth, meta = place / "ILSVRC2012_validation_ground_truth.txt", place / "meta.mat"
-            if truth.is_file() and meta.is_file():
-                synsets = np.atleast_1d(_read_mat(meta)["synsets"])
-                wnid_of = {
-                    int(synset.ILSVRC2012_ID): str(synset.WNID) for synset in synsets if int(synset.num_children) == 0
-                }
-                lines = _read_lines(truth)
-                if unknown := [line for line in lines if not line.isdigit() or int(line) not in wnid_of]:
-                    raise DatasetError(
-                        f"{len(unknown)} lines of {truth} are no class of {meta}, first: {first(unknown)}."
-                    )
-                return [wnid_of[int(line)] for line in lines]
+    def _labels(self, base: Path) -> tuple[Path, dict[int, str]]:
+        """The file that has the labels, and the wnid of each image by the number in its name."""
+        for folder in _above(base):
+            for inside in ("ILSVRC2012_devkit_t12/data", "data", "devkit/data", ""):
+                truth, meta = folder / inside / "ILSVRC2012_validation_ground_truth.txt", folder / inside / "meta.mat"
+                if truth.is_file() and meta.is_file():
+                    return truth, self._of_devkit(truth, meta)
+            if (solution := folder / "LOC_val_solution.csv").is_file():
+                return solution, self._of_kaggle(solution)
         raise DatasetError(
             f"The images of {base} lie in one folder and their names hold no wnid: their labels are in the devkit."
             " Download https://image-net.org/data/ILSVRC/2012/ILSVRC2012_devkit_t12.tar.gz and unpack it into"
-            f" {base.parent}, so that {base.parent / 'ILSVRC2012_devkit_t12' / 'data' / 'meta.mat'} exists."
+            f" {base.parent}, so that {base.parent / 'ILSVRC2012_devkit_t12' / 'data' / 'meta.mat'} exists; or put"
+            f" Kaggle's LOC_val_solution.csv there."
         )
+
+    def _of_devkit(self, truth: Path, meta: Path) -> dict[int, str]:
+        synsets = np.atleast_1d(_read_mat(meta, "synsets"))
+        wnid_of = {int(synset.ILSVRC2012_ID): str(synset.WNID) for synset in synsets if int(synset.num_children) == 0}
+        lines = _read_lines(truth)
+        if unknown := [line for line in lines if not line.isdigit() or int(line) not in wnid_of]:
+            raise DatasetError(f"{len(unknown)} lines of {truth} are no class of {meta}, first: {first(unknown)}.")
+        return {number: wnid_of[int(line)] for number, line in enumerate(lines, start=1)}
+
+    def _of_kaggle(self, solution: Path) -> dict[int, str]:
+        """Rows are an image without its ending, and a wnid and four numbers for each of its boxes, in any order."""
+        label_of: dict[int, str] = {}
+        wrong: list[str] = []
+        rows = csv.reader(_read_lines(solution))
+        for row in list(rows)[1:]:
+            name = re.fullmatch(r"ILSVRC2012_val_(\d{8})", row[0].strip()) if len(row) == 2 else None
+            wnids = set(row[1].split()[::5]) if name else set()
+            if name is None or len(wnids) != 1 or label_of.setdefault(int(name[1]), *wnids) not in wnids:
+                wrong.append(",".join(row)[:60])
+        if wrong:
+            raise DatasetError(
+                f"{len(wrong)} rows of {solution} do not give one class to one image, first: {first(wrong, 3)}."
+                " A row is ILSVRC2012_val_00000001,'n01751748 111 108 230 366'. Download the file again."
+            )
+        return label_of
 
 
 class Cub(Place):
-    """The archive of CUB-200-2011: five text files that are joined by the image id, never by line.
+    """The archive of CUB-200-2011: text files that are joined by the image id, never by line.
+
+    The class of an image is the folder in its path, as `classes.txt` names it; the other files, such as
+    `bounding_boxes.txt`, are not needed.
 
     Source: README of CUB_200_2011; in `train_test_split.txt` 1 means training.
     """
 
     kind: Literal["cub"]
 
-    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
+    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where there is no `images.txt`.
 
         Raises:
             DatasetError: a file is missing, or the files name different images or classes.
         """
-        base = find_root(given, self.roots, "images.txt")
-        if base is None:
+        if not (base / "images.txt").is_file():
             return None
         path_of = _read_pairs(base / "images.txt")
-        class_of = _read_pairs(base / "image_class_labels.txt")
         training = _read_pairs(base / "train_test_split.txt")
-        name_of = _read_pairs(base / "classes.txt")
-        boxes = _read_pairs(base / "bounding_boxes.txt")
-        for file, held in (
-            ("image_class_labels.txt", class_of),
-            ("train_test_split.txt", training),
-            ("bounding_boxes.txt", boxes),
-        ):
-            if different := sorted(set(path_of) ^ set(held)):
-                raise DatasetError(
-                    f"{base}: images.txt and {file} differ in {len(different)} image ids, first: {first(different)}."
-                    " Unpack the archive again."
-                )
-        if unknown := sorted(set(class_of.values()) - set(name_of)):
+        if different := sorted(set(path_of) ^ set(training)):
             raise DatasetError(
-                f"{base}: {len(unknown)} classes of images are not in classes.txt, first: {first(unknown)}."
+                f"{base}: images.txt and train_test_split.txt differ in {len(different)} image ids, first:"
+                f" {first(different)}. Unpack the archive again."
             )
         if odd := sorted(set(training.values()) - {"0", "1"}):
             raise DatasetError(f"{base / 'train_test_split.txt'} holds {first(odd)}; it should hold 0 and 1.")
@@ -245,7 +279,7 @@ class Cub(Place):
         ids.sort(key=int)
         return Listing(
             where=str(base),
-            classes=[name_of[class_of[one]] for one in ids],
+            classes=[path_of[one].rpartition("/")[0] for one in ids],
             images=Files(folder=f"{base}/images", names=ImageNames.of(path_of[one] for one in ids), root=base),
         )
 
@@ -261,17 +295,16 @@ class Flowers(Place):
 
     kind: Literal["flowers"]
 
-    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
+    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where there is no `setid.mat`.
 
         Raises:
             DatasetError: the other file is missing or damaged, or the split names images that have no label.
         """
-        base = find_root(given, self.roots, "setid.mat")
-        if base is None:
+        if not (base / "setid.mat").is_file():
             return None
-        split = np.atleast_1d(_read_mat(base / "setid.mat")["tstid"]).astype(np.int64)
-        labels = np.atleast_1d(_read_mat(base / "imagelabels.mat")["labels"]).astype(np.int64)
+        split = np.atleast_1d(_read_mat(base / "setid.mat", "tstid")).astype(np.int64)
+        labels = np.atleast_1d(_read_mat(base / "imagelabels.mat", "labels")).astype(np.int64)
         if (beyond := split[(split < 1) | (split > len(labels))]).size:
             raise DatasetError(
                 f"{base}: the split names {beyond.size} images without a label, first: {first(beyond.tolist())}."
@@ -300,14 +333,13 @@ class SplitFile(Place):
     class_from: Literal["folder", "rest", "stem"]
     drop: int
 
-    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
+    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where there is no such text file.
 
         Raises:
             DatasetError: a line names no image or no class.
         """
-        base = find_root(given, self.roots, self.split_file)
-        if base is None:
+        if not (base / self.split_file).is_file():
             return None
         folder = base / self.images
         beside = (
@@ -344,30 +376,33 @@ class SplitFile(Place):
 class Cars(Place):
     """Stanford Cars: file names and classes (from 1) in MATLAB files; the names of the classes are in the devkit.
 
+    The images lie in `cars_test`, or in `cars_test/cars_test`, as in Kaggle's copy.
+
     Source: README of the devkit; torchvision `StanfordCars`.
     """
 
     kind: Literal["cars"]
 
-    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
+    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where there is no `cars_test_annos_withlabels.mat`.
 
         Raises:
             DatasetError: the devkit is missing or does not fit.
         """
-        base = find_root(given, self.roots, "cars_test_annos_withlabels.mat")
-        if base is None:
+        if not (base / "cars_test_annos_withlabels.mat").is_file():
             return None
-        rows = np.atleast_1d(_read_mat(base / "cars_test_annos_withlabels.mat")["annotations"])
-        names = [str(name) for name in np.atleast_1d(_read_mat(base / "devkit" / "cars_meta.mat")["class_names"])]
+        rows = np.atleast_1d(_read_mat(base / "cars_test_annos_withlabels.mat", "annotations"))
+        names = [str(name) for name in np.atleast_1d(_read_mat(base / "devkit" / "cars_meta.mat", "class_names"))]
         numbers = [int(row.__dict__["class"]) for row in rows]
         if beyond := [number for number in numbers if not 1 <= number <= len(names)]:
             raise DatasetError(f"{base}: {len(beyond)} images have a class outside 1 to {len(names)}.")
         files = [str(row.fname) for row in rows]
+        nested = base / "cars_test" / "cars_test"
+        folder = nested if nested.is_dir() else base / "cars_test"
         return Listing(
             where=str(base),
             classes=[names[number - 1] for number in numbers],
-            images=Files(folder=f"{base}/cars_test", names=ImageNames.of(files), root=base),
+            images=Files(folder=str(folder), names=ImageNames.of(files), root=base),
         )
 
 
@@ -380,7 +415,7 @@ class Cifar(Place):
     kind: Literal["cifar"]
     name: Literal["CIFAR10", "CIFAR100"]
 
-    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
+    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where the folder of the pickles is not there.
 
         Raises:
@@ -389,8 +424,7 @@ class Cifar(Place):
         import torchvision.datasets
 
         known = getattr(torchvision.datasets, self.name)
-        base = find_root(given, self.roots, known.base_folder)
-        if base is None:
+        if not (base / known.base_folder).exists():
             return None
         try:
             opened = known(str(base), train=False)
@@ -436,8 +470,9 @@ class ReadArray:
 class CoopSplit(Place):
     """A split of CoOp: `split_zhou_*.json` with [path, label, class name] of each image.
 
-    ``class_from``: what leads to our class: the ``folder`` of the path (``drop`` leading ones left out), the class
-    ``name`` in the file, or its ``label`` where CoOp numbers classes as the archive does.
+    ``images``: the folder that its paths start from. ``class_from``: what leads to our class: the ``folder`` of the
+    path (``drop`` leading ones left out), or the class ``name`` in the file; its labels are never taken.
+    ``sha256``: how the digest of CoOp's own file begins, where it is known.
 
     Source: KaiyangZhou/CoOp `datasets/*.py`, DATASETS.md.
     """
@@ -445,33 +480,44 @@ class CoopSplit(Place):
     kind: Literal["coop_split"]
     split_file: str
     images: str
-    class_from: Literal["folder", "name", "label"]
+    class_from: Literal["folder", "name"]
     drop: int
+    sha256: str | None = None
 
-    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
+    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where there is no such split file.
 
         Raises:
             DatasetError: it does not hold what it should.
         """
-        base = find_root(given, self.roots, self.split_file)
-        if base is None:
+        if not (base / self.split_file).is_file():
             return None
         try:
-            rows = json.loads((base / self.split_file).read_text(encoding="utf-8"))["test"]
-            entries = [(str(path), int(label), str(name)) for path, label, name in rows]
+            content = (base / self.split_file).read_bytes()
+            entries = [(str(path).lstrip("/"), str(name)) for path, _, name in json.loads(content)["test"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DatasetError(
                 f"{base / self.split_file} should hold 'test': [[path, label, class name], ...] ({error})."
             ) from error
         found: list[str | int]
         if self.class_from == "folder":
-            found = ["/".join(path.split("/")[self.drop : -1]) for path, _, _ in entries]
+            found = ["/".join(path.split("/")[self.drop : -1]) for path, _ in entries]
         else:
-            found = [name if self.class_from == "name" else label for _, label, name in entries]
-        names = ImageNames.of(path for path, _, _ in entries)
-        images = Files(folder=f"{base}/{self.images}", names=names, root=base)
-        return Listing(where=str(base), classes=found, images=images)
+            found = [name for _, name in entries]
+        names = ImageNames.of(path for path, _ in entries)
+        images = Files(folder=str(base / self.images), names=names, root=base)
+        return Listing(where=str(base), classes=found, images=images, notes=self._checked(content))
+
+    def _checked(self, content: bytes) -> tuple[str, ...]:
+        """What was not found to be CoOp's own: the sizes are compared in any case, by whoever knows the protocol."""
+        if self.sha256 is None:
+            return (f"{self.split_file}: the digest of CoOp's own file is not known here; only sizes are compared",)
+        if (digest := hashlib.sha256(content).hexdigest()).startswith(self.sha256):
+            return ()
+        return (
+            f"{self.split_file} is not CoOp's own file (sha256 {digest[:16]}, CoOp's {self.sha256}): only sizes are"
+            " compared",
+        )
 
 
 class Parquet(Place):
@@ -487,17 +533,14 @@ class Parquet(Place):
     label_column: str
     numbers: bool
 
-    def listing(self, given: Path, classes: Classes) -> Listing | None:
+    def listing(self, base: Path, classes: Classes) -> Listing | None:
         """None where there is no such file.
 
         Raises:
             DatasetError: as `HfSource`; or numbers in another count than the classes.
         """
-        for base in [given / root for root in self.roots]:
-            files = sorted(str(path) for path in base.glob(self.files))
-            if files:
-                break
-        else:
+        files = sorted(str(path) for path in base.glob(self.files)) if base.is_dir() else []
+        if not files:
             return None
         source = HfSource(
             path="parquet",
@@ -507,6 +550,8 @@ class Parquet(Place):
             label_column=self.label_column,
             class_names=None,
             revision=None,
+            limit=None,
+            seed=0,
         )
         rows = source.rows()
         found: list[str | int] = list(rows.values)
@@ -542,18 +587,16 @@ class Webdataset(Place):
     folder: str
     numbers: bool
 
-    def listing(self, given: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
+    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """None where there is no shard.
 
         Raises:
             DatasetError: as `WebdatasetSource`; or labels are numbers and there is no `classnames.txt`.
         """
-        base = next(
-            (given / root / self.folder for root in self.roots if any((given / root / self.folder).glob("*.tar"))), None
-        )
-        if base is None:
+        base = base / self.folder
+        if not any(base.glob("*.tar")):
             return None
-        source = WebdatasetSource(path=str(base), split="test", class_names=None)
+        source = WebdatasetSource(path=str(base), split="test", class_names=None, limit=None, seed=0)
         samples = source.samples()
         found: list[str | int] = samples.labels.tolist()
         if not self.numbers:
@@ -572,6 +615,7 @@ class Webdataset(Place):
                 row_keys=samples.keys,
                 indices=np.arange(len(found)),
             ),
+            notes=samples.notes,
         )
 
 

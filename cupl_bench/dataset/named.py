@@ -1,5 +1,7 @@
 """A data set by its name: found or fetched, its labels joined by name, its size checked."""
 
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,11 +9,12 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import NonNegativeInt, PositiveInt
 
-from cupl_bench.dataset import Dataset, DatasetSource, listed_by, part_of
+from cupl_bench.dataset import Dataset, DatasetSource, listed_by
 from cupl_bench.dataset.archives import ARCHIVE_ENDINGS, unpack
 from cupl_bench.dataset.classes import Classes
 from cupl_bench.dataset.layouts import Layout
-from cupl_bench.dataset.listing import Listing
+from cupl_bench.dataset.limit import chosen, limited
+from cupl_bench.dataset.listing import Files, Listing
 from cupl_bench.dataset.remotes import Fetched, Remote
 from cupl_bench.dataset.spec import CUSTOM, Protocol, Spec, read_spec
 from cupl_bench.errors import DataNotHereError, DatasetError, first, nearest
@@ -21,11 +24,20 @@ __all__ = ["NamedSource", "class_names_of"]
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Images, where they come from, and the protocol that their layout answers."""
+    """Images, where they come from, and the protocol that their layout answers.
+
+    ``missing``: which of them are not on the disk.
+    """
 
     listing: Listing
     origin: str
     protocols: tuple[str, ...]
+    missing: Int64[np.ndarray, " m"]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there are images, and all that are listed are there."""
+        return bool(self.listing.classes) and not len(self.missing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,26 +71,24 @@ class NamedSource:
         classes = spec.classes.without(protocol.without)
         names = self.class_names()
         found = self._find(spec, classes)
-        listing = self._present(found.listing)
+        listing = self._present(found.listing, found.missing)
         labels = _labels(spec, classes, listing)
         split = protocol.split
         notes = [*listing.notes, f"from {found.origin}"]
         if self.protocol == CUSTOM:
             split = f"custom: {len(labels)} of {protocol.num_images} images of {protocol.split}"
-            if without := len(names) - len(np.unique(labels)):
-                notes.append(f"{without} of {len(names)} classes have no image here")
+            if len(labels) > protocol.num_images:
+                split = f"custom: {len(labels)} images, more than the {protocol.num_images} of {protocol.split}"
+            notes.append(f"custom: whether these are images of {protocol.split} was not checked")
+            if without := _without(labels, names):
+                notes.append(f"{len(without)} of {len(names)} classes have no image here, first: {first(without, 3)}")
         else:
-            self._check_size(spec, protocol, listing, labels, len(names))
-        if self.limit is not None:
-            taken = _some_of_each(labels, self.limit, self.seed)
-            listing, labels = listing.take(taken), labels[taken]
-            split = f"{split}, {self.limit} per class (seed {self.seed})"
-        num_whole = None
-        if shard is not None:
-            own, num_whole = np.array(part_of(shard, len(labels)), dtype=np.int64), len(labels)
+            self._check_size(spec, protocol, listing, labels, names)
+        own, num_whole = chosen(labels, self.limit, self.seed, shard)
+        if len(own) < len(labels):
             listing, labels = listing.take(own), labels[own]
         return Dataset(
-            split=split,
+            split=limited(split, self.limit, self.seed),
             class_names=names,
             labels=labels,
             image_ids=listing.images.names,
@@ -118,19 +128,18 @@ class NamedSource:
         return replace(self, source="local")
 
     def _find(self, spec: Spec, classes: Classes) -> Found:
-        others: list[Found] = []
         given = self._unpacked(spec)
         layouts = [*spec.layouts, *(remote.layout for remote in spec.remotes if remote.kind == "hub")]
         downloaded = [given / kind for kind in dict.fromkeys(remote.kind for remote in spec.remotes)]
-        for place in [place for place in (given, *downloaded) if place.is_dir()]:
-            for layout in layouts:
-                found = _listed(layout, Fetched(folder=place, origin="a local folder"), classes)
-                if found is not None and (self.protocol == CUSTOM or self.protocol in found.protocols):
-                    return found
-                others += [] if found is None else [found]
-        if others:
+        places = [Fetched(folder=place, origin="a local folder") for place in (given, *downloaded) if place.is_dir()]
+        own = [layout for layout in layouts if self.protocol == CUSTOM or self.protocol in layout.protocols]
+        found = _first_whole(_listed(own, places, classes))
+        if found is not None:
+            return found
+        others = [layout for layout in layouts if layout not in own]
+        if (other := next(_listed(others, places, classes), None)) is not None:
             raise DatasetError(
-                f"What lies in {others[0].listing.where} answers dataset.protocol={first(others[0].protocols)}, not"
+                f"What lies in {other.listing.where} answers dataset.protocol={first(other.protocols)}, not"
                 f" {self.protocol}. Take that, or dataset.protocol=custom. {self._how(spec)}"
             )
         remote = self._remote(spec)
@@ -140,10 +149,9 @@ class NamedSource:
             fetched = remote.fetch(self.folder / remote.kind)
         except DatasetError as error:
             raise DatasetError(f"{spec.title} is not in {given}, and {error} {self._how(spec)}") from error
-        for layout in [remote.layout] if remote.kind == "hub" else layouts:
-            found = _listed(layout, fetched, classes)
-            if found is not None and (self.protocol == CUSTOM or self.protocol in found.protocols):
-                return found
+        found = _first_whole(_listed([remote.layout] if remote.kind == "hub" else own, [fetched], classes))
+        if found is not None and (self.protocol == CUSTOM or self.protocol in found.protocols):
+            return found
         raise DatasetError(
             f"{fetched.origin} was downloaded to {fetched.folder}, but does not hold {spec.title} as protocol"
             f" {self.protocol} knows it: it has changed. {self._how(spec)}"
@@ -189,12 +197,22 @@ class NamedSource:
         download = f" Or let it be downloaded: dataset.source={' or '.join(remotes)}." if remotes else ""
         return f"{way} Another place is named with dataset.path=FOLDER.{download} More: docs/datasets/{spec.name}.md"
 
-    def _present(self, listing: Listing) -> Listing:
+    def _present(self, listing: Listing, missing: Int64[np.ndarray, " m"]) -> Listing:
         """The images that are on the disk; under a fixed protocol all must be."""
-        missing = listing.images.missing()
+        names = listing.images.names
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise DatasetError(
+                f"{len(twice)} of {len(names)} images of {listing.where} are listed more than once, first:"
+                f" {first(twice, 3)}. Mend the list: each would count more than once."
+            )
         if not len(missing):
             return listing
-        examples = [listing.images.names[index] for index in missing[:3].tolist()]
+        examples = [names[index] for index in missing[:3].tolist()]
+        if len(missing) == len(names) and isinstance(listing.images, Files):
+            raise DatasetError(
+                f"None of the {len(names)} images that {listing.where} lists is in {listing.images.folder}, first:"
+                f" {first(examples)}. {_beside(Path(listing.images.folder))}"
+            )
         if self.protocol != CUSTOM:
             raise DatasetError(
                 f"{len(missing)} of {len(listing.classes)} images of {listing.where} are listed but not there, first:"
@@ -205,24 +223,30 @@ class NamedSource:
         return replace(kept, notes=(*kept.notes, note))
 
     def _check_size(
-        self, spec: Spec, protocol: Protocol, listing: Listing, labels: Int64[np.ndarray, " n"], num_classes: int
+        self,
+        spec: Spec,
+        protocol: Protocol,
+        listing: Listing,
+        labels: Int64[np.ndarray, " n"],
+        names: tuple[str, ...],
     ) -> None:
         """See that these are the images of the protocol.
 
         Raises:
             DatasetError: there are more or fewer images, or a class has none.
         """
-        present = len(np.unique(labels))
-        if len(labels) == protocol.num_images and present == num_classes:
+        without = _without(labels, names)
+        if len(labels) == protocol.num_images and not without:
             return
+        lost = f" Without an image: {first(without, 3)}." if without else ""
         others = [
             name for name, other in spec.protocols.items() if other.num_images == len(labels) and name != self.protocol
         ]
         hint = f" That is the size of dataset.protocol={others[0]}." if others else ""
         raise DatasetError(
-            f"{listing.where} holds {len(labels):,} images of {present} classes; {spec.title}, split {protocol.split},"
-            f" has {protocol.num_images:,} of {num_classes}. Its number could not be compared with any other's.{hint}"
-            " Complete the data, or say dataset.protocol=custom, which the record will tell."
+            f"{listing.where} holds {len(labels):,} images of {len(names) - len(without)} classes; {spec.title}, split"
+            f" {protocol.split}, has {protocol.num_images:,} of {len(names)}.{lost} Its number could not be compared"
+            f" with any other's.{hint} Complete the data, or say dataset.protocol=custom, which the record will tell."
         )
 
 
@@ -231,9 +255,54 @@ def class_names_of(source: DatasetSource, cache_dir: Path) -> tuple[str, ...]:
     return source.class_names() if isinstance(source, NamedSource) else listed_by(source, cache_dir, None).class_names
 
 
-def _listed(layout: Layout, fetched: Fetched, classes: Classes) -> Found | None:
-    listing = layout.listing(fetched.folder, classes)
-    return None if listing is None else Found(listing=listing, origin=fetched.origin, protocols=layout.protocols)
+def _listed(layouts: Sequence[Layout], places: Sequence[Fetched], classes: Classes) -> Iterator[Found]:
+    """What each layout finds in each of its roots below each place, in that order."""
+    for fetched in places:
+        for layout in layouts:
+            for root in layout.roots:
+                listing = layout.listing(fetched.folder / root, classes)
+                if listing is not None:
+                    yield Found(
+                        listing=listing,
+                        origin=fetched.origin,
+                        protocols=layout.protocols,
+                        missing=listing.images.missing(),
+                    )
+
+
+def _first_whole(candidates: Iterable[Found]) -> Found | None:
+    """The first whose images are all there; where there is none, the first of those with the most images there."""
+    best: Found | None = None
+    for found in candidates:
+        if found.is_whole:
+            return found
+        if best is None or _num_here(found) > _num_here(best):
+            best = found
+    return best
+
+
+def _num_here(found: Found) -> int:
+    return len(found.listing.classes) - len(found.missing)
+
+
+def _beside(folder: Path) -> str:
+    """What to do about a folder in which nothing is found that is listed."""
+    if folder.is_dir():
+        held = sorted(child.name for child in folder.iterdir())
+        return f"That folder holds {first(held, 3) or 'nothing'}. Put the images there, under the names of the list."
+    above = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    wanted = folder.absolute().relative_to(above).parts[0]
+    held = sorted(child.name for child in above.iterdir() if child.is_dir())
+    return (
+        f"There is no folder {wanted!r} in {above}; it holds {first(held) or 'no folder'}.{nearest(wanted, held)}"
+        f" Rename the folder of the images to {wanted!r}, or link it."
+    )
+
+
+def _without(labels: Int64[np.ndarray, " n"], names: Sequence[str]) -> list[str]:
+    """The names of the classes that have no image."""
+    present = set(np.unique(labels).tolist())
+    return [name for label, name in enumerate(names) if label not in present]
 
 
 def _labels(spec: Spec, classes: Classes, listing: Listing) -> Int64[np.ndarray, " n"]:
@@ -263,16 +332,3 @@ def _labels(spec: Spec, classes: Classes, listing: Listing) -> Int64[np.ndarray,
             )
         word_of[label] = word
     return np.array([label_of[word] for word in listing.classes], dtype=np.int64)
-
-
-def _some_of_each(labels: Int64[np.ndarray, " n"], limit: int, seed: int) -> Int64[np.ndarray, " m"]:
-    """``limit`` places of each class (all where there are fewer), drawn without replacement, in their own order."""
-    drawn = np.random.default_rng(seed).permutation(len(labels))
-    taken: dict[int, int] = {}
-    kept: list[int] = []
-    for place in drawn.tolist():
-        label = int(labels[place])
-        if taken.get(label, 0) < limit:
-            taken[label] = taken.get(label, 0) + 1
-            kept.append(place)
-    return np.array(sorted(kept), dtype=np.int64)

@@ -4,25 +4,37 @@ import glob
 import re
 import tarfile
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import braceexpand
 import numpy as np
 from jaxtyping import Int64
+from pydantic import NonNegativeInt, PositiveInt
 
-from cupl_bench.dataset import Dataset, part_of
+from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.decode import extensions
 from cupl_bench.dataset.digests import keys_inside
 from cupl_bench.dataset.image_names import ImageNames
+from cupl_bench.dataset.limit import chosen, limited
 from cupl_bench.dataset.names import read_class_names
 from cupl_bench.errors import DatasetError, first
 from cupl_bench.keys import Keys
 from cupl_bench.progress import track
 
 __all__ = ["Samples", "WebdatasetSource"]
+
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4")
+SPLIT_OF = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Words in the names of shards and their folders -> the split that they mean."""
+TEMPLATES = "zeroshot_classification_templates.txt"
+"""CLIP_benchmark's file of templates, one a line, with ``{c}`` for the class name."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +59,36 @@ class ReadMember:
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """The images of all shards, the content keys of those at some places, and their labels as stored."""
+    """The images of all shards, the content keys of those at some places, and their labels as stored.
+
+    ``notes``: what of the shards was left out, one line each.
+    """
 
     labels: Int64[np.ndarray, " n"]
     names: ImageNames
     keys: Callable[[Int64[np.ndarray, " m"], Path], Keys]
     read: ReadMember
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebdatasetSource:
     """Shards of samples that share a name: an image, and `.cls` with the label as a number.
 
-    ``path``: a folder of `*.tar`, a glob, or a brace pattern such as `shards/{0..7}.tar`.
+    ``path``: a folder of `*.tar`, or one that holds such a folder for each split; a glob, or a brace pattern such as
+    `shards/{0..7}.tar`.
     ``class_names``: a JSON list in label order; without it `classnames.txt` beside the shards or one folder above,
     as CLIP_benchmark's sets have it.
+    ``limit``: so many images of each class, drawn with ``seed``; for a quick look.
+
+    A sample's name ends where `.cls` or the ending of its image begins, so it may hold dots.
     """
 
     path: str
     split: str
     class_names: str | None
+    limit: PositiveInt | None = None
+    seed: NonNegativeInt = 0
 
     def __call__(self, cache_dir: Path) -> Dataset:
         return self.part(cache_dir, None)
@@ -80,47 +102,57 @@ class WebdatasetSource:
                 " dataset.class_names=FILE.json"
             )
         samples = self.samples()
-        count = len(samples.labels)
-        own = np.array(range(count) if shard is None else part_of(shard, count), dtype=np.int64)
+        own, num_whole = chosen(samples.labels, self.limit, self.seed, shard)
         return Dataset(
-            split=self.split,
+            split=limited(self.split, self.limit, self.seed),
             class_names=tuple(names),
             labels=samples.labels[own],
             image_ids=samples.names.take(own),
             image_keys=samples.keys(own, cache_dir),
             read=ReadMember(samples.read.shards, samples.read.places[own]),
-            num_whole=None if shard is None else count,
+            notes=samples.notes,
+            num_whole=num_whole,
         )
 
     def samples(self) -> Samples:
         """Every image of the shards once, in their order, with its label.
 
         Raises:
-            DatasetError: a shard is missing or damaged, or an image or a label stands alone.
+            DatasetError: a shard is missing or damaged, an image or a label stands alone, or there is no image.
         """
         shards = self._shards()
         endings = extensions()
         places, labels = array("q"), array("q")
-        num_labels = 0
+        num_labels = num_images = 0
         unlabelled: list[str] = []
         without_image: list[str] = []
+        others: Counter[str] = Counter()
 
         def listed() -> Iterator[str]:
-            nonlocal num_labels
+            nonlocal num_labels, num_images
             for number, shard in enumerate(track(shards, "listing shards")):
-                images, label_of = _list_shard(shard, endings)
-                num_labels += len(label_of)
-                unlabelled.extend(name for name in images if name not in label_of)
-                without_image.extend(name for name in label_of if name not in images)
-                for name, place in images.items():
-                    places.extend((number, *place))
-                    labels.append(label_of.get(name, -1))
-                    yield f"{shard.name}/{name}"
+                found = _list_shard(shard, endings)
+                num_labels += len(found.labels)
+                num_images += len(found.images)
+                others.update(found.others)
+                unlabelled.extend(name for name in found.images if name not in found.labels)
+                without_image.extend(name for name in found.labels if name not in found.images)
+                for name, place in found.images.items():
+                    if name in found.labels:
+                        places.extend((number, *place))
+                        labels.append(found.labels[name])
+                        yield f"{shard.name}/{name}"
 
         names = ImageNames.of(listed())
+        held = ", ".join(f"{ending or 'without an ending'} ({count:,})" for ending, count in others.most_common(5))
+        if not num_images and not num_labels:
+            raise DatasetError(
+                f"{len(shards)} shards of {self.path} hold no image and no .cls label; they hold {held or 'nothing'}."
+                " The split holds no image that could be scored: take other shards."
+            )
         if unlabelled:
             raise DatasetError(
-                f"{len(unlabelled)} of {len(names)} images of {self.path} have no .cls label, first:"
+                f"{len(unlabelled)} of {num_images} images of {self.path} have no .cls label, first:"
                 f" {first(unlabelled)}."
             )
         if without_image:
@@ -133,16 +165,40 @@ class WebdatasetSource:
         def keys(indices: Int64[np.ndarray, " m"], cache_dir: Path) -> Keys:
             return keys_inside(shards, [str(len(names))], indices, read, cache_dir)
 
-        return Samples(labels=np.array(labels, dtype=np.int64), names=names, keys=keys, read=read)
+        left = f"{others.total():,} members are no image and no .cls label of a sample and are not read: {held}"
+        return Samples(
+            labels=np.array(labels, dtype=np.int64),
+            names=names,
+            keys=keys,
+            read=read,
+            notes=(left,) if others else (),
+        )
+
+    def templates(self) -> Path | None:
+        """CLIP_benchmark's file of templates beside the shards or one folder above; None where there is none."""
+        return self._beside(TEMPLATES)
 
     def _shards(self) -> list[Path]:
         folder = Path(self.path)
         if folder.is_dir():
-            found = list(folder.glob("*.tar"))
+            folder = self._folder_of_split(folder)
+            found = [path for path in folder.iterdir() if _is_shard(path) and not path.name.startswith(".")]
+            if len(by_split := _by_split(found)) > 1:
+                counts = ", ".join(f"{split!r} ({len(paths)})" for split, paths in by_split.items())
+                raise DatasetError(
+                    f"{folder} holds shards of {len(by_split)} splits: {counts}. Name those of one, such as"
+                    f" 'dataset.path={folder}/*{SPLIT_OF.get(self.split, 'test')}*.tar'."
+                )
         elif "{" in self.path:
             found = [Path(path) for path in braceexpand.braceexpand(self.path)]
         else:
             found = [Path(path) for path in glob.glob(self.path)]  # noqa: PTH207 - the pattern may be absolute
+        if packed := [path.name for path in found if path.name.lower().endswith(COMPRESSED)]:
+            raise DatasetError(
+                f"{len(packed)} of {len(found)} shards of {self.path} are compressed, first: {first(packed)}."
+                " Images are read by their place in the file, which takes plain .tar shards: unpack the compression"
+                " (such as with gunzip) and take those."
+            )
         if not found:
             raise DatasetError(
                 f"dataset.path={self.path} leads to no .tar shard; give a folder, a glob or a brace pattern."
@@ -157,47 +213,110 @@ class WebdatasetSource:
 
     def names(self) -> list[str] | None:
         """The class names in label order: given, or from `classnames.txt`; None where there are none."""
-        folder = self._shards()[0].parent
         if self.class_names is not None:
             given = read_class_names(Path(self.class_names))
             if isinstance(given, dict):
                 raise DatasetError(f"{self.class_names} should be a JSON list of class names in label order.")
             return given
-        for place in (folder / "classnames.txt", folder.parent / "classnames.txt"):
-            if place.is_file():
-                return [line.strip() for line in place.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return None
+        place = self._beside("classnames.txt")
+        if place is None:
+            return None
+        # A blank line has a label: without it each name after it would belong to the label before.
+        return [line.strip() for line in place.read_text(encoding="utf-8-sig").rstrip().split("\n")]
+
+    def _beside(self, name: str) -> Path | None:
+        folder = self._shards()[0].parent
+        return next((place for place in (folder / name, folder.parent / name) if place.is_file()), None)
+
+    def _folder_of_split(self, folder: Path) -> Path:
+        """``folder``, or the one in it that holds the shards of the split, where it holds none itself."""
+        if any(map(_is_shard, folder.iterdir())):
+            return folder
+        inside = sorted(child for child in folder.iterdir() if child.is_dir() and any(map(_is_shard, child.iterdir())))
+        if not inside:
+            return folder
+        wanted = SPLIT_OF.get(self.split, self.split)
+        found = [child for child in inside if SPLIT_OF.get(child.name, child.name) == wanted]
+        if len(found) != 1:
+            raise DatasetError(
+                f"{folder} holds shards of {first([child.name for child in inside])}; dataset.split={self.split} is"
+                f" {'none' if not found else 'more than one'} of these. Name one of them in dataset.split, or"
+                " its folder in dataset.path."
+            )
+        return found[0]
 
 
-def _list_shard(shard: Path, endings: frozenset[str]) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
-    """The samples of one shard, in their order: at which byte and how long its image is, and its label."""
-    images: dict[str, tuple[int, int]] = {}
-    labels: dict[str, int] = {}
+@dataclass
+class Shard:
+    """The samples of one shard, in their order.
+
+    ``images``: at which byte and how long the image of each is. ``others``: how many members are neither image nor
+    label of a sample, by their endings.
+    """
+
+    images: dict[str, tuple[int, int]] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    others: Counter[str] = field(default_factory=Counter)
+
+
+def _is_shard(path: Path) -> bool:
+    return path.name.lower().endswith((".tar", *COMPRESSED)) and path.is_file()
+
+
+def _by_split(shards: Sequence[Path]) -> dict[str, list[Path]]:
+    """Shards by the split that stands in their names; those in whose names there is none are left out."""
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in shards:
+        splits = {SPLIT_OF[word] for word in re.findall("[a-z]+", path.name.lower()) if word in SPLIT_OF}
+        if len(splits) == 1:
+            found[splits.pop()].append(path)
+    return dict(sorted(found.items()))
+
+
+def _list_shard(path: Path, endings: frozenset[str]) -> Shard:
+    found = Shard()
     try:
-        with tarfile.open(shard, mode="r:") as archive:
-            members = [member for member in archive if member.isfile()]
+        with tarfile.open(path, mode="r:") as archive:
+            members = [member for member in archive if not member.isdir()]
+            if links := [member.name for member in members if not member.isfile()]:
+                raise DatasetError(
+                    f"{path} holds {len(links)} members that are links or devices, first: {first(links)}. Pack it with"
+                    " the files themselves (tar --dereference --hard-dereference)."
+                )
             twice = [name for name, count in Counter(member.name for member in members).items() if count > 1]
             if twice:
-                raise DatasetError(f"{shard} holds {len(twice)} files more than once, first: {first(twice)}.")
+                raise DatasetError(f"{path} holds {len(twice)} files more than once, first: {first(twice)}.")
             for member in members:
-                folder, _, name = member.name.rpartition("/")
-                stem, _, ending = name.partition(".")
-                sample = f"{folder}/{stem}" if folder else stem
-                if f".{ending.lower()}" in endings:
-                    if sample in images:
-                        raise DatasetError(f"{shard}: sample {sample!r} has two images.")
-                    images[sample] = (member.offset_data, member.size)
+                sample, dot, ending = member.name.rpartition(".")
+                hidden = member.name.rpartition("/")[2].startswith(".")
+                if hidden or not dot or "/" in ending:
+                    found.others["hidden" if hidden else ""] += 1
+                elif f".{ending.lower()}" in endings:
+                    if sample in found.images:
+                        raise DatasetError(f"{path}: sample {sample!r} has two images.")
+                    found.images[sample] = (member.offset_data, member.size)
                 elif ending.lower() == "cls":
                     file = archive.extractfile(member)
-                    text = b"" if file is None else file.read()
-                    try:
-                        labels[sample] = int(text)
-                    except ValueError as error:
-                        raise DatasetError(
-                            f"{shard}: the label of {sample!r} is {text[:40]!r}; it should be a whole number."
-                        ) from error
+                    found.labels[sample] = _label(path, sample, b"" if file is None else file.read())
+                else:
+                    found.others[f".{ending.lower()}"] += 1
     except tarfile.TarError as error:
         raise DatasetError(
-            f"{shard} is not a whole, uncompressed tar file ({error}). Download it again, or unpack its compression."
+            f"{path} is not a whole, uncompressed tar file ({error}). Download it again, or unpack its compression."
         ) from error
-    return images, labels
+    # By webdataset's rule a name ends at its first dot: `a.seg.png` is a further image of the sample of `a.jpg`.
+    whole = found.images.keys() & found.labels.keys()
+    for sample in [sample for sample in found.images if sample not in found.labels]:
+        folder, slash, name = sample.rpartition("/")
+        parts = name.split(".")
+        if any(f"{folder}{slash}{'.'.join(parts[:count])}" in whole for count in range(1, len(parts))):
+            del found.images[sample]
+            found.others["further images"] += 1
+    return found
+
+
+def _label(path: Path, sample: str, text: bytes) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise DatasetError(f"{path}: the label of {sample!r} is {text[:40]!r}; it should be a whole number.") from error

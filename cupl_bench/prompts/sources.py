@@ -49,7 +49,9 @@ def fill(template: str, class_name: str) -> str:
 
 
 def read_templates(source: str | Sequence[str]) -> list[str]:
-    """Templates from a list, a JSON file that holds a list, or a list that open_clip carries by name.
+    """Templates from a list, a file that holds one, or a list that open_clip carries by name.
+
+    A file is JSON, or a `.txt` with a template on each line, where ``{c}`` means the same as ``{}``: CLIP_benchmark's.
 
     Raises:
         PromptsError: there is none, one is not text, or one lacks the ``{}`` that stands for the class name.
@@ -59,6 +61,8 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
             templates: object = _open_clip_templates(OPEN_CLIP_LISTS[source])
         elif source.endswith(".json"):
             templates = read_json(Path(source), "a list of templates")
+        elif source.endswith(".txt"):
+            templates = _templates_of_lines(Path(source))
         else:
             templates = _templates_of_dataset(source)
         where = source
@@ -80,6 +84,14 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
     if wrong := [template for template in templates if not is_unicode(template)]:
         raise PromptsError(f"{where}: {len(wrong)} templates are no Unicode text, first: {first(wrong)}.")
     return templates
+
+
+def _templates_of_lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptsError(f"{path} cannot be read ({error}); it should hold one template on each line.") from error
+    return [line.strip().replace("{c}", "{}") for line in lines if line.strip()]
 
 
 def _templates_of_dataset(source: str) -> list[str]:

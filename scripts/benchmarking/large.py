@@ -72,7 +72,7 @@ def _tree(folder: Path, count: int) -> FolderSource:
                 content.write_bytes(os.urandom(100))
             os.link(content, f"{root}/n{number % NUM_CLASSES:08}/image_{number:08}.jpg")
         time.sleep(2.5)  # files younger than two seconds are not remembered
-    return FolderSource(path=str(root), split="all", class_names=None)
+    return FolderSource(path=str(root), split="all", class_names=None, limit=None, seed=0)
 
 
 def _listed(count: int) -> Dataset:

@@ -186,7 +186,7 @@ def many_names(bench: Bench, count: int) -> Row:
         for number in range(count // 2):
             (root / name / f"{number}.jpg").write_bytes(b"%d" % number)
     began = time.monotonic()
-    source = FolderSource(path=str(root), split="all", class_names=None)
+    source = FolderSource(path=str(root), split="all", class_names=None, limit=None, seed=0)
     first = source(bench.work / "names")
     middle = time.monotonic()
     time.sleep(2.1)  # files that changed less than two seconds ago are not remembered

@@ -106,7 +106,7 @@ def archives(content: bytes, place: Path) -> None:
 def shards(content: bytes, place: Path) -> None:
     _written(b"ant\nbee", place / "shards" / "classnames.txt")
     _written(content, place / "shards" / "0.tar")
-    WebdatasetSource(path=str(place / "shards"), split="test", class_names=None)(place / "cache")
+    WebdatasetSource(path=str(place / "shards"), split="test", class_names=None, limit=None, seed=0)(place / "cache")
 
 
 def images(content: bytes, _: Path) -> None:

@@ -27,6 +27,38 @@ def test_other_kinds(mode: str, kind: str) -> None:
     assert decode(buffer.getvalue()).mode == "RGB"
 
 
+def saved(image: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def alpha_alone(mode: str) -> Image.Image:
+    image = Image.new(mode, (40, 36))
+    image.putalpha(picture(2, mode="L"))
+    return image
+
+
+DEEP = (np.arange(64 * 64).reshape(64, 64) * 16).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (saved(Image.fromarray(DEEP), "PNG"), "grey values go from 0 to 65520.*convert it to 8 bits"),
+        (saved(Image.fromarray(DEEP), "TIFF"), "grey values go from 0 to 65520"),
+        (saved(Image.fromarray(DEEP.astype(np.int32) - 7), "TIFF"), "grey values go from -7 to 65513"),
+        (saved(Image.fromarray((DEEP / 65535).astype(np.float32)), "TIFF"), "grey values go from 0.0 to 0.99"),
+        (saved(alpha_alone("RGBA"), "PNG"), "in the alpha channel alone"),
+        (saved(alpha_alone("LA"), "PNG"), "in the alpha channel alone"),
+    ],
+)
+def test_a_picture_that_would_become_plain_is_refused(content: bytes, message: str) -> None:
+    """Pillow clips to 0 to 255 and drops the alpha channel, so that most of these would be one colour."""
+    with pytest.raises(BrokenImageError, match=message):
+        decode(content)
+
+
 def test_exif_rotation_is_left_alone() -> None:
     """The reference codes do not rotate; the datasets library would."""
     exif = Image.Exif()

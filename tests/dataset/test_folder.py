@@ -15,7 +15,46 @@ from cupl_bench.identity import bytes_key
 
 def load(root: Path, cache: Path, class_names: Path | None = None) -> Dataset:
     names = None if class_names is None else str(class_names)
-    return FolderSource(path=str(root), split="all", class_names=names)(cache)
+    return FolderSource(path=str(root), split="all", class_names=names, limit=None, seed=0)(cache)
+
+
+@pytest.mark.parametrize("folders", [("test", "train"), ("Train", "val", "Validation"), ("test",)])
+def test_splits_are_no_classes(folders: tuple[str, ...], tmp_path: Path) -> None:
+    for folder in folders:
+        make_folder(tmp_path / "set" / folder, {"ant": 1, "bee": 1})
+    with pytest.raises(DatasetError, match=r"these are names of splits.*dataset.path=FOLDER/test"):
+        load(tmp_path / "set", tmp_path / "cache")
+
+
+def test_a_class_may_be_called_as_a_split_is(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "set", {"car": 1, "train": 1})
+    assert load(root, tmp_path / "cache").class_names == ("car", "train")
+
+
+def test_a_limit_takes_so_many_of_each_class(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "set", {"ant": 5, "bee": 1, "cat": 3})
+    whole = load(root, tmp_path / "cache")
+    few = FolderSource(path=str(root), split="all", class_names=None, limit=2, seed=0)
+    found = few(tmp_path / "cache")
+    assert np.bincount(found.labels).tolist() == [2, 1, 2]
+    assert found.split == "all, 2 per class (seed 0)"
+    content = {name: whole.read(i) for i, name in enumerate(whole.image_ids)}
+    assert [found.read(i) for i in range(5)] == [content[name] for name in found.image_ids]
+    parts = [few.part(tmp_path / "cache", (number, 2)) for number in (1, 2)]
+    assert [name for part in parts for name in part.image_ids] == list(found.image_ids)
+    assert [part.num_whole for part in parts] == [5, 5]
+
+
+def test_images_under_two_labels_are_counted(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "set", {"ant": 3, "bee": 2, "cat": 1})
+    assert load(root, tmp_path / "cache").under_two_labels() is None
+    for number in (0, 1):
+        (root / "cat" / f"again_{number}.jpg").write_bytes((root / "ant" / f"{number}.jpg").read_bytes())
+    (root / "bee" / "again.jpg").write_bytes((root / "ant" / "0.jpg").read_bytes())
+    (root / "ant" / "twin.jpg").write_bytes((root / "ant" / "2.jpg").read_bytes())
+    told = load(root, tmp_path / "cache").under_two_labels()
+    assert told is not None
+    assert told.startswith("2 images stand under more than one label")
 
 
 def test_labels_are_those_of_torchvision(tmp_path: Path) -> None:
@@ -171,7 +210,7 @@ def test_a_damaged_memo_is_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_jobs_that_read_parts_remember_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever lists the whole after them reads no file again; a part reads its own files alone."""
     root = make_folder(tmp_path / "set", {"a": 3, "b": 4})
-    source = FolderSource(path=str(root), split="all", class_names=None)
+    source = FolderSource(path=str(root), split="all", class_names=None, limit=None, seed=0)
     whole = source(tmp_path / "elsewhere")
     monkeypatch.setattr(digests, "FRESH_NS", 0)
     read: list[bytes] = []

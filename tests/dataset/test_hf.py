@@ -21,6 +21,8 @@ DEFAULTS: dict[str, Any] = {
     "label_column": None,
     "class_names": None,
     "revision": None,
+    "limit": None,
+    "seed": 0,
 }
 
 
@@ -122,3 +124,32 @@ def test_the_fingerprint_does_not_know_the_place(tmp_path: Path) -> None:
     other = load(write_parquet(tmp_path / "z" / "a.parquet", [0, 1], feature), tmp_path / "c3", data_files="*.parquet")
     assert one.fingerprint == two.fingerprint != other.fingerprint
     assert np.array_equal(one.labels, two.labels)
+
+
+@pytest.mark.parametrize("folders", [("train", "test"), ("val", "test")])
+def test_images_in_the_folders_of_splits_have_no_label(folders: tuple[str, str], tmp_path: Path) -> None:
+    """The library takes the name of the folder for the class where nothing else is there."""
+    for folder in folders:
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / "set" / folder / f"{number}.jpg").write_bytes(encoded(number))
+    with pytest.raises(DatasetError, match=r"these are names of splits|could be the label column"):
+        load(tmp_path / "set", tmp_path / "cache")
+
+
+def test_class_folders_below_the_folders_of_splits(tmp_path: Path) -> None:
+    for split, first in (("train", 0), ("test", 10)):
+        for label, name in enumerate(("ant", "bee")):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            (tmp_path / "set" / split / name / "0.jpg").write_bytes(encoded(first + label))
+    found = load(tmp_path / "set", tmp_path / "cache")
+    assert found.class_names == ("ant", "bee")
+    assert [found.read(i) for i in range(2)] == [encoded(10), encoded(11)]
+
+
+def test_a_limit_takes_so_many_of_each_class(tmp_path: Path) -> None:
+    root = write_parquet(tmp_path / "set" / "test-0.parquet", [1, 0, 1, 1, 0], datasets.ClassLabel(names=["a", "b"]))
+    found = load(root, tmp_path / "cache", data_files="*.parquet", limit=1, seed=4)
+    assert sorted(found.labels.tolist()) == [0, 1]
+    assert found.split == "test, 1 per class (seed 4)"
+    assert [found.read(i) for i in range(2)] == [encoded(int(name)) for name in found.image_ids]

@@ -1,6 +1,7 @@
 """Each data set in its true layout, in miniature: the right label, the right name, and what torchvision says."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -412,8 +413,6 @@ def test_a_limit_takes_so_many_of_each_class_and_is_in_the_split(tmp_path: Path)
 
 
 def test_the_fingerprint_is_of_content_not_of_places(tmp_path: Path) -> None:
-    import shutil
-
     trees.cub(tmp_path / "one")
     shutil.copytree(tmp_path / "one" / "CUB_200_2011", tmp_path / "two")
     one, two = load("cub", tmp_path / "one", tmp_path / "c1"), load("cub", tmp_path / "two", tmp_path / "c2")
@@ -430,3 +429,192 @@ def test_a_protocol_that_does_not_exist(tmp_path: Path) -> None:
         load("flowers", tmp_path, tmp_path / "cache", protocol="cop")
     with pytest.raises(DatasetError, match="There is no data set 'flower'. Did you mean 'flowers'"):
         load("flowers", tmp_path, tmp_path / "cache", spec="flower")
+
+
+COOP = {
+    # name: folder, where the paths of the json start, split file, path of an image of a class
+    "caltech101": ("caltech-101", "101_ObjectCategories", "Caltech101", "{}/image_0001.jpg"),
+    "pets": ("oxford_pets", "images", "OxfordPets", "{}_201.jpg"),
+    "cars": ("stanford_cars", "", "StanfordCars", "cars_test/{:05}.jpg"),
+    "flowers": ("oxford_flowers", "jpg", "OxfordFlowers", "image_{:05}.jpg"),
+    "food101": ("food-101", "images", "Food101", "{}/1005649.jpg"),
+    "sun397": ("sun397", "SUN397", "SUN397", "{}/sun_aa.jpg"),
+    "dtd": ("dtd", "images", "DescribableTextures", "{}/banded_0002.jpg"),
+    "eurosat": ("eurosat", "2750", "EuroSAT", "{}/image_1.jpg"),
+    "ucf101": ("ucf101", "UCF-101-midframes", "UCF101", "{}/v_g01_c01.jpg"),
+}
+
+
+def coop_tree(name: str, data: Path) -> dict[bytes, str]:
+    """Some of the classes, in an order of its own, with labels that mean nothing."""
+    folder, images, title, pattern = COOP[name]
+    classes = read_spec(name).classes
+    kept = [one for one in classes.ids if one not in ("BACKGROUND_Google", "Faces_easy")][
+        :: -3 if name == "eurosat" else -11
+    ]
+    expected, rows = {}, []
+    for place, one in enumerate(kept):
+        word = trees._sun_path(one) if name == "sun397" else one
+        path = pattern.format(place + 1 if ":05" in pattern else word)
+        expected[trees.put(data / folder / images / path)] = one
+        said = classes.names["torchvision" if name == "flowers" else "openai"][classes.ids.index(one)]
+        if name == "cars":
+            said = f"{said[-4:]} {said[:-5]}"
+        rows.append([path, place, said.lower() if name == "pets" else said])
+    split = data / folder / f"split_zhou_{title}.json"
+    split.write_text(json.dumps({"train": [], "val": [], "test": rows}))
+    return expected
+
+
+@pytest.mark.parametrize("name", list(COOP))
+@pytest.mark.parametrize("inside", [True, False])
+def test_coops_trees(name: str, inside: bool, tmp_path: Path) -> None:
+    """From DATA and from the data set's folder; labels by class, whatever the order and the numbers of the file."""
+    expected = coop_tree(name, tmp_path / "data")
+    path = tmp_path / "data" / COOP[name][0] if inside else tmp_path / "data"
+    without = [one for one in read_spec(name).classes.ids if one not in expected.values()]
+    spec = mended(name, tmp_path, "coop", len(expected), without)
+    found = load(name, path, tmp_path / "cache", protocol="coop", spec=spec)
+    kept = read_spec(str(spec)).classes.without(without).ids
+    assert {found.read(i): kept[label] for i, label in enumerate(found.labels)} == expected
+    assert any("only sizes are compared" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [
+        ("imagenet", "imagenet/images/val"),
+        ("imagenet_sketch", "imagenet-sketch/images"),
+        ("imagenet_a", "imagenet-adversarial/imagenet-a"),
+        ("imagenet_r", "imagenet-rendition/imagenet-r"),
+    ],
+)
+def test_coops_trees_of_imagenet(name: str, inside: str, tmp_path: Path) -> None:
+    expected = trees.wnid_folders(name, inside)(tmp_path)
+    (tmp_path / inside / "README.txt").write_text("which is no image")
+    for path in (tmp_path, tmp_path / inside.partition("/")[0], tmp_path / inside):
+        found = load(name, path, tmp_path / "cache")
+        assert ids_of(found, name) == expected
+        assert any(note.startswith("1 files are no images of a class folder") for note in found.notes)
+
+
+def test_the_layout_whose_images_are_there_is_taken(tmp_path: Path) -> None:
+    """A split file that lies at two places, of which only one has the images."""
+    expected = coop_tree("dtd", tmp_path / "data")
+    shutil.copy(tmp_path / "data" / "dtd" / "split_zhou_DescribableTextures.json", tmp_path / "data")
+    (tmp_path / "data" / "dtd" / "dtd").mkdir()
+    shutil.copy(tmp_path / "data" / "split_zhou_DescribableTextures.json", tmp_path / "data" / "dtd" / "dtd")
+    found = load("dtd", tmp_path / "data", tmp_path / "cache")
+    assert ids_of(found, "dtd") == expected
+
+
+@pytest.mark.parametrize("protocol", ["coop", "custom"])
+def test_a_folder_of_images_one_word_off(protocol: str, tmp_path: Path) -> None:
+    coop_tree("ucf101", tmp_path / "data")
+    base = tmp_path / "data" / "ucf101"
+    (base / "UCF-101-midframes").rename(base / "UCF-101-frames")
+    with pytest.raises(
+        DatasetError,
+        match=r"None of the 10 images.*no folder 'UCF-101-midframes'.*Did you mean 'UCF-101-frames'\?.*[Rr]ename",
+    ):
+        load("ucf101", tmp_path / "data", tmp_path / "cache", protocol=protocol)
+
+
+def kaggle(root: Path, labels: dict[str, str], boxes: int = 1) -> None:
+    for name in labels:
+        trees.put(root / "ILSVRC" / "Data" / "CLS-LOC" / "val" / f"{name}.JPEG")
+    rows = [f"{name},{' '.join([f'{wnid} 1 2 30 20'] * boxes)} " for name, wnid in labels.items()]
+    (root / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *reversed(rows)]) + "\n")
+
+
+VAL = {f"ILSVRC2012_val_{number:08}": wnid for number, wnid in ((3, "n02119022"), (7, "n01440764"), (40, "n02119022"))}
+
+
+@pytest.mark.parametrize("inside", ["", "ILSVRC", "ILSVRC/Data/CLS-LOC", "ILSVRC/Data/CLS-LOC/val"])
+def test_kaggles_imagenet_from_each_of_its_folders(inside: str, tmp_path: Path) -> None:
+    kaggle(tmp_path / "k", VAL, boxes=3)
+    trees.put(tmp_path / "k" / "ILSVRC" / "Data" / "CLS-LOC" / "val" / "other.JPEG")
+    found = load("imagenet", tmp_path / "k" / inside, tmp_path / "cache")
+    ids = trees.ids("imagenet")
+    assert [ids[label] for label in found.labels] == list(VAL.values())
+    assert found.split == "custom: 3 of 50000 images of val"
+    assert any("1 images have other names" in note and "other.JPEG" in note for note in found.notes)
+
+
+def test_kaggles_file_must_label_every_image_once(tmp_path: Path) -> None:
+    kaggle(tmp_path, VAL)
+    trees.put(tmp_path / "ILSVRC" / "Data" / "CLS-LOC" / "val" / "ILSVRC2012_val_00000041.JPEG")
+    with pytest.raises(DatasetError, match=r"1 of 4 images .* have no label in .*LOC_val_solution.csv, first: .*0041"):
+        load("imagenet", tmp_path, tmp_path / "cache")
+    with (tmp_path / "LOC_val_solution.csv").open("a") as file:
+        file.write("ILSVRC2012_val_00000041,n01440764 1 2 3 4 n02119022 1 2 3 4\n")
+    with pytest.raises(DatasetError, match="1 rows of .*LOC_val_solution.csv do not give one class to one image"):
+        load("imagenet", tmp_path, tmp_path / "cache")
+
+
+def test_cub_needs_only_what_a_score_needs(tmp_path: Path) -> None:
+    expected = trees.cub(tmp_path)
+    for name in ("bounding_boxes.txt", "image_class_labels.txt", "classes.txt"):
+        (tmp_path / "CUB_200_2011" / name).unlink()
+    assert ids_of(load("cub", tmp_path, tmp_path / "cache"), "cub") == expected
+
+
+def test_kaggles_cars_lie_one_folder_deeper(tmp_path: Path) -> None:
+    expected = trees.cars(tmp_path)
+    base = tmp_path / "stanford_cars"
+    (base / "cars_test").rename(base / "inner")
+    (base / "cars_test").mkdir()
+    (base / "inner").rename(base / "cars_test" / "cars_test")
+    assert ids_of(load("cars", tmp_path, tmp_path / "cache"), "cars") == expected
+
+
+@pytest.mark.parametrize(("name", "file"), [("flowers", "imagelabels.mat"), ("cars", "devkit/cars_meta.mat")])
+def test_a_missing_matlab_file_is_not_called_damaged(name: str, file: str, tmp_path: Path) -> None:
+    trees.MAKERS[name](tmp_path)
+    path = next(tmp_path.rglob(file))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DatasetError, match="is not a whole MATLAB file"):
+        load(name, tmp_path, tmp_path / "cache")
+    path.unlink()
+    with pytest.raises(DatasetError, match=f"{path} is not there") as caught:
+        load(name, tmp_path, tmp_path / "cache")
+    assert "whole" not in str(caught.value)
+
+
+def test_a_matlab_file_of_another_kind(tmp_path: Path) -> None:
+    trees.flowers(tmp_path)
+    base = tmp_path / "flowers-102"
+    shutil.copy(base / "imagelabels.mat", base / "setid.mat")
+    with pytest.raises(DatasetError, match="holds no 'tstid' but 'labels'"):
+        load("flowers", tmp_path, tmp_path / "cache")
+
+
+def test_more_images_than_the_split_has_are_not_called_images_of_it(tmp_path: Path) -> None:
+    trees.dtd(tmp_path)
+    spec: Any = mended("dtd", tmp_path, "standard", 40)
+    found = load("dtd", tmp_path, tmp_path / "cache", spec=spec)
+    assert found.split == "custom: 47 images, more than the 40 of test1"
+    assert any("was not checked" in note for note in found.notes)
+
+
+def test_an_image_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+    trees.dtd(tmp_path)
+    with (tmp_path / "dtd" / "dtd" / "labels" / "test1.txt").open("a") as file:
+        file.write("woven/woven_0002.jpg\n")
+    with pytest.raises(
+        DatasetError, match="1 of 48 images .* are listed more than once, first: 'woven/woven_0002.jpg'"
+    ):
+        load("dtd", tmp_path, tmp_path / "cache")
+
+
+def test_classes_without_images_are_named(tmp_path: Path) -> None:
+    trees.dtd(tmp_path)
+    shutil.rmtree(tmp_path / "dtd" / "dtd" / "images" / "woven")
+    found = load("dtd", tmp_path, tmp_path / "cache")
+    assert any("1 of 47 classes have no image here, first: 'woven'" in note for note in found.notes)
+    empty = tmp_path / "eurosat"
+    trees.folders(empty / "2750", [(one, one) for one in trees.ids("eurosat")[1:]], 3)
+    (empty / "2750" / "AnnualCrop").mkdir()
+    with pytest.raises(DatasetError, match="27 images of 9 classes.* Without an image: 'annual crop land'"):
+        load("eurosat", empty, tmp_path / "cache", protocol="standard")

@@ -25,7 +25,7 @@ def source(request: pytest.FixtureRequest, tmp_path, monkeypatch: pytest.MonkeyP
     if request.param == "folder":
         make_folder(path, {"ant": 4, "bee": 3})
         (path / "bee" / "again.jpg").write_bytes((path / "ant" / "1.jpg").read_bytes())
-        return FolderSource(path=str(path), split="all", class_names=None)
+        return FolderSource(path=str(path), split="all", class_names=None, limit=None, seed=0)
     if request.param.startswith("named"):
         trees.imagenet_folders(path)
         limit = 1 if "few" in request.param else None
@@ -39,7 +39,7 @@ def source(request: pytest.FixtureRequest, tmp_path, monkeypatch: pytest.MonkeyP
         pq.write_table(pa.table({"image": images, "label": list("xyzxyzz")}), path / "test.parquet")
         return HfSource(
             path="parquet", split="test", data_files=[str(path / "test.parquet")], image_column=None,
-            label_column=None, class_names=None, revision=None,
+            label_column=None, class_names=None, revision=None, limit=None, seed=0,
         )  # fmt: skip
     path.mkdir()
     for number in range(7):
@@ -49,7 +49,7 @@ def source(request: pytest.FixtureRequest, tmp_path, monkeypatch: pytest.MonkeyP
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
     (path / "classnames.txt").write_text("ant\nbee\ncat\n")
-    return WebdatasetSource(path=str(path), split="test", class_names=None)
+    return WebdatasetSource(path=str(path), split="test", class_names=None, limit=None, seed=0)
 
 
 def rows_of(dataset: Dataset) -> list[tuple[str, bytes, int, bytes]]:
@@ -72,7 +72,7 @@ def test_parts_are_the_rows_of_the_whole(source: PartSource, count: int, tmp_pat
 
 
 def test_a_source_that_lists_no_parts_is_cut(tmp_path) -> None:
-    source = DemoSource(split="test")
+    source = DemoSource(split="test", limit=None, seed=0)
     assert not isinstance(source, PartSource)
     whole = source(tmp_path)
     part = whole.part((2, 5))

@@ -8,9 +8,11 @@ from typing import Literal
 
 import numpy as np
 import PIL
+from pydantic import NonNegativeInt, PositiveInt
 
-from cupl_bench.dataset import Dataset
+from cupl_bench.dataset import Dataset, ReadTaken
 from cupl_bench.dataset.demo import drawing
+from cupl_bench.dataset.limit import chosen, limited
 from cupl_bench.errors import UnreadableError
 from cupl_bench.identity import bytes_key, content_key
 from cupl_bench.progress import track
@@ -34,9 +36,12 @@ class DemoSource:
     """Draws the images of a split once and keeps them. ``test`` and ``validation`` have seeds of their own.
 
     Tiers say how often pre-training of the demo backbone met the name of a species: docs/demo.md.
+    ``limit``: so many images of each class, drawn with ``seed``; for a quick look.
     """
 
     split: Literal["test", "validation"]
+    limit: PositiveInt | None = None
+    seed: NonNegativeInt = 0
 
     def __call__(self, cache_dir: Path) -> Dataset:
         species = drawing.evaluated_species()
@@ -52,13 +57,15 @@ class DemoSource:
         except DamagedFileError as error:
             set_aside(path, error)
             files = self._draw(path)
+        labels = np.repeat(np.arange(len(species)), per_class).astype(np.int64)
+        own, _ = chosen(labels, self.limit, self.seed, None)
         return Dataset(
-            split=self.split,
+            split=limited(self.split, self.limit, self.seed),
             class_names=tuple(one.name for one in species),
-            labels=np.repeat(np.arange(len(species)), per_class).astype(np.int64),
-            image_ids=[f"{one.name} {number}" for one in species for number in range(per_class)],
-            image_keys=[bytes_key(file.tobytes()) for file in files],
-            read=ReadDrawing(files),
+            labels=labels[own],
+            image_ids=[f"{species[place // per_class].name} {place % per_class}" for place in own.tolist()],
+            image_keys=[bytes_key(files[place].tobytes()) for place in own.tolist()],
+            read=ReadTaken(ReadDrawing(files), own),
             tiers=tuple(one.tier for one in species),
             notes=("rendered flowers, not photographs",),
         )
