@@ -1,4 +1,4 @@
-"""From a composed configuration to plain objects: the root schema, and the checks before any work.
+"""From a composed configuration to plain objects, and the checks before any work.
 
 Two halves: the *question* (data set, backbone, prompts, precision) moves numbers; the *machine* does not.
 """
@@ -7,16 +7,13 @@ import inspect
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from enum import Enum
-from importlib import resources
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import torch
-from hydra.core.config_store import ConfigStore
 from hydra.utils import get_class
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
@@ -30,60 +27,22 @@ from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
 from cupl_bench.ranks import local_rank, world_size
 from cupl_bench.runner import Machine, Question
-from cupl_bench.store import user_cache_dir
+from cupl_bench.schema import Config, Output, Rerun, conf_dir, register
 from cupl_bench.tracking import Tracker, no_tracker
 
-__all__ = ["Config", "conf_dir", "dataset_of", "describing_of", "machine_of", "question_of", "register", "tracker_of"]
-
-
-class PrecisionChoice(Enum):
-    """The number format of encoding; features and scores are float32 in any case."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class Rerun(Enum):
-    """Which questions are answered anew: those without a finished record, all, none, or those that failed."""
-
-    missing = "missing"
-    always = "always"
-    never = "never"
-    failed = "failed"
-
-
-class Output(Enum):
-    """What a command prints on standard output: tables for a person, or one JSON document for a program."""
-
-    table = "table"
-    json = "json"
-
-
-@dataclass
-class Config:
-    """The root schema; conf/config.yaml holds the defaults."""
-
-    dataset: Any = MISSING
-    backbone: Any = MISSING
-    prompts: Any = MISSING
-    tracking: Any = MISSING
-    llm: Any = MISSING
-    describe: Any = MISSING
-    precision: PrecisionChoice = MISSING
-    budget: int | None = MISSING
-    seed: int = MISSING
-    results_dir: str = MISSING
-    cache_dir: str = MISSING
-    device: str = MISSING
-    batch_size: int | None = MISSING
-    num_workers: int | None = MISSING
-    cache_limit_gb: float = MISSING
-    rerun: Rerun = MISSING
-    shard: str | None = MISSING
-    output: Output = MISSING
-    images: list[str] = field(default_factory=list)
-    class_names: Any = None
+__all__ = [
+    "Config",
+    "Output",
+    "Rerun",
+    "check_keys",
+    "conf_dir",
+    "dataset_of",
+    "describing_of",
+    "machine_of",
+    "question_of",
+    "register",
+    "tracker_of",
+]
 
 
 OF_THE_RUN = {
@@ -92,26 +51,6 @@ OF_THE_RUN = {
     "prompts": ("name",),
 }
 """Keys of a group that are no parameters of its class."""
-
-
-def conf_dir() -> Path:
-    """The folder of configurations: inside an installed package, beside it in a checkout."""
-    package = Path(str(resources.files("cupl_bench")))
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
-def register() -> None:
-    """Make the schema and the resolvers known to Hydra."""
-    ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver(
-        "asset", lambda path: str(resources.files("cupl_bench").joinpath(path)), replace=True
-    )
-    OmegaConf.register_new_resolver(
-        "user_cache",
-        lambda: str(user_cache_dir()),
-        replace=True,
-    )
 
 
 def question_of(config: DictConfig) -> Question:

@@ -1,9 +1,7 @@
 """What a run ran on: versions, commit, device."""
 
 import platform
-import shlex
 import subprocess
-import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,8 +17,8 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def describe_environment(device: torch.device) -> dict[str, object]:
-    """Versions of what can move a number, the commit of a checkout, and the device."""
+def describe_environment(device: torch.device, command: str | None) -> dict[str, object]:
+    """Versions of what can move a number, the commit of a checkout, the device, and the command line that asked."""
     commit, dirty = _commit()
     return {
         "cupl_bench": __version__,
@@ -32,7 +30,7 @@ def describe_environment(device: torch.device) -> dict[str, object]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command,
     }
 
 

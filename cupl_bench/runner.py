@@ -120,6 +120,8 @@ class Machine:
     rerun: Literal["missing", "always", "never", "failed"]
     shard: tuple[int, int] | None
     """Part i of n of the images, which is encoded and nothing else; None: all of a run."""
+    command: str | None = None
+    """The command line that asks this question alone, for the record; None: it was not asked on one."""
 
 
 @dataclass
@@ -818,7 +820,7 @@ def _record(
             weighting=prompts.weighting,
             uses_images=prompts.weigh_by_images,
         ),
-        environment=describe_environment(job.machine.device),
+        environment=describe_environment(job.machine.device, job.machine.command),
         config=question.config,
         **rest,
     )

@@ -8,7 +8,6 @@ import pytest
 from making import TINY, TinyModel, encoded, make_tiny
 
 from cupl_bench import features
-from cupl_bench.commands.eval import sweeps_over_backbones
 from cupl_bench.features import DecodedImages
 from cupl_bench.pixel_store import PixelStore
 

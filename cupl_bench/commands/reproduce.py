@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cupl_bench.commands.composition import compose_once, values_of
+from cupl_bench.commands.arguments import Arguments
+from cupl_bench.composition import compose, values_of
 from cupl_bench.errors import ConfigError, ResultsError, first
 from cupl_bench.records import Record, read_record, record_path
 from cupl_bench.reproduction import TOLERANCE, compare_runs
@@ -15,27 +16,26 @@ from cupl_bench.terminal import say
 __all__ = ["command"]
 
 
-def command(arguments: list[str]) -> int:
+def command(given: Arguments) -> int:
     """Reproduce the runs whose records or keys are given; 0 if all are equal or within tolerance, else 1.
 
     Overrides say where it runs (``device=cpu``, ``batch_size=...``) and replace parts of the recorded question that are
     elsewhere on this machine (``dataset.path=...``).
     """
-    runs = [one for one in arguments if "=" not in one or Path(one).is_file()]
-    overrides = [one for one in arguments if one not in runs]
+    runs = given.plain
     if not runs:
         raise ConfigError("reproduce needs a record: cupl-bench reproduce results/records/RUN_KEY.json (or its key)")
-    verdicts = [_reproduce(run, overrides) for run in runs]
+    verdicts = [_reproduce(run, given.overrides, given.config_dir) for run in runs]
     return 1 if "different" in verdicts else 0
 
 
-def _reproduce(run: str, overrides: list[str]) -> str:
+def _reproduce(run: str, overrides: list[str], config_dir: str | None) -> str:
     from cupl_bench.config import machine_of, question_of
     from cupl_bench.runner import Workbench
     from cupl_bench.runner import run as answer
 
     machine_overrides = [one for one in overrides if "." not in one.partition("=")[0]]
-    config = compose_once(machine_overrides)
+    config = compose(machine_overrides, config_dir)
     path = Path(run).expanduser()
     if not path.is_file():
         path = record_path(Path(config.results_dir).expanduser().absolute(), run)

@@ -1,0 +1,78 @@
+"""The root of every configuration: its keys and their types. It imports no torch, so that help is quick."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from importlib import resources
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from cupl_bench.conf_folder import conf_dir
+
+__all__ = ["Config", "Output", "PrecisionChoice", "Rerun", "conf_dir", "register"]
+
+
+class PrecisionChoice(Enum):
+    """The number format of encoding; features and scores are float32 in any case."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Rerun(Enum):
+    """Which questions are answered anew: those without a finished record, all, none, or those that failed."""
+
+    missing = "missing"
+    always = "always"
+    never = "never"
+    failed = "failed"
+
+
+class Output(Enum):
+    """What a command prints on standard output: tables for a person, or one JSON document for a program."""
+
+    table = "table"
+    json = "json"
+
+
+@dataclass
+class Config:
+    """The root schema; conf/config.yaml holds the defaults."""
+
+    dataset: Any = MISSING
+    backbone: Any = MISSING
+    prompts: Any = MISSING
+    tracking: Any = MISSING
+    llm: Any = MISSING
+    describe: Any = MISSING
+    precision: PrecisionChoice = MISSING
+    budget: int | None = MISSING
+    seed: int = MISSING
+    results_dir: str = MISSING
+    cache_dir: str = MISSING
+    device: str = MISSING
+    batch_size: int | None = MISSING
+    num_workers: int | None = MISSING
+    cache_limit_gb: float = MISSING
+    rerun: Rerun = MISSING
+    shard: str | None = MISSING
+    output: Output = MISSING
+    images: list[str] = field(default_factory=list)
+    class_names: Any = None
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra."""
+    ConfigStore.instance().store(name="cupl_bench_schema", node=Config)
+    OmegaConf.register_new_resolver(
+        "asset", lambda path: str(resources.files("cupl_bench").joinpath(path)), replace=True
+    )
+    OmegaConf.register_new_resolver("user_cache", _user_cache, replace=True)
+
+
+def _user_cache() -> str:
+    from cupl_bench.store import user_cache_dir
+
+    return str(user_cache_dir())
