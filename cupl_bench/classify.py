@@ -10,7 +10,7 @@ import torch
 from cupl_bench.class_embeddings import build_class_embeddings, unit_rows
 from cupl_bench.dataset.decode import decode
 from cupl_bench.errors import BrokenImageError, ConfigError, DatasetError
-from cupl_bench.runner import Machine, Question
+from cupl_bench.runner import Machine, Question, facts_of, prompts_of
 from cupl_bench.scores import predict, similarities
 
 __all__ = ["Answer", "classify_images"]
@@ -72,13 +72,13 @@ def classify_images(
             raise DatasetError(f"{path} cannot be read ({error.strerror}).") from error
         except BrokenImageError as error:
             raise DatasetError(f"{path} cannot be decoded: {error}.") from error
-    prompts = question.prompts(class_names)
+    prompts = prompts_of(question, class_names)
     if prompts.weigh_by_images:
         raise ConfigError(
             f"prompts={question.prompts_name} weighs templates by the images of a data set; a few images say too"
             " little. Choose prompts=ensemble or another."
         )
-    facts = question.backbone.identify(machine.cache_dir, download=True)
+    facts = facts_of(question, machine.cache_dir, download=True)
     backbone = question.backbone.load(facts, machine.device, question.precision)
     texts = prompts.distinct()
     tokens = backbone.text.tokenize(texts)

@@ -14,7 +14,7 @@ from typing import Any, cast, get_args
 import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from cupl_bench.backbone import BackboneSource
@@ -61,6 +61,13 @@ def question_of(config: DictConfig) -> Question:
     """
     check_keys(config)
     plain = {group: _plain(config, group) for group in OF_THE_RUN}
+    for group, keys in OF_THE_RUN.items():
+        if lost := [key for key in keys if key not in plain[group]]:
+            option = plain[group].get("name", plain[group]["_target_"])
+            raise ConfigError(
+                f"the file of {group}={option} lacks {lost[0]}. Beside the settings of its class, a file of {group}/"
+                f" has {', '.join(keys)}; other files of the group show them."
+            )
     primary = plain["dataset"]["primary"]
     if primary not in ("top1", "mean_per_class"):
         raise ConfigError(f"dataset.primary={primary} is not a metric; it is top1 or mean_per_class.")
@@ -152,7 +159,10 @@ def tracker_of(config: DictConfig) -> Tracker:
     Raises:
         ConfigError: a value is missing, of the wrong type or out of range.
     """
-    content = OmegaConf.to_container(config.tracking, resolve=True)
+    try:
+        content = OmegaConf.to_container(config.tracking, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_unresolved(error, "tracking")) from error
     if not isinstance(content, dict) or "_target_" not in content:
         return no_tracker
     return cast(Tracker, _build(cast(dict[str, Any], content), "tracking"))
@@ -206,9 +216,11 @@ def _plain(config: DictConfig, group: str) -> dict[str, Any]:
     """A group with its interpolations resolved, as plain data."""
     try:
         content = OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
+    except MissingMandatoryValue as error:
         missing = str(getattr(error, "full_key", None) or group)
         raise ConfigError(f"{missing} is not set. Give it: {missing}=...") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(_unresolved(error, group)) from error
     if not isinstance(content, dict) or "_target_" not in content:
         raise ConfigError(f"{group} is not an option of conf/{group}; choose one with {group}=NAME.")
     return cast(dict[str, Any], content)
@@ -245,6 +257,12 @@ def _build(node: Mapping[str, Any], where: str) -> object:
         raise ConfigError(
             f"{key}={first_error['input']!r} is of the wrong type or value: {message[0].lower()}{message[1:]}."
         ) from error
+
+
+def _unresolved(error: OmegaConfBaseException, group: str) -> str:
+    """What is wrong with a value that refers to another one."""
+    key = str(getattr(error, "full_key", None) or group)
+    return f"{key} refers to something that is not there: {str(error).splitlines()[0]}."
 
 
 def _built(value: object, where: str) -> object:

@@ -16,6 +16,7 @@ Anything else that is raised is a defect of the program or of the machine: exit 
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 __all__ = [
     "BackboneError",
@@ -28,7 +29,11 @@ __all__ = [
     "ResultsError",
     "first",
     "nearest",
+    "returned",
 ]
+
+
+T = TypeVar("T")
 
 
 class CuplBenchError(Exception):
@@ -61,6 +66,20 @@ class BackboneError(CuplBenchError):
 
 class ResultsError(CuplBenchError):
     """A record or another file below the results folder cannot be read or written."""
+
+
+def returned(value: T, kind: type, source: object, what: str) -> T:
+    """Return what a class, maybe a user's own, has returned, once it is seen to be of the kind that it promises.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not isinstance(value, kind):
+        raise ConfigError(
+            f"{what} of {type(source).__qualname__} returns {type(value).__name__} where {kind.__qualname__} of"
+            f" {kind.__module__} is needed. The class is named by _target_ in its file."
+        )
+    return value
 
 
 def first(items: Sequence[object], count: int = 5) -> str:

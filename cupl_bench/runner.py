@@ -29,7 +29,7 @@ from cupl_bench.dataset import Dataset, DatasetSource, PartSource, part_of
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.named import NamedSource
 from cupl_bench.environment import describe_environment
-from cupl_bench.errors import CuplBenchError, DataNotHereError, ResultsError
+from cupl_bench.errors import CuplBenchError, DataNotHereError, ResultsError, returned
 from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts, missing_images
 from cupl_bench.identity import PROTOCOL_VERSION, bytes_key, content_key, run_key
 from cupl_bench.interrupts import raise_if_interrupted
@@ -146,7 +146,7 @@ class Workbench:
         wanted = (source, cache_dir, shard)
         if self._dataset is None or self._dataset[0] != wanted:
             self._dataset = self._images = None  # lets go of the last list before the next one takes memory
-            self._dataset = (wanted, _listed(*wanted))
+            self._dataset = (wanted, returned(_listed(*wanted), Dataset, source, "__call__"))
         return self._dataset[1]
 
     def backbone(
@@ -410,8 +410,8 @@ def encode_part(question: Question, machine: Machine, bench: Workbench, part: in
             machine=machine,
             bench=bench,
             dataset=own,
-            prompts=question.prompts(own.class_names),
-            facts=in_turn(lambda: question.backbone.identify(machine.cache_dir, download=True)),
+            prompts=prompts_of(question, own.class_names),
+            facts=in_turn(lambda: facts_of(question, machine.cache_dir, download=True)),
         )
     )
     places = part_of((part, parts), num_whole)
@@ -428,6 +428,25 @@ def assist(question: Question, machine: Machine, bench: Workbench) -> None:
         _image_features(job)
 
 
+def prompts_of(question: Question, class_names: Sequence[str]) -> Prompts:
+    """Return the prompts that a question's strategy writes for class names.
+
+    Raises:
+        ConfigError: the strategy returns something else.
+    """
+    return returned(question.prompts(class_names), Prompts, question.prompts, "__call__")
+
+
+def facts_of(question: Question, cache_dir: Path, *, download: bool) -> BackboneFacts:
+    """Return what identifies a question's backbone.
+
+    Raises:
+        ConfigError: the backbone's class returns something else.
+    """
+    facts = question.backbone.identify(cache_dir, download=download)
+    return returned(facts, BackboneFacts, question.backbone, "identify")
+
+
 def _job(question: Question, machine: Machine, bench: Workbench) -> Job:
     check_results_dir(machine.results_dir)
     dataset = bench.dataset(question.dataset, machine.cache_dir)
@@ -436,8 +455,8 @@ def _job(question: Question, machine: Machine, bench: Workbench) -> Job:
         machine=machine,
         bench=bench,
         dataset=dataset,
-        prompts=question.prompts(dataset.class_names),
-        facts=question.backbone.identify(machine.cache_dir, download=True),
+        prompts=prompts_of(question, dataset.class_names),
+        facts=facts_of(question, machine.cache_dir, download=True),
     )
 
 
@@ -859,7 +878,7 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
         if not isinstance(source, NamedSource):
             raise
         return Plan(dataset_here=source.not_here())
-    prompts = question.prompts(dataset.class_names)
+    prompts = prompts_of(question, dataset.class_names)
     origin = (dataset.origin or {}).get("source", "here")
     unknown = Plan(
         dataset_here=f"{origin}, split {dataset.split}",
@@ -870,7 +889,7 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
         weights="here",
     )
     try:
-        facts = question.backbone.identify(machine.cache_dir, download=False)
+        facts = facts_of(question, machine.cache_dir, download=False)
     except WeightsNotHereError as error:
         return replace(unknown, weights=f"to download from {error}")
     job = Job(question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts)

@@ -16,8 +16,8 @@ class Command:
 
     ``summary``: what it does, a line. ``plain``: what an argument without ``=`` is, and its meaning; None where there
     is none. ``own``: keys that are read by this command alone, and their meanings. ``flags``: its own flags.
-    ``groups``: the groups of conf/ that it reads. ``keys``: the keys of the root that it reads. ``examples``: whole lines.
-    ``module``: its module. ``sweeps``: whether a list of values is a question for each.
+    ``groups``: the groups of conf/ that it reads. ``keys``: the keys of the root that it reads. ``examples``: whole
+    lines. ``module``: its module. ``sweeps``: whether a list of values is a question for each.
     """
 
     summary: str

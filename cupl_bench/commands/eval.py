@@ -73,9 +73,9 @@ class Job:
     """What a launcher runs, maybe in a process on another machine: the questions of one of the sweep's jobs, in turn.
 
     ``jobs``: the questions of every job of the sweep. ``is_sweep``: whether there is one. ``folder``: where its
-    outcomes go. ``compose``: composes a question. ``config_dir``: the folder of the user's own options, as given. ``home``: the
-    process that the user has started. ``assisting``: whether this is one of torchrun's other processes, which say
-    nothing.
+    outcomes go. ``compose``: composes a question. ``config_dir``: the folder of the user's own options, as given.
+    ``home``: the process that the user has started. ``assisting``: whether this is one of torchrun's other processes,
+    which say nothing.
     """
 
     jobs: tuple[tuple[Combination, ...], ...]

@@ -77,10 +77,11 @@ def _rows_of_file(file: str, name: str) -> Rows:
 
 def _rows_of_strategy(config: Any) -> Rows:
     from cupl_bench.config import machine_of, question_of
+    from cupl_bench.runner import prompts_of
 
     question = question_of(config)
     class_names = class_names_of(question.dataset, machine_of(config).cache_dir)
-    prompts = question.prompts(class_names)
+    prompts = prompts_of(question, class_names)
     return f"{question.dataset_name} x {question.prompts_name}", class_names, prompts.texts
 
 
