@@ -8,6 +8,7 @@
     |   |-- BrokenImageError  one image that cannot be decoded
     |   `-- DataNotHereError  a data set that is not on this machine
     |-- PromptsError          prompt files, templates, and how they join the class names
+    |   `-- PromptsNotHereError  a file of prompts that would be downloaded
     |-- BackboneError         architectures, weights, tokenizers
     `-- ResultsError          records and other files below the results folder
 
@@ -26,6 +27,7 @@ __all__ = [
     "DataNotHereError",
     "DatasetError",
     "PromptsError",
+    "PromptsNotHereError",
     "ResultsError",
     "first",
     "nearest",
@@ -58,6 +60,10 @@ class DataNotHereError(DatasetError):
 
 class PromptsError(CuplBenchError):
     """Prompts are missing, malformed, or do not join the class names."""
+
+
+class PromptsNotHereError(PromptsError):
+    """A file of prompts is not on this machine, and was not to be downloaded."""
 
 
 class BackboneError(CuplBenchError):

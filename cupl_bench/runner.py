@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from cupl_bench.dataset import Dataset, DatasetSource, PartSource, part_of
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.named import NamedSource
 from cupl_bench.environment import describe_environment
-from cupl_bench.errors import CuplBenchError, DataNotHereError, ResultsError, returned
+from cupl_bench.errors import CuplBenchError, DataNotHereError, PromptsNotHereError, ResultsError, returned
 from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts, missing_images
 from cupl_bench.identity import PROTOCOL_VERSION, bytes_key, content_key, run_key
 from cupl_bench.interrupts import raise_if_interrupted
@@ -37,6 +37,7 @@ from cupl_bench.keys import Keys
 from cupl_bench.lease import held
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts, PromptStrategy
+from cupl_bench.prompts.files import no_downloads
 from cupl_bench.ranks import from_first, in_turn, rank
 from cupl_bench.records import (
     ArtifactsRecord,
@@ -877,6 +878,8 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     except DataNotHereError:
         if not isinstance(source, NamedSource):
             raise
+        with no_downloads(), suppress(PromptsNotHereError):  # prompts that can never be had are told before the images
+            prompts_of(question, source.class_names())
         return Plan(dataset_here=source.not_here())
     prompts = prompts_of(question, dataset.class_names)
     origin = (dataset.origin or {}).get("source", "here")

@@ -284,3 +284,46 @@ def test_a_class_of_ones_own_that_returns_something_else_is_a_mistake(
     assert cli(*question) == 2
     assert f"{needed} of Mine returns dict where {promised} of cupl_bench." in cli.err
     assert "Traceback" not in cli.err
+
+
+OF_FILES = {"waffle_cub": "dataset.texts.descriptors=FILE"}
+"""Recipes that need a file which cannot come with the program, and what they say of it."""
+
+
+@pytest.mark.parametrize("path", sorted((conf_dir() / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_can_be_finished_or_says_what_it_needs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prompts of every question can be had for its classes; files that would be downloaded are taken for there."""
+    from cupl_bench.config import question_of
+    from cupl_bench.dataset.named import NamedSource, class_names_of
+    from cupl_bench.errors import PromptsError, PromptsNotHereError
+    from cupl_bench.prompts.files import no_downloads
+    from cupl_bench.runner import prompts_of
+
+    questions = read_questions([f"experiment={path.stem}", "backbone=demo"], several=False)
+    lost = []
+    seen = set()
+    for one in questions.all:
+        question = question_of(questions.composer(one.overrides))
+        if (question.dataset, question.prompts_name) in seen or not isinstance(question.dataset, NamedSource):
+            continue
+        seen.add((question.dataset, question.prompts_name))
+        try:
+            with no_downloads():
+                prompts_of(question, class_names_of(question.dataset, Path("nowhere")))
+        except PromptsNotHereError:
+            continue
+        except PromptsError as error:
+            lost.append(f"{one.name}: {error}")
+    needed = OF_FILES.get(path.stem)
+    assert bool(lost) == (needed is not None), lost
+    assert all("dataset.texts.descriptors=FILE" in each for each in lost)
+    assert needed is None or needed in path.read_text()
+
+
+def test_plan_says_that_prompts_cannot_be_had_before_the_images_are_here(cli) -> None:
+    assert cli("plan", "dataset=cub", "prompts=simple,cupl,dclip", "backbone=demo") == 2
+    assert "not here, to download" in cli.out
+    assert "prompts=cupl: CuPL has no file of image-prompts for cub" in cli.err
+    assert "prompts=dclip: This data set has no descriptors of its own" in cli.err
+    assert cli("plan", "dataset=dtd", "prompts=cupl", "backbone=demo") == 0, cli.err
+    assert not list(cli.cache.rglob("*.json"))  # nothing was downloaded for a look
