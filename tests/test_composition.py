@@ -51,8 +51,8 @@ def asked(*overrides: str) -> list[tuple[str, ...]]:
             [("dataset=demo", "dataset.texts.concept=bird"), ("dataset=cub", "dataset.texts.concept=bird")],
         ),
         (  # both have it, one waits for it
-            ["prompts=file,templates", "prompts.templates=[x {}]"],
-            [("prompts=file",), ("prompts=templates", "prompts.templates=[x {}]")],
+            ["prompts=file,templates", "prompts.templates=mine.json"],
+            [("prompts=file",), ("prompts=templates", "prompts.templates=mine.json")],
         ),
         (["prompts=glob(cupl_b*)"], [("prompts=cupl_base",)]),
         (

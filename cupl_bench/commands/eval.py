@@ -201,7 +201,8 @@ def command(given: Arguments) -> int:
             write_atomically(job.folder / "sweep.json", json.dumps({"arguments": given.given}).encode())
     except OSError as error:
         raise ConfigError(
-            f"{questions.results_dir} cannot be written ({error.strerror}). Name another place with results_dir=..."
+            f"results_dir={questions.results_dir} cannot be written ({error.strerror}). Name another place with"
+            " results_dir=..."
         ) from error
     return _sweep(questions, job) if questions.is_sweep else _alone(questions, job)
 
