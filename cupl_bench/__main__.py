@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from cupl_bench import __version__
 from cupl_bench.commands import COMMANDS
-from cupl_bench.errors import CuplBenchError, nearest
+from cupl_bench.errors import ConfigError, CuplBenchError, nearest
 from cupl_bench.interrupts import Terminated, interruptible
 from cupl_bench.terminal import complain, say, show_log
 
@@ -30,49 +30,26 @@ COLLECTIONS = (50_000, 20, 20)
 """New objects before the next search for unreachable ones: the libraries make millions that stay, and Python's own
 thresholds search them again and again, a tenth of a short run."""
 
-MODULES = {"import": "import_archive"}
-"""Commands whose names no module can have."""
-
-USAGE = "\n".join(
-    [
-        *(f"cupl-bench {name:<9} [key=value ...]  {line}" for name, line in COMMANDS.items()),
-        "",
-        "Without arguments, eval runs the embedded demo. 'cupl-bench eval --help' lists groups, options and keys.",
-    ]
-)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code."""
+    """Run one command; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help", "help"):
-        say(USAGE)
-        return 0
-    if given[0] == "--version":
-        say(f"cupl-bench {__version__}")
-        return 0
-    if given[0] not in COMMANDS:
-        complain(f"{given[0]!r} is no command.{nearest(given[0], COMMANDS)}\n{USAGE}")
-        return 2
-    if typed := [key for key in (one.partition("=")[0] for one in given if "=" in one) if SECRET.search(key)]:
-        complain(
-            f"{typed[0]} looks like a secret. Arguments are kept in logs and records, so keys are never among them: set"
-            " the environment variable that the program reads (OPENAI_API_KEY, HF_TOKEN, WANDB_API_KEY)."
-        )
-        return 2
-    gc.set_threshold(*COLLECTIONS)
-    from cupl_bench.progress import showing_progress
-    from cupl_bench.ranks import joined, rank
-
-    name, rest = given[0], given[1:]
-    if not rank():  # torchrun's other processes encode their share of the images and say nothing
-        show_log()
     try:
-        with interruptible(), joined(), showing_progress():
-            if rank() and name != "eval":
-                return 0
-            module = import_module(f"cupl_bench.commands.{MODULES.get(name, name)}")
-            return int(module.assist(rest) if rank() else module.command(rest))
+        if given[:1] == ["completion"]:
+            from cupl_bench.commands import completion
+
+            return completion.command(given[1:])
+        if given[:1] == ["help"] and len(given) > 1:
+            given = [given[1], "--help", *given[2:]]
+        if not given or given[0] in ("-h", "--help", "help"):
+            from cupl_bench.commands.help import USAGE
+
+            say(USAGE)
+            return 0
+        if given[0] == "--version":
+            say(f"cupl-bench {__version__}")
+            return 0
+        return _run(given[0], given[1:])
     except CuplBenchError as error:
         complain(str(error))
         return 2
@@ -85,15 +62,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(str(out_of_memory("go on")))
         return 1
     except Exception as error:  # noqa: BLE001 - the last stop: told as a defect, exit code 1
-        from cupl_bench.commands.composition import complaint_of_hydra
+        complain(f"a defect, not a mistake of yours: {type(error).__name__}: {error}")
+        traceback.print_exc()
+        return 1
 
-        mistake = complaint_of_hydra(error, rest)
-        if mistake is None:
-            complain(f"a defect, not a mistake of yours: {type(error).__name__}: {error}")
-            traceback.print_exc()
-            return 1
-        complain(mistake)
-        return 2
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    """Run a command by its name; returns the exit code."""
+    if name not in COMMANDS:
+        raise ConfigError(
+            f"{name!r} is no command.{nearest(name, [*COMMANDS, 'completion', 'help'])} The commands are"
+            f" {', '.join(COMMANDS)}; 'cupl-bench --help' says what they do."
+        )
+    if typed := [key for key in (one.partition("=")[0] for one in arguments if "=" in one) if SECRET.search(key)]:
+        raise ConfigError(
+            f"{typed[0]} looks like a secret. Arguments are kept in logs and records, so keys are never among them: set"
+            " the environment variable that the program reads (OPENAI_API_KEY, HF_TOKEN, WANDB_API_KEY)."
+        )
+    gc.set_threshold(*COLLECTIONS)
+    from cupl_bench.commands.arguments import split
+    from cupl_bench.progress import showing_progress
+    from cupl_bench.ranks import joined, rank
+
+    if not rank():  # torchrun's other processes encode their share of the images and say nothing
+        show_log()
+    with interruptible(), joined(), showing_progress():
+        if rank() and name != "eval":
+            return 0
+        command = COMMANDS[name]
+        given = split(name, command, arguments)
+        if given.help:
+            from cupl_bench.commands.help import show
+
+            show(name, given)
+            return 0
+        module = import_module(f"cupl_bench.commands.{command.module or name}")
+        return int(module.assist(given) if rank() else module.command(given))
 
 
 def program() -> NoReturn:

@@ -4,7 +4,6 @@ Nothing here prints, handles signals, or leaves a setting behind; each function 
 a thread or an event loop. Mistakes raise `CuplBenchError` with the message of the command line.
 """
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -16,7 +15,7 @@ import pandas as pd
 from jaxtyping import Float32
 
 from cupl_bench.backbone.in_memory import Model
-from cupl_bench.commands.composition import compose_once
+from cupl_bench.composition import compose, quoted
 from cupl_bench.config import machine_of, question_of
 from cupl_bench.dataset.in_memory import GivenImage, ImageList, listed
 from cupl_bench.embeddings import build_class_embeddings
@@ -28,6 +27,7 @@ from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
 from cupl_bench.prompts.in_memory import GivenDescriptions, GivenFunction
 from cupl_bench.prompts.strategies import TemplatesStrategy
+from cupl_bench.question import QuestionRecord
 from cupl_bench.records import Record
 from cupl_bench.runner import Machine, Question, Workbench, run
 from cupl_bench.store import RowStore
@@ -49,9 +49,6 @@ Choice = str | Path | Mapping[str, Any] | Sequence[Any] | Callable[..., Any] | M
 GIVEN = {"dataset": "dataset=folder", "backbone": "backbone=demo", "prompts": "prompts=templates"}
 """The option whose keys hold beside a thing in memory."""
 
-_composing = threading.Lock()
-"""Hydra composes one configuration of a process at a time."""
-
 
 def evaluate(
     *overrides: str,
@@ -71,7 +68,8 @@ def evaluate(
         prompts: the name of an option; a list of templates; a map class name -> sentences; or a function of the class
             names that gives `Prompts` or a list of texts for each class.
         progress: whether what takes long shows a bar, in a notebook or on a terminal.
-        keys: keys of the root, such as ``results_dir``, ``cache_dir``, ``precision``, ``seed``, ``rerun``.
+        keys: keys of the root, such as ``results_dir``, ``cache_dir``, ``precision``, ``seed``, ``rerun``; and
+            ``config_dir``, a folder with options of your own.
 
     Returns:
         The record, which also lies under ``results_dir``, with the run key of the same question on the command line.
@@ -203,17 +201,22 @@ def load_predictions(results_dir: str | Path, run_key: str) -> pd.DataFrame:
     return pd.read_parquet(folder / record.artifacts.predictions)
 
 
-def compare(results_dir: str | Path = "results") -> pd.DataFrame:
+def compare(results_dir: str | Path = "results", baseline: str | None = None) -> pd.DataFrame:
     """Return the comparison of all runs below ``results_dir``: the columns of ``tables/comparison.csv``.
 
+    Args:
+        results_dir: where the records lie.
+        baseline: the prompts that the others are compared with, by their name in the table; None: the first of
+            simple and name_only, else those that were run first.
+
     Raises:
-        ResultsError: there is no record, or a file of a run is gone or altered.
+        ResultsError: there is no record, a file of a run is gone or altered, or there is no such baseline.
     """
     from cupl_bench.records import read_records
     from cupl_bench.report.comparison import compare as compare_records
 
     folder = Path(results_dir).expanduser()
-    return compare_records(read_records(folder), folder)
+    return compare_records(read_records(folder), folder, baseline=baseline).runs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -317,8 +320,6 @@ def _asked(
     overrides: Sequence[str], choices: Mapping[str, Choice | None], keys: Mapping[str, object]
 ) -> tuple[Question, Machine]:
     """Compose the question and the machine; things in memory take the place of what their option would build."""
-    from cupl_bench.commands.composition import complaint_of_hydra
-
     given = {group: choice for group, choice in choices.items() if choice is not None and not isinstance(choice, str)}
     named = [f"{group}={choice}" for group, choice in choices.items() if isinstance(choice, str)]
     held = [GIVEN[group] for group in given]
@@ -326,24 +327,25 @@ def _asked(
         held += ["dataset.path=given", "dataset.name=given"]
     if "prompts" in given:
         held += ["prompts.templates=['{}']", "prompts.name=given"]
+    keys = dict(keys)
     model = given.get("backbone")
     if isinstance(model, Model):
         keys = {"precision": model.precision, "device": str(model.device), **keys}
+    config_dir = keys.pop("config_dir", None)
     arguments = [*named, *held, *(f"{key}={_grammar(value)}" for key, value in keys.items()), *overrides]
-    try:
-        with _composing:
-            config = compose_once(arguments)
-        question, machine = question_of(config), machine_of(config)
-    except CuplBenchError:
-        raise
-    except Exception as error:
-        complaint = complaint_of_hydra(error, arguments)
-        if complaint is None:
-            raise
-        raise ConfigError(complaint) from error
+    config = compose(arguments, None if config_dir is None else str(config_dir))
+    question, machine = question_of(config), machine_of(config)
     for group, choice in given.items():
         question = _with(question, group, choice)
-    return question, machine
+    return _without_words(question, list(given)), machine
+
+
+def _without_words(question: Question, groups: Sequence[str]) -> Question:
+    """Return the question whose record says that these groups were in memory alone, and cannot be asked again."""
+    names = {"dataset": question.dataset_name, "backbone": question.backbone_name, "prompts": question.prompts_name}
+    memory = {group: {"_target_": None, "name": names[group]} for group in groups}
+    words = question.config.model_dump(exclude={"beyond_words"})
+    return replace(question, config=QuestionRecord.model_validate({**words, **memory}))
 
 
 def _with(question: Question, group: str, given: Choice) -> Question:
@@ -386,7 +388,4 @@ def _grammar(value: object) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return str(value)
-    text = str(value)
-    if len(text) - len(text.rstrip("\\")) > 0 or "'" in text:
-        text = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
+    return quoted(str(value))

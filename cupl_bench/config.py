@@ -1,32 +1,25 @@
-"""From a composed configuration to plain objects: the root schema, and the checks before any work.
+"""From a composed configuration to plain objects, and the checks before any work.
 
 Two halves: the *question* (data set, backbone, prompts, precision) moves numbers; the *machine* does not.
 """
 
-import argparse
 import copy
 import inspect
 import os
-import random
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
-from enum import Enum
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from importlib import import_module, resources
+from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast, get_args
 
 import torch
 import yaml  # type: ignore[import-untyped]
-from hydra._internal import utils as hydra_options
-from hydra.core.config_store import ConfigStore
 from hydra.utils import get_class
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from cupl_bench.backbone import BackboneSource, Precision
@@ -41,13 +34,17 @@ from cupl_bench.prompts.budget import BudgetStrategy
 from cupl_bench.question import GROUPS, OF_THE_RUN, QuestionRecord, is_own_class, leaves, literal, nodes
 from cupl_bench.ranks import local_rank, world_size
 from cupl_bench.runner import Machine, Primary, Question
+from cupl_bench.schema import Config, Output, Rerun, conf_dir, register
 from cupl_bench.store import user_cache_dir
 from cupl_bench.tracking import Tracker, no_tracker
 
 __all__ = [
     "Config",
+    "Output",
     "Place",
+    "Rerun",
     "ask_again",
+    "check_keys",
     "conf_dir",
     "dataset_again",
     "dataset_of",
@@ -60,103 +57,6 @@ __all__ = [
 ]
 
 
-class PrecisionChoice(Enum):
-    """The number format of encoding; features and scores are float32 in any case."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class Rerun(Enum):
-    """Which questions are answered anew: those without a finished record, all, none, or those that failed."""
-
-    missing = "missing"
-    always = "always"
-    never = "never"
-    failed = "failed"
-
-
-class Output(Enum):
-    """What a command prints on standard output: tables for a person, or one JSON document for a program."""
-
-    table = "table"
-    json = "json"
-
-
-@dataclass
-class Config:
-    """The root schema; conf/config.yaml holds the defaults."""
-
-    # What a data set's file of before need not have.
-    dataset: Any = field(default_factory=lambda: {"texts": {"dclip_after": ""}})
-    backbone: Any = MISSING
-    prompts: Any = MISSING
-    tracking: Any = MISSING
-    llm: Any = MISSING
-    describe: Any = MISSING
-    precision: PrecisionChoice = MISSING
-    budget: int | None = MISSING
-    seed: int = MISSING
-    results_dir: str = MISSING
-    cache_dir: str = MISSING
-    device: str = MISSING
-    batch_size: int | None = MISSING
-    num_workers: int | None = MISSING
-    cache_limit_gb: float = MISSING
-    rerun: Rerun = MISSING
-    shard: str | None = MISSING
-    baseline: str | None = MISSING
-    output: Output = MISSING
-    images: list[str] = field(default_factory=list)
-    class_names: Any = None
-
-
-def conf_dir() -> Path:
-    """The folder of configurations: inside an installed package, beside it in a checkout."""
-    package = Path(str(resources.files("cupl_bench")))
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
-class _HydrasParser(argparse.ArgumentParser):
-    """Hydra 1.3 gives an option a help that is no text; from Python 3.14 on the parser reads it where it is added."""
-
-    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        return super().add_argument(*names, **{**settings, "help": str(settings.get("help", ""))})
-
-
-def register() -> None:
-    """Make the schema and the resolvers known to Hydra, and Hydra's own options known to every Python."""
-    cast(Any, hydra_options).argparse = SimpleNamespace(ArgumentParser=_HydrasParser)
-    ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver(
-        "asset", lambda path: str(resources.files("cupl_bench").joinpath(path)), replace=True
-    )
-    OmegaConf.register_new_resolver(
-        "user_cache",
-        lambda: str(user_cache_dir()),
-        replace=True,
-    )
-    OmegaConf.register_new_resolver("log_folder", log_folder, replace=True, use_cache=True)
-
-
-def log_folder(results_dir: str) -> str:
-    """The name of a new folder of logs: the time (UTC), or later than all that are there, whatever clock they had.
-
-    So the order of the names is that in which the folders came.
-    """
-    form = "%Y-%m-%d_%H-%M-%S-%f"
-    names = [one.name for one in (Path(results_dir).expanduser() / "logs").glob("*")]
-    last = max((name for name in names if re.fullmatch(r"\d{4}(-\d\d){2}_(\d\d-){3}\d{6}", name)), default="")
-    now = datetime.now(UTC).strftime(form)
-    if now > last:
-        return now
-    # Those that start at once where a clock was set back do not take the same name.
-    later = timedelta(microseconds=random.randint(1, 1_000_000))  # noqa: S311 - not for secrets
-    return (datetime.strptime(last, form).replace(tzinfo=UTC) + later).strftime(form)
-
-
 def question_of(config: DictConfig) -> Question:
     """The question that a configuration asks, with every value checked.
 
@@ -165,6 +65,13 @@ def question_of(config: DictConfig) -> Question:
     """
     check_keys(config)
     plain = {group: _plain(_with_templates(config), group) for group in GROUPS}
+    for group, keys in OF_THE_RUN.items():
+        if lost := [key for key in keys if key not in plain[group]]:
+            option = plain[group].get("name", plain[group]["_target_"])
+            raise ConfigError(
+                f"the file of {group}={option} lacks {lost[0]}. Beside the settings of its class, a file of {group}/"
+                f" has {', '.join(keys)}; other files of the group show them."
+            )
     checked = _check_dataset(plain["dataset"])
     asked = {group: OmegaConf.to_container(config[group], resolve=False) for group in GROUPS}
     words = QuestionRecord.model_validate(
@@ -414,7 +321,10 @@ def tracker_of(config: DictConfig) -> Tracker:
     Raises:
         ConfigError: a value is missing, of the wrong type or out of range.
     """
-    content = OmegaConf.to_container(config.tracking, resolve=True)
+    try:
+        content = OmegaConf.to_container(config.tracking, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_unresolved(error, "tracking")) from error
     if not isinstance(content, dict) or "_target_" not in content:
         return no_tracker
     return cast(Tracker, _build(cast(dict[str, Any], content), "tracking"))
@@ -468,9 +378,11 @@ def _plain(config: DictConfig, group: str) -> dict[str, Any]:
     """A group with its interpolations resolved, as plain data."""
     try:
         content = OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
+    except MissingMandatoryValue as error:
         missing = str(getattr(error, "full_key", None) or group)
         raise ConfigError(f"{missing} is not set. Give it: {missing}=...") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(_unresolved(error, group)) from error
     if not isinstance(content, dict) or "_target_" not in content:
         raise ConfigError(f"{group} is not an option of conf/{group}; choose one with {group}=NAME.")
     return cast(dict[str, Any], content)
@@ -509,6 +421,12 @@ def _build(node: Mapping[str, Any], where: str) -> object:
         raise ConfigError(
             f"{key}={first_error['input']!r} is of the wrong type or value: {message[0].lower()}{message[1:]}."
         ) from error
+
+
+def _unresolved(error: OmegaConfBaseException, group: str) -> str:
+    """What is wrong with a value that refers to another one."""
+    key = str(getattr(error, "full_key", None) or group)
+    return f"{key} refers to something that is not there: {str(error).splitlines()[0]}."
 
 
 def _built(value: object, where: str) -> object:

@@ -1,9 +1,7 @@
 """What a run ran on: versions, commit, device."""
 
 import platform
-import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -26,8 +24,8 @@ WRITTEN = (
 """The folders that commands write below a results folder."""
 
 
-def describe_environment(device: torch.device, places: Sequence[Path] = ()) -> dict[str, object]:
-    """Versions of what can move a number, the commit of a checkout, and the device.
+def describe_environment(device: torch.device, places: Sequence[Path], command: str | None) -> dict[str, object]:
+    """Versions of what can move a number, the commit of a checkout, the device, and the command line that asked.
 
     ``places``: the folders that the program writes into: new files there do not make a checkout dirty.
     """
@@ -42,7 +40,7 @@ def describe_environment(device: torch.device, places: Sequence[Path] = ()) -> d
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command,
     }
 
 

@@ -8,6 +8,7 @@
     |   |-- BrokenImageError  one image that cannot be decoded
     |   `-- DataNotHereError  a data set that is not on this machine
     |-- PromptsError          prompt files, templates, and how they join the class names
+    |   `-- PromptsNotHereError  a file of prompts that would be downloaded
     |-- BackboneError         architectures, weights, tokenizers
     |-- MachineError          memory, processes and libraries of this machine
     `-- ResultsError          records and other files below the results folder
@@ -18,6 +19,7 @@ Anything else that is raised is a defect of the program or of the machine: exit 
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 __all__ = [
     "BackboneError",
@@ -28,11 +30,15 @@ __all__ = [
     "DatasetError",
     "MachineError",
     "PromptsError",
+    "PromptsNotHereError",
     "ResultsError",
     "UnreadableError",
     "first",
     "nearest",
 ]
+
+
+T = TypeVar("T")
 
 
 class CuplBenchError(Exception):
@@ -57,6 +63,10 @@ class DataNotHereError(DatasetError):
 
 class PromptsError(CuplBenchError):
     """Prompts are missing, malformed, or do not join the class names."""
+
+
+class PromptsNotHereError(PromptsError):
+    """A file of prompts is not on this machine, and was not to be downloaded."""
 
 
 class BackboneError(CuplBenchError):

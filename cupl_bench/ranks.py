@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from torch import distributed
-
 __all__ = ["from_first", "gathered", "in_turn", "joined", "local_rank", "rank", "world_size"]
 
 T = TypeVar("T")
@@ -42,6 +40,8 @@ def joined() -> Iterator[None]:
     if world_size() == 1:
         yield
         return
+    from torch import distributed
+
     distributed.init_process_group("gloo", timeout=PATIENCE)
     try:
         yield
@@ -56,6 +56,8 @@ def from_first(compute: Callable[[], T]) -> T:
     told: list[tuple[T | None, Exception | None]] = [(None, None)]
     if rank() == 0:
         told = [_outcome(compute)]
+    from torch import distributed
+
     distributed.broadcast_object_list(told, src=0)
     value, error = told[0]
     if error is not None:
@@ -79,6 +81,8 @@ def gathered(compute: Callable[[], T]) -> list[T]:
     if world_size() == 1:
         return [compute()]
     told: list[tuple[T | None, Exception | None]] = [(None, None)] * world_size()
+    from torch import distributed
+
     distributed.all_gather_object(told, _outcome(compute))
     for _, error in told:
         if error is not None:

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,14 @@ from cupl_bench.dataset.named import NamedSource
 from cupl_bench.dataset.names import without_words
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, zero_shot_weights
 from cupl_bench.environment import describe_environment
-from cupl_bench.errors import ConfigError, CuplBenchError, DataNotHereError, ResultsError, UnreadableError
+from cupl_bench.errors import (
+    ConfigError,
+    CuplBenchError,
+    DataNotHereError,
+    PromptsNotHereError,
+    ResultsError,
+    UnreadableError,
+)
 from cupl_bench.features import (
     ImageFeatures,
     TextFeatures,
@@ -55,6 +62,7 @@ from cupl_bench.lease import held
 from cupl_bench.memory import is_lack_of_memory, out_of_memory
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts, PromptStrategy, prompts_of
+from cupl_bench.prompts.files import no_downloads
 from cupl_bench.question import QuestionRecord
 from cupl_bench.ranks import from_first, in_turn, rank
 from cupl_bench.records import (
@@ -150,6 +158,8 @@ class Machine:
     rerun: Rerun
     shard: tuple[int, int] | None
     """Part i of n of the images, which is encoded and nothing else; None: all of a run."""
+    command: str | None = None
+    """The command line that asks this question alone, for the record; None: it was not asked on one."""
 
     def __post_init__(self) -> None:
         parse(Rerun, self.rerun, "rerun", ConfigError)
@@ -933,7 +943,9 @@ def _record(
             weighting=prompts.weighting,
             uses_images=prompts.weigh_by_images,
         ),
-        environment=describe_environment(job.machine.device, (job.machine.results_dir, job.machine.cache_dir)),
+        environment=describe_environment(
+            job.machine.device, (job.machine.results_dir, job.machine.cache_dir), job.machine.command
+        ),
         config=question.config,
         **rest,
     )
@@ -971,6 +983,8 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     except DataNotHereError:
         if not isinstance(source, NamedSource):
             raise
+        with no_downloads(), suppress(PromptsNotHereError):  # prompts that can never be had are told before the images
+            prompts_of(question.prompts, source.class_names())
         return Plan(dataset_here=source.not_here())
     prompts = prompts_of(question.prompts, dataset.class_names)
     origin = (dataset.origin or {}).get("source", "here")

@@ -9,12 +9,10 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
-from rich import box
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:  # heavy: a look at the help draws no table
+    import pandas as pd
 
 __all__ = ["answer", "complain", "rows_of", "say", "show_log", "show_table", "speak_to_program"]
 
@@ -44,7 +42,7 @@ def answer(document: object) -> None:
     _write("stdout", json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def rows_of(table: pd.DataFrame) -> list[dict[str, object]]:
+def rows_of(table: "pd.DataFrame") -> list[dict[str, object]]:
     """The rows of a table as JSON knows them: what is not known is null."""
     rows: list[dict[str, object]] = json.loads(table.to_json(orient="records", double_precision=15))
     return rows
@@ -80,7 +78,7 @@ def show_log() -> None:
         logger.addHandler(Lines())
 
 
-def show_table(table: pd.DataFrame, title: str) -> None:
+def show_table(table: "pd.DataFrame", title: str) -> None:
     """A table that fits the terminal; as wide as it needs to be where standard output is none.
 
     What all rows share is said once, in the title. Where the terminal is too narrow, the columns that tell least are
@@ -88,6 +86,10 @@ def show_table(table: pd.DataFrame, title: str) -> None:
     """
     if _reader.is_program:
         return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
     same = [name for name in ("dataset", "backbone", "images") if name in table and len(set(table[name])) == 1]
     if same:
         title = f"{title}: {', '.join(f'{name} {table[name].iloc[0]}' for name in same)}"
@@ -128,6 +130,6 @@ def show_table(table: pd.DataFrame, title: str) -> None:
         say(f"left out for want of width: {', '.join(left_out)}")
 
 
-def _width(table: pd.DataFrame) -> int:
+def _width(table: "pd.DataFrame") -> int:
     """How many characters the table takes, its gaps included."""
     return sum(2 + max(len(str(name)), *(len(str(cell)) for cell in table[name])) for name in table)

@@ -322,7 +322,7 @@ def test_folders_of_ours_among_the_classes_are_refused(cli, photos: Path) -> Non
 
 def test_a_results_folder_that_cannot_be_made(cli) -> None:
     assert cli.raw("eval", "results_dir=/proc/none", f"cache_dir={cli.cache}", "prompts=simple") == 2
-    assert "/proc/none cannot be made (No such file or directory). Name another place with results_dir" in cli.err
+    assert "results_dir=/proc/none cannot be written (No such file or directory). Name another" in cli.err
 
 
 def test_unknown_commands_and_help(cli, capsys: pytest.CaptureFixture[str]) -> None:

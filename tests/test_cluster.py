@@ -14,7 +14,7 @@ from making import make_tiny
 
 from cupl_bench import features
 from cupl_bench.backbone.open_clip import OpenClipSource
-from cupl_bench.commands.composition import named, sweep_of
+from cupl_bench.composition import named, read_questions
 from cupl_bench.errors import BackboneError
 from cupl_bench.records import read_records
 from cupl_bench.store import RowStore, read_arrays
@@ -23,30 +23,33 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_a_sweep_is_ordered_by_what_it_costs(tmp_path: Path) -> None:
-    sweep = sweep_of(
-        ["prompts=simple,name_only", "-m", "seed=1,2", "precision=fp32,bf16", "batch_size=7", "backbone=demo",
-         "dataset=demo,cub", f"results_dir={tmp_path}"]
+    sweep = read_questions(
+        ["prompts=simple,name_only", "seed=1,2", "precision=fp32,bf16", "batch_size=7", "backbone=demo",
+         "dataset=demo,cub", f"results_dir={tmp_path}"], several=True
     )  # fmt: skip
-    assert sweep.jobs == [
+    assert [job[0].overrides[:2] for job in sweep.jobs] == [
         (f"dataset={dataset}", f"precision={precision}")
         for dataset in ("demo", "cub")
         for precision in ("fp32", "bf16")
     ]
-    assert len(sweep.inner) == 4
+    assert {len(job) for job in sweep.jobs} == {4}
     assert len(sweep.names) == len(set(sweep.names)) == 16
     assert sweep.names[0] == "dataset=demo backbone=demo precision=fp32 prompts=simple seed=1"
     assert sweep.names[4].startswith("dataset=demo backbone=demo precision=bf16")
     assert (sweep.launcher, sweep.results_dir, sweep.folder.parent) == ("basic", tmp_path, tmp_path / "logs")
+    assert sweep.folder == sweep.folder
 
 
-def test_what_is_a_sweep(tmp_path: Path) -> None:
-    assert sweep_of(["prompts=simple"]) is None
-    assert sweep_of(["-m", "--cfg", "job"]) is None
-    assert sweep_of(["--nonsense"]) is None
-    assert len(sweep_of(["experiment=demo"]).names) == 5
-    assert sweep_of(["experiment=demo", "prompts=simple"]).names == ["prompts=simple experiment=demo"]
-    assert sweep_of(["-m"]).names == ["the defaults"]
-    assert sweep_of(["-m", "hydra/launcher=slurm_gpu"]).launcher == "slurm_gpu"
+def test_what_is_a_sweep() -> None:
+    assert not read_questions(["prompts=simple"], several=False).is_sweep
+    recipe = read_questions(["experiment=demo"], several=False)
+    assert recipe.is_sweep
+    assert len(recipe.names) == 5
+    assert read_questions(["experiment=demo", "prompts=simple"], several=False).names == [
+        "prompts=simple experiment=demo"
+    ]
+    assert read_questions([], several=True).names == ["the defaults"]
+    assert read_questions(["hydra/launcher=slurm_gpu"], several=True).launcher == "slurm_gpu"
     assert named(["machine=gpu", "b=1", "hydra.launcher.n_jobs=2", "a=1", "dataset.path='x, y'"]) == (
         "dataset.path='x, y' a=1 b=1"
     )
@@ -60,7 +63,7 @@ def test_an_option_that_is_none_is_refused_before_anything_runs(cli, on_photos) 
 
 @pytest.mark.parametrize("option", ["slurm_cpu", "slurm_gpu"])
 def test_launchers_compose_and_take_their_jobs_up_again(option: str) -> None:
-    launcher = sweep_of(["-m", f"hydra/launcher={option}"]).config.hydra.launcher
+    launcher = read_questions([f"hydra/launcher={option}"], several=True).settings.hydra.launcher
     assert launcher._target_.endswith("SlurmLauncher")
     assert launcher.max_num_timeout > 0
     assert launcher.additional_parameters.requeue is True

@@ -8,7 +8,8 @@ import pytest
 from making import TINY, TinyModel, encoded, make_tiny
 
 from cupl_bench import features
-from cupl_bench.commands.eval import sweeps_over_backbones
+from cupl_bench.commands.eval import over_several_backbones
+from cupl_bench.composition import questions_of
 from cupl_bench.features import DecodedImages
 from cupl_bench.pixel_store import PixelStore
 
@@ -127,12 +128,12 @@ def test_each_image_comes_once_and_the_limit_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "params", "several"),
+    ("overrides", "several"),
     [
-        (["backbone=a,b"], {}, True), (["backbone=a", "prompts=a,b"], {}, False), (["precision=fp32,bf16"], {}, True),
-        (["-m"], {"backbone": "a,b"}, True), (["backbone=a"], {"backbone": "a,b"}, True),
-        (["backbone=glob(*)"], {}, True),
+        (["backbone=demo,vit_b32_openai"], True), (["backbone=demo", "prompts=simple,cupl"], False),
+        (["precision=fp32,bf16"], True), (["experiment=robustness"], True), (["backbone=glob(*)"], True),
+        (["experiment=robustness", "backbone=demo"], False), (["backbone.transform_of=a,b"], True), ([], False),
     ],
 )  # fmt: skip
-def test_which_sweeps_read_images_more_than_once(arguments: list[str], params: dict[str, str], several: bool) -> None:
-    assert sweeps_over_backbones(arguments, params) == several
+def test_which_sweeps_read_images_more_than_once(overrides: list[str], several: bool) -> None:
+    assert over_several_backbones(questions_of(overrides)) == several

@@ -43,7 +43,8 @@ def test_a_sweep_is_done_running_failed_and_missing(cli, on_photos, tiny, photos
 def test_where_there_is_no_sweep(cli) -> None:
     assert cli("status") == 2
     assert "knows of no sweep" in cli.err
-    assert cli("status", "--help") == 2
+    assert cli("status", "--help") == 0
+    assert cli.out.startswith("cupl-bench status")
     assert cli("status", "prompts=nope") == 2
     assert "prompts=nope is no option of prompts" in cli.err
     assert cli("status", "prompts=simple") == 0

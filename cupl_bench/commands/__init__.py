@@ -1,21 +1,139 @@
-"""The commands, a module each: `command(arguments)` does the work and gives the exit code.
+"""The commands, a module each: `command(given)` does the work and returns the exit code.
 
-A new command is a module here and a line in COMMANDS.
+A new command is a module here and an entry in COMMANDS, from which its arguments are read and its help is written. This
+module imports nothing, so that help and completion are quick.
 """
 
-__all__ = ["COMMANDS"]
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["COMMANDS", "Command"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What a command is called with.
+
+    ``summary``: what it does, a line. ``plain``: what an argument without ``=`` is, and its meaning; None where there
+    is none. ``own``: keys that are read by this command alone, and their meanings. ``flags``: its own flags.
+    ``groups``: the groups of conf/ that it reads. ``keys``: the keys of the root that it reads. ``examples``: whole
+    lines. ``module``: its module. ``sweeps``: whether a list of values is a question for each.
+    """
+
+    summary: str
+    examples: tuple[str, ...]
+    plain: tuple[str, str] | None = None
+    own: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    module: str | None = None
+    sweeps: bool = False
+
+
+QUESTION = ("dataset", "backbone", "prompts")
+ASKED = ("precision", "budget", "seed")
+PLACES = ("results_dir", "cache_dir")
+MACHINE = ("device", "batch_size", "num_workers", "cache_limit_gb")
 
 COMMANDS = {
-    "eval": "answer a question: a data set, a backbone, prompts; -m sweeps over lists",
-    "status": "what of a sweep is done, running, failed or missing; arguments as for eval, none for the last one",
-    "plan": "what eval would reuse and compute, without running anything",
-    "effects": "what each prompt adds, and accuracy against the number of prompts; arguments as for eval",
-    "report": "tables, figures and a page from the records below results_dir",
-    "prompts": "[FILE ...] [--strict]: counts, repeats and faults of prompts, without a model; class=NAME lists one",
-    "reproduce": "RECORD ...: asks recorded questions again and compares the answers image by image",
-    "export": "[RUN_KEY ...] to=FILE.zip: finished runs as one file",
-    "import": "FILE.zip ...: runs of another machine, checked, beside one's own",
-    "describe": "llm=NAME: ask a language model for image-prompts of the classes; describe.plan=true only counts",
-    "classify": "IMAGE ... 'class_names=[tree frog,tailed frog]': the likeliest class of each image",
+    "eval": Command(
+        summary="answer a question: a data set, a backbone, prompts; -m sweeps over lists",
+        groups=(*QUESTION, "machine", "tracking", "experiment", "hydra/launcher"),
+        keys=(*ASKED, *PLACES, *MACHINE, "rerun", "shard", "baseline", "output"),
+        sweeps=True,
+        examples=(
+            "cupl-bench eval",
+            "cupl-bench eval dataset=folder dataset.path=~/photos backbone=vit_b32_openai prompts=simple",
+            "cupl-bench eval -m dataset=cub,flowers backbone=vit_b32_openai prompts=simple,ensemble",
+            "cupl-bench eval -m prompts=simple,file prompts.path=a.json,b.json",
+            "cupl-bench eval experiment=cupl_table1",
+        ),
+    ),
+    "status": Command(
+        summary="what of a sweep is done, running, failed or missing; arguments as for eval, none for the last one",
+        groups=(*QUESTION, "experiment"),
+        keys=(*ASKED, "results_dir"),
+        sweeps=True,
+        examples=("cupl-bench status", "cupl-bench status dataset=cub,flowers prompts=simple,ensemble"),
+    ),
+    "plan": Command(
+        summary="what eval would reuse and compute, without running anything",
+        groups=(*QUESTION, "machine", "experiment"),
+        keys=(*ASKED, *PLACES, *MACHINE, "output"),
+        sweeps=True,
+        examples=("cupl-bench plan 'dataset=glob(*)'", "cupl-bench plan experiment=cupl_table1"),
+    ),
+    "effects": Command(
+        summary="what each prompt adds, and accuracy against the number of prompts; arguments as for eval",
+        groups=(*QUESTION, "machine", "experiment"),
+        keys=(*ASKED, *PLACES, *MACHINE, "output"),
+        sweeps=True,
+        examples=("cupl-bench effects prompts=ensemble,cupl",),
+    ),
+    "report": Command(
+        summary="tables, figures and a page from the records below results_dir",
+        keys=(*PLACES, "baseline", "output"),
+        examples=("cupl-bench report", "cupl-bench report results_dir=elsewhere"),
+    ),
+    "prompts": Command(
+        summary="counts, repeats and faults of prompts, without a model; class=NAME lists one",
+        plain=(
+            "FILE",
+            "a file of prompts, looked at as it is; without one, dataset= and prompts= say what is looked at",
+        ),
+        own={
+            "class": "list the prompts of this class alone, by its name or label",
+            "tokenizer": "the open_clip architecture whose tokenizer counts (ViT-B-32)",
+        },
+        flags={"--strict": "exit with 2 where something is wrong"},
+        groups=("dataset", "prompts"),
+        keys=("budget", "seed", "cache_dir", "output"),
+        examples=(
+            "cupl-bench prompts dataset=cub prompts=library",
+            "cupl-bench prompts mine.json --strict",
+            "cupl-bench prompts mine.json 'class=tree frog'",
+        ),
+    ),
+    "reproduce": Command(
+        summary="RECORD ...: ask recorded questions again and compare the answers image by image",
+        plain=("RECORD", "a record, or its RUN_KEY below results_dir/records"),
+        flags={"--trust": "run classes and fetch addresses from outside the package that the record names"},
+        keys=(*PLACES, "device", "batch_size", "num_workers"),
+        examples=(
+            "cupl-bench reproduce results/records/0123456789ab.json",
+            "cupl-bench reproduce 0123456789ab dataset.path=~/photos device=cpu",
+        ),
+    ),
+    "export": Command(
+        summary="[RUN_KEY ...] to=FILE.zip: finished runs as one file",
+        plain=("RUN_KEY", "a run; without one, all that are finished"),
+        own={"to": "the file to write; required"},
+        keys=("results_dir",),
+        examples=("cupl-bench export to=runs.zip",),
+    ),
+    "import": Command(
+        summary="FILE.zip ...: runs of another machine, checked, beside one's own",
+        plain=("FILE.zip", "what 'cupl-bench export' wrote"),
+        keys=("results_dir",),
+        module="import_archive",
+        examples=("cupl-bench import runs.zip results_dir=results",),
+    ),
+    "describe": Command(
+        summary="llm=NAME: ask a language model for image-prompts of the classes; describe.plan=true only counts",
+        groups=("dataset", "llm", "describe"),
+        keys=PLACES,
+        examples=(
+            "cupl-bench describe dataset=cub llm=openai describe.plan=true",
+            "cupl-bench describe dataset=cub llm=ollama llm.model=MODEL",
+        ),
+    ),
+    "classify": Command(
+        summary="IMAGE ... 'class_names=[tree frog,tailed frog]': the likeliest class of each image",
+        plain=("IMAGE", "an image; images=[...] is the same as a key"),
+        groups=("backbone", "prompts", "machine"),
+        keys=("class_names", "images", "precision", "cache_dir", "device", "batch_size", "output"),
+        examples=("cupl-bench classify frog.jpg 'class_names=[tree frog,tailed frog]' backbone=vit_b32_openai",),
+    ),
 }
-"""Every command with its line of help."""
+"""Every command, in the order of the help."""

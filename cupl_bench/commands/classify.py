@@ -2,24 +2,23 @@
 
 from pathlib import Path
 
-from cupl_bench.commands.composition import compose_once
+from cupl_bench.commands.arguments import Arguments
+from cupl_bench.composition import compose
 from cupl_bench.errors import ConfigError
 from cupl_bench.terminal import answer, say, speak_to_program
 
 __all__ = ["command"]
 
 
-def command(arguments: list[str]) -> int:
-    """Classify the images among the arguments; gives the exit code."""
+def command(given: Arguments) -> int:
+    """Classify the images among the arguments; returns the exit code."""
     from cupl_bench.classify import classify_images
     from cupl_bench.config import Output, machine_of, question_of
 
-    images = [argument for argument in arguments if "=" not in argument or Path(argument).is_file()]
-    overrides = [argument for argument in arguments if argument not in images]
-    config = compose_once(overrides)
+    config = compose(given.overrides, given.config_dir)
     for_program = config.output == Output.json
     speak_to_program(for_program)
-    images += list(config.images)
+    images = [*given.plain, *config.images]
     names = config.class_names
     if not images:
         raise ConfigError(

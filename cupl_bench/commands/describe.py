@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from cupl_bench.commands.composition import compose_once
+from cupl_bench.commands.arguments import Arguments
+from cupl_bench.composition import compose
 from cupl_bench.dataset.named import class_names_of
 from cupl_bench.describe.answers import MARKS
 from cupl_bench.describe.asking import checked_key
@@ -18,11 +19,11 @@ TOKENIZER = "ViT-B-32"
 """By whose tokens an answer is too long: CLIP's own."""
 
 
-def command(arguments: list[str]) -> int:
+def command(given: Arguments) -> int:
     """Ask, and write a CuPL JSON; with `describe.plan=true` count what would be asked. Gives the exit code."""
     from cupl_bench.config import describing_of, machine_of
 
-    config = compose_once(arguments)
+    config = compose(given.overrides, given.config_dir)
     dataset_name, source, endpoint, recipe = describing_of(config)
     machine = machine_of(config)
     class_names = class_names_of(source, machine.cache_dir)

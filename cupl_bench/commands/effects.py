@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cupl_bench.commands.composition import each_question
+from cupl_bench.commands.arguments import Arguments
+from cupl_bench.commands.failures import told_once
+from cupl_bench.commands.questions import each_question
 from cupl_bench.errors import CuplBenchError
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
@@ -23,7 +25,7 @@ DRAWS = 10
 SHOWN = 5
 
 
-def command(arguments: list[str]) -> int:
+def command(given: Arguments) -> int:
     """Write and show the effects of the prompts of each question that the arguments ask; gives the exit code."""
     from cupl_bench.config import Output, machine_of, question_of
     from cupl_bench.runner import Workbench, gather
@@ -33,7 +35,7 @@ def command(arguments: list[str]) -> int:
     measured: list[dict[str, object]] = []
     failed: list[dict[str, object]] = []
 
-    for name, config in each_question(arguments or ["experiment=demo"]):
+    for name, config in each_question(given):
         forms.add(config.output)
         speak_to_program(config.output == Output.json)
         try:
@@ -42,12 +44,13 @@ def command(arguments: list[str]) -> int:
             measured.append(write_effects(material, machine.results_dir))
         except CuplBenchError as error:
             raise_if_interrupted()
-            complain(str(error))
+            if str(error) not in [one["error"] for one in failed]:
+                complain(str(error))
             failed.append({"job": name, "error": str(error)})
     if Output.json in forms:
         answer({"measured": measured, "failed": failed})
-    for one in failed:
-        complain(f"failed: {one['job']}: {one['error']}")
+    for line in told_once([(str(one["job"]), str(one["error"])) for one in failed]):
+        complain(f"failed: {line}")
     return 2 if failed else 0
 
 

@@ -3,22 +3,24 @@
 import json
 import logging
 import os
-import re
+import shlex
 import signal
-import sys
-import tempfile
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
 from cupl_bench import runner
-from cupl_bench.commands.composition import Composer, Sweep, added, complaint_of_hydra, named, run_jobs, sweep_of
+from cupl_bench.commands.arguments import Arguments
+from cupl_bench.commands.failures import told_once
+from cupl_bench.commands.launching import launch, run_alone
+from cupl_bench.commands.questions import asked, show_configuration
 from cupl_bench.commands.report import report_sweep
-from cupl_bench.config import Output, Rerun, machine_of, question_of, register, tracker_of
+from cupl_bench.composition import Combination, Composer, Questions, is_about, read_questions
+from cupl_bench.config import Output, Rerun, machine_of, question_of, tracker_of
 from cupl_bench.errors import ConfigError, CuplBenchError
 from cupl_bench.features import hurry
 from cupl_bench.interrupts import raise_if_interrupted
@@ -29,7 +31,7 @@ from cupl_bench.records import read_record, record_path
 from cupl_bench.store import write_atomically
 from cupl_bench.terminal import answer, complain, rows_of, say, show_log, speak_to_program
 
-__all__ = ["assist", "command", "sweeps_over_backbones"]
+__all__ = ["assist", "command", "over_several_backbones"]
 
 log = logging.getLogger(__name__)
 
@@ -42,29 +44,24 @@ Steps = Generator[float, None, None]
 
 
 @dataclass
-class Asked:
-    """A question that is being answered, step by step.
+class Waiting:
+    """A question that is being answered, step by step. ``scored``: of how many images, so far."""
 
-    ``arguments``: the command line that asks it alone. ``scored``: of how many images, so far.
-    """
-
-    arguments: Sequence[str]
     steps: Steps
     scored: float = 0
 
     def goes_on(self) -> bool:
-        """Take the next step; whether there was one."""
-        with _asking_alone(self.arguments):
-            step = next(self.steps, None)
+        """Take the next step; return whether there was one."""
+        step = next(self.steps, None)
         self.scored = self.scored if step is None else step
         return step is not None
 
 
-def _in_one_pass(asked: Sequence[Asked]) -> None:
+def _in_one_pass(waiting: Sequence[Waiting]) -> None:
     """Score the questions that wait, image features in order: each is read once for all, and then is in memory."""
-    if len(asked) > 1:
-        say(f"\nscores of {len(asked)} questions, in one pass over the image features")
-    left = list(asked)
+    if len(waiting) > 1:
+        say(f"\nscores of {len(waiting)} questions, in one pass over the image features")
+    left = list(waiting)
     while left:
         behind = min(left, key=lambda one: one.scored)
         if not behind.goes_on():
@@ -73,77 +70,64 @@ def _in_one_pass(asked: Sequence[Asked]) -> None:
 
 @dataclass
 class Job:
-    """What a launcher runs, maybe in a process on another machine: questions of one data set and backbone, in turn.
+    """What a launcher runs, maybe in a process on another machine: the questions of one of the sweep's jobs, in turn.
 
-    ``inner``: the overrides of each question, beside those of the job. ``names``: of all questions of the sweep.
-    ``of_options``: option -> overrides that it alone takes.
-    ``folder``: where its outcomes go. Where one question is no sweep, all three are None. ``home``: the process that
-    the user has started. ``assisting``: whether this is one of torchrun's other processes, which say nothing.
+    ``jobs``: the questions of every job of the sweep. ``is_sweep``: whether there is one. ``folder``: where its
+    outcomes go. ``compose``: composes a question. ``config_dir``: the folder of the user's own options, as given.
+    ``home``: the process that the user has started. ``assisting``: whether this is one of torchrun's other processes,
+    which say nothing.
     """
 
-    inner: tuple[tuple[str, ...], ...] | None
-    names: tuple[str, ...] | None
-    folder: Path | None
+    jobs: tuple[tuple[Combination, ...], ...]
+    is_sweep: bool
+    folder: Path
+    compose: Composer
+    config_dir: str | None
     several_backbones: bool
-    of_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     assisting: bool = False
     home: int = field(default_factory=os.getpid)
     bench: runner.Workbench = field(default_factory=runner.Workbench)
-    waiting: list[Asked] = field(default_factory=list)
-    compose: Composer = field(default_factory=Composer)
+    waiting: list[Waiting] = field(default_factory=list)
     before: dict[str, Outcome] | None = None
-    answered: tuple[Outcome, Path] | None = None
     failure: Exception | None = None
-    as_json: bool = False
+    told: dict[str, str] = field(default_factory=dict)
 
-    def __call__(self, config: Any) -> None:
-        from hydra.core.hydra_config import HydraConfig
-
+    def __call__(self, number: int) -> None:
+        """Answer the questions of job ``number``."""
         if os.getpid() != self.home:
-            register()
             show_log()
         if "SUBMITIT_EXECUTOR" in os.environ:  # Slurm warns with SIGTERM, and kills some seconds later or not at all
             signal.signal(signal.SIGTERM, lambda *_: hurry.set())
-        self.as_json = config.output == Output.json
-        speak_to_program(self.as_json)
         self.bench.several_backbones = self.several_backbones
-        settings = HydraConfig.get()
-        overrides = list(settings.overrides.task)
-        searched = [source.path for source in settings.runtime.config_sources if source.provider == "command-line"]
-        flags = [f"--config-dir={folder}" for folder in searched]
-        if self.inner is None or self.names is None or self.folder is None:
-            folder = Path(settings.runtime.output_dir)
-            _in_one_pass([Asked([*flags, *overrides], self._answer(config, [], named(overrides), folder, 0))])
-            return
+        place = sum(len(job) for job in self.jobs[:number])
         with ExitStack() as stack:
-            for place, choice in enumerate(self.inner):
-                number = int(settings.job.num) * len(self.inner) + place
-                name = self.names[number]
+            for offset, question in enumerate(self.jobs[number]):
                 if hurry.is_set() or sum(self.bench.waiting.values()) > WAITING_BYTES:
                     self._score_waiting()
-                if not self.assisting:
-                    say(f"\njob {number}: {name}")
-                more = [*choice, *added([*overrides, *choice], self.of_options)]
-                steps = self._answer(config, [*overrides, *more] if more else [], name, self.folder, number)
-                asked = Asked([*flags, *overrides, *more], stack.enter_context(closing(steps)))
-                if asked.goes_on():
-                    self.waiting.append(asked)
+                steps = stack.enter_context(closing(self._answer(question, place + offset)))
+                waiting = Waiting(steps)
+                if waiting.goes_on():
+                    self.waiting.append(waiting)
             self._score_waiting()
 
     def _score_waiting(self) -> None:
         waiting, self.waiting = self.waiting, []
         _in_one_pass(waiting)
 
-    def _answer(self, config: Any, overrides: list[str], name: str, folder: Path, number: int) -> Steps:
-        """Answer the question of ``config``, or, where there are any, of what ``overrides`` compose to, in steps."""
+    def _answer(self, question: Combination, number: int) -> Steps:
+        """Answer a question of the sweep, in steps."""
         raise_if_interrupted()
-        results_dir = Path(config.results_dir).expanduser().absolute()
+        name = question.name
         try:
-            config = self.compose(overrides) if overrides else config
+            config = self.compose(question.overrides)
+            speak_to_program(config.output == Output.json)
+            if self.is_sweep and not self.assisting:
+                say(f"\njob {number}: {name}")
+            results_dir = Path(config.results_dir).expanduser().absolute()
             if config.rerun == Rerun.failed and from_first(lambda: self._never_ran(name, results_dir)):
                 outcome = Outcome(job=name, run_key=None, note="never ran, and was left: rerun=failed", left=True)
             else:
-                outcome = yield from self._run(config, name, results_dir, folder)
+                outcome = yield from self._run(config, question, results_dir)
         except Exception as error:
             raise_if_interrupted()
             if (raised := _raised_by_submitit(error)) is not None:
@@ -152,22 +136,23 @@ class Job:
                 # It could not put the job back, or Slurm did so and ended the command that asked: work until killed.
                 log.warning("the job was not put back by itself (%s): going on", raised)
                 hurry.set()
-                yield from self._answer(config, overrides, name, folder, number)
+                yield from self._answer(question, number)
                 return
             self.failure = error
-            reason = str(error) if isinstance(error, CuplBenchError) else complaint_of_hydra(error, overrides)
-            text = f"a defect: {type(error).__name__}: {error}" if reason is None else reason
-            if self.names is not None and not self.assisting:
-                complain(text)
+            mistake = isinstance(error, CuplBenchError)
+            text = str(error) if mistake else f"a defect: {type(error).__name__}: {error}"
+            if self.is_sweep and not self.assisting:
+                before = self.told.setdefault(text, f"job {number}")
+                complain(text if before == f"job {number}" else f"the same as {before}")
             log.debug("%s failed", name, exc_info=True)
-            outcome = Outcome(job=name, run_key=None, error=text, mistake=reason is not None)
+            outcome = Outcome(job=name, run_key=None, error=text, mistake=mistake)
         if not self.assisting:
-            write_outcome(folder, number, outcome)
-        self.answered = (outcome, results_dir)
+            write_outcome(self.folder, number, outcome)
 
-    def _run(self, config: Any, name: str, results_dir: Path, folder: Path) -> Generator[float, None, Outcome]:
+    def _run(self, config: Any, asked: Combination, results_dir: Path) -> Generator[float, None, Outcome]:
+        name = asked.name
         tracker = tracker_of(config)
-        question, machine = question_of(config), machine_of(config)
+        question, machine = question_of(config), replace(machine_of(config), command=self._alone(asked))
         with nullcontext() if self.assisting else held(running_lease(results_dir, name), name, self._score_waiting):
             if machine.shard is not None:
                 note = runner.encode_part(question, machine, self.bench, *machine.shard)
@@ -176,8 +161,13 @@ class Job:
                 runner.assist(question, machine, self.bench)
                 return Outcome(job=name, run_key=None)
             record = yield from runner.answering(question, machine, self.bench)
-        tracker([record], results_dir, None if self.names is None else folder.name)
+        tracker([record], results_dir, self.folder.name if self.is_sweep else None)
         return Outcome(job=name, run_key=record.run_key)
+
+    def _alone(self, question: Combination) -> str:
+        """The command line that asks this question alone: its record keeps it."""
+        flags = [] if self.config_dir is None else [f"--config-dir={self.config_dir}"]
+        return shlex.join(["cupl-bench", "eval", *flags, *question.overrides])
 
     def _never_ran(self, name: str, results_dir: Path) -> bool:
         if self.before is None:
@@ -196,77 +186,80 @@ def _raised_by_submitit(error: BaseException | None) -> BaseException | None:
     return None
 
 
-@contextmanager
-def _asking_alone(arguments: Sequence[str]) -> Iterator[None]:
-    """Inside, the command line is the one that asks this question alone: its record keeps it."""
-    given = sys.argv
-    sys.argv = ["cupl-bench", "eval", *arguments]
+def command(given: Arguments) -> int:
+    """Answer what the arguments ask; returns the exit code."""
+    given = asked(given)
+    questions = read_questions(given.overrides, given.config_dir, several=given.multirun)
+    if given.cfg is not None:
+        show_configuration(questions, given.cfg)
+        return 0
+    speak_to_program(questions.settings.output == Output.json)
+    job = _job_of(questions, given.config_dir)
     try:
-        yield
-    finally:
-        sys.argv = given
+        job.folder.mkdir(parents=True, exist_ok=True)
+        if questions.is_sweep:
+            write_atomically(job.folder / "sweep.json", json.dumps({"arguments": given.given}).encode())
+    except OSError as error:
+        raise ConfigError(
+            f"results_dir={questions.results_dir} cannot be written ({error.strerror}). Name another place with"
+            " results_dir=..."
+        ) from error
+    return _sweep(questions, job) if questions.is_sweep else _alone(questions, job)
 
 
-def command(arguments: list[str]) -> int:
-    """Answer what the arguments ask; gives the exit code."""
-    given = arguments or ["experiment=demo"]
-    sweep = sweep_of(given)
-    if sweep is not None:
-        return _sweep(sweep, given)
-    job = Job(None, None, None, several_backbones=False)
-    run_jobs(job, given)
+def _alone(questions: Questions, job: Job) -> int:
+    """Answer one question, which is no sweep, and name its record."""
+    run_alone(job, questions)
     if job.failure is not None:
         raise job.failure
-    if job.answered is None:  # --help or --cfg: Hydra has answered
-        return 0
-    outcome, results_dir = job.answered
-    if job.as_json:
-        answer({"records": _told(results_dir, [outcome]), "failed": []})
-    say(str(outcome.note) if outcome.run_key is None else f"record    {record_path(results_dir, outcome.run_key)}")
+    (outcome,) = read_outcomes(job.folder)
+    if questions.settings.output == Output.json:
+        answer({"records": _told(questions.results_dir, [outcome]), "failed": []})
+    path = None if outcome.run_key is None else record_path(questions.results_dir, outcome.run_key)
+    say(str(outcome.note) if path is None else f"record    {path}")
     return 0
 
 
-def _sweep(sweep: Sweep, arguments: list[str]) -> int:
+def _sweep(questions: Questions, job: Job) -> int:
     """Launch a sweep, and show what came of it, from the disk: whoever ran its jobs."""
-    job = _job_of(sweep)
-    as_json = sweep.config.output == Output.json
-    speak_to_program(as_json)
-    write_atomically(sweep.folder / "sweep.json", json.dumps({"arguments": arguments}).encode())
+    folder, results_dir, names = job.folder, questions.results_dir, questions.names
     try:
-        sweep.launch(job)
+        launch(job, questions, folder)
     except Exception as error:
-        if sweep.launcher == "basic" or complaint_of_hydra(error, arguments) is not None:
+        if questions.launcher == "basic" or isinstance(error, CuplBenchError):
             raise
         reason = " ".join(line for line in str(error).splitlines()[-4:] if line.strip("- "))
-        if not read_outcomes(sweep.folder):
-            raise ConfigError(f"hydra/launcher={sweep.launcher} ended without any answer: {reason}") from error
-        complain(f"a job of hydra/launcher={sweep.launcher} broke off: {reason}. Others may go on: cupl-bench status")
+        if not read_outcomes(folder):
+            raise ConfigError(f"hydra/launcher={questions.launcher} ended without any answer: {reason}") from error
+        complain(
+            f"a job of hydra/launcher={questions.launcher} broke off: {reason}. Others may go on: cupl-bench status"
+        )
     raise_if_interrupted()
-    outcomes = read_outcomes(sweep.folder)
+    outcomes = read_outcomes(folder)
     keys = list(dict.fromkeys(outcome.run_key for outcome in outcomes if outcome.run_key is not None))
     if keys:
-        rows = report_sweep(sweep.results_dir, keys, sweep.config)
-        tracker_of(sweep.config)([], sweep.results_dir, sweep.folder.name)
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    if as_json:
+        rows = report_sweep(results_dir, keys, questions.settings)
+        tracker_of(questions.settings)([], results_dir, folder.name)
+    failed = [(outcome.job, outcome.error) for outcome in outcomes if outcome.error is not None]
+    if questions.settings.output == Output.json:
         answer(
             {
-                "records": _told(sweep.results_dir, outcomes),
-                "failed": [{"job": outcome.job, "error": outcome.error} for outcome in failed],
+                "records": _told(results_dir, outcomes),
+                "failed": [{"job": name, "error": error} for name, error in failed],
                 "comparison": rows_of(rows) if keys else [],
             }
         )
-    for outcome in failed:
-        complain(f"failed: {outcome.job}: {outcome.error}")
+    for line in told_once(failed):
+        complain(f"failed: {line}")
     if notes := Counter(outcome.note for outcome in outcomes if outcome.note is not None):
-        say("\n".join(f"{count} of {len(sweep.names)} questions: {note}" for note, count in notes.items()))
+        say("\n".join(f"{count} of {len(names)} questions: {note}" for note, count in notes.items()))
     if failed:
-        complain(f"{len(failed)} of {len(sweep.names)} jobs failed")
-    if lost := len(sweep.names) - len(outcomes):
-        complain(f"{lost} of {len(sweep.names)} questions have no answer yet: cupl-bench status")
+        complain(f"{len(failed)} of {len(names)} jobs failed")
+    if lost := len(names) - len(outcomes):
+        complain(f"{lost} of {len(names)} questions have no answer yet: cupl-bench status")
     if not failed and not lost:
         return 0
-    return 2 if not lost and all(outcome.mistake for outcome in failed) else 1
+    return 2 if not lost and all(outcome.mistake for outcome in outcomes if outcome.error is not None) else 1
 
 
 def _told(results_dir: Path, outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
@@ -281,34 +274,29 @@ def _told(results_dir: Path, outcomes: Sequence[Outcome]) -> list[dict[str, obje
     return told
 
 
-def _job_of(sweep: Sweep) -> Job:
-    params = dict(sweep.config.hydra.sweeper.params or {})
-    several = sweeps_over_backbones([*sweep.fixed, *(",".join(choices) for choices in sweep.outer)], params)
-    return Job(sweep.inner, tuple(sweep.names), sweep.folder, several_backbones=several, of_options=sweep.of_options)
-
-
-def sweeps_over_backbones(arguments: Sequence[str], params: Mapping[str, Any]) -> bool:
-    """Whether more than one backbone, or one in more than one precision, will read the same images."""
-    given = {key: value for key, _, value in (one.partition("=") for one in arguments)}
-    return any(
-        key.split(".")[0] in ("backbone", "precision") and re.search(r",|\*|range|choice", str(value))
-        for key, value in {**given, **params}.items()
+def _job_of(questions: Questions, config_dir: str | None) -> Job:
+    return Job(
+        jobs=questions.jobs,
+        is_sweep=questions.is_sweep,
+        folder=questions.folder,
+        compose=questions.composer,
+        config_dir=config_dir,
+        several_backbones=over_several_backbones(questions.all),
     )
 
 
-def assist(arguments: list[str]) -> int:
-    """What the other processes of torchrun do for the same arguments; they say nothing."""
-    given = arguments or ["experiment=demo"]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Path(os.devnull).open("w") as nowhere,
-        redirect_stdout(nowhere),
-        redirect_stderr(nowhere),
-    ):
-        sweep = sweep_of([*given, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"])
-        if sweep is not None:
-            sweep.launch(replace(_job_of(sweep), assisting=True))
-        else:
-            job = Job(None, None, None, several_backbones=False, assisting=True)
-            run_jobs(job, [*given, f"hydra.run.dir={folder}"])
+def over_several_backbones(questions: Sequence[Combination]) -> bool:
+    """Return whether more than one backbone, or one in more than one precision, will read the same images."""
+    asked = {tuple(one for one in each.overrides if is_about(one, ("backbone", "precision"))) for each in questions}
+    return len(asked) > 1
+
+
+def assist(given: Arguments) -> int:
+    """Do what the other processes of torchrun do for the same arguments; they say nothing."""
+    given = asked(given)
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        questions = read_questions(given.overrides, given.config_dir, several=given.multirun)
+        job = replace(_job_of(questions, given.config_dir), assisting=True)
+        for number in range(len(job.jobs)):
+            job(number)
     return 0

@@ -3,17 +3,18 @@
 from pathlib import Path
 
 from cupl_bench.archive import import_runs
-from cupl_bench.commands.composition import compose_once
+from cupl_bench.commands.arguments import Arguments
+from cupl_bench.composition import compose
 from cupl_bench.errors import ConfigError
 from cupl_bench.terminal import say
 
 __all__ = ["command"]
 
 
-def command(arguments: list[str]) -> int:
+def command(given: Arguments) -> int:
     """Import the archives among the arguments into ``results_dir``; gives the exit code."""
-    archives = [one for one in arguments if "=" not in one or Path(one).is_file()]
-    config = compose_once([one for one in arguments if one not in archives])
+    config = compose(given.overrides, given.config_dir)
+    archives = given.plain
     if not archives:
         raise ConfigError("import needs an archive: cupl-bench import runs.zip [results_dir=...]")
     results_dir = Path(config.results_dir).expanduser().absolute()

@@ -2,7 +2,9 @@
 
 from dataclasses import asdict
 
-from cupl_bench.commands.composition import each_question
+from cupl_bench.commands.arguments import Arguments
+from cupl_bench.commands.failures import told_once
+from cupl_bench.commands.questions import each_question
 from cupl_bench.errors import CuplBenchError
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.terminal import answer, complain, show_table, speak_to_program
@@ -10,7 +12,7 @@ from cupl_bench.terminal import answer, complain, show_table, speak_to_program
 __all__ = ["command"]
 
 
-def command(arguments: list[str]) -> int:
+def command(given: Arguments) -> int:
     """Show the plan of what the arguments ask; gives the exit code."""
     import pandas as pd
 
@@ -21,8 +23,8 @@ def command(arguments: list[str]) -> int:
     forms: set[Output] = set()
     rows: list[dict[str, object]] = []
     plans: list[dict[str, object]] = []
-    mistakes: list[str] = []
-    for name, config in each_question(arguments or ["experiment=demo"]):
+    mistakes: list[tuple[str, str]] = []
+    for name, config in each_question(given):
         forms.add(config.output)
         speak_to_program(config.output == Output.json)
         try:
@@ -30,7 +32,7 @@ def command(arguments: list[str]) -> int:
             found = plan(question, machine_of(config), bench)
         except CuplBenchError as error:
             raise_if_interrupted()
-            mistakes.append(f"{name}: {error}")
+            mistakes.append((name, str(error)))
             continue
         names = {
             "dataset": question.dataset_name,
@@ -52,11 +54,11 @@ def command(arguments: list[str]) -> int:
             }
         )
     if Output.json in forms:
-        answer({"plan": plans, "mistakes": mistakes})
+        answer({"plan": plans, "mistakes": [f"{name}: {error}" for name, error in mistakes]})
     if rows:
         show_table(pd.DataFrame(rows), "What eval would do")
-    for mistake in mistakes:
-        complain(mistake)
+    for line in told_once(mistakes):
+        complain(line)
     return 2 if mistakes else 0
 
 

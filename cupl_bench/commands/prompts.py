@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from cupl_bench.commands.composition import compose_once
+from cupl_bench.commands.arguments import Arguments
+from cupl_bench.composition import compose, is_about
 from cupl_bench.dataset.named import class_names_of
 from cupl_bench.errors import ConfigError, PromptsError, first, nearest
 from cupl_bench.prompts import prompts_of
-from cupl_bench.prompts.files import LIBRARY
 from cupl_bench.prompts.inspection import FAULTS, LABEL_KEY, Inspection, inspect_prompts, marks_of
 from cupl_bench.prompts.sources import read_descriptions
 from cupl_bench.terminal import complain, say, show_table
@@ -22,23 +22,19 @@ Rows = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 """What is looked at, its class names, and the prompts of each class."""
 
 
-def command(arguments: list[str]) -> int:
+def command(given: Arguments) -> int:
     """Show what can be said of prompts; 2 with ``--strict`` where something is wrong.
 
     Arguments: files, or ``dataset=... prompts=...``; ``class=NAME`` lists one class, ``tokenizer=ARCHITECTURE`` counts
     by another tokenizer of open_clip, ``output=json`` is for programs.
     """
-    strict = "--strict" in arguments
-    rest = [argument for argument in arguments if argument != "--strict"]
-    files = [one for one in rest if "=" not in one or one.startswith(LIBRARY) or Path(one.split("#")[0]).exists()]
-    overrides = [one for one in rest if one not in files]
-    options = {"class": "", "tokenizer": "ViT-B-32", "output": "table"}
-    for name in options:
-        for override in [one for one in overrides if one.startswith(f"{name}=")]:
-            options[name] = override.partition("=")[2]
-            overrides.remove(override)
-    if options["output"] not in ("table", "json"):
-        raise ConfigError(f"output={options['output']} is no form of output; it is table or json.")
+    from cupl_bench.schema import Output
+
+    strict, files = "--strict" in given.flags, given.plain
+    overrides = [one for one in given.overrides if not is_about(one, ["output"])]
+    config = compose(given.overrides, given.config_dir)
+    options = {"class": "", "tokenizer": "ViT-B-32", **given.own}
+    as_json = config.output == Output.json
     if files and overrides:
         raise ConfigError(
             f"{first(files)} would be looked at as they are, without {first(overrides)}. Give files, or a data set and"
@@ -49,21 +45,21 @@ def command(arguments: list[str]) -> int:
     looked_at = (
         [_rows_of_file(file, name) for file, name in zip(files, called, strict=True)]
         if files
-        else [_rows_of_strategy(overrides)]
+        else [_rows_of_strategy(config)]
     )
     from cupl_bench.backbone.token_counts import token_counter
 
     count_tokens, context_length = token_counter(options["tokenizer"])
     if options["class"]:
         for rows in looked_at:
-            _list_class(rows, options["class"], count_tokens, context_length, as_json=options["output"] == "json")
+            _list_class(rows, options["class"], count_tokens, context_length, as_json=as_json)
         return 0
     found = {}
     for what, class_names, texts in looked_at:
         distinct = list(dict.fromkeys(text for row in texts for text in row))
         lengths = dict(zip(distinct, count_tokens(distinct), strict=True))
         found[what] = inspect_prompts(class_names, texts, lengths, context_length)
-    if options["output"] == "json":
+    if as_json:
         say(json.dumps({what: one.as_json() for what, one in found.items()}, indent=2, ensure_ascii=False))
     else:
         _show(found, options["tokenizer"])
@@ -80,10 +76,9 @@ def _rows_of_file(file: str, name: str) -> Rows:
     return name, list(held), list(held.values())
 
 
-def _rows_of_strategy(overrides: Sequence[str]) -> Rows:
+def _rows_of_strategy(config: Any) -> Rows:
     from cupl_bench.config import machine_of, question_of
 
-    config = compose_once(overrides)
     question = question_of(config)
     class_names = class_names_of(question.dataset, machine_of(config).cache_dir)
     prompts = prompts_of(question.prompts, class_names)

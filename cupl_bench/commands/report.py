@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cupl_bench.commands.composition import compose_once
+from cupl_bench.commands.arguments import Arguments
+from cupl_bench.composition import compose
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
 
 if TYPE_CHECKING:
@@ -92,12 +93,12 @@ def report_sweep(results_dir: Path, run_keys: Sequence[str], config: Any) -> "An
     return rows
 
 
-def command(arguments: list[str]) -> int:
+def command(given: Arguments) -> int:
     """Write the tables, the figures and the page, and show the tables; gives the exit code."""
     from cupl_bench.config import Output
     from cupl_bench.report.comparison import shown_pooled
 
-    config = compose_once(arguments)
+    config = compose(given.overrides, given.config_dir)
     speak_to_program(config.output == Output.json)
     results_dir = Path(config.results_dir).expanduser().absolute()
     report = write_report(results_dir, config)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cupl_bench.commands.composition import compose_once, values_of
+from cupl_bench.commands.arguments import Arguments
+from cupl_bench.composition import compose, values_of
 from cupl_bench.errors import ConfigError, ResultsError, first
 from cupl_bench.question import GROUPS, QuestionRecord, literal, nodes
 from cupl_bench.records import Record, read_record, record_path
@@ -17,35 +18,33 @@ from cupl_bench.terminal import say
 __all__ = ["command"]
 
 
-def command(arguments: list[str]) -> int:
+def command(given: Arguments) -> int:
     """Reproduce the runs whose records or keys are given; 0 if all are equal or within tolerance, else 1.
 
     Overrides say where it runs (``device=cpu``, ``batch_size=...``) and replace parts of the recorded question that are
     elsewhere on this machine (``dataset.path=...``). ``--trust``: the records may name classes from outside the package
     and addresses, which are then run and fetched.
     """
-    trust = "--trust" in arguments
-    given = [one for one in arguments if one != "--trust"]
-    runs = [one for one in given if "=" not in one or Path(one).is_file()]
-    overrides = [one for one in given if one not in runs]
+    runs = given.plain
     if not runs:
         raise ConfigError("reproduce needs a record: cupl-bench reproduce results/records/RUN_KEY.json (or its key)")
-    verdicts = [_reproduce(run, overrides, trust=trust) for run in runs]
+    verdicts = [_reproduce(run, given) for run in runs]
     return 1 if "different" in verdicts else 0
 
 
-def _reproduce(run: str, overrides: list[str], *, trust: bool) -> str:
+def _reproduce(run: str, given: Arguments) -> str:
     from cupl_bench.config import Place, ask_again, filled, machine_of
     from cupl_bench.runner import Workbench
     from cupl_bench.runner import run as answer
 
+    overrides = given.overrides
     machine_overrides = [one for one in overrides if "." not in one.partition("=")[0]]
     if other := [one for one in machine_overrides if one.partition("=")[0].lstrip("+~") in QuestionRecord.model_fields]:
         raise ConfigError(
             f"{first(other)} would be another question than the recorded one; 'cupl-bench eval' asks it. Parts that are"
             " elsewhere on this machine are named by their keys, such as dataset.path=..."
         )
-    config = compose_once(machine_overrides)
+    config = compose(machine_overrides, given.config_dir)
     path = Path(run).expanduser()
     if not path.is_file():
         path = record_path(Path(config.results_dir).expanduser().absolute(), run)
@@ -59,7 +58,9 @@ def _reproduce(run: str, overrides: list[str], *, trust: bool) -> str:
     words = _with_parts(words, [one for one in overrides if one not in machine_overrides], config)
     here = machine_of(config)
     # Features are computed anew; data sets and weights are those of the user's cache.
-    question = ask_again(words, Place(results_dir=here.results_dir, cache_dir=here.cache_dir, trust=trust))
+    question = ask_again(
+        words, Place(results_dir=here.results_dir, cache_dir=here.cache_dir, trust="--trust" in given.flags)
+    )
     for line in gained:
         say(f"filled    {line}: the record is of a time that had no such setting; this is its default of today")
     for where, name in _of_the_hub(words):

@@ -4,7 +4,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from cupl_bench.commands.composition import NO_QUESTION, Sweep, is_about, sweep_of
+from cupl_bench.commands import COMMANDS
+from cupl_bench.commands.arguments import Arguments, split
+from cupl_bench.composition import NO_QUESTION, Questions, is_about, read_questions
 from cupl_bench.errors import ResultsError
 from cupl_bench.outcomes import State, last_outcomes, state_of
 from cupl_bench.terminal import say
@@ -14,13 +16,13 @@ __all__ = ["command"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
 
 
-def command(arguments: list[str]) -> int:
+def command(given: Arguments) -> int:
     """Show where the questions of a sweep stand; gives the exit code.
 
     The arguments are those of `eval`; with none but those of the machine, the last sweep below results_dir is meant.
     """
-    asks = [one for one in arguments if not is_about(one, NO_QUESTION)]
-    results_dir, names = _asked(arguments) if asks else _last(arguments)
+    asks = [one for one in given.overrides if not is_about(one, NO_QUESTION)]
+    results_dir, names = _asked(given) if asks or given.multirun else _last(given)
     outcomes = last_outcomes(results_dir)
     states = {name: state_of(name, outcomes, results_dir) for name in names}
     counts = Counter(states[name][0] for name in names)
@@ -32,26 +34,23 @@ def command(arguments: list[str]) -> int:
     return 0
 
 
-def _asked(arguments: list[str]) -> tuple[Path, list[str]]:
-    sweep = _swept(arguments)
-    return sweep.results_dir, sweep.names
+def _asked(given: Arguments) -> tuple[Path, list[str]]:
+    questions = _questions(given)
+    return questions.results_dir, questions.names
 
 
-def _last(arguments: list[str]) -> tuple[Path, list[str]]:
+def _last(given: Arguments) -> tuple[Path, list[str]]:
     """The questions of the last sweep; folders of logs are named by their time."""
-    results_dir = _swept(arguments).results_dir
+    results_dir = _questions(given).results_dir
     files = sorted((results_dir / "logs").glob("*/sweep.json"))
     if not files:
         raise ResultsError(
             f"{results_dir} knows of no sweep. Name another results_dir, or give the arguments of 'cupl-bench eval'."
         )
-    given = json.loads(files[-1].read_bytes())["arguments"]
-    say(f"the last sweep: cupl-bench eval {' '.join(given)}")
-    return results_dir, _swept(given).names
+    arguments = json.loads(files[-1].read_bytes())["arguments"]
+    say(f"the last sweep: cupl-bench eval {' '.join(arguments)}")
+    return results_dir, _questions(split("eval", COMMANDS["eval"], arguments)).names
 
 
-def _swept(arguments: list[str]) -> Sweep:
-    sweep = sweep_of(["-m", *(one for one in arguments if one not in ("-m", "--multirun"))])
-    if sweep is None:
-        raise ResultsError("status takes the arguments of 'cupl-bench eval', and none of Hydra's own questions.")
-    return sweep
+def _questions(given: Arguments) -> Questions:
+    return read_questions(given.overrides, given.config_dir, several=True)

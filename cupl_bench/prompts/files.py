@@ -7,7 +7,9 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,16 +17,19 @@ from urllib.parse import urlparse
 
 import pooch
 import requests
+from pooch.utils import unique_file_name
 
-from cupl_bench.errors import PromptsError, first, nearest
+from cupl_bench.errors import PromptsError, PromptsNotHereError, first, nearest
 from cupl_bench.store import user_cache_dir
 
 __all__ = [
     "LIBRARY",
     "LibraryPart",
+    "check_download",
     "content_of",
     "digest_of",
     "library_part",
+    "no_downloads",
     "path_of",
     "read_json",
     "read_unchanged",
@@ -58,6 +63,29 @@ def read_json(path: Path, what: str) -> object:
         raise PromptsError(f"{path} is not JSON ({reason}); it should hold {what}.") from error
     except RecursionError as error:
         raise PromptsError(f"{path} is nested too deeply; it should hold {what}.") from error
+
+
+_downloads: ContextVar[bool] = ContextVar("downloads", default=True)
+
+
+@contextmanager
+def no_downloads() -> Iterator[None]:
+    """Inside, a file of prompts that would be downloaded is an error: for a plan, which fetches nothing."""
+    token = _downloads.set(False)
+    try:
+        yield
+    finally:
+        _downloads.reset(token)
+
+
+def check_download(url: str) -> None:
+    """See that ``url`` may be downloaded.
+
+    Raises:
+        PromptsNotHereError: inside of `no_downloads`.
+    """
+    if not _downloads.get():
+        raise PromptsNotHereError(f"{url} is not here yet.")
 
 
 def content_of(source: str, what: str) -> object:
@@ -201,6 +229,8 @@ def _read_torch(path: Path, what: str) -> Any:
 
 def _download(url: str, digest: str | None) -> Path:
     folder = user_cache_dir() / "prompts"
+    if not (folder / unique_file_name(url)).is_file():
+        check_download(url)
     try:
         known_hash = None if digest is None else f"sha256:{digest}"
         path = Path(pooch.retrieve(url, known_hash=known_hash, path=folder, progressbar=False))

@@ -17,7 +17,7 @@ import requests
 from cupl_bench.dataset.names import is_unicode, normalised, other_lists
 from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, read_texts, spec_names
 from cupl_bench.errors import DatasetError, PromptsError, first, nearest
-from cupl_bench.prompts.files import content_of, read_json
+from cupl_bench.prompts.files import check_download, content_of, read_json
 
 __all__ = [
     "Descriptions",
@@ -206,6 +206,7 @@ def fetch_official(dataset: str, variant: str, cache_dir: Path) -> Official:
     path = folder / file.path.rsplit("/", 1)[-1]
     by_hand = f"Fetch {file.url} by hand and put it into {folder}, or give its place in prompts.path."
     if not path.is_file():
+        check_download(file.url)
         try:
             pooch.retrieve(
                 file.url,

@@ -22,7 +22,7 @@ from making import make_folder
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from cupl_bench.commands.composition import compose_once
+from cupl_bench.composition import compose as compose_once
 from cupl_bench.config import describing_of
 from cupl_bench.describe.settings import Endpoint, Recipe
 

@@ -14,8 +14,8 @@ from making import TinyModel, make_folder
 from PIL import Image
 
 from cupl_bench.__main__ import main
-from cupl_bench.commands.composition import compose_once
 from cupl_bench.commands.images import images_here
+from cupl_bench.composition import compose as compose_once
 from cupl_bench.records import read_records
 from cupl_bench.report.comparison import compare
 from cupl_bench.report.page import PageWriter

@@ -1,0 +1,329 @@
+"""Overrides become questions: whose keys they are, what is refused, and what is left behind."""
+
+import json
+import logging
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.version import getbase
+from omegaconf import OmegaConf
+
+from cupl_bench.composition import compose, named, questions_of, read_questions
+from cupl_bench.conf_folder import conf_dir
+from cupl_bench.errors import ConfigError
+
+
+def asked(*overrides: str) -> list[tuple[str, ...]]:
+    return [one.overrides for one in questions_of(overrides)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["prompts=simple,file", "prompts.path=a.json,b.json"],
+            [("prompts=simple",), ("prompts=file", "prompts.path=a.json"), ("prompts=file", "prompts.path=b.json")],
+        ),
+        (
+            ["prompts.path=a.json,b.json", "prompts=file,simple"],
+            [("prompts=file", "prompts.path=a.json"), ("prompts=file", "prompts.path=b.json"), ("prompts=simple",)],
+        ),
+        (
+            ["dataset=cub,flowers", "dataset.protocol=custom"],
+            [("dataset=cub", "dataset.protocol=custom"), ("dataset=flowers", "dataset.protocol=custom")],
+        ),
+        (
+            ["prompts=waffle,dclip_waffle", "prompts.pairs=5"],
+            [("prompts=waffle", "prompts.pairs=5"), ("prompts=dclip_waffle", "prompts.pairs=5")],
+        ),
+        (
+            ["dataset=demo,folder", "dataset.path=a,b"],
+            [("dataset=demo",), ("dataset=folder", "dataset.path=a"), ("dataset=folder", "dataset.path=b")],
+        ),
+        (
+            ["dataset=demo,cub", "dataset.texts.concept=bird"],
+            [("dataset=demo", "dataset.texts.concept=bird"), ("dataset=cub", "dataset.texts.concept=bird")],
+        ),
+        (  # both have it, one waits for it
+            ["prompts=file,templates", "prompts.templates=mine.json"],
+            [("prompts=file",), ("prompts=templates", "prompts.templates=mine.json")],
+        ),
+        (["prompts=glob(cupl_b*)"], [("prompts=cupl_base",)]),
+        (
+            ["prompts=simple,file", "prompts.path=a", "seed=1,2"],
+            [
+                ("prompts=simple", "seed=1"),
+                ("prompts=simple", "seed=2"),
+                ("prompts=file", "seed=1", "prompts.path=a"),
+                ("prompts=file", "seed=2", "prompts.path=a"),
+            ],
+        ),
+    ],
+)
+def test_a_key_goes_to_the_options_that_have_it(overrides: list[str], expected: list[tuple[str, ...]]) -> None:
+    assert asked(*overrides) == expected
+
+
+def test_a_glob_takes_a_key_of_all_that_it_matches() -> None:
+    names = [one[0] for one in asked("dataset=glob(c*)", "dataset.protocol=custom")]
+    assert names == [f"dataset={name}" for name in ("caltech101", "cars", "cifar10", "cifar100", "cub")]
+    assert {one[1] for one in asked("dataset=glob(c*)", "dataset.protocol=custom")} == {"dataset.protocol=custom"}
+
+
+def test_a_key_of_a_recipe_that_sweeps_goes_to_its_options() -> None:
+    questions = read_questions(["experiment=waffle_cub", "prompts.pairs=5"], several=False)
+    with_key = [one.name for one in questions.all if "prompts.pairs=5" in one.overrides]
+    assert len(questions.all) == 15
+    assert len(with_key) == 9
+    assert all("waffle" in name for name in with_key)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["prompts=simple,file", "prompts.pth=x"],
+            "prompts.pth is no key of prompts=simple,file. Did you mean 'prompts.path'",
+        ),
+        (["prompts=simple,file", "prompts.pth=x,y"], "Did you mean 'prompts.path'"),
+        (["dataset=cub,flowers", "dataset.protocl=custom"], "Did you mean 'dataset.protocol'"),
+        (["dataset=cub,flwers"], "dataset=flwers is no option of dataset. Did you mean 'flowers'"),
+        (["dataset=glob(zz*)"], "dataset=glob(zz*) matches nothing. Options: aircraft, "),
+        (["batch_size=1,x"], "batch_size=x cannot be set: Value 'x'"),
+        (["hydra.verbose=true,false"], "cannot vary what belongs to Hydra"),
+        (["seed=interval(0,1)"], "seed=interval(0,1) is no list of values"),
+        (["prompts=null"], "it cannot be null"),
+    ],
+)
+def test_a_sweep_is_refused_before_anything_runs(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        questions_of(overrides)
+
+
+def test_the_errors_of_hydra_say_what_messages_are_made_of() -> None:
+    """Messages are made of the attributes and causes of Hydra's errors; a release without them is seen here."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with pytest.raises(MissingConfigException) as missing:
+            hydra_compose("config", ["prompts=nope"])
+        with pytest.raises(OverrideParseException) as unreadable:
+            hydra_compose("config", ["prompts=[a"])
+    assert missing.value.missing_cfg_file == "prompts/nope"
+    assert "simple" in missing.value.options
+    assert unreadable.value.override == "prompts=[a"
+
+
+def test_names_of_questions_are_those_of_the_version_before() -> None:
+    """`status` finds the outcomes of earlier runs by them."""
+    names = [one.name for one in questions_of(["prompts=simple,cupl", "dataset=demo", "batch_size=3", "seed=1"])]
+    assert names == ["dataset=demo prompts=simple seed=1", "dataset=demo prompts=cupl seed=1"]
+    assert named([]) == "the defaults"
+
+
+def test_nothing_of_hydra_stays_behind(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("a: 1\n")
+    handlers, level = list(logging.getLogger().handlers), logging.getLogger().level
+    base = getbase()
+    compose(["dataset=demo"])
+    assert not GlobalHydra.instance().is_initialized()
+    assert getbase() is base
+    with initialize_config_dir(str(tmp_path), version_base="1.2"):  # whoever calls us uses Hydra too
+        theirs, base = GlobalHydra.instance().hydra, str(getbase())
+        assert compose(["seed=3"]).seed == 3
+        with pytest.raises(ConfigError):
+            compose(["sed=3"])
+        assert GlobalHydra.instance().hydra is theirs
+        assert str(getbase()) == base
+        assert hydra_compose("mine").a == 1
+    assert (logging.getLogger().handlers, logging.getLogger().level) == (handlers, level)
+
+
+def test_threads_compose_at_once() -> None:
+    found: dict[int, int] = {}
+
+    def work(seed: int) -> None:
+        found[seed] = compose([f"seed={seed}", "dataset=cub"]).seed
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert found == {seed: seed for seed in range(6)}
+
+
+@pytest.fixture
+def own_options(tmp_path: Path) -> Path:
+    (tmp_path / "mine" / "prompts").mkdir(parents=True)
+    (tmp_path / "mine" / "prompts" / "loud.yaml").write_text(
+        "# Loud ones.\n_target_: cupl_bench.prompts.strategies.TemplatesStrategy\nname: loud\n"
+        'templates: ["a {}!"] # what is shouted\naggregation: mean\n'
+    )
+    return tmp_path / "mine"
+
+
+def test_options_of_ones_own_are_swept_and_matched(own_options: Path) -> None:
+    found = questions_of(["prompts=simple,loud"], own_options)
+    assert [one.overrides for one in found] == [("prompts=simple",), ("prompts=loud",)]
+    assert [one.overrides for one in questions_of(["prompts=glob(lou*)"], own_options)] == [("prompts=loud",)]
+    assert compose(["prompts=loud"], own_options).prompts.templates == ["a {}!"]
+    again = [f"hydra.searchpath=[file://{own_options}]", "prompts=loud"]
+    questions = read_questions(again, several=False)
+    assert questions.composer(questions.all[0].overrides).prompts.name == "loud"
+
+
+@pytest.mark.parametrize(
+    "command", ["eval", "status", "plan", "effects", "report", "prompts", "export", "import", "classify"]
+)
+def test_a_mistyped_folder_of_options_is_a_mistake(cli, own_options: Path, command: str) -> None:
+    assert cli(command, "--config-dir", str(own_options.with_name("mien"))) == 2
+    assert "is no folder. Did you mean 'mine'" in cli.err
+    assert cli(command, f"--config-dir={own_options / 'prompts'}") == 2
+    assert "holds none of the groups' folders" in cli.err
+    assert len(cli.err.strip().splitlines()) == 1
+
+
+def test_every_command_takes_options_of_ones_own(cli, own_options: Path, tiny, photos: Path) -> None:
+    question = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides, "prompts=loud"]
+    place = ["--config-dir", str(own_options)]
+    assert cli("eval", *place, *question) == 0, cli.err
+    key = cli.record().run_key
+    assert shows(cli, "plan", *place, *question, has="finished")
+    assert shows(cli, "status", *place, *question, has="1 done")
+    assert shows(cli, "prompts", *place, *question[:2], "prompts=loud", has="folder x loud")
+    assert shows(cli, "classify", str(photos / "ant" / "0.jpg"), "class_names=[a,b]", *place, *question[2:], has="a b!")
+    assert shows(cli, "reproduce", key, *place, has="asked again")
+    assert cli("report", *place) == 0, cli.err
+
+
+def shows(cli, *arguments: str, has: str) -> bool:
+    assert cli(*arguments) == 0, cli.err
+    return has in cli.out
+
+
+def test_a_sweep_of_one_options_key_is_answered_planned_and_told(
+    cli, on_photos, photos: Path, tiny, tmp_path: Path
+) -> None:
+    names = sorted(folder.name for folder in photos.iterdir())
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({one: [f"{name} {one}."] for one in names}))
+    asked = ["prompts=simple,file", f"prompts.path={tmp_path / 'a.json'},{tmp_path / 'b.json'}"]
+    question = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides]
+    assert on_photos("-m", *asked) == 0, cli.err
+    assert len(list((cli.results / "records").glob("*.json"))) == 3
+    assert shows(cli, "status", *question, *asked, has="3 questions: 3 done")
+    assert cli("plan", *question, *asked) == 0, cli.err
+    assert cli.out.count("finished") == 3
+
+
+def test_one_cause_is_told_once(cli, on_photos) -> None:
+    assert on_photos("-m", "prompts=ensemble,simple", "seed=1,2,3") == 2
+    failures = [line for line in cli.err.splitlines() if "failed: " in line]
+    assert len(failures) == 3
+    assert sum("no hand-written templates" in line for line in failures) == 1
+    assert sum(line.endswith(": the same") for line in failures) == 2
+    assert cli.err.count("no hand-written templates") == 2  # when it happened, and at the end
+
+
+def test_a_file_without_what_every_file_has_is_the_users_mistake(cli, tmp_path: Path, photos: Path) -> None:
+    folder = tmp_path / "mine" / "dataset"
+    folder.mkdir(parents=True)
+    (folder / "bare.yaml").write_text(
+        "_target_: cupl_bench.dataset.folder.FolderSource\nname: bare\n"
+        f"path: {photos}\nsplit: all\nclass_names: null\ntexts: {{}}\nskip_broken: false\ndecode: exact\n"
+    )
+    assert cli("eval", "--config-dir", str(tmp_path / "mine"), "dataset=bare") == 2
+    assert "the file of dataset=bare lacks primary" in cli.err
+    assert "Traceback" not in cli.err
+
+
+def test_the_composed_configuration_can_be_seen(cli) -> None:
+    assert cli("eval", "--cfg", "job", "seed=3") == 0
+    content = OmegaConf.create(cli.out)
+    assert content.seed == 3
+    assert "hydra" not in content
+    assert not cli.results.exists()
+
+
+OF_ONES_OWN = """
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine:
+    def __call__(self, _):
+        return {"a": "b"}
+
+    def identify(self, cache_dir, *, download):
+        return {"architecture": "mine"}
+
+    def load(self, facts, device, precision):
+        return None
+"""
+
+
+@pytest.mark.parametrize(
+    ("group", "needed", "promised"),
+    [("backbone", "identify", "BackboneFacts"), ("dataset", "__call__", "Dataset"), ("prompts", "__call__", "Prompts")],
+)
+def test_a_class_of_ones_own_that_returns_something_else_is_a_mistake(
+    cli, on_photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, needed: str, promised: str
+) -> None:
+    (tmp_path / f"own_{group}.py").write_text(OF_ONES_OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mine" / group).mkdir(parents=True)
+    of_the_run = "texts: {}\nprimary: top1\nskip_broken: false\ndecode: exact\n" if group == "dataset" else ""
+    (tmp_path / "mine" / group / "mine.yaml").write_text(f"_target_: own_{group}.Mine\nname: mine\n{of_the_run}")
+    place = ["--config-dir", str(tmp_path / "mine")]
+    question = ["eval", *place, f"{group}=mine", *(["backbone=demo"] if group != "backbone" else [])]
+    assert cli(*question) == 2
+    assert f"{needed} of Mine returns dict where {promised} of cupl_bench." in cli.err
+    assert "Traceback" not in cli.err
+
+
+OF_FILES = {"waffle_cub": "dataset.texts.descriptors=FILE"}
+"""Recipes that need a file which cannot come with the program, and what they say of it."""
+
+
+@pytest.mark.parametrize("path", sorted((conf_dir() / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_can_be_finished_or_says_what_it_needs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prompts of every question can be had for its classes; files that would be downloaded are taken for there."""
+    from cupl_bench.config import question_of
+    from cupl_bench.dataset.named import NamedSource, class_names_of
+    from cupl_bench.errors import PromptsError, PromptsNotHereError
+    from cupl_bench.prompts.files import no_downloads
+    from cupl_bench.runner import prompts_of
+
+    questions = read_questions([f"experiment={path.stem}", "backbone=demo"], several=False)
+    lost = []
+    seen = set()
+    for one in questions.all:
+        question = question_of(questions.composer(one.overrides))
+        if (question.dataset, question.prompts_name) in seen or not isinstance(question.dataset, NamedSource):
+            continue
+        seen.add((question.dataset, question.prompts_name))
+        try:
+            with no_downloads():
+                prompts_of(question, class_names_of(question.dataset, Path("nowhere")))
+        except PromptsNotHereError:
+            continue
+        except PromptsError as error:
+            lost.append(f"{one.name}: {error}")
+    needed = OF_FILES.get(path.stem)
+    assert bool(lost) == (needed is not None), lost
+    assert all("dataset.texts.descriptors=FILE" in each for each in lost)
+    assert needed is None or needed in path.read_text()
+
+
+def test_plan_says_that_prompts_cannot_be_had_before_the_images_are_here(cli) -> None:
+    assert cli("plan", "dataset=cub", "prompts=simple,cupl,dclip", "backbone=demo") == 2
+    assert "not here, to download" in cli.out
+    assert "prompts=cupl: CuPL has no file of image-prompts for cub" in cli.err
+    assert "prompts=dclip: This data set has no descriptors of its own" in cli.err
+    assert cli("plan", "dataset=dtd", "prompts=cupl", "backbone=demo") == 0, cli.err
+    assert not list(cli.cache.rglob("*.json"))  # nothing was downloaded for a look
