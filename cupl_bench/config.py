@@ -28,7 +28,7 @@ from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.folder import FolderSource
 from cupl_bench.dataset.webdataset import WebdatasetSource
 from cupl_bench.describe.settings import Endpoint, Recipe
-from cupl_bench.errors import ConfigError, ResultsError, first, nearest
+from cupl_bench.errors import ConfigError, DatasetError, ResultsError, first, nearest
 from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
 from cupl_bench.question import GROUPS, OF_THE_RUN, QuestionRecord, is_own_class, leaves, literal, nodes
@@ -273,7 +273,10 @@ def _templates_beside(dataset: Mapping[str, Any]) -> str | None:
         return None
     if not isinstance(dataset.get("texts"), dict) or dataset["texts"].get("templates") is not None:
         return None
-    found = cast(WebdatasetSource, _build(dataset, "dataset")).templates()
+    try:
+        found = cast(WebdatasetSource, _build(dataset, "dataset")).templates()
+    except DatasetError:  # there are no shards, which the data set itself tells better
+        return None
     return None if found is None else str(found)
 
 
