@@ -147,7 +147,7 @@ class Workbench:
         wanted = (source, cache_dir, shard)
         if self._dataset is None or self._dataset[0] != wanted:
             self._dataset = self._images = None  # lets go of the last list before the next one takes memory
-            self._dataset = (wanted, returned(_listed(*wanted), Dataset, source, "__call__"))
+            self._dataset = (wanted, _listed(*wanted))
         return self._dataset[1]
 
     def backbone(
@@ -178,8 +178,10 @@ class Workbench:
 
 def _listed(source: DatasetSource, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
     if shard is None:
-        return source(cache_dir)
-    return source.part(cache_dir, shard) if isinstance(source, PartSource) else source(cache_dir).part(shard)
+        return returned(source(cache_dir), Dataset, source, "__call__")
+    if isinstance(source, PartSource):
+        return returned(source.part(cache_dir, shard), Dataset, source, "part")
+    return returned(source(cache_dir), Dataset, source, "__call__").part(shard)
 
 
 @dataclass
