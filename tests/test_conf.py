@@ -186,3 +186,13 @@ def test_questions_that_share_a_composition_are_configured_as_hydra_alone_does_i
             with pytest.raises(HydraException) as error:
                 composer([wrong])
             assert complaint_of_hydra(error.value, [wrong]) == complaint_of_hydra(expected_error.value, [wrong])
+
+
+def test_the_help_of_each_option_of_hydra_is_text() -> None:
+    """Python 3.14 refuses another where the option is added, and with it every command."""
+    from hydra._internal.utils import get_args_parser
+
+    register()
+    helps = {action.dest: action.help for action in get_args_parser()._actions}
+    assert all(isinstance(one, str) for one in helps.values())
+    assert helps["shell_completion"].startswith("Install or Uninstall shell completion:\n    Bash - Install:")
