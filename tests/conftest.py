@@ -18,6 +18,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests of Ctrl-C, where 
 settings.register_profile("cupl_bench", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("cupl_bench")
 
+SLOW = [
+    "describe/test_faults.py", "describe/test_real_server.py", "faults/test_disks.py", "faults/test_interrupts.py",
+    "faults/test_stored_things.py", "prompts/test_inspection.py", "prompts/test_strategies_cli.py",
+    "report/test_figures.py", "report/test_significance.py", "scripts/test_train_demo.py", "test_archive.py",
+    "test_cli.py", "test_cluster.py", "test_demo.py", "test_one_pass.py", "test_ranks.py",
+]  # fmt: skip
+"""The files that took four fifths of the time of all, by ``pytest --durations=0``; --quick leaves them out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    files = {Path(__file__).parent / name for name in SLOW}
+    if gone := sorted(str(file) for file in files if not file.is_file()):
+        raise pytest.UsageError(f"tests/conftest.py: SLOW names files that are not there: {gone}")
+    for item in items:
+        if item.path in files:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:

@@ -279,7 +279,7 @@ def _transform(processor: Any, facts: Mapping[str, object]) -> ImageTransform:
     return split_transform(
         Processed(processor),
         Processed(processor, pointwise),
-        Processed(processor, ("do_resize", "do_center_crop")),
+        Processed(processor, tuple(name for name in ("do_resize", "do_center_crop") if name in processor.to_dict())),
         None,
         {"source": "transformers", **{name: facts[name] for name in facts if name not in names}},
     )

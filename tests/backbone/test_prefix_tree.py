@@ -28,6 +28,7 @@ from cupl_bench.backbone.prefix_tree import (
     find_causal_tower,
     prove,
 )
+from cupl_bench.backbone.transformers import _features
 
 CONTEXT, VOCABULARY = 77, 50
 SOT, EOT = VOCABULARY - 2, VOCABULARY - 1
@@ -162,7 +163,7 @@ def made(name: str) -> tuple[Any, int]:
 
 def own_encoder(model: Any) -> Any:
     if isinstance(model, CLIPModel):
-        return lambda rows: model.get_text_features(input_ids=rows).pooler_output
+        return lambda rows: _features(model.get_text_features(input_ids=rows))
     if isinstance(model, CLIPTextModelWithProjection):
         return lambda rows: model(input_ids=rows).text_embeds
     return model.encode_text

@@ -100,7 +100,8 @@ def test_flowers_against_torchvision_and_clip_benchmark() -> None:
 
     names = SPECS["flowers"].classes.names
     assert list(names["openai"]) == clip_benchmark("en_classnames.json")["flowers"]
-    assert list(names["torchvision"]) == list(Flowers102.classes)
+    if hasattr(Flowers102, "classes"):  # from torchvision 0.22 on
+        assert list(names["torchvision"]) == list(Flowers102.classes)
     differ = [place for place in range(102) if names["openai"][place] != names["torchvision"][place]]
     assert differ == [15, 59, 92]
 

@@ -12,6 +12,8 @@ import pytest
 
 from cupl_bench.prompts.sources import read_descriptions
 
+pytest.importorskip("transformers.cli", reason="transformers serves so from 5 on")
+
 N = 4
 TOTAL = 3 * 3 * N
 FAULTS = ["429 0.2", "500", "cut", "garbage", "no choices", "fewer", "stall midway"]
