@@ -70,7 +70,8 @@ FACTS: dict[str, Any] = {
     "embed_dim": 4,
     "transform": {},
     "model": {},
-    "tokenizer": None,
+    "tokenizer": "of the tests",
+    "tokenization": None,
 }
 
 

@@ -79,8 +79,8 @@ def test_a_glob_takes_a_key_of_all_that_it_matches() -> None:
 def test_a_key_of_a_recipe_that_sweeps_goes_to_its_options() -> None:
     questions = read_questions(["experiment=waffle_cub", "prompts.pairs=5"], several=False)
     with_key = [one.name for one in questions.all if "prompts.pairs=5" in one.overrides]
-    assert len(questions.all) == 15
-    assert len(with_key) == 9
+    assert len(questions.all) == 21
+    assert len(with_key) == 12
     assert all("waffle" in name for name in with_key)
 
 
@@ -269,7 +269,7 @@ class Mine:
 
 @pytest.mark.parametrize(
     ("group", "needed", "promised"),
-    [("backbone", "identify", "BackboneFacts"), ("dataset", "__call__", "Dataset"), ("prompts", "__call__", "Prompts")],
+    [("backbone", "Mine.identify", "BackboneFacts"), ("dataset", "Mine", "Dataset"), ("prompts", "Mine", "Prompts")],
 )
 def test_a_class_of_ones_own_that_returns_something_else_is_a_mistake(
     cli, on_photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, needed: str, promised: str
@@ -282,7 +282,9 @@ def test_a_class_of_ones_own_that_returns_something_else_is_a_mistake(
     place = ["--config-dir", str(tmp_path / "mine")]
     question = ["eval", *place, f"{group}=mine", *(["backbone=demo"] if group != "backbone" else [])]
     assert cli(*question) == 2
-    assert f"{needed} of Mine returns dict where {promised} of cupl_bench." in cli.err
+    assert f"own_{group}.{needed} gives " in cli.err
+    assert ", of the class dict; " in cli.err
+    assert cli.err.rstrip(".\n").endswith(f".{promised}")
     assert "Traceback" not in cli.err
 
 
@@ -297,7 +299,7 @@ def test_a_recipe_can_be_finished_or_says_what_it_needs(path: Path, monkeypatch:
     from cupl_bench.dataset.named import NamedSource, class_names_of
     from cupl_bench.errors import PromptsError, PromptsNotHereError
     from cupl_bench.prompts.files import no_downloads
-    from cupl_bench.runner import prompts_of
+    from cupl_bench.prompts import prompts_of
 
     questions = read_questions([f"experiment={path.stem}", "backbone=demo"], several=False)
     lost = []
@@ -309,7 +311,7 @@ def test_a_recipe_can_be_finished_or_says_what_it_needs(path: Path, monkeypatch:
         seen.add((question.dataset, question.prompts_name))
         try:
             with no_downloads():
-                prompts_of(question, class_names_of(question.dataset, Path("nowhere")))
+                prompts_of(question.prompts, class_names_of(question.dataset, Path("nowhere")))
         except PromptsNotHereError:
             continue
         except PromptsError as error:

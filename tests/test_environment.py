@@ -39,7 +39,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def dirty(*places: Path) -> object:
     environment._commit.cache_clear()
-    return describe_environment(torch.device("cpu"), places)["dirty"]
+    return describe_environment(torch.device("cpu"), places, None)["dirty"]
 
 
 def leave(folder: Path) -> None:
@@ -53,7 +53,7 @@ def test_the_results_of_a_clone_are_not_seen_by_git(clone: Path) -> None:
     leave(clone / "results")
     assert git(clone, "status", "--porcelain") == ""
     assert dirty() is False
-    assert describe_environment(torch.device("cpu"))["commit"] == git(clone, "rev-parse", "HEAD").strip()
+    assert describe_environment(torch.device("cpu"), (), None)["commit"] == git(clone, "rev-parse", "HEAD").strip()
 
 
 @pytest.mark.parametrize("name", ["mine", "out/of/the way", "a*[b]", ":(top)x"])

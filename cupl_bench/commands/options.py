@@ -130,7 +130,7 @@ def _comment(text: str, node: yaml.Node) -> str:
 
 def _parents(text: str) -> list[str]:
     try:
-        content = yaml.load(text, Loader=yaml.CSafeLoader)
+        content = yaml.CSafeLoader(text).get_single_data()
     except yaml.YAMLError:
         return []
     defaults = content.get("defaults", []) if isinstance(content, dict) else []

@@ -191,7 +191,7 @@ def test_what_the_hub_refuses_ends_with_the_next_step(
         load("imagenet", tmp_path)
     text = str(caught.value)
     place = tmp_path / "datasets" / "imagenet"
-    assert f"with ILSVRC2012_devkit_t12 beside it) into {place}. Another place" in text
+    assert f"or Kaggle's LOC_val_solution.csv beside it) into {place}. Another place" in text
     assert "docs/datasets/imagenet.md" in text
     assert "\n" not in text
 

@@ -235,5 +235,5 @@ def test_labels_outside_the_classes_are_refused() -> None:
     with pytest.raises(DatasetError, match="1 of 2 images have a label outside 0 to 1, first: 'y' with -1"):
         Dataset(
             split="test", class_names=("a", "b"), labels=np.array([0, -1]), image_ids=["x", "y"],
-            image_keys=[b"1", b"2"], read=lambda _: b"",
+            image_keys=[b"1" * 16, b"2" * 16], read=lambda _: b"",
         )  # fmt: skip

@@ -25,7 +25,7 @@ class Undisturbed:
 @pytest.fixture(autouse=True)
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures and the page take longer than all else; `report` alone writes them here."""
-    monkeypatch.setattr("cupl_bench.commands.eval.is_quick", lambda _: False)
+    monkeypatch.setattr("cupl_bench.commands.report.QUICK", 0)
 
 
 @pytest.fixture(scope="session")

@@ -162,7 +162,7 @@ def test_weights_that_change_between_hash_and_loading_are_refused(cli, on_photos
 
     monkeypatch.setattr(OpenClipSource, "identify", identify)
     assert on_photos(f"backbone.pretrained={mine.weights}") == 2
-    assert "changed between the hash of the weights and their loading" in cli.err
+    assert "changed between hashing and loading" in cli.err
     assert not stored(cli.cache)
 
 
@@ -286,7 +286,7 @@ def test_a_record_of_before_that_left_images_out_is_not_taken_for_the_whole(cli,
     path = cli.results / "records" / f"{record.run_key}.json"
     path.write_text(record.model_copy(update={"dataset": old}).model_dump_json())
     assert on_photos("dataset.skip_broken=true") == 0
-    assert "left out 1 images" in cli.err
+    assert "did not tell the images that were left out" in cli.err
     assert read_record(path).dataset.num_broken == 0
 
 
@@ -432,6 +432,7 @@ def test_a_record_or_file_of_a_run_that_may_not_be_read_is_told(cli, on_photos, 
     with pytest.raises(UnreadableError, match="Permission denied"):
         read_records(cli.results)
     forbidden.clear()
+    before = {path: content for path, content in before.items() if "outcomes" not in path.parts}
     assert before.items() <= files(cli.results).items()
     assert not list(cli.results.rglob("damaged"))
 
