@@ -78,3 +78,9 @@ def test_a_broken_link_is_seen() -> None:
 def test_the_site_copies_every_page() -> None:
     script = (ROOT / "scripts/docs").read_text("utf-8")
     assert [name(page) for page in PAGES if not name(page).startswith("docs/") and name(page) not in script] == []
+
+
+def test_pictures_are_small() -> None:
+    pictures = sorted((ROOT / "docs/pictures").iterdir())
+    assert [picture.name for picture in pictures] == ["figure.webp", "page.webp", "rooms.svg"]
+    assert all(1000 < picture.stat().st_size < 200_000 for picture in pictures)
