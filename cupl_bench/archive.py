@@ -38,7 +38,7 @@ VERSION = 1
 MEMBER = re.compile(
     r"records/[0-9a-f]{12}\.json|(predictions|prompts)/[0-9a-f]{12}\.parquet|class_embeddings/[0-9a-f]{12}\.safetensors"
 )
-"""What an archive may hold; so nothing in it can be written anywhere else."""
+"""The names that an archive may hold, so that nothing in it is written anywhere else."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The date of every member: equal runs give equal archives."""
 PIECE = 1 << 20
@@ -207,7 +207,7 @@ def _added(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What a damaged archive raises becomes one clear message."""
+    """Turn the errors of a damaged archive into one clear message."""
     try:
         yield
     except FileNotFoundError as error:
@@ -303,7 +303,7 @@ def _compared(record: Record, here: Record | None, manifest: Manifest, results_d
 
 
 def _numbers(record: Record) -> tuple[object, ...]:
-    """What two records of one run key have in common, whatever machine made them."""
+    """Return the part of a record that all records of its run key share, whatever machine made them."""
     metrics = record.metrics
     values = () if metrics is None else (metrics.top1, metrics.top5, metrics.mean_per_class, metrics.primary)
     return (

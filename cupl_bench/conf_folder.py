@@ -1,4 +1,4 @@
-"""Where the options of all groups lie."""
+"""Find the folder that holds the options of all groups."""
 
 from importlib import resources
 from pathlib import Path

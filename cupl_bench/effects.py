@@ -1,4 +1,4 @@
-"""Which sentences: what each prompt adds, and how accuracy grows with their number (pure).
+"""Measure what each prompt adds, and how accuracy grows with the number of prompts (pure).
 
 Everything is one pass over the images in tiles of bounded memory. To leave one prompt out of a class moves the
 similarity to that class alone, by an affine rule of two similarities that are there anyway, so no class embedding is
@@ -26,7 +26,7 @@ Weights = Sequence[Sequence[float]] | None
 
 @dataclass(frozen=True, kw_only=True)
 class PromptEffects:
-    """What each distinct prompt of each class does; p counts them, classes in order. Fractions of images.
+    """The effect of each distinct prompt of each class; p counts them, classes in order. Fractions of images.
 
     ``row``: its place among the text features; ``weight``: how much it counts in its class.
     ``top1_without``: of all images, when its class does without it; NaN where the class has no other prompt.
@@ -48,7 +48,7 @@ class PromptEffects:
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateEffects:
-    """What each template does, in all classes at once; ``top1_without`` is NaN where there is no other template."""
+    """The effect of each template, in all classes at once; ``top1_without`` is NaN where there is no other template."""
 
     top1_without: Float64[np.ndarray, " t"]
     top1_alone: Float64[np.ndarray, " t"]

@@ -40,7 +40,7 @@ class Aggregation(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassEmbeddings:
-    """What images are compared with.
+    """The class embeddings that images are compared with.
 
     ``matrix``: row i is label i. Unit rows, but for ``mean_similarity``, whose rows are shorter than one.
     ``prompts`` and ``owner``: for ``max_similarity`` alone, the unit features of the distinct prompts of each class

@@ -82,7 +82,7 @@ class Parts:
 
 
 def _tried(encode: Callable[[int, int], Tensor], start: int, stop: int) -> Tensor | None:
-    """What ``encode`` gives; None where the device's memory does not hold it.
+    """Return the result of ``encode``; None where the device's memory does not hold it.
 
     A function of its own, so that what the failed attempt held is given back when this returns.
     """

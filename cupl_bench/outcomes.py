@@ -1,7 +1,8 @@
 """How each question of a sweep ended, whoever answered it: what `cupl-bench status` reads.
 
 A question is known by its overrides. While it is answered, its lease lies in running/ below the results folder. Its
-last outcome lies in outcomes/: whoever ends it last writes last, so no clock and no time zone decides which one counts.
+last outcome lies in outcomes/: the job that ends it last writes last, so no clock and no time zone decides which
+one counts.
 """
 
 import json
@@ -84,7 +85,7 @@ def running_lease(results_dir: Path, job: str) -> Path:
 
 
 def state_of(job: str, outcomes: Mapping[str, Outcome], results_dir: Path) -> tuple[State, str]:
-    """Where a question stands, and a word on it: its run key, its error, or who works on it."""
+    """Return the state of a question, and a word on it: its run key, its error, or the job that works on it."""
     holder = holder_of(running_lease(results_dir, job))
     if holder is not None:
         return "running", str(holder)

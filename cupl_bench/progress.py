@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 2.0
 T = TypeVar("T")
 
 _shown: ContextVar[bool] = ContextVar("shown", default=False)
-"""Whether whoever called wants to see progress: the command line does, a function of the library is silent."""
+"""True where the caller wants to see progress: the command line does, a function of the library is silent."""
 
 
 @runtime_checkable

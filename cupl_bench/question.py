@@ -43,7 +43,7 @@ REFERENCE = re.compile(
 
 
 class QuestionRecord(BaseModel):
-    """What was asked, in words: the settings of the three groups and the values beside them.
+    """The question in words: the settings of the three groups and the values beside them.
 
     ``decode``: how images were decoded. ``primary``: the data set's headline metric. A group, ``precision`` or
     ``primary`` is empty or None where an old or foreign record does not say it.
@@ -242,5 +242,5 @@ def leaves(value: object, where: str) -> Iterator[tuple[str, object]]:
 
 
 def is_own_class(target: object) -> bool:
-    """Whether a ``_target_`` names a place inside this package."""
+    """Return whether a ``_target_`` names a place inside this package."""
     return isinstance(target, str) and re.fullmatch(rf"{PACKAGE}(\.[A-Za-z_]\w*)+", target) is not None

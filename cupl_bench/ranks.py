@@ -25,12 +25,12 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Which of them this is."""
+    """Return the number of this process among them."""
     return int(os.environ.get("RANK", "0"))
 
 
 def local_rank() -> int:
-    """Which of them on this machine: its GPU."""
+    """Return the number of this process on this machine: its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
@@ -50,7 +50,7 @@ def joined() -> Iterator[None]:
 
 
 def from_first(compute: Callable[[], T]) -> T:
-    """What ``compute`` gives rank 0, on every rank; its error is raised on every rank."""
+    """Return on every rank what ``compute`` gives rank 0; its error is raised on every rank."""
     if world_size() == 1:
         return compute()
     told: list[tuple[T | None, Exception | None]] = [(None, None)]
@@ -66,7 +66,7 @@ def from_first(compute: Callable[[], T]) -> T:
 
 
 def in_turn(compute: Callable[[], T]) -> T:
-    """What ``compute`` gives this rank. Rank 0 goes ahead, so that it alone downloads what all need.
+    """Return what ``compute`` gives this rank. Rank 0 goes first, so that it alone downloads what all need.
 
     The first error is raised on every rank.
     """
@@ -77,7 +77,7 @@ def in_turn(compute: Callable[[], T]) -> T:
 
 
 def gathered(compute: Callable[[], T]) -> list[T]:
-    """What ``compute`` gives each rank, on every rank, in their order; the first error is raised on every rank."""
+    """Return on every rank what ``compute`` gives each, in their order; the first error is raised on every rank."""
     if world_size() == 1:
         return [compute()]
     told: list[tuple[T | None, Exception | None]] = [(None, None)] * world_size()

@@ -47,7 +47,7 @@ ARTIFACTS = {
     "class_embeddings": "class_embeddings/{}.safetensors",
     "prompts": "prompts/{}.parquet",
 }
-"""Where the files of a run lie below the results folder, by its run key; a record that names another place is none."""
+"""The files of a run below the results folder, by its run key; a record that names another place is refused."""
 
 
 class Frozen(BaseModel):
@@ -61,7 +61,7 @@ Interval = tuple[float, float]
 
 
 class DatasetRecord(Frozen):
-    """Which images. ``num_images`` are those that were scored; ``num_broken`` were left out.
+    """The images of a run. ``num_images`` are those that were scored; ``num_broken`` were left out.
 
     ``origin``: of a named data set its source, protocol and list of class names.
     """
@@ -76,7 +76,7 @@ class DatasetRecord(Frozen):
 
 
 class BackboneRecord(Frozen):
-    """Which model, how it was built, and from which weights.
+    """The model of a run, how it was built, and its weights.
 
     ``tokenization``: the digest of how texts become ids; None for CLIP's own, for the demo's, and in records that were
     made before it was looked at.
@@ -95,7 +95,7 @@ class BackboneRecord(Frozen):
 
 
 class PromptsRecord(Frozen):
-    """Which prompts. ``join`` says how the class names found their entries in a prompts file, ``source`` which.
+    """The prompts of a run. ``join`` says how the class names found their entries in a prompts file, ``source`` which.
 
     ``seed``: with which prompts were drawn, None where nothing was. ``budget``: how many of each class at most.
     ``weighting``: the rule by which prompts were weighed, ``given`` or ``zpe``, None where all weigh the same.
@@ -167,7 +167,7 @@ class ArtifactsRecord(Frozen):
 class Record(Frozen):
     """One run. A failed one has an ``error`` and neither metrics nor artifacts.
 
-    ``config``: the question in words. Records of before ``config.version`` are read as if they had it.
+    ``config``: the question in words. Older records, without ``config.version``, are read as if they had it.
     ``artifact_digests``: the sha256 of each file that ``artifacts`` names; None in records of earlier versions.
     """
 
@@ -228,7 +228,7 @@ def digest_of_file(path: Path) -> str:
 
 
 def record_path(results_dir: Path, run_key: str) -> Path:
-    """Where the record of a run lies."""
+    """Return the path of a run's record."""
     return results_dir / "records" / f"{run_key}.json"
 
 

@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 def user_cache_dir() -> Path:
-    """Where what can be computed or fetched again is kept, unless a run names another place."""
+    """Return the folder for what can be computed or fetched again, unless a run names another."""
     return Path(os.environ.get("CUPL_BENCH_CACHE") or platformdirs.user_cache_path("cupl_bench"))
 
 
@@ -103,7 +103,7 @@ def files_in(folder: Path, ending: str) -> list[Path]:
 
 
 def shard_path(folder: Path, keys: Shaped[np.ndarray, "n k"]) -> Path:
-    """Where a shard of these keys goes: named by them, and never in the place of a file that may not be read."""
+    """Return the path for a shard of these keys: named by them, and never that of a file that may not be read."""
     digest = hashlib.sha256(keys.tobytes())
     while is_unreadable(path := folder / f"{digest.hexdigest()[:24]}.safetensors"):
         digest.update(b"another")
@@ -216,7 +216,7 @@ def set_aside(path: Path, reason: object) -> None:
 
 @dataclass(frozen=True)
 class _Shard:
-    """Where the rows of a file lie. It is open only while some are read: a store may have thousands of files."""
+    """The place of a file's rows. The file is open only while rows are read: a store may have thousands of files."""
 
     path: Path
     begin: int
@@ -322,7 +322,7 @@ class RowStore:
         self._index.add(keys)
 
     def present(self, keys: Sequence[bytes]) -> Bool[np.ndarray, " n"]:
-        """Which of ``keys`` have a row here."""
+        """Return which of ``keys`` have a row here."""
         self._refresh()
         return self._index.find(Keys.of(keys)) >= 0
 
@@ -349,7 +349,7 @@ class RowStore:
         return self.find(keys)[:]
 
     def find(self, keys: Sequence[bytes]) -> StoredRows:
-        """Where the rows of ``keys`` lie: for more rows than memory should hold.
+        """Find the rows of ``keys`` without reading them: for more rows than memory should hold.
 
         Raises:
             KeyError: a key has no row; ask `present` first.

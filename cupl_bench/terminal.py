@@ -1,4 +1,4 @@
-"""What a person reads on the terminal: stage lines, tables, and one clear message for each mistake.
+"""Write what a person reads on the terminal: stage lines, tables, and one clear message for each mistake.
 
 For a program (``output=json``) standard output holds one JSON document and nothing else: what would be said goes to
 standard error, and tables are left to the document.
@@ -19,7 +19,7 @@ __all__ = ["answer", "complain", "rows_of", "say", "show_log", "show_table", "sp
 
 @dataclass
 class _Reader:
-    """Who reads standard output; a process has one."""
+    """The reader of standard output; a process has one."""
 
     is_program: bool = False
 

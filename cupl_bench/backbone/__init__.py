@@ -44,7 +44,7 @@ class WeightsNotHereError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneFacts:
-    """What identifies a backbone's features.
+    """The facts that identify a backbone's features.
 
     ``model`` is the architecture in full (the configuration that the model is built from), ``transform`` the image
     transform in words, ``activation`` the one of its transformer blocks, ``image_size`` in pixels. ``tokenizer`` is
@@ -162,7 +162,7 @@ class BackboneSource(Protocol):
     """Finds a backbone's files and loads them."""
 
     def identify(self, cache_dir: Path, *, download: bool) -> BackboneFacts:
-        """What the backbone is, from its configuration and the content of its weights, without loading them.
+        """Identify the backbone by its configuration and the content of its weights, without loading them.
 
         Raises:
             WeightsNotHereError: the weights are not on this machine and ``download`` is False.

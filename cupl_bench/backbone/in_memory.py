@@ -83,7 +83,7 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters lie."""
+        """Return the device of the parameters."""
         return next(self.model.parameters()).device
 
     @property
@@ -181,7 +181,7 @@ class Model:
         return features
 
     def _is_cut(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each text fills its row: the last place is then no padding, so that more words would be lost."""
+        """Return whether each text fills its row: its last place is then no padding, and more words would be lost."""
         rows = self.tokenizer(list(texts))
         filler = self.tokenizer([""])[0, -1]
         return [bool(full) for full in (rows[:, -1] != filler).tolist()]

@@ -49,13 +49,13 @@ DEFAULT_TRANSFORM: dict[str, Any] = {
     "resize_mode": "shortest",
     "fill_color": 0,
 }
-"""What open_clip's `PreprocessCfg` takes where nothing is said: OpenAI's transform."""
+"""The defaults of open_clip's `PreprocessCfg`: OpenAI's transform."""
 DRAWS = {
     torch.Tensor.normal_,
     torch.Tensor.uniform_,
     *(getattr(torch.nn.init, name) for name in ("normal_", "uniform_", "trunc_normal_", "kaiming_uniform_")),
 }
-"""What fills a parameter with random numbers."""
+"""The functions that fill a parameter with random numbers."""
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 WEIGHT_FILES_IN_ORDER = (
     "open_clip_model.safetensors",
@@ -224,7 +224,7 @@ class OpenClipSource:
         model.load_state_dict(found)
 
     def _config_path(self) -> Path | None:
-        """Where the config of the model lies; None for an architecture that open_clip has."""
+        """Return the path of the model's config; None for an architecture that open_clip has."""
         if self.architecture.endswith(".json"):
             return Path(self.architecture)
         folder = Path(self.architecture.removeprefix(LOCAL_DIR))
@@ -233,7 +233,7 @@ class OpenClipSource:
         return None
 
     def _name(self, path: Path) -> str:
-        """What a local config is called in records: its file, or its folder where that was given."""
+        """Return the name of a local config in records: its file, or its folder where that was given."""
         return path.name if self.architecture.endswith(".json") else path.resolve().parent.name
 
     def _json(self, path: Path) -> dict[str, Any]:
@@ -479,7 +479,7 @@ def _quick_gelu_of_digests() -> dict[str, bool]:
 
 
 def _cached(config: Mapping[str, Any]) -> Path:
-    """Where the weights of a tag lie on this machine, without asking the network."""
+    """Return the path of a tag's weights on this machine, without asking the network."""
     from huggingface_hub import try_to_load_from_cache
 
     if hub := config.get("hf_hub"):
@@ -614,7 +614,7 @@ def _warnings_are_errors(architecture: str) -> Iterator[None]:
 
 
 def _cut(tokenizer: Any, texts: Sequence[str], context_length: int) -> list[bool]:
-    """Which texts have more tokens than the context holds."""
+    """Return which texts have more tokens than the context holds."""
     import open_clip
 
     if isinstance(tokenizer, open_clip.SimpleTokenizer):

@@ -85,7 +85,7 @@ class CausalTextTower:
 
     @property
     def device(self) -> torch.device:
-        """Where the tower computes."""
+        """Return the device on which the tower computes."""
         return self.token_embedding.device
 
     @property

@@ -247,7 +247,7 @@ def _tokenizer_key(folder: Path) -> str:
 
 
 def _padded_rows(tokenizer: Any, context_length: int) -> Callable[[Sequence[str]], torch.Tensor]:
-    """What turns texts into rows of ids that fill the context."""
+    """Return a function that turns texts into rows of ids which fill the context."""
 
     def rows_of(texts: Sequence[str]) -> torch.Tensor:
         rows: torch.Tensor = tokenizer(
@@ -260,7 +260,7 @@ def _padded_rows(tokenizer: Any, context_length: int) -> Callable[[Sequence[str]
 
 @dataclass(frozen=True)
 class Processed:
-    """What an image processor makes of an image, with some of its steps left out; for worker processes."""
+    """The pixels that an image processor makes of an image, with some of its steps left out; for worker processes."""
 
     processor: Any
     without: tuple[str, ...] = ()

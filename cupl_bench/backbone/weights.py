@@ -40,13 +40,13 @@ HARMLESS: list[Any] = [
     ),
     argparse.Namespace,
 ]
-"""What trainers store beside weights, numbers of numpy and their own arguments, and what runs no code of the file."""
+"""Types that trainers store beside weights (numbers of numpy, their own arguments); none runs code of the file."""
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """Parts of parameter names that wrappers leave: DataParallel, `torch.compile`, FSDP, activation checkpointing."""
 DEPTH = 3
 """How many keys below each other are looked through for weights."""
 OPENAI_NUMBERS = {"input_resolution", "context_length", "vocab_size"}
-"""What OpenAI's archives hold beside the parameters."""
+"""The entries of OpenAI's archives beside the parameters."""
 
 _hashed: dict[tuple[str, tuple[Path, ...]], list[Stamp]] = {}
 """Digest and files -> how the files were when they were hashed."""

@@ -33,7 +33,7 @@ KEY = re.compile(r"[+~]{0,2}([A-Za-z_]\w*)([.@/][\w.@/:-]*)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What a command was called with.
+    """The arguments that a command was called with.
 
     ``given``: all of it, as typed. ``plain``: files, records, run keys. ``own``: keys of the command itself.
     ``flags``: those of its own flags that are set.

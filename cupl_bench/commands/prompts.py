@@ -19,7 +19,7 @@ from cupl_bench.terminal import complain, say, show_table
 __all__ = ["command"]
 
 Rows = tuple[str, Sequence[str], Sequence[Sequence[str]]]
-"""What is looked at, its class names, and the prompts of each class."""
+"""The name of what is inspected, its class names, and the prompts of each class."""
 
 
 def command(given: Arguments) -> int:

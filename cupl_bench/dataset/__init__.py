@@ -23,7 +23,7 @@ from cupl_bench.keys import KEY_BYTES, Keys
 __all__ = ["Dataset", "DatasetSource", "Images", "PartSource", "ReadTaken", "listed_by", "part_of"]
 
 SPLITS = frozenset(["train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation"])
-"""What splits are called, in lower case."""
+"""The usual names of splits, in lower case."""
 
 Shard = tuple[int, int]
 """Part i of n of a list, counted from 1."""

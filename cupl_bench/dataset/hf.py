@@ -224,7 +224,7 @@ def _quiet(datasets: Any) -> Any:
 
 
 def _is_image_struct(feature: Any) -> bool:
-    """Whether a column written without its metadata still looks like stored images."""
+    """Return whether a column written without its metadata still looks like stored images."""
     return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
 
 

@@ -36,7 +36,7 @@ __all__ = ["Layout"]
 
 
 class Place(Facts):
-    """What all layouts say: which protocols their images answer, and below which folders the tree may lie."""
+    """Settings of every layout: the protocols that its images answer, and the folders below which the tree may lie."""
 
     protocols: tuple[str, ...]
     roots: tuple[str, ...]
@@ -509,7 +509,7 @@ class CoopSplit(Place):
         return Listing(where=str(base), classes=found, images=images, notes=self._checked(content))
 
     def _checked(self, content: bytes) -> tuple[str, ...]:
-        """What was not found to be CoOp's own: the sizes are compared in any case, by whoever knows the protocol."""
+        """Return what differs from CoOp's own files; the sizes are always compared, where the protocol is known."""
         if self.sha256 is None:
             return (f"{self.split_file}: the digest of CoOp's own file is not known here; only sizes are compared",)
         if (digest := hashlib.sha256(content).hexdigest()).startswith(self.sha256):

@@ -1,4 +1,4 @@
-"""What a layout finds: images, and the class that the source itself gives to each."""
+"""The images that a layout finds, and the class that the source itself gives to each."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class Files:
         return replace(self, names=self.names.take(indices))
 
     def missing(self) -> Int64[np.ndarray, " m"]:
-        """Which are listed but not on the disk."""
+        """Return the images that are listed but not on the disk."""
         paths = (f"{self.folder}/{self.names.file_name(index)}" for index in range(len(self.names)))
         here = np.fromiter((os.path.isfile(path) for path in paths), dtype=bool, count=len(self.names))  # noqa: PTH113
         return np.flatnonzero(~here)

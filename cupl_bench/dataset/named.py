@@ -36,7 +36,7 @@ class Found:
 
     @property
     def is_whole(self) -> bool:
-        """Whether there are images, and all that are listed are there."""
+        """Return whether there are images, and none that is listed is missing."""
         return bool(self.listing.classes) and not len(self.missing)
 
 
@@ -107,12 +107,12 @@ class NamedSource:
 
     @property
     def folder(self) -> Path:
-        """Where the data set is looked for first."""
+        """Return the folder that is searched first for the data set."""
         name = Path(self.spec).stem
         return Path(self.root).expanduser() / name if self.path is None else Path(self.path).expanduser()
 
     def not_here(self) -> str:
-        """What a run would fetch where nothing is here, its size where that is known, and what it should hold."""
+        """Tell what a run would fetch where nothing is here, its size where that is known, and what it should hold."""
         spec = read_spec(self.spec)
         protocol = spec.protocol(self.protocol)
         holds = f"{protocol.split}, {protocol.num_images:,} images"
@@ -158,7 +158,7 @@ class NamedSource:
         )
 
     def _remote(self, spec: Spec) -> Remote | None:
-        """What to download from; None for nothing."""
+        """Return the remote to download from; None for none."""
         known = ["auto", "local", *(remote.title for remote in spec.remotes)]
         if self.source not in known:
             raise DatasetError(
@@ -256,7 +256,7 @@ def class_names_of(source: DatasetSource, cache_dir: Path) -> tuple[str, ...]:
 
 
 def _listed(layouts: Sequence[Layout], places: Sequence[Fetched], classes: Classes) -> Iterator[Found]:
-    """What each layout finds in each of its roots below each place, in that order."""
+    """Yield what each layout finds in each of its roots below each place, in that order."""
     for fetched in places:
         for layout in layouts:
             for root in layout.roots:
@@ -286,7 +286,7 @@ def _num_here(found: Found) -> int:
 
 
 def _beside(folder: Path) -> str:
-    """What to do about a folder in which nothing is found that is listed."""
+    """Tell what to do about a folder in which none of the listed images is found."""
     if folder.is_dir():
         held = sorted(child.name for child in folder.iterdir())
         return f"That folder holds {first(held, 3) or 'nothing'}. Put the images there, under the names of the list."

@@ -15,7 +15,7 @@ __all__ = ["is_unicode", "normalised", "other_lists", "read_class_names", "witho
 
 WORDNET_ID = re.compile(r"[nvars][0-9]{8}")
 NO_WORDS = frozenset(("", "class", "cls", "label", "category", "id", "idx", "index", "folder", "n", "c"))
-"""What is left of a name that numbers a class and does not name it, once its digits are taken out."""
+"""The rest of a name that only numbers its class, once its digits are removed."""
 
 
 def normalised(name: str) -> str:
@@ -25,7 +25,7 @@ def normalised(name: str) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether ``text`` can be written down: JSON can hold half of a surrogate pair, which no file or table can."""
+    """Return whether ``text`` can be written: JSON can hold half of a surrogate pair, which no file or table can."""
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 

@@ -1,4 +1,4 @@
-"""What is known of a named data set, as data: one JSON file each in `cupl_bench/dataset/specs`."""
+"""The facts about each named data set, as data: one JSON file each in `cupl_bench/dataset/specs`."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

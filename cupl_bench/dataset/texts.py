@@ -39,7 +39,7 @@ class CuplFile(Facts):
 
     @property
     def url(self) -> str:
-        """Where it is fetched from."""
+        """Return the URL that it is fetched from."""
         return f"https://raw.githubusercontent.com/sarahpratt/CuPL/{CUPL_COMMIT}/{self.path.replace(' ', '%20')}"
 
 

@@ -22,7 +22,7 @@ MARKS = {
     "beside": "name another class beside their own",
     "repeat": "repeat another of their class",
 }
-"""What can be said of an answer: the word for it, and what it says."""
+"""The marks of an answer: the word for each, and its meaning."""
 
 FRAGMENT_WORDS = 3
 
@@ -85,7 +85,7 @@ def sentence_of(
 
 
 def _ends(text: str) -> list[int]:
-    """Where the sentences of a text end; a dot after an abbreviation is no end."""
+    """Return the places where the sentences of a text end; a dot after an abbreviation does not end one."""
     return [end.end() for end in END.finditer(text) if not NO_END.search(text[: end.start() + 1])]
 
 

@@ -38,7 +38,7 @@ NOT_TAKEN = (400, 422)
 
 REFUSALS_AT_FIRST = 3
 REFUSALS_LATER = 20
-"""So many questions refused in a row are no matter of what each says: before anything was answered, and after that."""
+"""After so many refusals in a row the server is at fault, not the questions: before its first answer, and after it."""
 
 SECRET_LENGTH = 8
 """A key that is shorter (`EMPTY`, `none`) is no secret, and may be a word of an answer."""
@@ -89,7 +89,7 @@ class Usage(BaseModel):
 
 
 class Reply(BaseModel):
-    """What is read of a reply; servers add much more."""
+    """The parts of a reply that are read; servers add much more."""
 
     choices: list[Choice]
     model: str | None = None
@@ -111,7 +111,7 @@ def request_key(endpoint: Endpoint, recipe: Recipe, text: str, occurrence: int) 
 
 
 def limits_of(recipe: Recipe) -> dict[str, float | int | list[str] | None]:
-    """What bounds an answer and moves its words."""
+    """Return the settings that limit an answer and influence its words."""
     return {
         "temperature": recipe.temperature,
         "max_tokens": recipe.max_tokens,
@@ -320,7 +320,7 @@ class _Asking:
         return body
 
     def _refused(self, error: Any) -> str:
-        """What a status that is not tried again, or no more, says to the user."""
+        """Return the message for a status that is not tried again, or no more."""
         endpoint, status = self._endpoint, int(error.status_code)
         said = self._excerpt(error.response.content)
         if status in (401, 403):

@@ -1,4 +1,4 @@
-"""What a language model answered, on the disk before anything is made of it: a line of JSON for each answer.
+"""Keep the answers of a language model on the disk before they are used: a line of JSON for each answer.
 
 Answers are found by what was asked of whom (`Entry.request`), so one journal serves many runs, and answers of other
 models, settings or wordings are never mixed. The answers of one reply are one write at the end of the file.

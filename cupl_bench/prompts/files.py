@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 LIBRARY = "library:"
-"""What a path begins with that means descriptions which come with the package."""
+"""The beginning of a path that means descriptions which come with the package."""
 
 LIBRARY_FOLDER = Path(__file__).with_name("library")
 T = TypeVar("T")
@@ -89,7 +89,7 @@ def check_download(url: str) -> None:
 
 
 def content_of(source: str, what: str) -> object:
-    """What a file, a URL, a folder of text files or a torch file holds, as plain data of any shape.
+    """Return the content of a file, a URL, a folder of text files or a torch file, as plain data of any shape.
 
     A folder gives a map from the name of each `.txt` file to its lines. A torch file (`.pt`, `.pth`) is read without
     running any code that it may hold. A URL is downloaded once and kept.
@@ -106,7 +106,7 @@ def content_of(source: str, what: str) -> object:
 
 
 def path_of(source: str) -> Path:
-    """Where ``source`` lies on this machine, downloaded and checked.
+    """Return the path of ``source`` on this machine, downloaded and checked.
 
     Raises:
         PromptsError: it cannot be downloaded, is no name of the library, or its sha256 is another than the pinned one.
@@ -164,7 +164,7 @@ def library_part(dataset: str) -> LibraryPart:
 
 
 def read_unchanged(source: str, read: Callable[[], T]) -> tuple[T, str]:
-    """What ``read`` gives, which reads a source, and the sha256 of the very content that it read.
+    """Return the result of ``read``, which reads a source, and the sha256 of the very content that it read.
 
     Raises:
         PromptsError: the content was changed meanwhile; or as `path_of` and ``read``.

@@ -1,4 +1,4 @@
-"""Where templates and descriptions are read, checked, and joined to class names."""
+"""Read templates and descriptions, check them, and join them to class names."""
 
 import difflib
 import hashlib
@@ -226,7 +226,7 @@ def fetch_official(dataset: str, variant: str, cache_dir: Path) -> Official:
 
 
 def _unlike(content: bytes, file: CuplFile) -> str | None:
-    """What is wrong with ``content``; None where it is the published one."""
+    """Return what is wrong with ``content``; None where it is the published one."""
     if file.sha256 is not None:
         found, expected = hashlib.sha256(content).hexdigest(), file.sha256
     else:

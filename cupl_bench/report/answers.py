@@ -1,4 +1,4 @@
-"""What was answered: the predictions of runs, and which runs are like enough to stand side by side."""
+"""Read the predictions of runs, and find the runs that may be compared."""
 
 import json
 import logging
@@ -55,7 +55,7 @@ OF_DATASET = ("split", "decode", "num_images", "fingerprint")
 
 
 class Strategy(NamedTuple):
-    """What the runs of a group differ in, the seed left out. ``prompts``: the name that no other question has."""
+    """What distinguishes the runs of a group, apart from the seed. ``prompts``: a name that no other question has."""
 
     prompts: str
     aggregation: str
@@ -105,7 +105,7 @@ class Answers:
 
     @property
     def hits(self) -> Bool[np.ndarray, " n"]:
-        """Which images were classified right."""
+        """Return which images were classified right."""
         hits: Bool[np.ndarray, " n"] = self.labels == self.predictions
         return hits
 
@@ -182,7 +182,7 @@ def read_answers(results_dir: Path, run: Run) -> Answers:
 
 
 def same_images(ours: Answers, other: Answers) -> bool:
-    """Whether two runs answered the same images: a paired comparison takes no others."""
+    """Return whether two runs answered the same images: a paired comparison needs that."""
     return np.array_equal(ours.index, other.index) and np.array_equal(ours.labels, other.labels)
 
 
@@ -240,7 +240,7 @@ def comparable(records: Sequence[Record], results_dir: Path) -> dict[Group, list
 
 
 def _asked(record: Record) -> tuple[object, ...]:
-    """What makes a run the only one of its question: older ones are those of the same prompts, not of the same name."""
+    """Return what identifies the question of a run: older runs of it have the same prompts, not only the same name."""
     asked = record.prompts
     own = (asked.name, asked.digest, asked.aggregation, asked.weighting, asked.budget, asked.seed)
     return group_of(record), *own

@@ -1,4 +1,4 @@
-"""Which classes: accuracy by class, its change against the baseline, and the confusions that a strategy mends."""
+"""Compare class by class: accuracy, its change against the baseline, and the confusions that a strategy mends."""
 
 import numpy as np
 import pandas as pd

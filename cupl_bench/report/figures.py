@@ -481,7 +481,7 @@ Curve = tuple[str, str, pd.DataFrame]
 
 
 def _measured_curves(members: pd.DataFrame, results_dir: Path) -> Iterator[Curve]:
-    """What `cupl-bench effects` has measured; the band goes from the least to the greatest draw."""
+    """Yield the curves that `cupl-bench effects` has measured; the band goes from the least to the greatest draw."""
     for run in members[members["run_key"] != ""].to_dict("records"):
         path = results_dir / "curves" / f"{run['run_key']}.parquet"
         if path.is_file():

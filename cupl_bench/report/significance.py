@@ -150,7 +150,7 @@ def holm(p: Float[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
 def paired(
     ours: Bool[np.ndarray, " n"], baseline: Bool[np.ndarray, " n"], labels: Int[np.ndarray, " n"], seed: int
 ) -> Paired:
-    """Whether one strategy is better than another on the same images, by both bootstraps and McNemar's test.
+    """Test whether one strategy is better than another on the same images, by both bootstraps and McNemar's test.
 
     Args:
         ours: which images it has right.
@@ -169,7 +169,7 @@ def paired(
 def paired_mean(
     ours: Sequence[Bool[np.ndarray, " n"]], baseline: Bool[np.ndarray, " n"], labels: Int[np.ndarray, " n"], seed: int
 ) -> Paired:
-    """The same for the mean over several runs of one strategy, which differ in their seeds.
+    """Test as `paired`, for the mean over several runs of one strategy, which differ in their seeds.
 
     The intervals hold for these seeds; how far other seeds would go is the spread over the seeds.
 

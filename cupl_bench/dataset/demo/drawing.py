@@ -114,7 +114,7 @@ class Species:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Traits:
-    """What one picture shows: a species' sheet with its choices made, and how it is photographed."""
+    """The content of one picture: a species' sheet with its choices made, and how it is photographed."""
 
     species: Species
     colour: str
@@ -213,7 +213,7 @@ def draw_split(seed: int, per_class: int = TEST_PER_CLASS) -> Iterator[tuple[int
 
 
 def sample_traits(species: Species, dice: Dice) -> Traits:
-    """What the picture at the beginning of this random stream shows."""
+    """Return the content of the picture at the beginning of this random stream."""
     colour, second = dice.pick(species.colours)
     petals = dice.whole(*species.petals)
     style: Style = "plain" if dice.chance(_PLAIN_SHARE) else dice.pick(STYLES)
@@ -244,7 +244,7 @@ def draw_traits(traits: Traits, dice: Dice) -> Image.Image:
 
 
 class _Frame(NamedTuple):
-    """Where a flower head lies: its middle, how far it leans away (1 is face-on) and how far it is turned."""
+    """The place of a flower head: its middle, how far it leans away (1 is face-on) and how far it is turned."""
 
     middle: complex
     squash: float

@@ -1,4 +1,4 @@
-"""What the page shows, as plain data: an overview of all runs, and a file for each group, image list, run and prompts.
+"""Collect what the page shows, as plain data: an overview, and a file for each group, image list, run and prompts.
 
 Numbers are fractions; None stands for what is not known. Texts are a user's and go through JSON alone.
 """
@@ -51,7 +51,7 @@ OF_A_RUN = (
 
 
 def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
-    """What the page shows first: every run, what is pooled, published and missing."""
+    """Return the first view of the page: every run, and the pooled, published and missing numbers."""
     groups = comparison.groups
     group_of_run = {run.record.run_key: str(place) for place, members in enumerate(groups.values()) for run in members}
     runs = []
@@ -181,7 +181,7 @@ def image_list(answers: Answers, results_dir: Path) -> dict[str, Any]:
 def run_contents(
     answers: Answers, results_dir: Path, classes: pd.DataFrame, prompts: str | None, effects: str | None
 ) -> dict[str, Any]:
-    """What one run answered, and what its record says of it.
+    """Return the answers of one run, and the facts of its record.
 
     ``classes``: its rows of the table by class. ``prompts`` and ``effects``: the data that hold them, if there are any.
     """
@@ -229,7 +229,7 @@ def prompts_of_run(path: Path, num_classes: int) -> dict[str, Any]:
 
 
 def effects_of_run(path: Path, texts: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """What `cupl-bench effects` has measured of a run's prompts.
+    """Return what `cupl-bench effects` has measured of a run's prompts.
 
     ``classes``: for each prompt of each class, in the order of ``texts``, how much it adds to the top-1 of its class,
     the top-1 of the class with it alone, and how much it adds to the top-1 of all images. ``templates``: each text
