@@ -492,7 +492,7 @@ def hydra_here() -> Iterator[None]:
 
 
 def _own_options(config_dir: str) -> Path:
-    """The absolute path of a folder with options of the user's own, once it is seen to be one."""
+    """Return the absolute path of a folder with options of the user's own, once it is seen to be one."""
     folder = Path(config_dir).expanduser().absolute()
     groups = sorted(one.name for one in conf_dir().iterdir() if one.is_dir())
     if not folder.is_dir():
@@ -522,7 +522,7 @@ def _plain_key(override: str) -> str:
 
 
 def _at_home(argument: str) -> str:
-    """An argument with the home folder for each `~`, which shells leave as it is after `key=`."""
+    """Return an argument with the home folder for each `~`, which shells leave as it is after `key=`."""
     home = str(Path.home())
     return HOME.sub(lambda _: home, argument) if re.fullmatch(r"[\w/.+-]+", home) else argument
 
@@ -572,7 +572,7 @@ def _unreadable(override: str) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """The words of a library's error, without OmegaConf's lines on where in its objects it is."""
+    """Return the words of a library's error, without OmegaConf's lines on where in its objects it is."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
     return " ".join(told) or type(error).__name__

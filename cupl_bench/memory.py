@@ -49,7 +49,7 @@ class Parts:
     at_once: int
 
     def __call__(self, count: int, encode: Callable[[int, int], Float[Tensor, "b d"]]) -> Float[Tensor, "n d"]:
-        """The rows of things 0 to ``count``; ``encode`` gives those from its first argument up to its second.
+        """Return the rows of things 0 to ``count``; ``encode`` gives those from its first argument up to its second.
 
         Raises:
             BackboneError: the memory does not hold a single one.

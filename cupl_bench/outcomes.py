@@ -49,7 +49,7 @@ def write_outcome(folder: Path, number: int, outcome: Outcome) -> None:
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:
-    """The outcomes of a sweep so far, in the order of its questions.
+    """Return the outcomes of a sweep so far, in the order of its questions.
 
     Raises:
         ResultsError: a file holds something else.
@@ -58,7 +58,7 @@ def read_outcomes(folder: Path) -> list[Outcome]:
 
 
 def last_outcomes(results_dir: Path) -> dict[str, Outcome]:
-    """How each question below a results folder ended last.
+    """Return how each question below a results folder ended last.
 
     Earlier versions kept outcomes beside their logs alone, in folders that are named by a local time: of those the one
     that was written last counts.
@@ -80,7 +80,7 @@ def _name_of(job: str) -> str:
 
 
 def running_lease(results_dir: Path, job: str) -> Path:
-    """The lease of who answers a question."""
+    """Return the lease of who answers a question."""
     return results_dir / "running" / f"{_name_of(job)}.lease"
 
 

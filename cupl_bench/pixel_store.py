@@ -42,7 +42,7 @@ class PixelStore:
     limit_bytes: float
 
     def stored(self, keys: Sequence[bytes]) -> Iterator[tuple[list[bytes], UInt8[np.ndarray, "b 3 h w"]]]:
-        """Those of ``keys`` that are here with their pixels, one shard after the other, each once."""
+        """Yield those of ``keys`` that are here with their pixels, one shard after the other, each once."""
         wanted = set(keys)
         for path in files_in(self.folder, ".safetensors"):
             try:

@@ -20,7 +20,7 @@ PATIENCE = datetime.timedelta(days=7)
 
 
 def world_size() -> int:
-    """How many processes share the run."""
+    """Return how many processes share the run."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -36,7 +36,7 @@ def local_rank() -> int:
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """The processes know each other inside."""
+    """Connect the processes inside the block."""
     if world_size() == 1:
         yield
         return

@@ -196,7 +196,7 @@ class Record(Frozen):
 
 
 def unlike_artifacts(record: Record, results_dir: Path, names: Sequence[str] | None = None) -> list[str]:
-    """Those files of a finished run that are gone, or are not what the run wrote; all that it names, or ``names``.
+    """Return the files of a finished run that are gone or changed since; of all that it names, or of ``names``.
 
     Raises:
         UnreadableError: a file may not be read, so nothing is known of it.
@@ -222,7 +222,7 @@ def _is_unlike(path: Path, digest: str | None) -> bool:
 
 
 def digest_of_file(path: Path) -> str:
-    """The sha256 of a file, 64 hex digits."""
+    """Return the sha256 of a file, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -242,7 +242,7 @@ def write_record(results_dir: Path, record: Record) -> Path:
 
 
 def read_record(path: Path) -> Record:
-    """The record in a file.
+    """Return the record in a file.
 
     Raises:
         UnreadableError: the file may not be read.
@@ -271,7 +271,7 @@ def read_record(path: Path) -> Record:
 
 
 def finished_record(path: Path) -> Record | None:
-    """The record of a finished run in a file; None where there is no file, no record or no finished run.
+    """Return the record of a finished run in a file; None where there is no file, no record or no finished run.
 
     Raises:
         ResultsError: there is a file, and the machine does not let it be read.
@@ -288,7 +288,7 @@ def finished_record(path: Path) -> Record | None:
 
 
 def read_records(results_dir: Path, *, tell: bool = True) -> list[Record]:
-    """All records below a results folder, by the time they were made. Files that are none are passed over.
+    """Return all records below a results folder, by the time they were made. Files that are none are passed over.
 
     ``tell``: whether those are named, which a command does once.
 

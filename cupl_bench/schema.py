@@ -80,7 +80,7 @@ def register() -> None:
 
 
 def log_folder(results_dir: str) -> str:
-    """The name of a new folder of logs: the time (UTC), or later than all that are there, whatever clock they had.
+    """Return the name of a new folder of logs: the time (UTC), or a later one than all that are there.
 
     So the order of the names is that in which the folders came.
     """

@@ -192,7 +192,7 @@ def predict_parts(
 def _best(
     tile: Float32[torch.Tensor, "n c"], count: int
 ) -> tuple[Int64[torch.Tensor, "n k"], Float32[torch.Tensor, "n k"]]:
-    """The best columns of each row, best first, the lowest first among equals.
+    """Return the best columns of each row, best first, the lowest first among equals.
 
     `topk` promises no order among equals, so rows that have any among their best are asked again, step by step.
     """

@@ -88,7 +88,7 @@ def tell_unreadable(error: UnreadableError) -> None:
 
 
 def files_in(folder: Path, ending: str) -> list[Path]:
-    """The files of a folder with this ending, sorted; none where there is no folder.
+    """Return the files of a folder with this ending, sorted; none where there is no folder.
 
     Raises:
         UnreadableError: the folder may not be listed, which is not to be empty.
@@ -122,7 +122,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into, which comes to ``path`` when all went well inside and leaves nothing otherwise.
+    """Open a file to write into; it comes to ``path`` if all went well inside, and leaves nothing otherwise.
 
     Raises:
         ResultsError: the folder cannot be made or written, or the disk is full.
@@ -174,7 +174,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[st
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """The arrays of a file that `write_arrays` wrote, and its facts.
+    """Return the arrays of a file that `write_arrays` wrote, and its facts.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -225,7 +225,7 @@ class _Shard:
 
     @classmethod
     def of(cls, path: Path, rows: Shaped[np.ndarray, "r d"]) -> "_Shard":
-        """The file at ``path``, which holds these rows.
+        """Return the file at ``path``, which holds these rows.
 
         Source: safetensors, README.md, "Format": eight bytes of the header's length, the header, the arrays.
         """
@@ -235,7 +235,7 @@ class _Shard:
         return cls(path, begin, rows.shape, rows.dtype.type)
 
     def rows(self) -> Shaped[np.ndarray, "r d"]:
-        """The rows, mapped into memory and not read."""
+        """Return the rows, mapped into memory and not read."""
         try:
             return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.begin, shape=self.shape)
         except FileNotFoundError as error:
@@ -361,5 +361,5 @@ class RowStore:
         return StoredRows(list(self._shards), starts, numbers, self.dtype)
 
     def shard_names(self) -> Iterator[str]:
-        """The names of the shards on the disk, in order."""
+        """Yield the names of the shards on the disk, in order."""
         return (path.name for path in sorted(self.folder.glob("*.safetensors")))

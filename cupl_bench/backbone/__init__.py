@@ -79,11 +79,11 @@ class BackboneFacts:
                 raise BackboneError(f"{name} holds what is no plain data, as keys are made of: {error}.") from error
 
     def image_key(self, precision: Precision, decode: Decode = "exact") -> str:
-        """The key of everything that image features depend on but the image; 64 hex digits."""
+        """Return the key of everything that image features depend on but the image; 64 hex digits."""
         return content_key({"kind": "images", "transform": self.transform, "decode": decode, **self._common(precision)})
 
     def text_key(self, precision: Precision) -> str:
-        """The key of everything that text features depend on but the token ids; 64 hex digits."""
+        """Return the key of everything that text features depend on but the token ids; 64 hex digits."""
         return content_key({"kind": "texts", **self._common(precision)})
 
     def _common(self, precision: Precision) -> dict[str, object]:
@@ -95,7 +95,7 @@ class BackboneFacts:
         }
 
     def as_record(self) -> dict[str, object]:
-        """The facts that features depend on, as plain data."""
+        """Return the facts that features depend on, as plain data."""
         return {name: value for name, value in asdict(self).items() if name not in ("tokenizer", "tokenization")}
 
 
@@ -119,7 +119,7 @@ class TextEncoder(Protocol):
     """Tokenizes, and encodes token sequences that are all different."""
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """One sequence per text; equal sequences have equal features."""
+        """Return one sequence per text; equal sequences have equal features."""
         ...
 
     def encode(self, sequences: Sequence[TokenIds], batch_size: int) -> Float32[Tensor, "p d"]:
@@ -170,7 +170,7 @@ class BackboneSource(Protocol):
         ...
 
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
-        """The model that `identify` found, ready to encode."""
+        """Return the model that `identify` found, ready to encode."""
         ...
 
 

@@ -251,7 +251,7 @@ class OpenClipSource:
         return content if isinstance(content, dict) else {}
 
     def _config(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The model config, and the image transform that came with it (empty where none did)."""
+        """Return the model config, and the image transform that came with it (empty where none did)."""
         path = self._config_path()
         if path is None:
             config = model_config(self.architecture)
@@ -318,7 +318,7 @@ class OpenClipSource:
         )
 
     def _transform(self, config: Mapping[str, Any], given: Mapping[str, Any], tag: str | None) -> dict[str, Any]:
-        """The image transform: of the tag, of the config file, or for local weights the one that all tags share.
+        """Return the image transform: of the tag, of the config file, or for local weights the one that all tags share.
 
         open_clip itself gives local weights OpenAI's mean and deviation whatever the architecture, which is wrong for
         SigLIP and its kin.
@@ -350,7 +350,7 @@ class OpenClipSource:
         return {**DEFAULT_TRANSFORM, **_only_transform(known), "size": size}
 
     def _text_tower(self, settings: Mapping[str, Any], *, download: bool) -> Path | None:
-        """The folder with the config of a text tower of transformers; None for a text tower of open_clip."""
+        """Return the folder with the config of a text tower of transformers; None for a text tower of open_clip."""
         name = settings.get("hf_model_name")
         if not name:
             return None
@@ -359,7 +359,7 @@ class OpenClipSource:
         )
 
     def _tokenizer_folder(self, settings: Mapping[str, Any], *, download: bool) -> Path:
-        """The file of merges of open_clip's own tokenizer, or the folder of a tokenizer of transformers."""
+        """Return the file of merges of open_clip's own tokenizer, or the folder of a tokenizer of transformers."""
         if "trust_remote_code" in settings.get("tokenizer_kwargs", {}):
             raise BackboneError(
                 f"The config of {self.architecture} asks for code of its tokenizer's repository to be run"
@@ -390,13 +390,13 @@ class OpenClipSource:
         return folder
 
     def _beside(self, name: str) -> Path | None:
-        """The folder ``name``, from the folder of the config or from here."""
+        """Return the folder ``name``, from the folder of the config or from here."""
         path = self._config_path()
         places = [Path(name)] if path is None else [path.parent / name, Path(name)]
         return next((place.resolve() for place in places if place.is_dir()), None)
 
     def _tokenization(self, settings: Mapping[str, Any], folder: Path, cache_dir: Path) -> Tokenization:
-        """How texts become ids; said where capitals count and the model was trained without them."""
+        """Return how texts become ids; said where capitals count and the model was trained without them."""
 
         def load() -> tuple[Mapping[str, object], Callable[[Sequence[str]], Any]]:
             try:
@@ -498,7 +498,7 @@ def _cached(config: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def _registered(config: Mapping[str, Any], tower: Path | None) -> Iterator[str]:
-    """A name under which open_clip builds ``config``, made from its content."""
+    """Give a name, made from its content, under which open_clip builds ``config`` inside the block."""
     import open_clip
 
     config = copy.deepcopy(dict(config))
@@ -512,7 +512,7 @@ def _registered(config: Mapping[str, Any], tower: Path | None) -> Iterator[str]:
 
 
 def _tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
-    """The tokenizer that open_clip makes of the settings of a text tower, from these files.
+    """Return the tokenizer that open_clip makes of the settings of a text tower, from these files.
 
     Source: open_clip 3.3.0, `factory.py`, `get_tokenizer`.
     """
@@ -528,7 +528,7 @@ def _tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
 
 
 def _tokenizer_key(settings: Mapping[str, Any], folder: Path) -> str:
-    """The key of a tokenizer's settings and files, and of the versions of what reads them."""
+    """Return the key of a tokenizer's settings and files, and of the versions of what reads them."""
     found = versions("open_clip_torch", "ftfy", "regex")
     if folder.is_dir():
         files: object = small_files(folder)
@@ -541,7 +541,7 @@ def _tokenizer_key(settings: Mapping[str, Any], folder: Path) -> str:
 
 
 def _weights_in(folder: Path) -> Path:
-    """The weights of a model in the hub's form.
+    """Return the weights of a model in the hub's form.
 
     Raises:
         BackboneError: there are none, several that may differ, or an adapter.

@@ -101,7 +101,7 @@ def split_transform(
     geometry: Mapping[str, object],
     affine: Float32[Tensor, "2 3"] | None = None,
 ) -> ImageTransform:
-    """The two parts of a transform, if together they give what it gives, to the last bit; else the whole.
+    """Return the two parts of a transform, if together they give what it gives, to the last bit; else the whole.
 
     Args:
         whole: the model's own transform.

@@ -240,7 +240,7 @@ def _advice(weights: Mapping[str, Tensor]) -> str:
 def _state_dicts(
     content: Mapping[Any, Any], at: str = "", depth: int = DEPTH
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """All maps from names to tensors, each with the keys that lead to it."""
+    """Yield all maps from names to tensors, each with the keys that lead to it."""
     if not all(isinstance(key, str) for key in content):
         return
     tensors = {
@@ -257,7 +257,7 @@ def _state_dicts(
 
 
 def _unwrapped(weights: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
-    """The weights by the names that the model has for them: without what wrappers put before or into all of them."""
+    """Return the weights by the model's own names: without what wrappers put before or into all of them."""
     own = {part for name in wanted for part in name.split(".")}
     names = [[part for part in name.split(".") if part not in WRAPPERS - own] for name in weights]
     if len({".".join(parts) for parts in names}) < len(names):  # two would become one

@@ -107,5 +107,5 @@ def split(name: str, command: Command, arguments: Sequence[str]) -> Arguments:
 
 
 def _keys() -> set[str]:
-    """The first words of every key: those of the root, and the groups."""
+    """Return the first words of every key: those of the root, and the groups."""
     return {one.name for one in fields(Config)} | {one.name for one in conf_dir().iterdir() if one.is_dir()}

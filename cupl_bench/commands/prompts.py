@@ -118,7 +118,7 @@ def _list_class(
 
 
 def _one_line(text: str) -> str:
-    """A text as it is where it can be shown on a line, else with its white space written out."""
+    """Return a text as it is where it can be shown on a line, else with its white space written out."""
     plain = text.isprintable() and text == text.strip() and "  " not in text
     return text if plain else repr(text)
 

@@ -27,7 +27,7 @@ UNREADABLE = (
 
 
 def fetch(url: str, md5: str | None, folder: Path) -> Path:
-    """The file at ``url``, kept in ``folder``; it has its name only once it is whole.
+    """Return the file at ``url``, kept in ``folder``; it has its name only once it is whole.
 
     Raises:
         DatasetError: it cannot be had, or is not the expected content.

@@ -101,7 +101,7 @@ class NamedSource:
         )
 
     def class_names(self) -> tuple[str, ...]:
-        """The class names in label order, which are known without the images."""
+        """Return the class names in label order, which are known without the images."""
         spec = read_spec(self.spec)
         return spec.classes.without(spec.protocol(self.protocol).without).named(self.names)
 
@@ -124,7 +124,7 @@ class NamedSource:
         return f"not here, to download: {remote.title} ({size}{gated}); {holds}"
 
     def on_this_machine(self) -> "NamedSource":
-        """The same, without a download: what is not here is told, with what would fetch it."""
+        """Return this source without its download: it tells what is not here, and what would fetch it."""
         return replace(self, source="local")
 
     def _find(self, spec: Spec, classes: Classes) -> Found:
@@ -175,7 +175,7 @@ class NamedSource:
         return next((remote for remote in spec.remotes if remote.title == self.source), None)
 
     def _unpacked(self, spec: Spec) -> Path:
-        """The folder to look into: that of the user, or what an archive unpacks to."""
+        """Return the folder to look into: that of the user, or what an archive unpacks to."""
         given = self.folder
         md5_of = {remote.url.rsplit("/", 1)[-1]: remote.md5 for remote in spec.remotes if remote.kind == "archive"}
         if given.is_file():
@@ -191,14 +191,14 @@ class NamedSource:
         return given
 
     def _how(self, spec: Spec) -> str:
-        """The next step of a user who has not got the data set."""
+        """Return the next step of a user who has not got the data set."""
         way = spec.how_to_get.replace("{folder}", str(self.folder))
         remotes = [remote.title for remote in spec.remotes]
         download = f" Or let it be downloaded: dataset.source={' or '.join(remotes)}." if remotes else ""
         return f"{way} Another place is named with dataset.path=FOLDER.{download} More: docs/datasets/{spec.name}.md"
 
     def _present(self, listing: Listing, missing: Int64[np.ndarray, " m"]) -> Listing:
-        """The images that are on the disk; under a fixed protocol all must be."""
+        """Return the images that are on the disk; under a fixed protocol all must be."""
         names = listing.images.names
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise DatasetError(
@@ -251,7 +251,7 @@ class NamedSource:
 
 
 def class_names_of(source: DatasetSource, cache_dir: Path) -> tuple[str, ...]:
-    """The class names of any data set; a named one knows them without its images."""
+    """Return the class names of any data set; a named one knows them without its images."""
     return source.class_names() if isinstance(source, NamedSource) else listed_by(source, cache_dir, None).class_names
 
 
@@ -271,7 +271,7 @@ def _listed(layouts: Sequence[Layout], places: Sequence[Fetched], classes: Class
 
 
 def _first_whole(candidates: Iterable[Found]) -> Found | None:
-    """The first whose images are all there; where there is none, the first of those with the most images there."""
+    """Return the first whose images are all there; if there is none, the first with the most images there."""
     best: Found | None = None
     for found in candidates:
         if found.is_whole:
@@ -300,13 +300,13 @@ def _beside(folder: Path) -> str:
 
 
 def _without(labels: Int64[np.ndarray, " n"], names: Sequence[str]) -> list[str]:
-    """The names of the classes that have no image."""
+    """Return the names of the classes that have no image."""
     present = set(np.unique(labels).tolist())
     return [name for label, name in enumerate(names) if label not in present]
 
 
 def _labels(spec: Spec, classes: Classes, listing: Listing) -> Int64[np.ndarray, " n"]:
-    """The label of each image, found by the word its source uses; two words of a source never mean one class.
+    """Return the label of each image, found by the word its source uses; two words of a source never mean one class.
 
     Raises:
         DatasetError: a word means no class, or two mean the same.

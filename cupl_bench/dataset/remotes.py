@@ -155,7 +155,7 @@ class Hub(Facts):
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
-    """The errors of the library below the hub's client, which has changed once."""
+    """Return the errors of the library below the hub's client, which has changed once."""
     if importlib.util.find_spec("httpx") is None:
         return ()
     import httpx

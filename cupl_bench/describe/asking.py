@@ -56,7 +56,7 @@ class Ask:
     indices: tuple[int, ...]
 
     def parts(self, size: int | None) -> Iterator["Ask"]:
-        """The same in parts of at most ``size`` answers."""
+        """Yield this request in parts of at most ``size`` answers."""
         step = size or len(self.indices) or 1
         for start in range(0, len(self.indices), step):
             yield replace(self, indices=self.indices[start : start + step])
@@ -97,7 +97,7 @@ class Reply(BaseModel):
 
 
 def request_key(endpoint: Endpoint, recipe: Recipe, text: str, occurrence: int) -> str:
-    """The content key of a question to a model; ``occurrence`` tells the same question about two classes apart."""
+    """Return the content key of a question; ``occurrence`` tells the same question about two classes apart."""
     return content_key(
         {
             "base_url": endpoint.base_url,
@@ -270,7 +270,7 @@ class _Asking:
         )
 
     async def _reply(self, text: str, count: int) -> Reply:
-        """A reply that can be read and holds an answer."""
+        """Return a reply that can be read and holds an answer."""
         import openai
 
         endpoint, used, wrong = self._endpoint, 0, ""
@@ -344,7 +344,7 @@ class _Asking:
         return repr(text if len(text) <= 200 else f"{text[:200]}...")
 
     def _plain(self, text: str | None) -> str | None:
-        """A text of the server without the key."""
+        """Return a text of the server without the key."""
         if text is None:
             return None
         return without_key(text, self._key)
@@ -362,7 +362,7 @@ class _Asking:
 
 
 def checked_key(variable: str, value: str | None) -> str:
-    """The key out of the environment, as a header can carry it.
+    """Return the key out of the environment, as a header can carry it.
 
     Raises:
         ConfigError: there is none, or it holds what no header can.

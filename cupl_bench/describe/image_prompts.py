@@ -85,7 +85,7 @@ class Description:
     folder: Path
 
     def keys(self) -> list[str]:
-        """The key of each class in the JSON: its name, with the label where names repeat (`missile [657]`).
+        """Return the key of each class in the JSON: its name, with the label where names repeat (`missile [657]`).
 
         Raises:
             DescribeError: two classes would have one key, or a name is blank.
@@ -104,7 +104,7 @@ class Description:
         return self.folder / f"{_file_name(self.dataset)}_{_file_name(self.endpoint.name)}.journal.jsonl"
 
     def output(self) -> Path:
-        """The CuPL JSON: as the recipe says, or by a name that changes with all that moves its content."""
+        """Return the CuPL JSON: as the recipe says, or by a name that changes with all that moves its content."""
         if self.recipe.output is not None:
             return Path(self.recipe.output).expanduser().absolute()
         facts = {
@@ -117,7 +117,7 @@ class Description:
         return self.folder / f"{'_'.join(map(_file_name, parts))}.json"
 
     def llm_prompts(self) -> list[LlmPrompt]:
-        """The LLM-prompts with their gaps."""
+        """Return the LLM-prompts with their gaps."""
         return read_llm_prompts(self.recipe.llm_prompts, self.dataset)
 
     def asks(self) -> list[list[Ask]]:

@@ -44,7 +44,7 @@ PIN = re.compile(r"#sha256=([0-9a-fA-F]{64})$")
 
 
 def read_json(path: Path, what: str) -> object:
-    """The content of a JSON file, in which no key may stand twice.
+    """Return the content of a JSON file, in which no key may stand twice.
 
     Raises:
         PromptsError: the file is missing, not UTF-8, not JSON, or repeats a key; ``what`` says what it should hold.
@@ -143,7 +143,7 @@ class LibraryPart:
 
 
 def library_part(dataset: str) -> LibraryPart:
-    """The part of the library that describes the classes of a named data set.
+    """Return the part of the library that describes the classes of a named data set.
 
     Raises:
         PromptsError: there is none.
@@ -179,7 +179,7 @@ def read_unchanged(source: str, read: Callable[[], T]) -> tuple[T, str]:
 
 
 def digest_of(path: Path) -> str:
-    """The sha256 of a file in hex digits; of a folder that of its text files' names and contents, in order."""
+    """Return the sha256 of a file in hex digits; of a folder that of its text files' names and contents, in order."""
     if path.is_dir():
         parts = [f"{one.name}\0{hashlib.sha256(one.read_bytes()).hexdigest()}\n" for one in _text_files(path)]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
@@ -203,7 +203,7 @@ def _text_files(folder: Path) -> list[Path]:
 
 
 def _read_folder(folder: Path, what: str) -> dict[str, list[str]]:
-    """A class for each text file, a sentence for each line that is not blank."""
+    """Return a class for each text file, a sentence for each line that is not blank."""
     files = _text_files(folder)
     if not files:
         raise PromptsError(

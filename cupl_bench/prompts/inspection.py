@@ -68,7 +68,7 @@ class Inspection:
         return asdict(self)
 
     def faults(self) -> dict[str, int]:
-        """The counts of `FAULTS` that are not zero."""
+        """Return the counts of `FAULTS` that are not zero."""
         return {name: count for name in FAULTS if (count := int(getattr(self, name)))}
 
 
@@ -79,7 +79,7 @@ def inspect_prompts(
     context_length: int,
     cases: int = 3,
 ) -> Inspection:
-    """The findings about the prompts of all classes.
+    """Return the findings about the prompts of all classes.
 
     Args:
         class_names: in label order.

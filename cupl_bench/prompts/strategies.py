@@ -158,7 +158,7 @@ class DescriptionsStrategy:
         )
 
     def sentences(self, class_names: Sequence[str]) -> tuple[Join, list[list[str]]]:
-        """The sentences of each class in label order, of missing ones the templates; and how the names were joined."""
+        """Return the sentences of each class by label, templates for missing ones; and how the names were joined."""
         if self.path is None:
             raise PromptsError(NO_DESCRIPTIONS)
         path, aliases, ignore_extra = self.path, read_aliases(self.aliases), self.extra == "ignore"

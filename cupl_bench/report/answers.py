@@ -111,7 +111,7 @@ class Answers:
 
 
 def group_of(record: Record) -> Group:
-    """The group of a run."""
+    """Return the group of a run."""
     dataset, backbone = record.dataset, record.backbone
     decode = "exact" if record.config is None else record.config.decode
     return Group(
@@ -187,7 +187,7 @@ def same_images(ours: Answers, other: Answers) -> bool:
 
 
 def class_facts(results_dir: Path, records: Sequence[Record]) -> pd.DataFrame:
-    """The classes by label, ``class_name`` and ``tier``, as runs of one group tell them.
+    """Return the classes by label, ``class_name`` and ``tier``, as runs of one group tell them.
 
     The label as text, and no tier, where none of the runs tells: records of earlier versions name no file of prompts.
     """
@@ -247,7 +247,7 @@ def _asked(record: Record) -> tuple[object, ...]:
 
 
 def _latest(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """The newest run of each question at the place of its first, and the keys of the older ones."""
+    """Return the newest run of each question at the place of its first, and the keys of the older ones."""
     cells: dict[tuple[object, ...], Record] = {}
     older: list[str] = []
     for record in records:
@@ -278,7 +278,7 @@ def _tell_changed_files(members: Sequence[Run]) -> None:
 
 
 def _named(records: Sequence[Record]) -> list[Run]:
-    """The runs with their names; records of the same question are taken for one."""
+    """Return the runs with their names; records of the same question are taken for one."""
     groups = [group_of(record) for record in records]
     datasets: dict[tuple[object, ...], tuple[str, Mapping[str, str]]] = {}
     backbones: dict[tuple[object, ...], tuple[str, Mapping[str, str]]] = {}
@@ -326,7 +326,7 @@ def _named(records: Sequence[Record]) -> list[Run]:
 def _apart(
     things: Mapping[tuple[object, ...], tuple[str, Mapping[str, str]]], kinds: Sequence[str]
 ) -> dict[tuple[object, ...], str]:
-    """A name for each thing, with what tells it apart from others of its name; ``kinds`` are tried first."""
+    """Return a name for each thing, with what tells it apart from others of its name; ``kinds`` are tried first."""
     out: dict[tuple[object, ...], str] = {}
     for name in dict.fromkeys(name for name, _ in things.values()):
         own = [key for key, (one, _) in things.items() if one == name]
@@ -357,7 +357,7 @@ def _tell_kept_apart(groups: Sequence[Group]) -> None:
 
 
 def missing_cells(records: Sequence[Record]) -> pd.DataFrame:
-    """The cells of data set x backbone x prompts that the others of their sweep have.
+    """Return the cells of data set x backbone x prompts that the others of their sweep have.
 
     ``dataset``, ``backbone``, ``prompts``, ``budget`` and ``why``, which is the error of a failed run. Data sets and
     backbones belong to one sweep if runs connect them.

@@ -209,7 +209,7 @@ def _parts_of_prompts(records: Sequence[Record], groups: Sequence[object]) -> li
 
 
 def _told(key: str, value: object) -> str:
-    """A setting as short text: files by their names, long lists by their length and a digest."""
+    """Return a setting as short text: files by their names, long lists by their length and a digest."""
     last = key.split(".")[-1]
     if last == "_target_":
         return str(value).split(".")[-1]
@@ -230,7 +230,7 @@ def _plain(value: object) -> object:
 
 
 def _base(path: str) -> str:
-    """The last part of a path or an address, without what stands in it behind ``?`` or ``@``."""
+    """Return the last part of a path or an address, without what stands in it behind ``?`` or ``@``."""
     return PurePosixPath(path.replace("\\", "/").split("?")[0].rstrip("/")).name or path
 
 

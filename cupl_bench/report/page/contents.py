@@ -97,7 +97,7 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
 
 
 def group_contents(group: GroupAnswers) -> GroupContents:
-    """The classes of a group, the images right of each run by class, and every pair of runs that can be compared.
+    """Return the classes of a group, each run's right images by class, and all pairs of runs that can be compared.
 
     A pair with the baseline gets the numbers of the tables (`with_significance`), which are not known yet. Single runs
     of several seeds are compared with nothing but the baseline: the mean over the seeds stands for them.
@@ -130,7 +130,7 @@ def group_contents(group: GroupAnswers) -> GroupContents:
 
 
 def with_significance(contents: GroupContents, comparison: Comparison) -> GroupContents:
-    """The contents of a group with the numbers of the tables; the other pairs corrected after Holm for all pairs."""
+    """Return the contents of a group with the tables' numbers; other pairs are corrected after Holm for all pairs."""
     runs = comparison.runs
     rows = runs.loc[runs["run_key"] != "", ["run_key", *DIFFERENCE]].set_index("run_key")
     of_table = [
@@ -156,7 +156,7 @@ def _difference_of(found: Paired) -> dict[str, Any]:
 
 
 def images_key(answers: Answers) -> str:
-    """A name for the images that were answered: of a data set whose broken images were left out there are several."""
+    """Return a name for the answered images: a data set has several where broken images were left out."""
     dataset = answers.record.dataset
     fingerprint = dataset.fingerprint[:32]
     return (
@@ -167,7 +167,7 @@ def images_key(answers: Answers) -> str:
 
 
 def image_list(answers: Answers, results_dir: Path) -> dict[str, Any]:
-    """The images that a run answered: their names and labels, in order."""
+    """Return the images that a run answered: their names and labels, in order."""
     assert answers.record.artifacts is not None  # noqa: S101 - read_answers has read them
     names = pq.read_table(results_dir / answers.record.artifacts.predictions, columns=["image_id"])
     return {
@@ -207,7 +207,7 @@ def _thousandths(values: Float32[np.ndarray, " n"]) -> list[int]:
 
 
 def prompts_file(record: Record, results_dir: Path) -> Path | None:
-    """The file of a run's prompts; None for records of earlier versions."""
+    """Return the file of a run's prompts; None for records of earlier versions."""
     if record.artifacts is None or record.artifacts.prompts is None:
         return None
     path = results_dir / record.artifacts.prompts
@@ -215,7 +215,7 @@ def prompts_file(record: Record, results_dir: Path) -> Path | None:
 
 
 def prompts_of_run(path: Path, num_classes: int) -> dict[str, Any]:
-    """The prompts of each class, and their weights where they have any."""
+    """Return the prompts of each class, and their weights where they have any."""
     frame = pd.read_parquet(path)
     texts: list[list[str]] = [[] for _ in range(num_classes)]
     for label, text in zip(frame["label"], frame["text"], strict=True):
@@ -273,6 +273,6 @@ def _rounded(value: float) -> float | None:
 
 
 def _as_read(table: pd.DataFrame) -> dict[str, Any]:
-    """A table of texts."""
+    """Return a table of texts."""
     rows = [["" if pd.isna(cell) else str(cell) for cell in row] for row in table.itertuples(index=False)]
     return {"columns": [str(name) for name in table], "rows": rows}
