@@ -101,7 +101,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
 
 def program() -> NoReturn:
-    """The process of one command, which ends with it: the entry point.
+    """Run one command and end the process with it: the entry point.
 
     Python would then free every object of every library, one by one, a second of work that nobody waits for. What must
     happen at the end happens first: threads are joined, exit handlers called, the last lines written.

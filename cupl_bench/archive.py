@@ -38,7 +38,7 @@ VERSION = 1
 MEMBER = re.compile(
     r"records/[0-9a-f]{12}\.json|(predictions|prompts)/[0-9a-f]{12}\.parquet|class_embeddings/[0-9a-f]{12}\.safetensors"
 )
-"""What an archive may hold; so nothing in it can be written anywhere else."""
+"""The names that an archive may hold, so that nothing in it is written anywhere else."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The date of every member: equal runs give equal archives."""
 PIECE = 1 << 20
@@ -165,7 +165,7 @@ def _artifacts(record: Record) -> dict[str, str]:
 
 @contextmanager
 def _opened(path: Path, results_dir: Path) -> Iterator[BufferedReader]:
-    """A file of a run, which is no link, lies below no link inside ``results_dir``, and is no device or pipe."""
+    """Open a file of a run; refuse links, files below a link inside ``results_dir``, devices and pipes."""
     if path.parent.resolve() != results_dir.resolve() / path.parent.name or path.is_symlink():
         raise ResultsError(
             f"{path} is a link, or lies behind one. Only files of the results folder itself are exported: put the file"
@@ -179,7 +179,7 @@ def _opened(path: Path, results_dir: Path) -> Iterator[BufferedReader]:
 
 
 def _digest_of_file(results_dir: Path, record: Record, name: str) -> str:
-    """The sha256 of the record or an artifact of a run, which is what the run wrote."""
+    """Return the sha256 of the record or an artifact of a run, which is what the run wrote."""
     path = results_dir / _artifacts(record).get(name, f"records/{record.run_key}.json")
     try:
         with _opened(path, results_dir) as file:
@@ -207,7 +207,7 @@ def _added(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What a damaged archive raises becomes one clear message."""
+    """Turn the errors of a damaged archive into one clear message."""
     try:
         yield
     except FileNotFoundError as error:
@@ -218,7 +218,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _checked(path: Path, archive: zipfile.ZipFile) -> Manifest:
-    """The manifest of an archive, whose members are those that it lists, each with the content that it promises."""
+    """Return the manifest of an archive; its members are those that it lists, with the content that it promises."""
     names = archive.namelist()
     if MANIFEST not in names:
         raise ResultsError(f"{path} holds no {MANIFEST}: it is no archive that 'cupl-bench export' wrote.")
@@ -279,7 +279,7 @@ def _check_digests(path: Path, record: Record, manifest: Manifest) -> None:
 
 
 def _compared(record: Record, here: Record | None, manifest: Manifest, results_dir: Path) -> tuple[str, list[str]]:
-    """How a run of an archive stands to the one that is here, and which of its files are to be taken.
+    """Return how a run of an archive stands to the one that is here, and which of its files are to be taken.
 
     Where the run here has lost files, those of the archive take their place if they are the same; if they are those of
     another machine, with the same numbers, the whole run is taken.
@@ -303,7 +303,7 @@ def _compared(record: Record, here: Record | None, manifest: Manifest, results_d
 
 
 def _numbers(record: Record) -> tuple[object, ...]:
-    """What two records of one run key have in common, whatever machine made them."""
+    """Return the part of a record that all records of its run key share, whatever machine made them."""
     metrics = record.metrics
     values = () if metrics is None else (metrics.top1, metrics.top5, metrics.mean_per_class, metrics.primary)
     return (

@@ -1,7 +1,7 @@
 """From overrides to configurations: one, or those of every question of a sweep.
 
 Everything that composes a configuration is here, and it uses Hydra's public interface. Nothing of Hydra stays behind:
-whoever calls this may use Hydra in the same process, and several threads may call it at once.
+the caller may use Hydra in the same process, and several threads may call it at once.
 
 A sweep is one question for each combination of the listed values. A key of a group (``prompts.path``) goes to those
 options of the sweep that have it, with one value or with several, so ``prompts=simple,file prompts.path=a.json,b.json``
@@ -51,15 +51,15 @@ __all__ = [
 ]
 
 OUTER = ("dataset", "backbone", "precision")
-"""What images are encoded by, in the order in which a change costs most."""
+"""The keys that decide how images are encoded; the one whose change costs most comes first."""
 INNER = ("prompts", "seed", "budget")
-"""What needs the same features of images again. All else that a sweep varies is taken for costly."""
+"""The keys whose change needs no new features of images. All else that a sweep varies counts as costly."""
 VALUES = ("seed", "budget")
 """Those of them that are values and no choice of a group: no other file is read for another of them."""
 GROUPS = ("dataset", "backbone", "prompts", "llm", "describe", "tracking")
 """Groups whose options have keys of their own."""
 HOME = re.compile(r"(?<=[=,\[\"'])~(?=/)")
-"""What a shell puts in the place of a home folder only at the beginning of an argument."""
+"""A tilde that stands for the home folder; a shell replaces it only at the beginning of an argument."""
 NO_QUESTION = (
     "results_dir", "cache_dir", "device", "batch_size", "num_workers", "cache_limit_gb", "rerun", "machine", "tracking",
     "hydra", "output", "baseline",
@@ -80,7 +80,7 @@ class Combination:
 
 @dataclass(frozen=True, kw_only=True)
 class Questions:
-    """What a command line asks, in the order of its cost.
+    """The questions of a command line, those with the same costly keys side by side.
 
     ``jobs``: the questions, grouped by data set, backbone and precision: each group is one job of a launcher.
     ``is_sweep``: whether a sweep was asked for, be it of one question. ``composer``: composes each of them.
@@ -99,7 +99,7 @@ class Questions:
 
     @property
     def names(self) -> list[str]:
-        """What each question is called, in order."""
+        """The name of each question, in order."""
         return [one.name for one in self.all]
 
     @property
@@ -210,7 +210,7 @@ def read_questions(overrides: Sequence[str], config_dir: str | None = None, *, s
             hydra = hydra.searching(given["hydra.searchpath"].value())
             del own["hydra.searchpath"]
         asked = {key: one for key, one in given.items() if not is_about(key, ["hydra"])}
-        # The experiment says what else is swept, and only then is it known whose keys the others are.
+        # The experiment may sweep more groups; only then is it known which options have the keys of the others.
         plain = [
             str(one.input_line)
             for key, one in asked.items()
@@ -492,7 +492,7 @@ def hydra_here() -> Iterator[None]:
 
 
 def _own_options(config_dir: str) -> Path:
-    """The absolute path of a folder with options of the user's own, once it is seen to be one."""
+    """Return the absolute path of a folder with options of the user's own, once it is seen to be one."""
     folder = Path(config_dir).expanduser().absolute()
     groups = sorted(one.name for one in conf_dir().iterdir() if one.is_dir())
     if not folder.is_dir():
@@ -522,7 +522,7 @@ def _plain_key(override: str) -> str:
 
 
 def _at_home(argument: str) -> str:
-    """An argument with the home folder for each `~`, which shells leave as it is after `key=`."""
+    """Return an argument with the home folder for each `~`, which shells leave as it is after `key=`."""
     home = str(Path.home())
     return HOME.sub(lambda _: home, argument) if re.fullmatch(r"[\w/.+-]+", home) else argument
 
@@ -572,7 +572,7 @@ def _unreadable(override: str) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """The words of a library's error, without OmegaConf's lines on where in its objects it is."""
+    """Return the words of a library's error, without OmegaConf's lines on where in its objects it is."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(("full_key:", "object_type="))]
     return " ".join(told) or type(error).__name__

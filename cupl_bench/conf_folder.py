@@ -1,4 +1,4 @@
-"""Where the options of all groups lie."""
+"""Find the folder that holds the options of all groups."""
 
 from importlib import resources
 from pathlib import Path
@@ -7,7 +7,7 @@ __all__ = ["conf_dir"]
 
 
 def conf_dir() -> Path:
-    """The folder of configurations: inside an installed package, beside it in a checkout."""
+    """Return the folder of configurations: inside an installed package, beside it in a checkout."""
     package = Path(str(resources.files("cupl_bench")))
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"

@@ -1,4 +1,4 @@
-"""Which sentences: what each prompt adds, and how accuracy grows with their number (pure).
+"""Measure what each prompt adds, and how accuracy grows with the number of prompts (pure).
 
 Everything is one pass over the images in tiles of bounded memory. To leave one prompt out of a class moves the
 similarity to that class alone, by an affine rule of two similarities that are there anyway, so no class embedding is
@@ -26,7 +26,7 @@ Weights = Sequence[Sequence[float]] | None
 
 @dataclass(frozen=True, kw_only=True)
 class PromptEffects:
-    """What each distinct prompt of each class does; p counts them, classes in order. Fractions of images.
+    """The effect of each distinct prompt of each class; p counts them, classes in order. Fractions of images.
 
     ``row``: its place among the text features; ``weight``: how much it counts in its class.
     ``top1_without``: of all images, when its class does without it; NaN where the class has no other prompt.
@@ -48,7 +48,7 @@ class PromptEffects:
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateEffects:
-    """What each template does, in all classes at once; ``top1_without`` is NaN where there is no other template."""
+    """The effect of each template, in all classes at once; ``top1_without`` is NaN where there is no other template."""
 
     top1_without: Float64[np.ndarray, " t"]
     top1_alone: Float64[np.ndarray, " t"]
@@ -95,7 +95,7 @@ def _listed(texts: Float32[np.ndarray, "u d"], rows: Rows, weights: Weights, agg
 def _without(
     units: Float64[np.ndarray, "m d"], totals: Float64[np.ndarray, " m"], aggregation: Aggregation
 ) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
-    """The affine rule of each prompt of one class; for max similarity, which has none, only where it would be NaN."""
+    """Return the affine rule of each prompt of a class; for max similarity, which has none, only where it is NaN."""
     if len(units) == 1:
         return np.full(1, np.nan), np.full(1, np.nan)
     if aggregation == Aggregation.MAX_SIMILARITY:
@@ -118,7 +118,7 @@ def measure_prompts(
     weights: Weights = None,
     device: torch.device | None = None,
 ) -> PromptEffects:
-    """The effect of each prompt of each class, in one pass over the images.
+    """Return the effect of each prompt of each class, in one pass over the images.
 
     Args:
         images: unit features; those on the disk are read tile by tile.
@@ -251,7 +251,7 @@ class _Tally:
 def _own_columns(
     classes: Int64[torch.Tensor, " n"], start: Int64[torch.Tensor, " c_and_end"]
 ) -> tuple[Int64[torch.Tensor, " k"], Int64[torch.Tensor, " k"]]:
-    """All columns of the class of each row, as pairs of row and column."""
+    """Return all columns of the class of each row, as pairs of row and column."""
     lengths = start[classes + 1] - start[classes]
     rows = torch.repeat_interleave(torch.arange(len(classes), device=classes.device), lengths)
     before = torch.cumsum(lengths, dim=0) - lengths
@@ -268,7 +268,7 @@ def _counted(
 def _next_best(
     to_prompt: Float32[torch.Tensor, "n p"], label: Int64[torch.Tensor, " p"], num_classes: int
 ) -> Float32[torch.Tensor, "n p"]:
-    """The similarity to the nearest prompt of the class but this one."""
+    """Return the similarity to the nearest prompt of the class but this one."""
     owner = label.expand(len(to_prompt), -1)
     empty = torch.full((len(to_prompt), num_classes), -torch.inf, device=to_prompt.device)
     nearest = empty.scatter_reduce(1, owner, to_prompt, "amax")[:, label]
@@ -288,7 +288,7 @@ def measure_templates(
     weights: Weights = None,
     device: torch.device | None = None,
 ) -> TemplateEffects:
-    """The effect of each template: the prompts at one place of every class, left out or taken alone together.
+    """Return the effect of each template: the prompts at one place of every class, left out or taken alone together.
 
     The arguments are those of `measure_prompts`; every class has as many prompts.
     """
@@ -342,7 +342,7 @@ def _rules_of_templates(
     weight: Float64[np.ndarray, "c t"],
     aggregation: Aggregation,
 ) -> tuple[Float64[np.ndarray, "c t"], Float64[np.ndarray, "c t"]]:
-    """The affine rule of each template in each class."""
+    """Return the affine rule of each template in each class."""
     rules = [
         _without(texts[own].astype(np.float64), totals, aggregation) for own, totals in zip(places, weight, strict=True)
     ]

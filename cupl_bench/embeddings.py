@@ -40,7 +40,7 @@ class Aggregation(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassEmbeddings:
-    """What images are compared with.
+    """The class embeddings that images are compared with.
 
     ``matrix``: row i is label i. Unit rows, but for ``mean_similarity``, whose rows are shorter than one.
     ``prompts`` and ``owner``: for ``max_similarity`` alone, the unit features of the distinct prompts of each class
@@ -135,7 +135,7 @@ def build_class_embeddings(
 def _totals(
     rows: Sequence[int], weights: Sequence[float] | None
 ) -> tuple[Int64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
-    """The distinct rows in rising order, and the weight of all prompts that each stands for."""
+    """Return the distinct rows in rising order, and the weight of all prompts that each stands for."""
     if weights is None:
         members, counts = np.unique(np.asarray(rows, dtype=np.int64), return_counts=True)
         return members, counts.astype(np.float64)
@@ -150,7 +150,7 @@ def zero_shot_weights(
     logit_scale: float,
     device: torch.device | None = None,
 ) -> Float64[np.ndarray, " t"]:
-    """A weight for each template, from how sure it is of images whose labels are not known; they sum to one.
+    """Return a weight for each template, from how sure it is of images whose labels are not known; they sum to one.
 
     A template's score is the mean over the images of its highest logit, after the mean logit of each class over the
     images has been taken off, so that a class that a template favours whatever it sees does not count. The weights are

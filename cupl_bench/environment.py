@@ -1,4 +1,4 @@
-"""What a run ran on: versions, commit, device."""
+"""Describe what a run ran on: versions, commit, device."""
 
 import platform
 import subprocess
@@ -82,7 +82,7 @@ def _commit(places: tuple[Path, ...]) -> tuple[str | None, bool | None]:
 
 
 def _own_below(root: Path, place: Path) -> list[str]:
-    """What the program writes in a folder of a checkout, relative to it; of one that holds the program, its folders."""
+    """Return the files that the program writes in a checkout, relative to it; of the program's own, its folders."""
     place = place.resolve()
     if not place.is_relative_to(root.resolve()):
         return []

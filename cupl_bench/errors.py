@@ -86,13 +86,13 @@ class UnreadableError(ResultsError):
 
 
 def first(items: Sequence[object], count: int = 5) -> str:
-    """The first few of ``items`` as text, with the number of those left out."""
+    """Return the first few of ``items`` as text, with the number of those left out."""
     shown = ", ".join(repr(item) for item in items[:count])
     return shown if len(items) <= count else f"{shown} and {len(items) - count} more"
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
-    """A sentence that offers the names closest to ``name``; empty where none is close."""
+    """Return a sentence that offers the names closest to ``name``; empty where none is close."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), list(by_folded), n=count, cutoff=0.55)
     return f" Did you mean {' or '.join(repr(by_folded[match]) for match in close)}?" if close else ""

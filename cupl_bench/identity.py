@@ -13,7 +13,7 @@ PROTOCOL_VERSION = 1
 
 
 def content_key(facts: Mapping[str, object]) -> str:
-    """The sha256 of ``facts`` written as canonical JSON, 64 hex digits.
+    """Return the sha256 of ``facts`` written as canonical JSON, 64 hex digits.
 
     Raises:
         ValueError: a float is NaN or infinite.
@@ -29,15 +29,15 @@ def run_key(question: Mapping[str, object]) -> str:
 
 
 def bytes_key(content: bytes) -> bytes:
-    """The 16 bytes by which stored features of ``content`` (an image file) are found."""
+    """Return the 16 bytes by which stored features of ``content`` (an image file) are found."""
     return hashlib.sha256(content).digest()[:16]
 
 
 def sequence_keys(sequences: Iterable[tuple[int, ...]]) -> list[bytes]:
-    """The 16 bytes by which stored features of each token sequence are found."""
+    """Return the 16 bytes by which stored features of each token sequence are found."""
     return [hashlib.sha256(np.asarray(ids, dtype="<u4").tobytes()).digest()[:16] for ids in sequences]
 
 
 def text_keys(texts: Iterable[str]) -> list[bytes]:
-    """The 16 bytes by which what is known of each text is found."""
+    """Return the 16 bytes by which what is known of each text is found."""
     return [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in texts]

@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM: raised where they come, and remembered.
 
 An interrupt is raised between any two steps, so inside of libraries too. There it may be swallowed (``Exception ignored
-in ...``), or become an error that looks like a mistake of the user's. So whoever goes on to the next piece of work, and
-whoever records or tells an error, asks first whether an interrupt came.
+in ...``), or become an error that looks like a mistake of the user's. So code that goes on to the next piece of work,
+or records or tells an error, asks first whether an interrupt came.
 """
 
 import signal
@@ -48,7 +48,7 @@ def interruptible() -> Iterator[None]:
 
 
 def raise_if_interrupted() -> None:
-    """Raise the interrupt that came, for whoever would go on as if there had been none.
+    """Raise the interrupt that came, before code that would go on as if there had been none.
 
     Raises:
         KeyboardInterrupt: one came.

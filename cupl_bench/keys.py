@@ -61,7 +61,7 @@ class KeyIndex:
         self._new.append(keys)
 
     def find(self, keys: Keys) -> Int64[np.ndarray, " m"]:
-        """The number of each key; -1 where it was never added."""
+        """Return the number of each key; -1 where it was never added."""
         if self._new:
             self._sort()
         found = np.full(len(keys), -1, dtype=np.int64)

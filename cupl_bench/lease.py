@@ -36,7 +36,7 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who holds a lease, since when (UTC), and what for. ``job``: its number in Slurm, None elsewhere."""
+    """The holder of a lease: who, since when (UTC), and what for. ``job``: its number in Slurm, None elsewhere."""
 
     what: str
     host: str
@@ -51,9 +51,10 @@ class Holder:
 
 @contextmanager
 def held(path: Path, what: str, before_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Nobody else holds the lease ``path`` inside; waits for that, and says for whom.
+    """Hold the lease ``path`` inside the block; wait for another holder first, and say for whom.
 
-    ``before_waiting``: gives up what this process holds of the same kind. Two that wait for each other's go on never.
+    ``before_waiting``: releases the leases that this process holds. Two processes that wait for each other's would
+    wait for ever.
 
     Where no lease can be written, nothing else can, and there is no work to share: what is inside goes on without.
     """
@@ -78,7 +79,7 @@ def held(path: Path, what: str, before_waiting: Callable[[], None] = lambda: Non
 
 
 def holder_of(path: Path) -> Holder | None:
-    """Who holds a lease: None where nobody does, or where it was not touched for longer than it lasts.
+    """Return the holder of a lease: None where nobody holds it, or where it was not touched for longer than it lasts.
 
     The one place that compares clocks, this machine's and the file server's: for people to read, not to decide.
     """

@@ -49,7 +49,7 @@ class Parts:
     at_once: int
 
     def __call__(self, count: int, encode: Callable[[int, int], Float[Tensor, "b d"]]) -> Float[Tensor, "n d"]:
-        """The rows of things 0 to ``count``; ``encode`` gives those from its first argument up to its second.
+        """Return the rows of things 0 to ``count``; ``encode`` gives those from its first argument up to its second.
 
         Raises:
             BackboneError: the memory does not hold a single one.
@@ -82,7 +82,7 @@ class Parts:
 
 
 def _tried(encode: Callable[[int, int], Tensor], start: int, stop: int) -> Tensor | None:
-    """What ``encode`` gives; None where the device's memory does not hold it.
+    """Return the result of ``encode``; None where the device's memory does not hold it.
 
     A function of its own, so that what the failed attempt held is given back when this returns.
     """

@@ -33,7 +33,7 @@ class GpuPixels:
     device: torch.device
 
     def __call__(self, content: bytes) -> Tensor:
-        """The bytes of a JPEG that a GPU decodes, else the pixels by way of the CPU; for worker processes.
+        """Return the bytes of a JPEG that a GPU decodes, else the pixels by way of the CPU; for worker processes.
 
         Raises:
             BrokenImageError: as `decode_tensor`.
@@ -43,7 +43,7 @@ class GpuPixels:
         return self.preprocess(decode_tensor(content))
 
     def batch(self, found: Sequence[Tensor]) -> UInt8[Tensor, "n 3 h w"]:
-        """The pixels of what workers have found, in order, on the GPU.
+        """Return the pixels of what workers have found, in order, on the GPU.
 
         Raises:
             DatasetError: the GPU's pixels are not the image that the CPU sees.

@@ -1,7 +1,8 @@
 """How each question of a sweep ended, whoever answered it: what `cupl-bench status` reads.
 
 A question is known by its overrides. While it is answered, its lease lies in running/ below the results folder. Its
-last outcome lies in outcomes/: whoever ends it last writes last, so no clock and no time zone decides which one counts.
+last outcome lies in outcomes/: the job that ends it last writes last, so no clock and no time zone decides which
+one counts.
 """
 
 import json
@@ -48,7 +49,7 @@ def write_outcome(folder: Path, number: int, outcome: Outcome) -> None:
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:
-    """The outcomes of a sweep so far, in the order of its questions.
+    """Return the outcomes of a sweep so far, in the order of its questions.
 
     Raises:
         ResultsError: a file holds something else.
@@ -57,7 +58,7 @@ def read_outcomes(folder: Path) -> list[Outcome]:
 
 
 def last_outcomes(results_dir: Path) -> dict[str, Outcome]:
-    """How each question below a results folder ended last.
+    """Return how each question below a results folder ended last.
 
     Earlier versions kept outcomes beside their logs alone, in folders that are named by a local time: of those the one
     that was written last counts.
@@ -79,12 +80,12 @@ def _name_of(job: str) -> str:
 
 
 def running_lease(results_dir: Path, job: str) -> Path:
-    """The lease of who answers a question."""
+    """Return the lease of who answers a question."""
     return results_dir / "running" / f"{_name_of(job)}.lease"
 
 
 def state_of(job: str, outcomes: Mapping[str, Outcome], results_dir: Path) -> tuple[State, str]:
-    """Where a question stands, and a word on it: its run key, its error, or who works on it."""
+    """Return the state of a question, and a word on it: its run key, its error, or the job that works on it."""
     holder = holder_of(running_lease(results_dir, job))
     if holder is not None:
         return "running", str(holder)

@@ -42,7 +42,7 @@ class PixelStore:
     limit_bytes: float
 
     def stored(self, keys: Sequence[bytes]) -> Iterator[tuple[list[bytes], UInt8[np.ndarray, "b 3 h w"]]]:
-        """Those of ``keys`` that are here with their pixels, one shard after the other, each once."""
+        """Yield those of ``keys`` that are here with their pixels, one shard after the other, each once."""
         wanted = set(keys)
         for path in files_in(self.folder, ".safetensors"):
             try:
@@ -63,7 +63,7 @@ class PixelStore:
             yield [here[place] for place in places], pixels[places]
 
     def has_room(self, num_bytes: int) -> bool:
-        """Whether so much more stays within the limit."""
+        """Return whether so many more bytes stay within the limit."""
         held = sum(path.stat().st_size for path in self.folder.parent.glob("*/*.safetensors"))
         return held + num_bytes <= self.limit_bytes
 
@@ -74,7 +74,7 @@ class PixelStore:
 
 
 def _keys(path: Path) -> list[bytes]:
-    """Which images a shard holds, without reading their pixels."""
+    """Return the keys of the images that a shard holds, without reading their pixels."""
     try:
         path.open("rb").close()  # safetensors tells permission and damage in the same words
         with safe_open(path, framework="numpy") as file:

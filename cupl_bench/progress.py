@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 2.0
 T = TypeVar("T")
 
 _shown: ContextVar[bool] = ContextVar("shown", default=False)
-"""Whether whoever called wants to see progress: the command line does, a function of the library is silent."""
+"""True where the caller wants to see progress: the command line does, a function of the library is silent."""
 
 
 @runtime_checkable
@@ -38,7 +38,7 @@ def showing_progress(shown: bool = True) -> Iterator[None]:
 
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Advance]:
-    """A bar on standard error that appears after two seconds and leaves nothing behind."""
+    """Show a bar on standard error that appears after two seconds and leaves nothing behind."""
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -69,7 +69,7 @@ def progress(total: int, label: str) -> Iterator[Advance]:
 
 
 def track(items: Sequence[T], label: str) -> Iterator[T]:
-    """Each item in turn, with progress."""
+    """Yield each item in turn, with progress."""
     with progress(len(items), label) as advance:
         for item in items:
             yield item

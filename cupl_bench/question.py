@@ -43,7 +43,7 @@ REFERENCE = re.compile(
 
 
 class QuestionRecord(BaseModel):
-    """What was asked, in words: the settings of the three groups and the values beside them.
+    """The question in words: the settings of the three groups and the values beside them.
 
     ``decode``: how images were decoded. ``primary``: the data set's headline metric. A group, ``precision`` or
     ``primary`` is empty or None where an old or foreign record does not say it.
@@ -68,7 +68,7 @@ class QuestionRecord(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _upgraded(cls, given: object) -> object:
-        """The fields of a configuration, which is what records held before their questions had a version.
+        """Return the fields of a configuration, which is what records held before their questions had a version.
 
         It had ``decode``, ``skip_broken`` and ``primary`` among the settings of the data set. What it lacks is not
         made up, and its other keys are left out.
@@ -104,7 +104,7 @@ class QuestionRecord(BaseModel):
         return self
 
     def option(self, group: str) -> dict[str, Any]:
-        """The settings of a group as an option of conf/ has them, those that are fields here among them."""
+        """Return the settings of a group as an option of conf/ has them, those that are fields here among them."""
         own = {name: getattr(self, name) for name in FIELDS} if group == "dataset" and self.dataset else {}
         return {**getattr(self, group), **own}
 
@@ -125,7 +125,7 @@ class QuestionRecord(BaseModel):
             )
 
     def resolved(self, cache_dir: Path, user_cache: Path, groups: Sequence[str] = GROUPS) -> dict[str, dict[str, Any]]:
-        """The settings of these groups, as `option`, with our own interpolations replaced.
+        """Return the settings of these groups, as `option`, with our own interpolations replaced.
 
         Args:
             cache_dir: for ``${cache_dir}``.
@@ -218,7 +218,7 @@ def literal(value: Any) -> Any:
 
 
 def nodes(value: object, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each map in ``value`` that names a class, at any depth, with its dotted key."""
+    """Yield each map in ``value`` that names a class, at any depth, with its dotted key."""
     if isinstance(value, Mapping):
         if "_target_" in value:
             yield where, dict(value)
@@ -230,7 +230,7 @@ def nodes(value: object, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def leaves(value: object, where: str) -> Iterator[tuple[str, object]]:
-    """Each value that is neither map nor list, with its dotted key."""
+    """Yield each value that is neither map nor list, with its dotted key."""
     if isinstance(value, Mapping):
         for key, one in value.items():
             yield from leaves(one, f"{where}.{key}")
@@ -242,5 +242,5 @@ def leaves(value: object, where: str) -> Iterator[tuple[str, object]]:
 
 
 def is_own_class(target: object) -> bool:
-    """Whether a ``_target_`` names a place inside this package."""
+    """Return whether a ``_target_`` names a place inside this package."""
     return isinstance(target, str) and re.fullmatch(rf"{PACKAGE}(\.[A-Za-z_]\w*)+", target) is not None

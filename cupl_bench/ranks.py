@@ -20,23 +20,23 @@ PATIENCE = datetime.timedelta(days=7)
 
 
 def world_size() -> int:
-    """How many processes share the run."""
+    """Return how many processes share the run."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Which of them this is."""
+    """Return the number of this process among them."""
     return int(os.environ.get("RANK", "0"))
 
 
 def local_rank() -> int:
-    """Which of them on this machine: its GPU."""
+    """Return the number of this process on this machine: its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """The processes know each other inside."""
+    """Connect the processes inside the block."""
     if world_size() == 1:
         yield
         return
@@ -50,7 +50,7 @@ def joined() -> Iterator[None]:
 
 
 def from_first(compute: Callable[[], T]) -> T:
-    """What ``compute`` gives rank 0, on every rank; its error is raised on every rank."""
+    """Return on every rank what ``compute`` gives rank 0; its error is raised on every rank."""
     if world_size() == 1:
         return compute()
     told: list[tuple[T | None, Exception | None]] = [(None, None)]
@@ -66,7 +66,7 @@ def from_first(compute: Callable[[], T]) -> T:
 
 
 def in_turn(compute: Callable[[], T]) -> T:
-    """What ``compute`` gives this rank. Rank 0 goes ahead, so that it alone downloads what all need.
+    """Return what ``compute`` gives this rank. Rank 0 goes first, so that it alone downloads what all need.
 
     The first error is raised on every rank.
     """
@@ -77,7 +77,7 @@ def in_turn(compute: Callable[[], T]) -> T:
 
 
 def gathered(compute: Callable[[], T]) -> list[T]:
-    """What ``compute`` gives each rank, on every rank, in their order; the first error is raised on every rank."""
+    """Return on every rank what ``compute`` gives each, in their order; the first error is raised on every rank."""
     if world_size() == 1:
         return [compute()]
     told: list[tuple[T | None, Exception | None]] = [(None, None)] * world_size()

@@ -47,7 +47,7 @@ ARTIFACTS = {
     "class_embeddings": "class_embeddings/{}.safetensors",
     "prompts": "prompts/{}.parquet",
 }
-"""Where the files of a run lie below the results folder, by its run key; a record that names another place is none."""
+"""The files of a run below the results folder, by its run key; a record that names another place is refused."""
 
 
 class Frozen(BaseModel):
@@ -61,7 +61,7 @@ Interval = tuple[float, float]
 
 
 class DatasetRecord(Frozen):
-    """Which images. ``num_images`` are those that were scored; ``num_broken`` were left out.
+    """The images of a run. ``num_images`` are those that were scored; ``num_broken`` were left out.
 
     ``origin``: of a named data set its source, protocol and list of class names.
     """
@@ -76,7 +76,7 @@ class DatasetRecord(Frozen):
 
 
 class BackboneRecord(Frozen):
-    """Which model, how it was built, and from which weights.
+    """The model of a run, how it was built, and its weights.
 
     ``tokenization``: the digest of how texts become ids; None for CLIP's own, for the demo's, and in records that were
     made before it was looked at.
@@ -95,7 +95,7 @@ class BackboneRecord(Frozen):
 
 
 class PromptsRecord(Frozen):
-    """Which prompts. ``join`` says how the class names found their entries in a prompts file, ``source`` which.
+    """The prompts of a run. ``join`` says how the class names found their entries in a prompts file, ``source`` which.
 
     ``seed``: with which prompts were drawn, None where nothing was. ``budget``: how many of each class at most.
     ``weighting``: the rule by which prompts were weighed, ``given`` or ``zpe``, None where all weigh the same.
@@ -167,7 +167,7 @@ class ArtifactsRecord(Frozen):
 class Record(Frozen):
     """One run. A failed one has an ``error`` and neither metrics nor artifacts.
 
-    ``config``: the question in words. Records of before ``config.version`` are read as if they had it.
+    ``config``: the question in words. Older records, without ``config.version``, are read as if they had it.
     ``artifact_digests``: the sha256 of each file that ``artifacts`` names; None in records of earlier versions.
     """
 
@@ -196,7 +196,7 @@ class Record(Frozen):
 
 
 def unlike_artifacts(record: Record, results_dir: Path, names: Sequence[str] | None = None) -> list[str]:
-    """Those files of a finished run that are gone, or are not what the run wrote; all that it names, or ``names``.
+    """Return the files of a finished run that are gone or changed since; of all that it names, or of ``names``.
 
     Raises:
         UnreadableError: a file may not be read, so nothing is known of it.
@@ -222,13 +222,13 @@ def _is_unlike(path: Path, digest: str | None) -> bool:
 
 
 def digest_of_file(path: Path) -> str:
-    """The sha256 of a file, 64 hex digits."""
+    """Return the sha256 of a file, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_path(results_dir: Path, run_key: str) -> Path:
-    """Where the record of a run lies."""
+    """Return the path of a run's record."""
     return results_dir / "records" / f"{run_key}.json"
 
 
@@ -242,7 +242,7 @@ def write_record(results_dir: Path, record: Record) -> Path:
 
 
 def read_record(path: Path) -> Record:
-    """The record in a file.
+    """Return the record in a file.
 
     Raises:
         UnreadableError: the file may not be read.
@@ -271,7 +271,7 @@ def read_record(path: Path) -> Record:
 
 
 def finished_record(path: Path) -> Record | None:
-    """The record of a finished run in a file; None where there is no file, no record or no finished run.
+    """Return the record of a finished run in a file; None where there is no file, no record or no finished run.
 
     Raises:
         ResultsError: there is a file, and the machine does not let it be read.
@@ -288,7 +288,7 @@ def finished_record(path: Path) -> Record | None:
 
 
 def read_records(results_dir: Path, *, tell: bool = True) -> list[Record]:
-    """All records below a results folder, by the time they were made. Files that are none are passed over.
+    """Return all records below a results folder, by the time they were made. Files that are none are passed over.
 
     ``tell``: whether those are named, which a command does once.
 

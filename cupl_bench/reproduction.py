@@ -1,4 +1,4 @@
-"""Whether a run gives the same answers again, image by image, and what differs in what it was made from."""
+"""Compare two answers to one question, image by image, and tell what differs in what they were made from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

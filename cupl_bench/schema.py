@@ -26,7 +26,7 @@ class PrecisionChoice(Enum):
 
 
 class Rerun(Enum):
-    """Which questions are answered anew: those without a finished record, all, none, or those that failed."""
+    """The questions to answer anew: those without a finished record, all, none, or those that failed."""
 
     missing = "missing"
     always = "always"
@@ -35,7 +35,7 @@ class Rerun(Enum):
 
 
 class Output(Enum):
-    """What a command prints on standard output: tables for a person, or one JSON document for a program."""
+    """The form of a command's output: tables for a person, or one JSON document for a program."""
 
     table = "table"
     json = "json"
@@ -45,7 +45,7 @@ class Output(Enum):
 class Config:
     """The root schema; conf/config.yaml holds the defaults."""
 
-    # What a data set's file of before need not have.
+    # Keys that an older file of a data set need not have.
     dataset: Any = field(default_factory=lambda: {"texts": {"dclip_after": ""}})
     backbone: Any = MISSING
     prompts: Any = MISSING
@@ -80,7 +80,7 @@ def register() -> None:
 
 
 def log_folder(results_dir: str) -> str:
-    """The name of a new folder of logs: the time (UTC), or later than all that are there, whatever clock they had.
+    """Return the name of a new folder of logs: the time (UTC), or a later one than all that are there.
 
     So the order of the names is that in which the folders came.
     """

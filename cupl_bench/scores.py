@@ -49,7 +49,7 @@ class Predictions:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What accuracies are made from: the images of each class, and those of them that are right. Tallies add up.
+    """The counts that accuracies are made from: the images of each class, and how many are right. Tallies add up.
 
     ``num_among_five``: the images of all classes whose label is among their best five.
     """
@@ -96,7 +96,7 @@ def similarities(images: Float32[torch.Tensor, "n d"], classes: ClassEmbeddings)
 
 
 def _similarity_to(classes: ClassEmbeddings, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What takes images to their similarities to ``classes``, for many images in turn."""
+    """Return a function that computes the similarities of images to ``classes``, for many images in turn."""
     if classes.aggregation != Aggregation.MAX_SIMILARITY:
         return _product_with(classes.matrix, device)
     assert classes.prompts is not None  # noqa: S101 - build_class_embeddings made both
@@ -192,7 +192,7 @@ def predict_parts(
 def _best(
     tile: Float32[torch.Tensor, "n c"], count: int
 ) -> tuple[Int64[torch.Tensor, "n k"], Float32[torch.Tensor, "n k"]]:
-    """The best columns of each row, best first, the lowest first among equals.
+    """Return the best columns of each row, best first, the lowest first among equals.
 
     `topk` promises no order among equals, so rows that have any among their best are asked again, step by step.
     """
@@ -225,7 +225,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
 
 
 def count(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes: int) -> Tally:
-    """What is right of some predictions.
+    """Count the right predictions of each class.
 
     Raises:
         ValueError: a label is no class.

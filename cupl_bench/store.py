@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 def user_cache_dir() -> Path:
-    """Where what can be computed or fetched again is kept, unless a run names another place."""
+    """Return the folder for what can be computed or fetched again, unless a run names another."""
     return Path(os.environ.get("CUPL_BENCH_CACHE") or platformdirs.user_cache_path("cupl_bench"))
 
 
@@ -88,7 +88,7 @@ def tell_unreadable(error: UnreadableError) -> None:
 
 
 def files_in(folder: Path, ending: str) -> list[Path]:
-    """The files of a folder with this ending, sorted; none where there is no folder.
+    """Return the files of a folder with this ending, sorted; none where there is no folder.
 
     Raises:
         UnreadableError: the folder may not be listed, which is not to be empty.
@@ -103,7 +103,7 @@ def files_in(folder: Path, ending: str) -> list[Path]:
 
 
 def shard_path(folder: Path, keys: Shaped[np.ndarray, "n k"]) -> Path:
-    """Where a shard of these keys goes: named by them, and never in the place of a file that may not be read."""
+    """Return the path for a shard of these keys: named by them, and never that of a file that may not be read."""
     digest = hashlib.sha256(keys.tobytes())
     while is_unreadable(path := folder / f"{digest.hexdigest()[:24]}.safetensors"):
         digest.update(b"another")
@@ -122,7 +122,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into, which comes to ``path`` when all went well inside and leaves nothing otherwise.
+    """Open a file to write into; it comes to ``path`` if all went well inside, and leaves nothing otherwise.
 
     Raises:
         ResultsError: the folder cannot be made or written, or the disk is full.
@@ -174,7 +174,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[st
 
 
 def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """The arrays of a file that `write_arrays` wrote, and its facts.
+    """Return the arrays of a file that `write_arrays` wrote, and its facts.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -216,7 +216,7 @@ def set_aside(path: Path, reason: object) -> None:
 
 @dataclass(frozen=True)
 class _Shard:
-    """Where the rows of a file lie. It is open only while some are read: a store may have thousands of files."""
+    """The place of a file's rows. The file is open only while rows are read: a store may have thousands of files."""
 
     path: Path
     begin: int
@@ -225,7 +225,7 @@ class _Shard:
 
     @classmethod
     def of(cls, path: Path, rows: Shaped[np.ndarray, "r d"]) -> "_Shard":
-        """The file at ``path``, which holds these rows.
+        """Return the file at ``path``, which holds these rows.
 
         Source: safetensors, README.md, "Format": eight bytes of the header's length, the header, the arrays.
         """
@@ -235,7 +235,7 @@ class _Shard:
         return cls(path, begin, rows.shape, rows.dtype.type)
 
     def rows(self) -> Shaped[np.ndarray, "r d"]:
-        """The rows, mapped into memory and not read."""
+        """Return the rows, mapped into memory and not read."""
         try:
             return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.begin, shape=self.shape)
         except FileNotFoundError as error:
@@ -322,7 +322,7 @@ class RowStore:
         self._index.add(keys)
 
     def present(self, keys: Sequence[bytes]) -> Bool[np.ndarray, " n"]:
-        """Which of ``keys`` have a row here."""
+        """Return which of ``keys`` have a row here."""
         self._refresh()
         return self._index.find(Keys.of(keys)) >= 0
 
@@ -349,7 +349,7 @@ class RowStore:
         return self.find(keys)[:]
 
     def find(self, keys: Sequence[bytes]) -> StoredRows:
-        """Where the rows of ``keys`` lie: for more rows than memory should hold.
+        """Find the rows of ``keys`` without reading them: for more rows than memory should hold.
 
         Raises:
             KeyError: a key has no row; ask `present` first.
@@ -361,5 +361,5 @@ class RowStore:
         return StoredRows(list(self._shards), starts, numbers, self.dtype)
 
     def shard_names(self) -> Iterator[str]:
-        """The names of the shards on the disk, in order."""
+        """Yield the names of the shards on the disk, in order."""
         return (path.name for path in sorted(self.folder.glob("*.safetensors")))

@@ -1,4 +1,4 @@
-"""What a person reads on the terminal: stage lines, tables, and one clear message for each mistake.
+"""Write what a person reads on the terminal: stage lines, tables, and one clear message for each mistake.
 
 For a program (``output=json``) standard output holds one JSON document and nothing else: what would be said goes to
 standard error, and tables are left to the document.
@@ -19,7 +19,7 @@ __all__ = ["answer", "complain", "rows_of", "say", "show_log", "show_table", "sp
 
 @dataclass
 class _Reader:
-    """Who reads standard output; a process has one."""
+    """The reader of standard output; a process has one."""
 
     is_program: bool = False
 
@@ -33,23 +33,23 @@ def speak_to_program(is_program: bool) -> None:
 
 
 def say(text: str) -> None:
-    """A line on standard output; on standard error where a program reads the former."""
+    """Write a line on standard output; on standard error where a program reads the former."""
     _write("stderr" if _reader.is_program else "stdout", text)
 
 
 def answer(document: object) -> None:
-    """The answer to a program: one JSON document on standard output."""
+    """Write the answer to a program: one JSON document on standard output."""
     _write("stdout", json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def rows_of(table: "pd.DataFrame") -> list[dict[str, object]]:
-    """The rows of a table as JSON knows them: what is not known is null."""
+    """Return the rows of a table as JSON knows them: what is not known is null."""
     rows: list[dict[str, object]] = json.loads(table.to_json(orient="records", double_precision=15))
     return rows
 
 
 def complain(text: str) -> None:
-    """A message on standard error."""
+    """Write a message on standard error."""
     _write("stderr", f"cupl-bench: {text}")
 
 
@@ -79,7 +79,7 @@ def show_log() -> None:
 
 
 def show_table(table: "pd.DataFrame", title: str) -> None:
-    """A table that fits the terminal; as wide as it needs to be where standard output is none.
+    """Show a table that fits the terminal; as wide as it needs to be where standard output is no terminal.
 
     What all rows share is said once, in the title. Where the terminal is too narrow, the columns that tell least are
     left out and named below.
@@ -131,5 +131,5 @@ def show_table(table: "pd.DataFrame", title: str) -> None:
 
 
 def _width(table: "pd.DataFrame") -> int:
-    """How many characters the table takes, its gaps included."""
+    """Return how many characters the table takes, its gaps included."""
     return sum(2 + max(len(str(name)), *(len(str(cell)) for cell in table[name])) for name in table)

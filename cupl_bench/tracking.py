@@ -1,4 +1,4 @@
-"""Where else results go, after they lie on the disk. wandb is imported on use alone."""
+"""Send results elsewhere, after they lie on the disk. wandb is imported only where it is used."""
 
 import json
 import logging

@@ -44,7 +44,7 @@ class WeightsNotHereError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneFacts:
-    """What identifies a backbone's features.
+    """The facts that identify a backbone's features.
 
     ``model`` is the architecture in full (the configuration that the model is built from), ``transform`` the image
     transform in words, ``activation`` the one of its transformer blocks, ``image_size`` in pixels. ``tokenizer`` is
@@ -79,11 +79,11 @@ class BackboneFacts:
                 raise BackboneError(f"{name} holds what is no plain data, as keys are made of: {error}.") from error
 
     def image_key(self, precision: Precision, decode: Decode = "exact") -> str:
-        """The key of everything that image features depend on but the image; 64 hex digits."""
+        """Return the key of everything that image features depend on but the image; 64 hex digits."""
         return content_key({"kind": "images", "transform": self.transform, "decode": decode, **self._common(precision)})
 
     def text_key(self, precision: Precision) -> str:
-        """The key of everything that text features depend on but the token ids; 64 hex digits."""
+        """Return the key of everything that text features depend on but the token ids; 64 hex digits."""
         return content_key({"kind": "texts", **self._common(precision)})
 
     def _common(self, precision: Precision) -> dict[str, object]:
@@ -95,7 +95,7 @@ class BackboneFacts:
         }
 
     def as_record(self) -> dict[str, object]:
-        """The facts that features depend on, as plain data."""
+        """Return the facts that features depend on, as plain data."""
         return {name: value for name, value in asdict(self).items() if name not in ("tokenizer", "tokenization")}
 
 
@@ -119,7 +119,7 @@ class TextEncoder(Protocol):
     """Tokenizes, and encodes token sequences that are all different."""
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """One sequence per text; equal sequences have equal features."""
+        """Return one sequence per text; equal sequences have equal features."""
         ...
 
     def encode(self, sequences: Sequence[TokenIds], batch_size: int) -> Float32[Tensor, "p d"]:
@@ -162,7 +162,7 @@ class BackboneSource(Protocol):
     """Finds a backbone's files and loads them."""
 
     def identify(self, cache_dir: Path, *, download: bool) -> BackboneFacts:
-        """What the backbone is, from its configuration and the content of its weights, without loading them.
+        """Identify the backbone by its configuration and the content of its weights, without loading them.
 
         Raises:
             WeightsNotHereError: the weights are not on this machine and ``download`` is False.
@@ -170,7 +170,7 @@ class BackboneSource(Protocol):
         ...
 
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
-        """The model that `identify` found, ready to encode."""
+        """Return the model that `identify` found, ready to encode."""
         ...
 
 

@@ -41,7 +41,7 @@ class FastBpe:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> "FastBpe | None":
-        """The fast form of a tokenizer, or None if it is anything but the one that is understood here."""
+        """Return the fast form of a tokenizer, or None if it is anything but the one that is understood here."""
         from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
 
         if type(tokenizer) is not SimpleTokenizer:
@@ -62,7 +62,7 @@ class FastBpe:
         return cls(tokenizer, known[tokenizer.clean_fn])
 
     def __call__(self, texts: Sequence[str]) -> tuple[list[TokenIds], list[bool]]:
-        """The ids of each text from start to end of text, and whether some of them had to be left out."""
+        """Return the ids of each text from start to end of text, and whether some of them had to be left out."""
         sequences, truncated = [], []
         for text in texts:
             if PLAIN.fullmatch(text):

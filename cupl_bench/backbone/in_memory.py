@@ -83,7 +83,7 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters lie."""
+        """Return the device of the parameters."""
         return next(self.model.parameters()).device
 
     @property
@@ -181,7 +181,7 @@ class Model:
         return features
 
     def _is_cut(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each text fills its row: the last place is then no padding, so that more words would be lost."""
+        """Return whether each text fills its row: its last place is then no padding, and more words would be lost."""
         rows = self.tokenizer(list(texts))
         filler = self.tokenizer([""])[0, -1]
         return [bool(full) for full in (rows[:, -1] != filler).tolist()]
@@ -206,7 +206,7 @@ class Model:
         return pixels.float(), {"source": "in memory", "probe_sha256": digest.hexdigest()}
 
     def _tokenization(self) -> str:
-        """The key of the tokenizer: of its vocabulary, where it shows one, and of what it makes of the probe texts."""
+        """Return the key of the tokenizer: of its vocabulary, where it shows one, and of the ids of the probe texts."""
         vocabulary = getattr(self.tokenizer, "encoder", None)
         return content_key(
             {
@@ -248,7 +248,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """The module inside of what DataParallel, DistributedDataParallel and torch.compile put around it."""
+    """Return the module inside of what DataParallel, DistributedDataParallel and torch.compile put around it."""
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         model = model.module
     inner = getattr(model, "_orig_mod", model)
@@ -256,7 +256,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _digest_of_weights(model: nn.Module) -> str:
-    """The sha256 of all parameters and buffers by their names, 64 hex digits."""
+    """Return the sha256 of all parameters and buffers by their names, 64 hex digits."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         values = tensor.detach().cpu().contiguous()

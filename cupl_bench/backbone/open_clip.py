@@ -49,13 +49,13 @@ DEFAULT_TRANSFORM: dict[str, Any] = {
     "resize_mode": "shortest",
     "fill_color": 0,
 }
-"""What open_clip's `PreprocessCfg` takes where nothing is said: OpenAI's transform."""
+"""The defaults of open_clip's `PreprocessCfg`: OpenAI's transform."""
 DRAWS = {
     torch.Tensor.normal_,
     torch.Tensor.uniform_,
     *(getattr(torch.nn.init, name) for name in ("normal_", "uniform_", "trunc_normal_", "kaiming_uniform_")),
 }
-"""What fills a parameter with random numbers."""
+"""The functions that fill a parameter with random numbers."""
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 WEIGHT_FILES_IN_ORDER = (
     "open_clip_model.safetensors",
@@ -224,7 +224,7 @@ class OpenClipSource:
         model.load_state_dict(found)
 
     def _config_path(self) -> Path | None:
-        """Where the config of the model lies; None for an architecture that open_clip has."""
+        """Return the path of the model's config; None for an architecture that open_clip has."""
         if self.architecture.endswith(".json"):
             return Path(self.architecture)
         folder = Path(self.architecture.removeprefix(LOCAL_DIR))
@@ -233,7 +233,7 @@ class OpenClipSource:
         return None
 
     def _name(self, path: Path) -> str:
-        """What a local config is called in records: its file, or its folder where that was given."""
+        """Return the name of a local config in records: its file, or its folder where that was given."""
         return path.name if self.architecture.endswith(".json") else path.resolve().parent.name
 
     def _json(self, path: Path) -> dict[str, Any]:
@@ -251,7 +251,7 @@ class OpenClipSource:
         return content if isinstance(content, dict) else {}
 
     def _config(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The model config, and the image transform that came with it (empty where none did)."""
+        """Return the model config, and the image transform that came with it (empty where none did)."""
         path = self._config_path()
         if path is None:
             config = model_config(self.architecture)
@@ -318,7 +318,7 @@ class OpenClipSource:
         )
 
     def _transform(self, config: Mapping[str, Any], given: Mapping[str, Any], tag: str | None) -> dict[str, Any]:
-        """The image transform: of the tag, of the config file, or for local weights the one that all tags share.
+        """Return the image transform: of the tag, of the config file, or for local weights the one that all tags share.
 
         open_clip itself gives local weights OpenAI's mean and deviation whatever the architecture, which is wrong for
         SigLIP and its kin.
@@ -350,7 +350,7 @@ class OpenClipSource:
         return {**DEFAULT_TRANSFORM, **_only_transform(known), "size": size}
 
     def _text_tower(self, settings: Mapping[str, Any], *, download: bool) -> Path | None:
-        """The folder with the config of a text tower of transformers; None for a text tower of open_clip."""
+        """Return the folder with the config of a text tower of transformers; None for a text tower of open_clip."""
         name = settings.get("hf_model_name")
         if not name:
             return None
@@ -359,7 +359,7 @@ class OpenClipSource:
         )
 
     def _tokenizer_folder(self, settings: Mapping[str, Any], *, download: bool) -> Path:
-        """The file of merges of open_clip's own tokenizer, or the folder of a tokenizer of transformers."""
+        """Return the file of merges of open_clip's own tokenizer, or the folder of a tokenizer of transformers."""
         if "trust_remote_code" in settings.get("tokenizer_kwargs", {}):
             raise BackboneError(
                 f"The config of {self.architecture} asks for code of its tokenizer's repository to be run"
@@ -390,13 +390,13 @@ class OpenClipSource:
         return folder
 
     def _beside(self, name: str) -> Path | None:
-        """The folder ``name``, from the folder of the config or from here."""
+        """Return the folder ``name``, from the folder of the config or from here."""
         path = self._config_path()
         places = [Path(name)] if path is None else [path.parent / name, Path(name)]
         return next((place.resolve() for place in places if place.is_dir()), None)
 
     def _tokenization(self, settings: Mapping[str, Any], folder: Path, cache_dir: Path) -> Tokenization:
-        """How texts become ids; said where capitals count and the model was trained without them."""
+        """Return how texts become ids; said where capitals count and the model was trained without them."""
 
         def load() -> tuple[Mapping[str, object], Callable[[Sequence[str]], Any]]:
             try:
@@ -479,7 +479,7 @@ def _quick_gelu_of_digests() -> dict[str, bool]:
 
 
 def _cached(config: Mapping[str, Any]) -> Path:
-    """Where the weights of a tag lie on this machine, without asking the network."""
+    """Return the path of a tag's weights on this machine, without asking the network."""
     from huggingface_hub import try_to_load_from_cache
 
     if hub := config.get("hf_hub"):
@@ -498,7 +498,7 @@ def _cached(config: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def _registered(config: Mapping[str, Any], tower: Path | None) -> Iterator[str]:
-    """A name under which open_clip builds ``config``, made from its content."""
+    """Give a name, made from its content, under which open_clip builds ``config`` inside the block."""
     import open_clip
 
     config = copy.deepcopy(dict(config))
@@ -512,7 +512,7 @@ def _registered(config: Mapping[str, Any], tower: Path | None) -> Iterator[str]:
 
 
 def _tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
-    """The tokenizer that open_clip makes of the settings of a text tower, from these files.
+    """Return the tokenizer that open_clip makes of the settings of a text tower, from these files.
 
     Source: open_clip 3.3.0, `factory.py`, `get_tokenizer`.
     """
@@ -528,7 +528,7 @@ def _tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
 
 
 def _tokenizer_key(settings: Mapping[str, Any], folder: Path) -> str:
-    """The key of a tokenizer's settings and files, and of the versions of what reads them."""
+    """Return the key of a tokenizer's settings and files, and of the versions of what reads them."""
     found = versions("open_clip_torch", "ftfy", "regex")
     if folder.is_dir():
         files: object = small_files(folder)
@@ -541,7 +541,7 @@ def _tokenizer_key(settings: Mapping[str, Any], folder: Path) -> str:
 
 
 def _weights_in(folder: Path) -> Path:
-    """The weights of a model in the hub's form.
+    """Return the weights of a model in the hub's form.
 
     Raises:
         BackboneError: there are none, several that may differ, or an adapter.
@@ -614,7 +614,7 @@ def _warnings_are_errors(architecture: str) -> Iterator[None]:
 
 
 def _cut(tokenizer: Any, texts: Sequence[str], context_length: int) -> list[bool]:
-    """Which texts have more tokens than the context holds."""
+    """Return which texts have more tokens than the context holds."""
     import open_clip
 
     if isinstance(tokenizer, open_clip.SimpleTokenizer):

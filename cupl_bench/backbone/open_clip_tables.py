@@ -44,16 +44,16 @@ def _config_files() -> dict[str, Path]:
 
 
 def architectures() -> list[str]:
-    """The names of all architectures."""
+    """Return the names of all architectures."""
     return list(_config_files())
 
 
 def model_config(architecture: str) -> dict[str, Any] | None:
-    """The configuration of an architecture, None if open_clip has none of that name."""
+    """Return the configuration of an architecture, None if open_clip has none of that name."""
     path = _config_files().get(architecture)
     return None if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def merges_file() -> Path:
-    """The merges of CLIP's own tokenizer."""
+    """Return the merges of CLIP's own tokenizer."""
     return _folder() / "bpe_simple_vocab_16e6.txt.gz"

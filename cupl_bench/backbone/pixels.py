@@ -19,7 +19,7 @@ __all__ = ["ImageTransform", "normalise", "split_transform", "transform_of_open_
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTransform:
-    """What happens to an image before the image tower.
+    """The steps between a decoded image and the image tower.
 
     ``exact``: an RGB image to pixels as the model's own transform makes them, or to its floats where ``table`` is
     None. ``fast``: the same on tensors, pixels within 3 of 255, where that is possible. ``table``: the float that the
@@ -34,7 +34,7 @@ class ImageTransform:
     geometry: Mapping[str, object]
 
     def floats(self, image: Image.Image) -> Float32[Tensor, "3 h w"]:
-        """What the image tower reads of an RGB image, in float32."""
+        """Return the pixels that the image tower reads of an RGB image, in float32."""
         pixels = self.exact(image)
         return pixels if self.table is None else normalise(pixels[None], self.table, self.affine)[0]
 
@@ -101,7 +101,7 @@ def split_transform(
     geometry: Mapping[str, object],
     affine: Float32[Tensor, "2 3"] | None = None,
 ) -> ImageTransform:
-    """The two parts of a transform, if together they give what it gives, to the last bit; else the whole.
+    """Return the two parts of a transform, if together they give what it gives, to the last bit; else the whole.
 
     Args:
         whole: the model's own transform.
@@ -155,7 +155,7 @@ def transform_of_open_clip(facts: Mapping[str, Any]) -> ImageTransform:
 def normalise(
     pixels: UInt8[Tensor, "n 3 h w"], table: Float[Tensor, "3 256"], affine: Float32[Tensor, "2 3"] | None = None
 ) -> Float[Tensor, "n 3 h w"]:
-    """What ``table`` holds for each pixel, in its dtype, on the device of both.
+    """Look each pixel up in ``table``; the result has its dtype, on the device of both.
 
     Args:
         pixels: of a batch of images.

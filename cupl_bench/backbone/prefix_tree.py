@@ -85,7 +85,7 @@ class CausalTextTower:
 
     @property
     def device(self) -> torch.device:
-        """Where the tower computes."""
+        """Return the device on which the tower computes."""
         return self.token_embedding.device
 
     @property
@@ -94,7 +94,7 @@ class CausalTextTower:
         return self.position_embedding.shape[1] if self.projection is None else self.projection.shape[0]
 
     def pooled_length(self, sequence: Sequence[int]) -> int:
-        """How many tokens of the sequence its feature depends on.
+        """Return how many tokens of the sequence its feature depends on.
 
         Raises:
             ValueError: the sequence is empty or does not end its text.
@@ -119,7 +119,7 @@ def encode_sequences(
     max_nodes: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Float[Tensor, "p d"]:
-    """The projected text feature of each sequence, not scaled, in float32 on the tower's device.
+    """Return the projected text feature of each sequence, not scaled, in float32 on the tower's device.
 
     Row i is what the model's own text encoder gives for ``sequences[i]`` padded to its context length, but
     for rounding. Sequences may repeat and may begin one another.
@@ -162,7 +162,7 @@ def encode_sequences(
 def prove(
     tower: CausalTextTower, encode_padded: Callable[[Tensor], Tensor], *, context_length: int, pad_id: int
 ) -> float:
-    """The largest difference of a unit feature between the tree and the model's encoder, on a few prompts.
+    """Return the largest difference of a unit feature between the tree and the model's encoder, on a few prompts.
 
     The prompts have one token up to the whole context, share beginnings, branch, and end twice.
 
@@ -190,7 +190,7 @@ def prove(
 
 
 def _matrix(distinct: Sequence[tuple[int, ...]], tower: CausalTextTower) -> tuple[Int[Array, "s t"], Int[Array, " s"]]:
-    """The sequences as rows filled up with -1, and their lengths."""
+    """Return the sequences as rows filled up with -1, and their lengths."""
     lengths = np.fromiter(map(len, distinct), np.int64, len(distinct))
     if lengths.max() > len(tower.position_embedding):
         raise ValueError(
@@ -208,7 +208,7 @@ def _matrix(distinct: Sequence[tuple[int, ...]], tower: CausalTextTower) -> tupl
 
 
 def _shared_lengths(tokens: Int[Array, "s t"]) -> Int[Array, " s"]:
-    """How many tokens each sequence shares with the one before it; 0 for the first."""
+    """Return how many tokens each sequence shares with the one before it; 0 for the first."""
     shared = np.zeros(len(tokens), np.int64)
     # Neighbours are different, so the first place where they differ exists.
     shared[1:] = (tokens[1:] != tokens[:-1]).argmax(axis=1)
@@ -240,7 +240,7 @@ class _Tree:
 
 
 def _tree(tokens: Int[Array, "s t"], lengths: Int[Array, " s"], shared: Int[Array, " s"], row_nodes: int) -> _Tree:
-    """The tree of a block of sorted sequences, in rows of at most ``row_nodes``."""
+    """Return the tree of a block of sorted sequences, in rows of at most ``row_nodes``."""
     depths = np.arange(int(lengths.max()))
     tokens, shared = tokens[:, : len(depths)], shared.copy()
     shared[0] = 0
@@ -305,7 +305,7 @@ def _forward(tower: CausalTextTower, tree: _Tree) -> Float[Tensor, "s d"]:
 
 
 def _normed(norm: nn.Module, x: Float[Tensor, "n w"], dtype: torch.dtype) -> Float[Tensor, "n w"]:
-    """The norm of ``x`` in the dtype of its own weights, given in ``dtype``."""
+    """Return the norm of ``x`` in the dtype of its own weights, given in ``dtype``."""
     own = next((parameter.dtype for parameter in norm.parameters()), dtype)
     normed: Tensor = norm(x.to(own))
     return normed.to(dtype)
@@ -321,7 +321,7 @@ def _attention_bias(
 
 
 def find_causal_tower(model: nn.Module) -> CausalTextTower | None:
-    """The model's text tower if each part of it is understood and the tree is exact for it, else None.
+    """Return the model's text tower if each part of it is understood and the tree is exact for it, else None.
 
     Decided by structure alone: exact types of the modules, a causal mask, pooling at the end of the text, no
     class token, plain pre-norm attention blocks. What a name says is not looked at. Parameters that were
@@ -458,7 +458,7 @@ def _tower_of_transformers(model: Any) -> CausalTextTower | None:
 
 
 def _loaded(name: str) -> ModuleType | None:
-    """A module that is imported already: without it there is no instance of its classes to be recognised."""
+    """Return a module that is imported already: without it there is no instance of its classes to be recognised."""
     return sys.modules.get(name)
 
 

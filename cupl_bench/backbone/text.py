@@ -70,7 +70,7 @@ def choose_text_encoder(
     context_length: int,
     pad_id: int,
 ) -> PaddedTextEncoder | TreeTextEncoder:
-    """The tree if the tower's structure allows it and a few prompts prove it, else the model's own path."""
+    """Return the tree if the tower's structure allows it and a few prompts prove it, else the model's own path."""
     tower = find_causal_tower(model) if unpadded_tokenizer is not None else None
     if tower is None or unpadded_tokenizer is None:
         return padded

@@ -14,7 +14,7 @@ UNCUT = 1_000_000
 
 
 def token_counter(architecture: str) -> tuple[Callable[[Sequence[str]], list[int]], int]:
-    """What counts the tokens of texts, start and end included and uncut; and how many the architecture reads.
+    """Return a function that counts the tokens of texts, start and end included, uncut; and how many the model reads.
 
     Raises:
         BackboneError: open_clip has no such architecture, or its tokenizer cannot be had here.

@@ -1,4 +1,4 @@
-"""What turns a text into ids, as a digest: two models with the same weights and other ids are two models.
+"""Identify how a text becomes ids, by a digest: two models with the same weights and other ids are two models.
 
 The digest holds the vocabulary, the merges and the special tokens, and the ids of a few texts that show the rest:
 cleaning, lower case, what versions of libraries do. Finding it takes the tokenizer and the library that holds it,
@@ -70,7 +70,7 @@ class Tokenization:
 
     @property
     def in_keys(self) -> str | None:
-        """What run keys hold of it: nothing where earlier versions of this program were right about it."""
+        """Return its part of a run key: nothing where earlier versions of this program were right about it."""
         return None if self.digest in OF_EARLIER_KEYS else self.digest
 
 

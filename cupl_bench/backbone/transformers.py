@@ -163,7 +163,7 @@ class TransformersSource:
         return hub_folder(self.path, self.revision, FILES, download=download, key="backbone.path")
 
     def _weights(self, folder: Path) -> list[Path]:
-        """The files of weights that transformers reads, in order.
+        """Return the files of weights that transformers reads, in order.
 
         Raises:
             BackboneError: there are none, or which of several would be read is not clear.
@@ -186,13 +186,13 @@ class TransformersSource:
         )
 
     def _image_processor(self, folder: Path) -> dict[str, Any]:
-        """The settings of the image processor: a file, or since transformers 5 a part of the processor's."""
+        """Return the settings of the image processor: a file, or since transformers 5 a part of the processor's."""
         whole = folder / "processor_config.json"
         found = self._json(whole).get("image_processor") if whole.is_file() else None
         return found if isinstance(found, dict) else self._json(folder / "preprocessor_config.json")
 
     def _tokenization(self, folder: Path, context_length: int, kind: str, cache_dir: Path) -> Tokenization:
-        """How texts become ids; said where capitals count and the model was trained without them."""
+        """Return how texts become ids; said where capitals count and the model was trained without them."""
 
         def load() -> tuple[Mapping[str, object], Callable[[Sequence[str]], Any]]:
             import transformers
@@ -233,7 +233,7 @@ class TransformersSource:
         return content
 
     def _tower(self, config: dict[str, Any], name: str) -> dict[str, Any]:
-        """A tower's settings with the library's defaults filled in: files leave out what equals a default."""
+        """Return a tower's settings with the library's defaults filled in: files leave out what equals a default."""
         import transformers
 
         whole = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
@@ -242,12 +242,12 @@ class TransformersSource:
 
 
 def _tokenizer_key(folder: Path) -> str:
-    """The key of all small files of a model folder, the tokenizer's among them, and of what reads them."""
+    """Return the key of all small files of a model folder, the tokenizer's among them, and of what reads them."""
     return content_key({"files": small_files(folder), "versions": versions("transformers", "tokenizers")})
 
 
 def _padded_rows(tokenizer: Any, context_length: int) -> Callable[[Sequence[str]], torch.Tensor]:
-    """What turns texts into rows of ids that fill the context."""
+    """Return a function that turns texts into rows of ids which fill the context."""
 
     def rows_of(texts: Sequence[str]) -> torch.Tensor:
         rows: torch.Tensor = tokenizer(
@@ -260,7 +260,7 @@ def _padded_rows(tokenizer: Any, context_length: int) -> Callable[[Sequence[str]
 
 @dataclass(frozen=True)
 class Processed:
-    """What an image processor makes of an image, with some of its steps left out; for worker processes."""
+    """The pixels that an image processor makes of an image, with some of its steps left out; for worker processes."""
 
     processor: Any
     without: tuple[str, ...] = ()
@@ -273,7 +273,7 @@ class Processed:
 
 
 def _transform(processor: Any, facts: Mapping[str, object]) -> ImageTransform:
-    """The processor in two parts: what it does to pixels it says by leaving out the other part."""
+    """Return the processor in two parts: what it does to pixels it says by leaving out the other part."""
     pointwise = ("do_rescale", "do_normalize")
     names = ("image_mean", "image_std", "rescale_factor", *pointwise)
     return split_transform(
@@ -286,13 +286,13 @@ def _transform(processor: Any, facts: Mapping[str, object]) -> ImageTransform:
 
 
 def _features(output: Any) -> torch.Tensor:
-    """The projected features: a tensor up to transformers 4, a field of the output since 5."""
+    """Return the projected features: a tensor up to transformers 4, a field of the output since 5."""
     features: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
     return features
 
 
 def _pillow_processor(folder: Path) -> Any:
-    """The image processor that resizes with Pillow, as the models were trained and published with."""
+    """Return the image processor that resizes with Pillow, as the models were trained and published with."""
     import transformers
 
     choice: dict[str, object] = (

@@ -40,13 +40,13 @@ HARMLESS: list[Any] = [
     ),
     argparse.Namespace,
 ]
-"""What trainers store beside weights, numbers of numpy and their own arguments, and what runs no code of the file."""
+"""Types that trainers store beside weights (numbers of numpy, their own arguments); none runs code of the file."""
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """Parts of parameter names that wrappers leave: DataParallel, `torch.compile`, FSDP, activation checkpointing."""
 DEPTH = 3
 """How many keys below each other are looked through for weights."""
 OPENAI_NUMBERS = {"input_resolution", "context_length", "vocab_size"}
-"""What OpenAI's archives hold beside the parameters."""
+"""The entries of OpenAI's archives beside the parameters."""
 
 _hashed: dict[tuple[str, tuple[Path, ...]], list[Stamp]] = {}
 """Digest and files -> how the files were when they were hashed."""
@@ -240,7 +240,7 @@ def _advice(weights: Mapping[str, Tensor]) -> str:
 def _state_dicts(
     content: Mapping[Any, Any], at: str = "", depth: int = DEPTH
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """All maps from names to tensors, each with the keys that lead to it."""
+    """Yield all maps from names to tensors, each with the keys that lead to it."""
     if not all(isinstance(key, str) for key in content):
         return
     tensors = {
@@ -257,7 +257,7 @@ def _state_dicts(
 
 
 def _unwrapped(weights: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
-    """The weights by the names that the model has for them: without what wrappers put before or into all of them."""
+    """Return the weights by the model's own names: without what wrappers put before or into all of them."""
     own = {part for name in wanted for part in name.split(".")}
     names = [[part for part in name.split(".") if part not in WRAPPERS - own] for name in weights]
     if len({".".join(parts) for parts in names}) < len(names):  # two would become one

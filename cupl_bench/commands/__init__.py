@@ -12,7 +12,7 @@ __all__ = ["COMMANDS", "Command"]
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What a command is called with.
+    """The arguments that a command takes.
 
     ``summary``: what it does, a line. ``plain``: what an argument without ``=`` is, and its meaning; None where there
     is none. ``own``: keys that are read by this command alone, and their meanings. ``flags``: its own flags.

@@ -33,7 +33,7 @@ KEY = re.compile(r"[+~]{0,2}([A-Za-z_]\w*)([.@/][\w.@/:-]*)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What a command was called with.
+    """The arguments that a command was called with.
 
     ``given``: all of it, as typed. ``plain``: files, records, run keys. ``own``: keys of the command itself.
     ``flags``: those of its own flags that are set.
@@ -107,5 +107,5 @@ def split(name: str, command: Command, arguments: Sequence[str]) -> Arguments:
 
 
 def _keys() -> set[str]:
-    """The first words of every key: those of the root, and the groups."""
+    """Return the first words of every key: those of the root, and the groups."""
     return {one.name for one in fields(Config)} | {one.name for one in conf_dir().iterdir() if one.is_dir()}

@@ -1,4 +1,4 @@
-"""What went wrong with several questions, each cause told once."""
+"""Tell the failures of several questions, each cause once."""
 
 from collections.abc import Iterator, Sequence
 

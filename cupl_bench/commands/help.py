@@ -79,7 +79,7 @@ def _groups(command: Command, chosen: dict[str, list[str]], folders: Sequence[Pa
 
 
 def _keys_of_group(group: str, options: Sequence[str], folders: Sequence[Path]) -> str:
-    """The keys of the chosen options; options that have the same keys share a section."""
+    """Return the keys of the chosen options; options that have the same keys share a section."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for option in options:
         if keys := keys_of(group, option, folders):
@@ -99,7 +99,7 @@ def _of_root(command: Command) -> list[Key]:
 
 
 def _without_effect(command: Command) -> str:
-    """The keys of other commands: one set of arguments may serve several commands."""
+    """Return the keys of other commands: one set of arguments may serve several commands."""
     others = [one.path for one in root_keys(conf_dir()) if one.path not in command.keys]
     if not others:
         return ""

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def images_here(config: Any) -> OpenImages:
-    """What opens the images of a run: None where they are not on this machine, or are others than the run saw.
+    """Return a function that opens the images of a run: None where they are not on this machine, or are others.
 
     Args:
         config: any composed configuration; it says where the caches are.

@@ -21,7 +21,7 @@ __all__ = ["launch", "run_alone"]
 
 
 class Task:
-    """What Hydra calls in each job, maybe on another machine."""
+    """The function that Hydra calls in each job, maybe on another machine."""
 
     def __init__(self, job: Callable[[int], None]) -> None:
         self.job = job
@@ -65,7 +65,7 @@ def run_alone(job: Callable[[int], None], questions: Questions) -> None:
 
 @contextmanager
 def _logging_as_before() -> Iterator[None]:
-    """What Hydra does to the root logger ends with the block: its level, and the log file of this run."""
+    """Undo after the block what Hydra does to the root logger: its level, and the log file of this run."""
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     try:

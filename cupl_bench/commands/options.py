@@ -84,7 +84,7 @@ def root_groups(conf: Path) -> dict[str, tuple[str, str]]:
 
 
 def _explained(key: Key, group: str, folders: Sequence[Path]) -> Key:
-    """A key with the meaning that it has in another file: of the same class, else of the same path."""
+    """Return a key with the meaning that it has in another file: of the same class, else of the same path."""
     others = [one for folder in folders for path in sorted((folder / group).glob("*.yaml")) for one in _read(path)]
     same = [one for one in others if one.meaning and one.place == key.place]
     same = same or [one for one in others if one.meaning and one.place[1] == key.place[1]]
@@ -123,7 +123,7 @@ def _walk(text: str, node: yaml.MappingNode, prefix: str, place: tuple[str, str]
 
 
 def _comment(text: str, node: yaml.Node) -> str:
-    """The comment behind a value, on its line."""
+    """Return the comment behind a value, on its line."""
     rest = text[node.end_mark.index :].partition("\n")[0].strip()
     return rest.removeprefix("#").strip() if rest.startswith("#") else ""
 

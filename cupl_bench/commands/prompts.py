@@ -19,7 +19,7 @@ from cupl_bench.terminal import complain, say, show_table
 __all__ = ["command"]
 
 Rows = tuple[str, Sequence[str], Sequence[Sequence[str]]]
-"""What is looked at, its class names, and the prompts of each class."""
+"""The name of what is inspected, its class names, and the prompts of each class."""
 
 
 def command(given: Arguments) -> int:
@@ -118,7 +118,7 @@ def _list_class(
 
 
 def _one_line(text: str) -> str:
-    """A text as it is where it can be shown on a line, else with its white space written out."""
+    """Return a text as it is where it can be shown on a line, else with its white space written out."""
     plain = text.isprintable() and text == text.strip() and "  " not in text
     return text if plain else repr(text)
 

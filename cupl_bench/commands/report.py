@@ -22,7 +22,7 @@ QUICK = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a report has written, and the comparison that all of it shows. ``page``: None where it takes too long."""
+    """The files of a report, and the comparison that all of them show. ``page``: None where it takes too long."""
 
     comparison: "Comparison"
     tables: list[Path]

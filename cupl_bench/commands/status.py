@@ -40,7 +40,7 @@ def _asked(given: Arguments) -> tuple[Path, list[str]]:
 
 
 def _last(given: Arguments) -> tuple[Path, list[str]]:
-    """The questions of the last sweep; folders of logs are named by their time."""
+    """Return the questions of the last sweep; folders of logs are named by their time."""
     results_dir = _questions(given).results_dir
     files = sorted((results_dir / "logs").glob("*/sweep.json"))
     if not files:

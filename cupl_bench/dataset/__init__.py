@@ -23,14 +23,14 @@ from cupl_bench.keys import KEY_BYTES, Keys
 __all__ = ["Dataset", "DatasetSource", "Images", "PartSource", "ReadTaken", "listed_by", "part_of"]
 
 SPLITS = frozenset(["train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation"])
-"""What splits are called, in lower case."""
+"""The usual names of splits, in lower case."""
 
 Shard = tuple[int, int]
 """Part i of n of a list, counted from 1."""
 
 
 def part_of(shard: Shard, length: int) -> range:
-    """The places of a part of a list; the parts of a list are as long as each other, or one longer."""
+    """Return the places of a part of a list; the parts of a list are as long as each other, or one longer."""
     number, count = shard
     return range(length * (number - 1) // count, length * number // count)
 
@@ -60,7 +60,7 @@ class Images(Protocol):
     def image_keys(self) -> Sequence[bytes]: ...
 
     def content(self, index: int) -> bytes:
-        """The bytes of image i, as its key names them."""
+        """Return the bytes of image i, as its key names them."""
         ...
 
 
@@ -168,7 +168,7 @@ class Dataset:
         return digest.hexdigest()
 
     def content(self, index: int) -> bytes:
-        """The bytes of image i, as its key names them.
+        """Return the bytes of image i, as its key names them.
 
         Raises:
             DatasetError: they cannot be read any more, or are others than those of which the key was made.
@@ -190,7 +190,7 @@ class Dataset:
         return content
 
     def under_two_labels(self) -> str | None:
-        """How many images stand under more than one label, and the first of them; None where there is none."""
+        """Return how many images stand under more than one label, and the first of them; None where there is none."""
         content = np.ascontiguousarray(Keys.of(self.image_keys).packed).view("<u8")
         order = np.lexsort((self.labels, content[:, 1], content[:, 0]))
         content, labels = content[order], self.labels[order]
@@ -225,7 +225,7 @@ class DatasetSource(Protocol):
     """Finds and lists the images of a data set; reads their bytes only to know their content."""
 
     def __call__(self, cache_dir: Path) -> Dataset:
-        """The data set; what is expensive to find out again may be kept in ``cache_dir``."""
+        """Return the data set; what is expensive to find out again may be kept in ``cache_dir``."""
         ...
 
 

@@ -23,11 +23,11 @@ UNREADABLE = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError,
     IndexError,
 )  # fmt: skip
-"""What archives raise that are damaged, encrypted (RuntimeError), of an unknown kind, or name no file (IndexError)."""
+"""Errors of archives that are damaged, encrypted (RuntimeError), of an unknown kind, or name no file (IndexError)."""
 
 
 def fetch(url: str, md5: str | None, folder: Path) -> Path:
-    """The file at ``url``, kept in ``folder``; it has its name only once it is whole.
+    """Return the file at ``url``, kept in ``folder``; it has its name only once it is whole.
 
     Raises:
         DatasetError: it cannot be had, or is not the expected content.

@@ -41,7 +41,7 @@ class Classes(Facts):
         return self
 
     def named(self, variant: str) -> tuple[str, ...]:
-        """The prompt names of a list.
+        """Return the prompt names of a list.
 
         Raises:
             DatasetError: there is no such list.
@@ -54,7 +54,7 @@ class Classes(Facts):
         return self.names[variant]
 
     def without(self, ids: Sequence[str]) -> "Classes":
-        """The classes that are not among ``ids``; labels close up."""
+        """Return the classes that are not among ``ids``; labels close up."""
         keep = [label for label, one in enumerate(self.ids) if one not in ids]
         return Classes(
             ids=tuple(self.ids[label] for label in keep),
@@ -64,7 +64,7 @@ class Classes(Facts):
         )
 
     def subset(self, indices: Sequence[int]) -> "Classes":
-        """The classes at ``indices``, in that order."""
+        """Return the classes at ``indices``, in that order."""
         return Classes(
             ids=tuple(self.ids[label] for label in indices),
             names={name: tuple(row[label] for label in indices) for name, row in self.names.items()},
@@ -73,7 +73,7 @@ class Classes(Facts):
         )
 
     def find(self, word: str) -> int | None:
-        """The label that a source's word means; None where it means none, or more than one.
+        """Return the label that a source's word means; None where it means none, or more than one.
 
         An id is taken letter for letter first; then ids, names of every list and ``also`` by their letters and digits.
         """

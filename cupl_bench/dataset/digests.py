@@ -44,7 +44,7 @@ def _mark(*facts: object) -> bytes:
 
 
 def keys_of_files(folder: str, names: ImageNames, root: Path, cache_dir: Path) -> Keys:
-    """The content key of each file below ``folder``; only files that are new or have changed are read.
+    """Return the content key of each file below ``folder``; only files that are new or have changed are read.
 
     Args:
         folder: where the files lie.
@@ -91,7 +91,7 @@ def keys_inside(
     read: Callable[[int], bytes],
     cache_dir: Path,
 ) -> Keys:
-    """The content keys of those images inside ``files``, read again when a file or ``what`` changes.
+    """Return the content keys of those images inside ``files``, read again when a file or ``what`` changes.
 
     Args:
         files: where the images lie.
@@ -115,7 +115,7 @@ def _memo(cache_dir: Path, *names: str) -> RowStore:
 
 
 def _remembered(memo: RowStore, marks: Keys, settled: Bool[np.ndarray, " n"], read: Callable[[int], bytes]) -> Keys:
-    """The content key of each image; those whose mark is not known are read, and kept where they are ``settled``."""
+    """Return the content key of each image; read those whose mark is not known, and keep the ``settled`` ones."""
     known = memo.present(marks)
     keys = np.empty((len(marks), KEY_BYTES), dtype=np.uint8)
     keys[known] = memo.find(marks[known])[:] if known.any() else 0
@@ -137,7 +137,7 @@ _hashed: dict[tuple[Path, tuple[int, int, int]], str] = {}
 
 
 def file_digest(path: Path, cache_dir: Path | None) -> str:
-    """The sha256 of a file, 64 hex digits; a large one is read again only when it changes.
+    """Return the sha256 of a file, 64 hex digits; a large one is read again only when it changes.
 
     ``cache_dir``: where digests are remembered; None: only while this process runs.
 

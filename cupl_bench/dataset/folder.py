@@ -134,7 +134,7 @@ class FolderSource:
 
 
 def _files_below(folder: Path, endings: frozenset[str]) -> tuple[list[str], list[str]]:
-    """The image files below ``folder``, and the others, by their path in it and in the order of its parts."""
+    """Return the image files below ``folder``, and the others, by their path in it and in the order of its parts."""
     images: list[str] = []
     others: list[str] = []
     for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_refuse):
@@ -152,7 +152,7 @@ def _files_below(folder: Path, endings: frozenset[str]) -> tuple[list[str], list
 
 
 def _refuse(error: OSError) -> None:
-    """A folder that may not be listed is no empty one."""
+    """Refuse a folder that may not be listed: it is not empty."""
     raise error
 
 

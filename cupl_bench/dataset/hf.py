@@ -92,7 +92,7 @@ class HfSource:
         )
 
     def rows(self) -> HfRows:
-        """The rows of the split, with their labels as they are stored.
+        """Return the rows of the split, with their labels as they are stored.
 
         Raises:
             DatasetError: the split cannot be had, a column is missing, or a row has no label.
@@ -224,12 +224,12 @@ def _quiet(datasets: Any) -> Any:
 
 
 def _is_image_struct(feature: Any) -> bool:
-    """Whether a column written without its metadata still looks like stored images."""
+    """Return whether a column written without its metadata still looks like stored images."""
     return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
 
 
 def _paths(images: Any, column: str) -> list[str] | None:
-    """The files of the images where the table holds paths and no bytes: they change without the table."""
+    """Return the files of the images where the table holds paths and no bytes: they change without the table."""
     if not len(images) or (first_cell := images[0][column]) is None or first_cell["bytes"] is not None:
         return None
     cells = images.with_format("arrow")[:].column(0).combine_chunks()

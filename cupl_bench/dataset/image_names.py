@@ -47,7 +47,7 @@ class ImageNames(Sequence[str]):
         return self._bytes(index).decode("utf-8", "surrogateescape")
 
     def take(self, indices: Int64[np.ndarray, " m"]) -> "ImageNames":
-        """Those at ``indices``, in that order."""
+        """Return those at ``indices``, in that order."""
         lengths = self.ends[indices + 1] - self.ends[indices]
         ends = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
         content = b"".join(self._bytes(index) for index in indices.tolist())

@@ -31,7 +31,7 @@ class ListedImages:
     image_keys: tuple[bytes, ...]
 
     def content(self, index: int) -> bytes:
-        """The bytes of image i."""
+        """Return the bytes of image i."""
         return self.contents[index]
 
 

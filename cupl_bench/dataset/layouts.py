@@ -36,7 +36,7 @@ __all__ = ["Layout"]
 
 
 class Place(Facts):
-    """What all layouts say: which protocols their images answer, and below which folders the tree may lie."""
+    """Settings of every layout: the protocols that its images answer, and the folders below which the tree may lie."""
 
     protocols: tuple[str, ...]
     roots: tuple[str, ...]
@@ -92,7 +92,7 @@ def _above(folder: Path) -> list[Path]:
 
 
 def _walk(folder: str, inside: str = "") -> Iterator[tuple[str, str]]:
-    """Each file below ``folder`` in sorted order: the folder it lies in, relative, and its name."""
+    """Yield each file below ``folder`` in sorted order: the folder it lies in, relative, and its name."""
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
@@ -136,7 +136,7 @@ class ClassFolders(Place):
         )
 
     def _images(self, base: Path, endings: frozenset[str], found: list[str | int], others: list[str]) -> Iterator[str]:
-        """The path of each image below ``base``; its class, one text for all of a folder, goes to ``found``."""
+        """Yield the path of each image below ``base``; its class, one text for all of a folder, goes to ``found``."""
         class_of: dict[str, str | int] = {}
         for folder, name in _walk(str(base)):
             if not folder or not _is_image(name, endings):
@@ -149,7 +149,7 @@ class ClassFolders(Place):
                 yield f"{folder}/{name}"
 
     def _top(self, base: Path) -> Iterator[str]:
-        """The folders at the depth where classes begin; of deeper ones the first is enough to know the layout."""
+        """Yield the folders at the depth where classes begin; of deeper ones the first is enough to know the layout."""
         folders = [base]
         for _ in range(self.drop):
             folders = [child for folder in folders for child in folder.iterdir() if child.is_dir()]
@@ -206,7 +206,7 @@ class ImagenetFlat(Place):
         )
 
     def _labels(self, base: Path) -> tuple[Path, dict[int, str]]:
-        """The file that has the labels, and the wnid of each image by the number in its name."""
+        """Return the file that has the labels, and the wnid of each image by the number in its name."""
         for folder in _above(base):
             for inside in ("ILSVRC2012_devkit_t12/data", "data", "devkit/data", ""):
                 truth, meta = folder / inside / "ILSVRC2012_validation_ground_truth.txt", folder / inside / "meta.mat"
@@ -509,7 +509,7 @@ class CoopSplit(Place):
         return Listing(where=str(base), classes=found, images=images, notes=self._checked(content))
 
     def _checked(self, content: bytes) -> tuple[str, ...]:
-        """What was not found to be CoOp's own: the sizes are compared in any case, by whoever knows the protocol."""
+        """Return what differs from CoOp's own files; the sizes are always compared, where the protocol is known."""
         if self.sha256 is None:
             return (f"{self.split_file}: the digest of CoOp's own file is not known here; only sizes are compared",)
         if (digest := hashlib.sha256(content).hexdigest()).startswith(self.sha256):

@@ -9,14 +9,14 @@ __all__ = ["chosen", "limited"]
 
 
 def limited(split: str, limit: int | None, seed: int) -> str:
-    """How the record calls the images of ``split`` that `chosen` takes."""
+    """Return how the record calls the images of ``split`` that `chosen` takes."""
     return split if limit is None else f"{split}, {limit} per class (seed {seed})"
 
 
 def chosen(
     labels: Int64[np.ndarray, " n"], limit: int | None, seed: int, shard: tuple[int, int] | None
 ) -> tuple[Int64[np.ndarray, " m"], int | None]:
-    """The places of the images to take, in their own order, and how many they are in all where they are a part.
+    """Return the places of the images to take, in their own order, and how many they are in all where they are a part.
 
     Args:
         labels: the class of each image.

@@ -1,4 +1,4 @@
-"""What a layout finds: images, and the class that the source itself gives to each."""
+"""The images that a layout finds, and the class that the source itself gives to each."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -28,17 +28,17 @@ class Files:
     key_of: Callable[[bytes], bytes] | None = bytes_key
 
     def take(self, indices: Int64[np.ndarray, " m"]) -> "Files":
-        """Those at ``indices``, in that order."""
+        """Return those at ``indices``, in that order."""
         return replace(self, names=self.names.take(indices))
 
     def missing(self) -> Int64[np.ndarray, " m"]:
-        """Which are listed but not on the disk."""
+        """Return the images that are listed but not on the disk."""
         paths = (f"{self.folder}/{self.names.file_name(index)}" for index in range(len(self.names)))
         here = np.fromiter((os.path.isfile(path) for path in paths), dtype=bool, count=len(self.names))  # noqa: PTH113
         return np.flatnonzero(~here)
 
     def keys(self, cache_dir: Path) -> Keys:
-        """The content key of each."""
+        """Return the content key of each."""
         return keys_of_files(self.folder, self.names, self.root, cache_dir)
 
     def read(self) -> Callable[[int], bytes]:
@@ -60,7 +60,7 @@ class Rows:
     key_of: Callable[[bytes], bytes] | None = bytes_key
 
     def take(self, indices: Int64[np.ndarray, " m"]) -> "Rows":
-        """Those at ``indices``, in that order."""
+        """Return those at ``indices``, in that order."""
         return replace(self, names=self.names.take(indices), indices=self.indices[indices])
 
     def missing(self) -> Int64[np.ndarray, " m"]:
@@ -68,7 +68,7 @@ class Rows:
         return np.empty(0, dtype=np.int64)
 
     def keys(self, cache_dir: Path) -> Keys:
-        """The content key of each."""
+        """Return the content key of each."""
         return self.row_keys(self.indices, cache_dir)
 
     def read(self) -> Callable[[int], bytes]:
@@ -90,7 +90,7 @@ class Listing:
     notes: tuple[str, ...] = ()
 
     def take(self, indices: Int64[np.ndarray, " m"]) -> "Listing":
-        """The images at ``indices``, in that order."""
+        """Return the images at ``indices``, in that order."""
         return replace(
             self,
             classes=[self.classes[index] for index in indices.tolist()],

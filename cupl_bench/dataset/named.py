@@ -36,7 +36,7 @@ class Found:
 
     @property
     def is_whole(self) -> bool:
-        """Whether there are images, and all that are listed are there."""
+        """Return whether there are images, and none that is listed is missing."""
         return bool(self.listing.classes) and not len(self.missing)
 
 
@@ -101,18 +101,18 @@ class NamedSource:
         )
 
     def class_names(self) -> tuple[str, ...]:
-        """The class names in label order, which are known without the images."""
+        """Return the class names in label order, which are known without the images."""
         spec = read_spec(self.spec)
         return spec.classes.without(spec.protocol(self.protocol).without).named(self.names)
 
     @property
     def folder(self) -> Path:
-        """Where the data set is looked for first."""
+        """Return the folder that is searched first for the data set."""
         name = Path(self.spec).stem
         return Path(self.root).expanduser() / name if self.path is None else Path(self.path).expanduser()
 
     def not_here(self) -> str:
-        """What a run would fetch where nothing is here, its size where that is known, and what it should hold."""
+        """Tell what a run would fetch where nothing is here, its size where that is known, and what it should hold."""
         spec = read_spec(self.spec)
         protocol = spec.protocol(self.protocol)
         holds = f"{protocol.split}, {protocol.num_images:,} images"
@@ -124,7 +124,7 @@ class NamedSource:
         return f"not here, to download: {remote.title} ({size}{gated}); {holds}"
 
     def on_this_machine(self) -> "NamedSource":
-        """The same, without a download: what is not here is told, with what would fetch it."""
+        """Return this source without its download: it tells what is not here, and what would fetch it."""
         return replace(self, source="local")
 
     def _find(self, spec: Spec, classes: Classes) -> Found:
@@ -158,7 +158,7 @@ class NamedSource:
         )
 
     def _remote(self, spec: Spec) -> Remote | None:
-        """What to download from; None for nothing."""
+        """Return the remote to download from; None for none."""
         known = ["auto", "local", *(remote.title for remote in spec.remotes)]
         if self.source not in known:
             raise DatasetError(
@@ -175,7 +175,7 @@ class NamedSource:
         return next((remote for remote in spec.remotes if remote.title == self.source), None)
 
     def _unpacked(self, spec: Spec) -> Path:
-        """The folder to look into: that of the user, or what an archive unpacks to."""
+        """Return the folder to look into: that of the user, or what an archive unpacks to."""
         given = self.folder
         md5_of = {remote.url.rsplit("/", 1)[-1]: remote.md5 for remote in spec.remotes if remote.kind == "archive"}
         if given.is_file():
@@ -191,14 +191,14 @@ class NamedSource:
         return given
 
     def _how(self, spec: Spec) -> str:
-        """The next step of a user who has not got the data set."""
+        """Return the next step of a user who has not got the data set."""
         way = spec.how_to_get.replace("{folder}", str(self.folder))
         remotes = [remote.title for remote in spec.remotes]
         download = f" Or let it be downloaded: dataset.source={' or '.join(remotes)}." if remotes else ""
         return f"{way} Another place is named with dataset.path=FOLDER.{download} More: docs/datasets/{spec.name}.md"
 
     def _present(self, listing: Listing, missing: Int64[np.ndarray, " m"]) -> Listing:
-        """The images that are on the disk; under a fixed protocol all must be."""
+        """Return the images that are on the disk; under a fixed protocol all must be."""
         names = listing.images.names
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise DatasetError(
@@ -251,12 +251,12 @@ class NamedSource:
 
 
 def class_names_of(source: DatasetSource, cache_dir: Path) -> tuple[str, ...]:
-    """The class names of any data set; a named one knows them without its images."""
+    """Return the class names of any data set; a named one knows them without its images."""
     return source.class_names() if isinstance(source, NamedSource) else listed_by(source, cache_dir, None).class_names
 
 
 def _listed(layouts: Sequence[Layout], places: Sequence[Fetched], classes: Classes) -> Iterator[Found]:
-    """What each layout finds in each of its roots below each place, in that order."""
+    """Yield what each layout finds in each of its roots below each place, in that order."""
     for fetched in places:
         for layout in layouts:
             for root in layout.roots:
@@ -271,7 +271,7 @@ def _listed(layouts: Sequence[Layout], places: Sequence[Fetched], classes: Class
 
 
 def _first_whole(candidates: Iterable[Found]) -> Found | None:
-    """The first whose images are all there; where there is none, the first of those with the most images there."""
+    """Return the first whose images are all there; if there is none, the first with the most images there."""
     best: Found | None = None
     for found in candidates:
         if found.is_whole:
@@ -286,7 +286,7 @@ def _num_here(found: Found) -> int:
 
 
 def _beside(folder: Path) -> str:
-    """What to do about a folder in which nothing is found that is listed."""
+    """Tell what to do about a folder in which none of the listed images is found."""
     if folder.is_dir():
         held = sorted(child.name for child in folder.iterdir())
         return f"That folder holds {first(held, 3) or 'nothing'}. Put the images there, under the names of the list."
@@ -300,13 +300,13 @@ def _beside(folder: Path) -> str:
 
 
 def _without(labels: Int64[np.ndarray, " n"], names: Sequence[str]) -> list[str]:
-    """The names of the classes that have no image."""
+    """Return the names of the classes that have no image."""
     present = set(np.unique(labels).tolist())
     return [name for label, name in enumerate(names) if label not in present]
 
 
 def _labels(spec: Spec, classes: Classes, listing: Listing) -> Int64[np.ndarray, " n"]:
-    """The label of each image, found by the word its source uses; two words of a source never mean one class.
+    """Return the label of each image, found by the word its source uses; two words of a source never mean one class.
 
     Raises:
         DatasetError: a word means no class, or two mean the same.

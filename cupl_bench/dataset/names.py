@@ -15,22 +15,22 @@ __all__ = ["is_unicode", "normalised", "other_lists", "read_class_names", "witho
 
 WORDNET_ID = re.compile(r"[nvars][0-9]{8}")
 NO_WORDS = frozenset(("", "class", "cls", "label", "category", "id", "idx", "index", "folder", "n", "c"))
-"""What is left of a name that numbers a class and does not name it, once its digits are taken out."""
+"""The rest of a name that only numbers its class, once its digits are removed."""
 
 
 def normalised(name: str) -> str:
-    """The letters and digits of ``name``, without case, accents, spaces or punctuation."""
+    """Return the letters and digits of ``name``, without case, accents, spaces or punctuation."""
     decomposed = unicodedata.normalize("NFKD", name.casefold())
     return "".join(character for character in decomposed if character.isalnum())
 
 
 def is_unicode(text: str) -> bool:
-    """Whether ``text`` can be written down: JSON can hold half of a surrogate pair, which no file or table can."""
+    """Return whether ``text`` can be written: JSON can hold half of a surrogate pair, which no file or table can."""
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def read_class_names(path: Path) -> list[str] | dict[str, str]:
-    """The list or the map of class names in ``path``.
+    """Return the list or the map of class names in ``path``.
 
     Raises:
         DatasetError: the file is missing, not JSON, empty, or holds anything but text.
@@ -76,7 +76,7 @@ def other_lists(class_names: Sequence[str]) -> Iterator[tuple[str, str, tuple[st
 
 
 def _lists_of(spec: Mapping[str, Any]) -> Iterator[dict[str, tuple[str, ...]]]:
-    """The lists of names of a spec, without the classes that each of its protocols leaves out."""
+    """Yield the lists of names of a spec, without the classes that each of its protocols leaves out."""
     classes, indices = spec["classes"], None
     if "of" in classes:
         whole: Mapping[str, Any] = spec_content(classes["of"])

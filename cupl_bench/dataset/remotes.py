@@ -1,4 +1,4 @@
-"""Where data sets are fetched from: torchvision's downloads, archives by URL, repositories of the hub.
+"""Fetch data sets: torchvision's downloads, archives by URL, repositories of the hub.
 
 Each gives the folder in which a layout then finds the images. A repository's files are named; no script is ever run.
 """
@@ -21,7 +21,7 @@ __all__ = ["Fetched", "Remote"]
 
 
 class Fetched(Facts):
-    """Where a remote has put its files, and what they are: repository and commit, or URL."""
+    """The folder of a remote's files, and their origin: repository and commit, or URL."""
 
     folder: Path
     origin: str
@@ -155,7 +155,7 @@ class Hub(Facts):
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
-    """The errors of the library below the hub's client, which has changed once."""
+    """Return the errors of the library below the hub's client, which has changed once."""
     if importlib.util.find_spec("httpx") is None:
         return ()
     import httpx

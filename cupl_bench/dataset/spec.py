@@ -1,4 +1,4 @@
-"""What is known of a named data set, as data: one JSON file each in `cupl_bench/dataset/specs`."""
+"""The facts about each named data set, as data: one JSON file each in `cupl_bench/dataset/specs`."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -49,7 +49,7 @@ class Spec(Facts):
     reference: tuple[tuple[str, str, str, str], ...]
 
     def protocol(self, name: str) -> Protocol:
-        """The protocol of that name; ``custom`` has the size of the standard one, which is not required of it.
+        """Return the protocol of that name; ``custom`` has the size of the standard one, which is not required of it.
 
         Raises:
             DatasetError: there is none.
@@ -63,7 +63,7 @@ class Spec(Facts):
 
 
 def read_spec(name: str) -> Spec:
-    """The spec of a named data set, or a user's own file that ends in `.json`.
+    """Return the spec of a named data set, or a user's own file that ends in `.json`.
 
     Raises:
         DatasetError: there is none, or it is not what a spec should be.

@@ -39,7 +39,7 @@ class CuplFile(Facts):
 
     @property
     def url(self) -> str:
-        """Where it is fetched from."""
+        """Return the URL that it is fetched from."""
         return f"https://raw.githubusercontent.com/sarahpratt/CuPL/{CUPL_COMMIT}/{self.path.replace(' ', '%20')}"
 
 
@@ -69,12 +69,12 @@ class Texts(Facts):
 
 
 def spec_names() -> list[str]:
-    """The named data sets, sorted."""
+    """Return the named data sets, sorted."""
     return sorted(path.stem for path in SPECS.glob("*.json"))
 
 
 def spec_content(name: str) -> dict[str, object]:
-    """The content of a spec: one of the package by its name, or a file of a user that ends in `.json`.
+    """Return the content of a spec: one of the package by its name, or a file of a user that ends in `.json`.
 
     Raises:
         DatasetError: there is no such spec, or it is not JSON.
@@ -92,7 +92,7 @@ def spec_content(name: str) -> dict[str, object]:
 
 
 def read_texts(name: str) -> Texts:
-    """The templates and CuPL files of a named data set.
+    """Return the templates and CuPL files of a named data set.
 
     Raises:
         DatasetError: there is no such data set.

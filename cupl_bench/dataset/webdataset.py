@@ -115,7 +115,7 @@ class WebdatasetSource:
         )
 
     def samples(self) -> Samples:
-        """Every image of the shards once, in their order, with its label.
+        """Return every image of the shards once, in their order, with its label.
 
         Raises:
             DatasetError: a shard is missing or damaged, an image or a label stands alone, or there is no image.
@@ -212,7 +212,7 @@ class WebdatasetSource:
         return found
 
     def names(self) -> list[str] | None:
-        """The class names in label order: given, or from `classnames.txt`; None where there are none."""
+        """Return the class names in label order: given, or from `classnames.txt`; None where there are none."""
         if self.class_names is not None:
             given = read_class_names(Path(self.class_names))
             if isinstance(given, dict):

@@ -22,7 +22,7 @@ MARKS = {
     "beside": "name another class beside their own",
     "repeat": "repeat another of their class",
 }
-"""What can be said of an answer: the word for it, and what it says."""
+"""The marks of an answer: the word for each, and its meaning."""
 
 FRAGMENT_WORDS = 3
 
@@ -50,7 +50,7 @@ class Sentence:
 def sentence_of(
     text: str, finish_reason: str | None, rule: Literal["clean", "paper"], stop: Sequence[str] = ()
 ) -> Sentence:
-    """The sentence, or sentences, of an answer.
+    """Return the sentence, or sentences, of an answer.
 
     `paper`: empty lines go, a dot is added, and nothing else, so sentences may stick together and a cut one gets a dot.
     `clean`: white space is one space, sentences that stick together are parted, a last sentence that was cut off is
@@ -85,7 +85,7 @@ def sentence_of(
 
 
 def _ends(text: str) -> list[int]:
-    """Where the sentences of a text end; a dot after an abbreviation is no end."""
+    """Return the places where the sentences of a text end; a dot after an abbreviation does not end one."""
     return [end.end() for end in END.finditer(text) if not NO_END.search(text[: end.start() + 1])]
 
 
@@ -102,7 +102,7 @@ class ClassNames:
         self._longest = max(map(len, self._named), default=0)
 
     def among(self, text: str) -> Iterator[str]:
-        """The normalised names in a text, one for each place."""
+        """Yield the normalised names in a text, one for each place."""
         words, place = _words(text), 0
         while place < len(words):
             for length in range(min(self._longest, len(words) - place), 0, -1):
@@ -121,7 +121,7 @@ def marked(
     count_tokens: Callable[[Sequence[str]], list[int]],
     context_length: int,
 ) -> list[list[tuple[str, ...]]]:
-    """The marks of every sentence of every class.
+    """Return the marks of every sentence of every class.
 
     Args:
         rows: the sentences of each class.

@@ -38,7 +38,7 @@ NOT_TAKEN = (400, 422)
 
 REFUSALS_AT_FIRST = 3
 REFUSALS_LATER = 20
-"""So many questions refused in a row are no matter of what each says: before anything was answered, and after that."""
+"""After so many refusals in a row the server is at fault, not the questions: before its first answer, and after it."""
 
 SECRET_LENGTH = 8
 """A key that is shorter (`EMPTY`, `none`) is no secret, and may be a word of an answer."""
@@ -56,7 +56,7 @@ class Ask:
     indices: tuple[int, ...]
 
     def parts(self, size: int | None) -> Iterator["Ask"]:
-        """The same in parts of at most ``size`` answers."""
+        """Yield this request in parts of at most ``size`` answers."""
         step = size or len(self.indices) or 1
         for start in range(0, len(self.indices), step):
             yield replace(self, indices=self.indices[start : start + step])
@@ -89,7 +89,7 @@ class Usage(BaseModel):
 
 
 class Reply(BaseModel):
-    """What is read of a reply; servers add much more."""
+    """The parts of a reply that are read; servers add much more."""
 
     choices: list[Choice]
     model: str | None = None
@@ -97,7 +97,7 @@ class Reply(BaseModel):
 
 
 def request_key(endpoint: Endpoint, recipe: Recipe, text: str, occurrence: int) -> str:
-    """The content key of a question to a model; ``occurrence`` tells the same question about two classes apart."""
+    """Return the content key of a question; ``occurrence`` tells the same question about two classes apart."""
     return content_key(
         {
             "base_url": endpoint.base_url,
@@ -111,7 +111,7 @@ def request_key(endpoint: Endpoint, recipe: Recipe, text: str, occurrence: int) 
 
 
 def limits_of(recipe: Recipe) -> dict[str, float | int | list[str] | None]:
-    """What bounds an answer and moves its words."""
+    """Return the settings that limit an answer and influence its words."""
     return {
         "temperature": recipe.temperature,
         "max_tokens": recipe.max_tokens,
@@ -270,7 +270,7 @@ class _Asking:
         )
 
     async def _reply(self, text: str, count: int) -> Reply:
-        """A reply that can be read and holds an answer."""
+        """Return a reply that can be read and holds an answer."""
         import openai
 
         endpoint, used, wrong = self._endpoint, 0, ""
@@ -320,7 +320,7 @@ class _Asking:
         return body
 
     def _refused(self, error: Any) -> str:
-        """What a status that is not tried again, or no more, says to the user."""
+        """Return the message for a status that is not tried again, or no more."""
         endpoint, status = self._endpoint, int(error.status_code)
         said = self._excerpt(error.response.content)
         if status in (401, 403):
@@ -344,7 +344,7 @@ class _Asking:
         return repr(text if len(text) <= 200 else f"{text[:200]}...")
 
     def _plain(self, text: str | None) -> str | None:
-        """A text of the server without the key."""
+        """Return a text of the server without the key."""
         if text is None:
             return None
         return without_key(text, self._key)
@@ -362,7 +362,7 @@ class _Asking:
 
 
 def checked_key(variable: str, value: str | None) -> str:
-    """The key out of the environment, as a header can carry it.
+    """Return the key out of the environment, as a header can carry it.
 
     Raises:
         ConfigError: there is none, or it holds what no header can.

@@ -32,12 +32,12 @@ CHARACTERS_PER_TOKEN = 4
 """Of English text, roughly; for a plan."""
 
 TOKENS_AROUND = 8
-"""What a chat template puts around a question, roughly."""
+"""The tokens that a chat template puts around a question, roughly."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What would be asked: requests and answers in all, those that the journal holds, tokens of the rest, cost.
+    """The plan of a description: requests and answers in all, those that the journal holds, tokens of the rest, cost.
 
     ``input_tokens`` is an estimate, ``output_tokens`` an upper bound; None as cost where prices are not set.
     """
@@ -54,7 +54,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What a description left. ``marks``: for each mark the answers that bear it, how many of them are left out, cases.
+    """The result of a description. ``marks``: for each the answers that bear it, how many are left out, and cases.
 
     ``per_class``: the fewest and the most sentences. ``uncounted``: replies without a count of tokens.
     """
@@ -85,7 +85,7 @@ class Description:
     folder: Path
 
     def keys(self) -> list[str]:
-        """The key of each class in the JSON: its name, with the label where names repeat (`missile [657]`).
+        """Return the key of each class in the JSON: its name, with the label where names repeat (`missile [657]`).
 
         Raises:
             DescribeError: two classes would have one key, or a name is blank.
@@ -104,7 +104,7 @@ class Description:
         return self.folder / f"{_file_name(self.dataset)}_{_file_name(self.endpoint.name)}.journal.jsonl"
 
     def output(self) -> Path:
-        """The CuPL JSON: as the recipe says, or by a name that changes with all that moves its content."""
+        """Return the CuPL JSON: as the recipe says, or by a name that changes with all that moves its content."""
         if self.recipe.output is not None:
             return Path(self.recipe.output).expanduser().absolute()
         facts = {
@@ -117,11 +117,11 @@ class Description:
         return self.folder / f"{'_'.join(map(_file_name, parts))}.json"
 
     def llm_prompts(self) -> list[LlmPrompt]:
-        """The LLM-prompts with their gaps."""
+        """Return the LLM-prompts with their gaps."""
         return read_llm_prompts(self.recipe.llm_prompts, self.dataset)
 
     def asks(self) -> list[list[Ask]]:
-        """What is to be asked about each class, one for each LLM-prompt."""
+        """Return the questions about each class, one for each LLM-prompt."""
         recipe, llm_prompts = self.recipe, self.llm_prompts()
         thing = recipe.category or thing_of(self.dataset)
         asked: Counter[str] = Counter()
@@ -147,7 +147,7 @@ class Description:
         return rows
 
     def plan(self) -> Plan:
-        """What would be asked; nothing is."""
+        """Return the plan, and ask nothing."""
         self.keys()
         rows = self.asks()
         every = [ask for row in rows for ask in row]
@@ -355,7 +355,7 @@ class Description:
 
 
 def _left(asks: Sequence[Ask], journal: Journal) -> list[Ask]:
-    """What of ``asks`` the journal does not hold."""
+    """Return the part of ``asks`` that the journal does not hold."""
     left = []
     for ask in asks:
         known = journal.of(ask.request)

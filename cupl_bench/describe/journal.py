@@ -1,4 +1,4 @@
-"""What a language model answered, on the disk before anything is made of it: a line of JSON for each answer.
+"""Keep the answers of a language model on the disk before they are used: a line of JSON for each answer.
 
 Answers are found by what was asked of whom (`Entry.request`), so one journal serves many runs, and answers of other
 models, settings or wordings are never mixed. The answers of one reply are one write at the end of the file.
@@ -66,7 +66,7 @@ class Journal:
     _answers: dict[str, dict[int, Entry]] = field(default_factory=dict)
 
     def of(self, request: str) -> dict[int, Entry]:
-        """The answers to a request, by index."""
+        """Return the answers to a request, by index."""
         return self._answers.get(request, {})
 
     def append(self, entries: Sequence[Entry]) -> None:
@@ -98,7 +98,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> Journal:
-    """A journal as it is, for reading alone; empty where there is none."""
+    """Return a journal as it is, for reading alone; empty where there is none."""
     journal = Journal(path=path)
     whole, _ = _parts(path)
     journal.take(_entries(whole, path))
@@ -107,7 +107,7 @@ def read_journal(path: Path) -> Journal:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Journal]:
-    """A journal to append to, by one process at a time; a half-written last line is moved to `*.torn` beside it.
+    """Open a journal to append to, by one process at a time; move a half-written last line to `*.torn` beside it.
 
     Raises:
         DescribeError: another process has it open.
@@ -134,7 +134,7 @@ def opened(path: Path) -> Iterator[Journal]:
 
 
 def _parts(path: Path) -> tuple[bytes, bytes]:
-    """The whole lines of a file, and what stands after the last line end."""
+    """Return the whole lines of a file, and what stands after the last line end."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

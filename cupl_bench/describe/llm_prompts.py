@@ -39,7 +39,7 @@ class LlmPrompt:
 
 
 def article(name: str, rule: Literal["fixed", "paper"]) -> str:
-    """The indefinite article of a name.
+    """Return the indefinite article of a name.
 
     `paper` has "an" before a capital A, E, I, O or U and "a" before all else, so "a electric ray". `fixed` goes by
     sound: vowels of either case; letters that are spelt ("an FM radio"), numbers that begin with a vowel ("an 8"),
@@ -64,13 +64,13 @@ def filled(template: str, class_name: str, thing: str, rule: Literal["fixed", "p
 
 
 def thing_of(dataset: str) -> str:
-    """How CuPL's base LLM-prompts call a class of a data set: with its category, or with an article alone."""
+    """Return how CuPL's base LLM-prompts call a class of a data set: with its category, or with an article alone."""
     things = _published()["things"]
     return str(things.get(dataset, things["default"])["text"])
 
 
 def read_llm_prompts(source: str | Sequence[str], dataset: str) -> list[LlmPrompt]:
-    """The LLM-prompts `base` or `full` of a data set, or a user's own: a JSON list or a list.
+    """Return the LLM-prompts `base` or `full` of a data set, or a user's own: a JSON list or a list.
 
     Raises:
         DescribeError: there are none, or one has no gap for the class name.

@@ -1,4 +1,4 @@
-"""What a user chooses: the server that is asked (`conf/llm`), and what it is asked for (`conf/describe`)."""
+"""Settings of a user: the server that is asked (`conf/llm`), and what it is asked for (`conf/describe`)."""
 
 import re
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class Endpoint:
             raise ConfigError(f"llm.base_url={self.base_url} is no address; give one such as http://localhost:8000/v1.")
 
     def cost(self, input_tokens: int, output_tokens: int) -> float | None:
-        """What so many tokens cost; None where a price is not known."""
+        """Return the price of so many tokens; None where it is not known."""
         if self.price_input is None or self.price_output is None:
             return None
         return (input_tokens * self.price_input + output_tokens * self.price_output) / 1e6
@@ -70,7 +70,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is asked, how it is sampled, and what becomes of an answer.
+    """The LLM-prompts, how answers are sampled, and how an answer becomes sentences.
 
     ``llm_prompts``: `base` or `full` (CuPL's, for the data set), a path to a JSON list, or a list.
     ``category``: what stands for ``{thing}``, such as `the bird {}`; None: the data set's own.

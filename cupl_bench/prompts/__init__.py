@@ -121,7 +121,7 @@ class Prompts:
         return sum(len(row) for row in self.texts)
 
     def distinct(self) -> list[str]:
-        """Each different text once, in the order in which they first stand."""
+        """Return each different text once, in the order in which they first stand."""
         return list(dict.fromkeys(text for row in self.texts for text in row))
 
 

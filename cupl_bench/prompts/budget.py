@@ -45,7 +45,7 @@ class BudgetStrategy:
 
 
 def drawn(count: int, budget: int, seed: int, stream: str) -> list[int]:
-    """The first ``budget`` places of a permutation of ``count``, in rising order.
+    """Return the first ``budget`` places of a permutation of ``count``, in rising order.
 
     ``seed`` and ``stream`` decide the permutation. It is by the size of random numbers, which Python promises to keep
     between versions, as it does not for `shuffle`.

@@ -63,7 +63,7 @@ class DescriptorsStrategy:
 
 
 def which(descriptor: str, article: Literal["original", "fixed"]) -> str:
-    """The clause that a descriptor becomes: "which is ...", "which has ..." or "which ...".
+    """Return the clause that a descriptor becomes: "which is ...", "which has ..." or "which ...".
 
     ``original``: "is" before all that begins with the letter a, so "which is antennae" too, or with "used"; the words
     has, often, typically, may and can are a predicate of their own, and so are candles and hash marks.
@@ -84,7 +84,7 @@ def which(descriptor: str, article: Literal["original", "fixed"]) -> str:
 
 
 def worded(class_name: str) -> str:
-    """A class name with spaces for its underscores."""
+    """Return a class name with spaces for its underscores."""
     return class_name.replace("_", " ")
 
 
@@ -117,7 +117,7 @@ def join_lists(
     ignore_extra: bool,
     what: str = "descriptors: class name -> list of texts",
 ) -> tuple[Join, list[list[str]]]:
-    """The texts that each class has in a file, in label order, and how the names were joined; rows may be empty.
+    """Return the texts that each class has in a file, in label order, and how the names were joined; rows may be empty.
 
     Raises:
         PromptsError: the file cannot be read, or its names and the classes do not join.

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 LIBRARY = "library:"
-"""What a path begins with that means descriptions which come with the package."""
+"""The beginning of a path that means descriptions which come with the package."""
 
 LIBRARY_FOLDER = Path(__file__).with_name("library")
 T = TypeVar("T")
@@ -44,7 +44,7 @@ PIN = re.compile(r"#sha256=([0-9a-fA-F]{64})$")
 
 
 def read_json(path: Path, what: str) -> object:
-    """The content of a JSON file, in which no key may stand twice.
+    """Return the content of a JSON file, in which no key may stand twice.
 
     Raises:
         PromptsError: the file is missing, not UTF-8, not JSON, or repeats a key; ``what`` says what it should hold.
@@ -89,7 +89,7 @@ def check_download(url: str) -> None:
 
 
 def content_of(source: str, what: str) -> object:
-    """What a file, a URL, a folder of text files or a torch file holds, as plain data of any shape.
+    """Return the content of a file, a URL, a folder of text files or a torch file, as plain data of any shape.
 
     A folder gives a map from the name of each `.txt` file to its lines. A torch file (`.pt`, `.pth`) is read without
     running any code that it may hold. A URL is downloaded once and kept.
@@ -106,7 +106,7 @@ def content_of(source: str, what: str) -> object:
 
 
 def path_of(source: str) -> Path:
-    """Where ``source`` lies on this machine, downloaded and checked.
+    """Return the path of ``source`` on this machine, downloaded and checked.
 
     Raises:
         PromptsError: it cannot be downloaded, is no name of the library, or its sha256 is another than the pinned one.
@@ -143,7 +143,7 @@ class LibraryPart:
 
 
 def library_part(dataset: str) -> LibraryPart:
-    """The part of the library that describes the classes of a named data set.
+    """Return the part of the library that describes the classes of a named data set.
 
     Raises:
         PromptsError: there is none.
@@ -164,7 +164,7 @@ def library_part(dataset: str) -> LibraryPart:
 
 
 def read_unchanged(source: str, read: Callable[[], T]) -> tuple[T, str]:
-    """What ``read`` gives, which reads a source, and the sha256 of the very content that it read.
+    """Return the result of ``read``, which reads a source, and the sha256 of the very content that it read.
 
     Raises:
         PromptsError: the content was changed meanwhile; or as `path_of` and ``read``.
@@ -179,7 +179,7 @@ def read_unchanged(source: str, read: Callable[[], T]) -> tuple[T, str]:
 
 
 def digest_of(path: Path) -> str:
-    """The sha256 of a file in hex digits; of a folder that of its text files' names and contents, in order."""
+    """Return the sha256 of a file in hex digits; of a folder that of its text files' names and contents, in order."""
     if path.is_dir():
         parts = [f"{one.name}\0{hashlib.sha256(one.read_bytes()).hexdigest()}\n" for one in _text_files(path)]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
@@ -203,7 +203,7 @@ def _text_files(folder: Path) -> list[Path]:
 
 
 def _read_folder(folder: Path, what: str) -> dict[str, list[str]]:
-    """A class for each text file, a sentence for each line that is not blank."""
+    """Return a class for each text file, a sentence for each line that is not blank."""
     files = _text_files(folder)
     if not files:
         raise PromptsError(

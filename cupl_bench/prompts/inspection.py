@@ -1,4 +1,4 @@
-"""What can be said of prompts without a model: counts, repeats, and what looks wrong.
+"""Inspect prompts without a model: counts, repeats, and what looks wrong.
 
 Source of the counts' definitions: each is the column of the same meaning in published counts of CuPL's files, so that
 both can be compared.
@@ -23,7 +23,7 @@ TWINS = 0.9
 """Two classes are near-identical if they share at least this part of all their distinct prompts."""
 
 LABEL_KEY = re.compile(r" \[\d+\]$")
-"""What a key of a prompts file has after the name of a class whose name repeats: its label."""
+"""The ending of a key in a prompts file for a class whose name repeats: its label."""
 
 FAULTS = {
     "blank": "hold no letter or digit",
@@ -34,7 +34,7 @@ FAULTS = {
     "repeats_across": "stand in more than one class",
     "twins": "pairs of classes are nearly identical",
 }
-"""What `--strict` refuses: the count's name and what it says."""
+"""The faults that `--strict` refuses: the name of the count, and its message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Inspection:
         return asdict(self)
 
     def faults(self) -> dict[str, int]:
-        """The counts of `FAULTS` that are not zero."""
+        """Return the counts of `FAULTS` that are not zero."""
         return {name: count for name in FAULTS if (count := int(getattr(self, name)))}
 
 
@@ -79,7 +79,7 @@ def inspect_prompts(
     context_length: int,
     cases: int = 3,
 ) -> Inspection:
-    """What can be said of the prompts of all classes.
+    """Return the findings about the prompts of all classes.
 
     Args:
         class_names: in label order.
@@ -138,7 +138,7 @@ def inspect_prompts(
 
 
 def marks_of(class_name: str, row: Sequence[str], text: str, elsewhere: int) -> list[str]:
-    """What is to be said of one prompt of a class, in words; ``elsewhere``: how many other classes have it too."""
+    """Return the remarks on one prompt of a class, in words; ``elsewhere``: how many other classes have it too."""
     words = {"blank": "blank", "fragments": "fragment", "unnamed": "does not name the class"}
     marks = [words[mark] for mark in _marks(class_name, text)]
     if (count := row.count(text)) > 1:

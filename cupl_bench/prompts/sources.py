@@ -1,4 +1,4 @@
-"""Where templates and descriptions are read, checked, and joined to class names."""
+"""Read templates and descriptions, check them, and join them to class names."""
 
 import difflib
 import hashlib
@@ -95,7 +95,7 @@ def _templates_of_lines(path: Path) -> list[str]:
 
 
 def _templates_of_dataset(source: str) -> list[str]:
-    """The list ``dataset/list``, such as `cub/waffle`, of a named data set."""
+    """Return the list ``dataset/list``, such as `cub/waffle`, of a named data set."""
     dataset, _, name = source.partition("/")
     lists: list[str] = []
     if dataset in spec_names():
@@ -111,7 +111,7 @@ def _templates_of_dataset(source: str) -> list[str]:
 
 
 def _open_clip_templates(name: str) -> list[str]:
-    """A template list of open_clip, read from its one file: importing the whole package takes seconds."""
+    """Return a template list of open_clip, read from its one file: importing the whole package takes seconds."""
     package = importlib.util.find_spec("open_clip")
     if package is None or package.origin is None:
         raise PromptsError("open_clip, which carries the template lists, is not installed.")
@@ -185,7 +185,7 @@ class Official:
 
 
 def fetch_official(dataset: str, variant: str, cache_dir: Path) -> Official:
-    """The file of the CuPL paper for a named data set, downloaded once at a fixed commit and checked each time.
+    """Return the file of the CuPL paper for a named data set, downloaded once at a fixed commit and checked each time.
 
     Args:
         dataset: its name.
@@ -226,7 +226,7 @@ def fetch_official(dataset: str, variant: str, cache_dir: Path) -> Official:
 
 
 def _unlike(content: bytes, file: CuplFile) -> str | None:
-    """What is wrong with ``content``; None where it is the published one."""
+    """Return what is wrong with ``content``; None where it is the published one."""
     if file.sha256 is not None:
         found, expected = hashlib.sha256(content).hexdigest(), file.sha256
     else:
@@ -238,7 +238,7 @@ def _unlike(content: bytes, file: CuplFile) -> str | None:
 
 
 def strategy_of(content: object, source: str) -> str:
-    """A sentence that names the option that reads a file of this form; empty where none does."""
+    """Return a sentence that names the option that reads a file of this form; empty where none does."""
     if isinstance(content, list) and content and all(isinstance(one, str) and "{}" in one for one in content):
         return f" These are templates: prompts=templates prompts.templates={source} reads them."
     if isinstance(content, dict) and content and all(isinstance(one, str) for one in content.values()):
@@ -335,7 +335,7 @@ def join_by_name(
 def _found(
     class_names: Sequence[str], keys: Sequence[str], where: str, aliases: Mapping[str, str]
 ) -> tuple[list[str | None], Counter[str]]:
-    """The key of each class, None where it has none, and how many were found by which rule."""
+    """Return the key of each class, None where it has none, and how many were found by which rule."""
     held = set(keys)
     by_normalised = _by_normalised(keys)
     found: list[str | None] = []
@@ -402,14 +402,14 @@ def _aliases_as_spelt(
 
 
 def _unclaimed(extra: Sequence[str], keys: Sequence[str]) -> str:
-    """A sentence on the entries of a file that belong to no class."""
+    """Return a sentence on the entries of a file that belong to no class."""
     return f" {len(extra)} of its {len(keys)} entries belong to no class, first: {first(extra)}." if extra else ""
 
 
 def _other_list(
     class_names: Sequence[str], keys: Sequence[str], where: str, aliases: Mapping[str, str], ignore_extra: bool
 ) -> str | None:
-    """A sentence that names the list of class names of the same data set that joins; None where there is none."""
+    """Return a sentence that names the data set's list of class names that joins; None where none does."""
     for dataset, variant, names in other_lists(class_names):
         try:
             found, _ = _found(names, keys, where, {name: key for name, key in aliases.items() if name in names})

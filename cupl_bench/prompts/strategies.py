@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 OFFICIAL = "cupl:"
-"""What a path begins with that means the paper's file of a named data set."""
+"""The beginning of a path that means the paper's file of a named data set."""
 
 NO_TEMPLATES = (
     "This data set has no hand-written templates of its own. Give some: prompts=templates"
@@ -142,7 +142,7 @@ class DescriptionsStrategy:
     extra: Literal["error", "ignore"]
     clean: bool
     aggregation: Aggregation
-    # Records of before have neither, and are asked again as they were.
+    # Older records have neither, and are asked again as they were.
     missing: Literal["error", "templates"] = "error"
     fill: str | list[str] | None = None
 
@@ -158,7 +158,7 @@ class DescriptionsStrategy:
         )
 
     def sentences(self, class_names: Sequence[str]) -> tuple[Join, list[list[str]]]:
-        """The sentences of each class in label order, of missing ones the templates; and how the names were joined."""
+        """Return the sentences of each class by label, templates for missing ones; and how the names were joined."""
         if self.path is None:
             raise PromptsError(NO_DESCRIPTIONS)
         path, aliases, ignore_extra = self.path, read_aliases(self.aliases), self.extra == "ignore"
@@ -252,7 +252,7 @@ def _derangement(keys: Sequence[str], generator: random.Random) -> list[int]:
 
 
 def file_name(path: str, digest: str) -> str:
-    """What a record calls a file of prompts: a URL in full, a file by its name alone; and the sha256 of its content."""
+    """Return how a record names a file of prompts (a URL in full, of a file its name alone), and its sha256."""
     place = path.partition("#sha256=")[0]
     name = place if "://" in place or place.startswith(LIBRARY) else Path(place).name
     return f"{name} sha256:{digest}"

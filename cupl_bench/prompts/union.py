@@ -65,6 +65,6 @@ class UnionStrategy:
 
 
 def shares(part: Prompts, label: int, total: float) -> list[float]:
-    """The weights of a class's prompts in the proportions that they have, scaled to ``total``."""
+    """Return the weights of a class's prompts in the proportions that they have, scaled to ``total``."""
     own = [1.0] * len(part.texts[label]) if part.weights is None else part.weights[label]
     return [total * weight / sum(own) for weight in own]

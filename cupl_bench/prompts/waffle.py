@@ -62,7 +62,7 @@ class WaffleStrategy:
         )
 
     def prompt(self, class_name: str, descriptor: str) -> str:
-        """The prompt of a class with a descriptor, true or random."""
+        """Return the prompt of a class with a descriptor, true or random."""
         opening = OPENING if self.concept is None else with_concept(OPENING, self.concept)
         return f"{opening}{worded(class_name)}, {which(descriptor, 'original')}."
 
@@ -137,12 +137,12 @@ class DclipWaffleStrategy(WaffleStrategy):
 
 
 def pick(generator: random.Random, items: Sequence[str]) -> str:
-    """One of ``items``, each as likely, by the numbers that Python keeps the same between versions."""
+    """Return one of ``items``, each as likely, by the numbers that Python keeps the same between versions."""
     return items[int(generator.random() * len(items))]
 
 
 def groups_of_characters(class_names: Sequence[str]) -> tuple[int, int]:
-    """How many groups a character descriptor has, and how many characters each.
+    """Return how many groups a character descriptor has, and how many characters each.
 
     One group more than there are spaces in a class name on average; the average of the longest words' lengths, rounded
     up, then up to the next multiple of the groups (the one after, where it is a multiple), shared among them.
@@ -153,7 +153,7 @@ def groups_of_characters(class_names: Sequence[str]) -> tuple[int, int]:
 
 
 def read_words(source: str) -> list[str]:
-    """The words of a text file, one on each line, or of CLIP's vocabulary.
+    """Return the words of a text file, one on each line, or of CLIP's vocabulary.
 
     Raises:
         PromptsError: there is no such file, or no word in it.
@@ -173,7 +173,7 @@ def read_words(source: str) -> list[str]:
 
 
 def _clip_words() -> list[str]:
-    """The tokens of CLIP's tokenizer that are whole words of three or more letters, as open_clip carries them."""
+    """Return the tokens of CLIP's tokenizer that are whole words of three or more letters, from open_clip's file."""
     package = importlib.util.find_spec("open_clip")
     if package is None or package.origin is None:
         raise PromptsError("open_clip, which carries CLIP's vocabulary, is not installed; give prompts.words=FILE.")

@@ -1,4 +1,4 @@
-"""What was answered: the predictions of runs, and which runs are like enough to stand side by side."""
+"""Read the predictions of runs, and find the runs that may be compared."""
 
 import json
 import logging
@@ -55,7 +55,7 @@ OF_DATASET = ("split", "decode", "num_images", "fingerprint")
 
 
 class Strategy(NamedTuple):
-    """What the runs of a group differ in, the seed left out. ``prompts``: the name that no other question has."""
+    """What distinguishes the runs of a group, apart from the seed. ``prompts``: a name that no other question has."""
 
     prompts: str
     aggregation: str
@@ -105,13 +105,13 @@ class Answers:
 
     @property
     def hits(self) -> Bool[np.ndarray, " n"]:
-        """Which images were classified right."""
+        """Return which images were classified right."""
         hits: Bool[np.ndarray, " n"] = self.labels == self.predictions
         return hits
 
 
 def group_of(record: Record) -> Group:
-    """The group of a run."""
+    """Return the group of a run."""
     dataset, backbone = record.dataset, record.backbone
     decode = "exact" if record.config is None else record.config.decode
     return Group(
@@ -182,12 +182,12 @@ def read_answers(results_dir: Path, run: Run) -> Answers:
 
 
 def same_images(ours: Answers, other: Answers) -> bool:
-    """Whether two runs answered the same images: a paired comparison takes no others."""
+    """Return whether two runs answered the same images: a paired comparison needs that."""
     return np.array_equal(ours.index, other.index) and np.array_equal(ours.labels, other.labels)
 
 
 def class_facts(results_dir: Path, records: Sequence[Record]) -> pd.DataFrame:
-    """The classes by label, ``class_name`` and ``tier``, as runs of one group tell them.
+    """Return the classes by label, ``class_name`` and ``tier``, as runs of one group tell them.
 
     The label as text, and no tier, where none of the runs tells: records of earlier versions name no file of prompts.
     """
@@ -240,14 +240,14 @@ def comparable(records: Sequence[Record], results_dir: Path) -> dict[Group, list
 
 
 def _asked(record: Record) -> tuple[object, ...]:
-    """What makes a run the only one of its question: older ones are those of the same prompts, not of the same name."""
+    """Return what identifies the question of a run: older runs of it have the same prompts, not only the same name."""
     asked = record.prompts
     own = (asked.name, asked.digest, asked.aggregation, asked.weighting, asked.budget, asked.seed)
     return group_of(record), *own
 
 
 def _latest(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """The newest run of each question at the place of its first, and the keys of the older ones."""
+    """Return the newest run of each question at the place of its first, and the keys of the older ones."""
     cells: dict[tuple[object, ...], Record] = {}
     older: list[str] = []
     for record in records:
@@ -278,7 +278,7 @@ def _tell_changed_files(members: Sequence[Run]) -> None:
 
 
 def _named(records: Sequence[Record]) -> list[Run]:
-    """The runs with their names; records of the same question are taken for one."""
+    """Return the runs with their names; records of the same question are taken for one."""
     groups = [group_of(record) for record in records]
     datasets: dict[tuple[object, ...], tuple[str, Mapping[str, str]]] = {}
     backbones: dict[tuple[object, ...], tuple[str, Mapping[str, str]]] = {}
@@ -326,7 +326,7 @@ def _named(records: Sequence[Record]) -> list[Run]:
 def _apart(
     things: Mapping[tuple[object, ...], tuple[str, Mapping[str, str]]], kinds: Sequence[str]
 ) -> dict[tuple[object, ...], str]:
-    """A name for each thing, with what tells it apart from others of its name; ``kinds`` are tried first."""
+    """Return a name for each thing, with what tells it apart from others of its name; ``kinds`` are tried first."""
     out: dict[tuple[object, ...], str] = {}
     for name in dict.fromkeys(name for name, _ in things.values()):
         own = [key for key, (one, _) in things.items() if one == name]
@@ -357,7 +357,7 @@ def _tell_kept_apart(groups: Sequence[Group]) -> None:
 
 
 def missing_cells(records: Sequence[Record]) -> pd.DataFrame:
-    """The cells of data set x backbone x prompts that the others of their sweep have.
+    """Return the cells of data set x backbone x prompts that the others of their sweep have.
 
     ``dataset``, ``backbone``, ``prompts``, ``budget`` and ``why``, which is the error of a failed run. Data sets and
     backbones belong to one sweep if runs connect them.

@@ -1,4 +1,4 @@
-"""Which classes: accuracy by class, its change against the baseline, and the confusions that a strategy mends."""
+"""Compare class by class: accuracy, its change against the baseline, and the confusions that a strategy mends."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ SHOWN = 5
 
 
 def per_class(answers: Answers, baseline: Answers | None, classes: pd.DataFrame) -> pd.DataFrame:
-    """A row per class of a run: ``images``, ``top1`` with Wilson's interval, and the change to the baseline.
+    """Return a row per class of a run: ``images``, ``top1`` with Wilson's interval, and the change to the baseline.
 
     ``baseline_run_key`` is the run it is compared with. ``change`` is a difference of fractions, ``gained`` and
     ``lost`` are images that only the one or the other has right, ``p`` is McNemar's exact test, ``p_holm``
@@ -90,14 +90,14 @@ def moved_confusions(answers: Answers, baseline: Answers, classes: pd.DataFrame)
 
 
 def _confused(answers: Answers, count: int) -> Int64[np.ndarray, " w"]:
-    """A number for the class and the prediction of each image that was classified wrong."""
+    """Return a number for the class and the prediction of each image that was classified wrong."""
     wrong = ~answers.hits
     confused: Int64[np.ndarray, " w"] = answers.labels[wrong] * count + answers.predictions[wrong]
     return confused
 
 
 def shown_classes(table: pd.DataFrame) -> pd.DataFrame:
-    """The classes that a change was seen in, of each run those that gained most and those that lost most, as text."""
+    """Return the classes that changed, of each run those that gained most and those that lost most, as text."""
     changed = table[table["change"].fillna(0) != 0].sort_values("change", ascending=False, kind="stable")
     gained, lost = (
         changed[one].groupby("run_key", sort=False) for one in (changed["change"] > 0, changed["change"] < 0)
@@ -121,7 +121,7 @@ def shown_classes(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown_confusions(moved: pd.DataFrame) -> pd.DataFrame:
-    """The confusions that were mended and made most of each run, as text."""
+    """Return the confusions that were mended and made most of each run, as text."""
     mended, made = (moved[one].groupby("run_key", sort=False) for one in (moved["change"] < 0, moved["change"] > 0))
     ends = pd.concat([mended.head(SHOWN), made.head(SHOWN)])
     return pd.DataFrame(

@@ -160,7 +160,7 @@ def compare(
 
 
 def _baselines(groups: Mapping[Group, Sequence[Run]], asked: str | None) -> dict[Group, Run]:
-    """The run of each group that the others are compared with; groups without one are left out, and counted."""
+    """Return the run of each group that the others are compared with; groups without one are left out, and counted."""
     runs = sorted((run for members in groups.values() for run in members), key=lambda run: run.record.created_at)
     if asked is None:
         named = [run for name in BASELINES for run in runs if run.record.prompts.name == name]
@@ -184,7 +184,7 @@ def _baselines(groups: Mapping[Group, Sequence[Run]], asked: str | None) -> dict
 
 
 def _asked_baseline(asked: str, runs: Sequence[Run]) -> str:
-    """The name of the strategy that a user means, which may be shorter than that of the tables if it is no other's."""
+    """Return the name of the strategy that a user means; it may be shorter than in the tables if it is unique."""
     names = list(dict.fromkeys(run.prompts for run in runs))
     if asked in names:
         return asked
@@ -232,7 +232,7 @@ def _add_rows(group: GroupAnswers, rows: list[dict[str, object]], draws: dict[in
 
 
 def _table(rows: Sequence[dict[str, object]], draws: Mapping[int, np.ndarray]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows as a table, their p corrected, and the means over data sets."""
+    """Return the rows as a table, their p corrected, and the means over data sets."""
     table = pd.DataFrame(rows)
     counts = ["budget", "seed", "num_seeds", "gained", "lost"]
     table[counts] = table[counts].astype("Float64").astype("Int64")  # whole numbers, though some are missing
@@ -247,7 +247,7 @@ def _table(rows: Sequence[dict[str, object]], draws: Mapping[int, np.ndarray]) -
 
 
 def _strategies(members: Sequence[Answers]) -> dict[Strategy, list[Answers]]:
-    """The runs by strategy; several are seeds of one."""
+    """Return the runs by strategy; several are seeds of one."""
     out: dict[Strategy, list[Answers]] = {}
     for answers in members:
         out.setdefault(answers.run.strategy, []).append(answers)
@@ -315,7 +315,7 @@ def _identity(group: GroupAnswers, run: Run) -> dict[str, object]:
 
 
 def _baseline_name(run: Run) -> str:
-    """The name of a baseline, with its number of prompts and its seed where it has them."""
+    """Return the name of a baseline, with its number of prompts and its seed where it has them."""
     asked = run.record.prompts
     parts = [f"{name} {value}" for name, value in (("budget", asked.budget), ("seed", asked.seed)) if value is not None]
     return f"{run.prompts} ({', '.join(parts)})" if parts else run.prompts
@@ -338,7 +338,7 @@ def _difference_columns(difference: Paired | None) -> dict[str, object]:
 def _seeds_row(
     group: GroupAnswers, runs: Sequence[Answers], draws: dict[int, np.ndarray], place: int
 ) -> dict[str, object]:
-    """The mean over the seeds of one strategy."""
+    """Return the mean over the seeds of one strategy."""
     of_runs = pd.DataFrame([_row(group, answers, None) for answers in runs])
     numbers = [name for name in of_runs if name.startswith(("top", "mean_per_class", "num_prompts", "calibration"))]
     means = {name: of_runs[name].astype(float).mean() for name in numbers if of_runs[name].notna().all()}
@@ -367,7 +367,7 @@ def _seeds_row(
 
 
 def _best(read: Sequence[tuple[int, Sequence[Answers]]]) -> int | None:
-    """The row that is significantly better than every other of its group, Holm-corrected; None if there is none."""
+    """Return the row that is significantly better than all others of its group, Holm-corrected; None for none."""
     first_run = read[0][1][0]
     hits: dict[int, list[Bool[np.ndarray, " n"]]] = {
         place: [answers.hits for answers in runs]
@@ -422,7 +422,7 @@ def _pooled(table: pd.DataFrame, draws: Mapping[int, np.ndarray]) -> pd.DataFram
 
 
 def shown(comparison: pd.DataFrame) -> pd.DataFrame:
-    """The columns that a person reads, as text: percent with one decimal; seeds as their mean and spread.
+    """Return the columns that a person reads, as text: percent with one decimal; seeds as their mean and spread.
 
     A difference to the baseline that is not significant across the table is marked n.s.
     """
@@ -511,7 +511,7 @@ def less(names: Sequence[str]) -> str:
 
 
 def strategy_names(table: pd.DataFrame) -> list[str]:
-    """The strategy of each row, with what tells it apart from others of its name in this table."""
+    """Return the strategy of each row, with what tells it apart from others of its name in this table."""
     present = [qualifier for qualifier in QUALIFIERS if qualifier in table]
     differing = table.groupby("prompts")[present].nunique(dropna=False).gt(1)
     names = []

@@ -95,7 +95,7 @@ def write_figures(comparison: Comparison, results_dir: Path) -> list[Path]:
 
 
 def named_runs(comparison: Comparison) -> tuple[pd.DataFrame, "Places"]:
-    """The rows of a comparison under the names that are shown, with their ``strategy``, and a place for each look."""
+    """Return the rows of a comparison under their shown names, with their ``strategy``, and a place for each look."""
     table = comparison.runs
     runs = table.assign(
         dataset=table["dataset_shown"],
@@ -109,7 +109,7 @@ def named_runs(comparison: Comparison) -> tuple[pd.DataFrame, "Places"]:
 def change_intervals(
     gained: Int[np.ndarray, " k"], lost: Int[np.ndarray, " k"], images: Int[np.ndarray, " k"]
 ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    """The 95% interval of each paired difference of two proportions; made for the few images of a class.
+    """Return the 95% interval of each paired difference of two proportions; made for the few images of a class.
 
     Source: Bonett and Price, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on
     Paired Data", Journal of Educational and Behavioral Statistics 37 (2012): Wald's interval with one image added to
@@ -125,7 +125,7 @@ def change_intervals(
 
 
 def _texts(comparison: Comparison, runs: pd.DataFrame) -> set[str]:
-    """All letters of names."""
+    """Return all letters of names."""
     names = [comparison.classes["class_name"], *(runs[name] for name in ("dataset", "backbone", "strategy"))]
     return set("".join(str(name) for column in names for name in column.unique()))
 
@@ -153,7 +153,7 @@ def _families(letters: set[str]) -> list[str]:
 
 
 def _file_name(words: Sequence[str], taken: set[str]) -> str:
-    """A name of plain letters; names that would be the same get numbers."""
+    """Return a name of plain letters; names that would be the same get numbers."""
     plain = [unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode() for word in words]
     name = "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.")[:40] or "unnamed" for word in plain)
     number = next(number for number in range(1, len(taken) + 2) if _numbered(name, number) not in taken)
@@ -165,7 +165,7 @@ def _numbered(name: str, number: int) -> str:
 
 
 def _as_pdf(figure: Figure) -> bytes:
-    """The figure as PDF, without a date or a version in it; what comes after it has the same layout."""
+    """Return the figure as PDF, without a date or a version in it; what comes after it has the same layout."""
     buffer = io.BytesIO()
     absent = {"CreationDate": None, "Producer": None, "Creator": None}
     # The canvas itself is asked: Figure.savefig would draw everything twice.
@@ -175,7 +175,7 @@ def _as_pdf(figure: Figure) -> bytes:
 
 
 def _as_png(figure: Figure) -> bytes:
-    """The figure as PNG, without a version in it."""
+    """Return the figure as PNG, without a version in it."""
     buffer = io.BytesIO()
     figure.dpi = DOTS_PER_INCH
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
@@ -202,7 +202,7 @@ def _shortened(names: Sequence[object], length: int = 26) -> list[str]:
 
 
 def _alike(shown: dict[str, str]) -> list[str]:
-    """The names that look like another."""
+    """Return the names that look like another."""
     counts = Counter(shown.values())
     return [text for text, cut in shown.items() if counts[cut] > 1]
 
@@ -222,7 +222,7 @@ def _look(kind: object, places: "Places") -> dict[str, Any]:
 
 
 def _legend_size(labels: Sequence[str]) -> tuple[int, int]:
-    """The columns and the rows of a legend."""
+    """Return the columns and the rows of a legend."""
     columns = max(1, min(len(labels), int(62 / (max(map(len, labels), default=1) + 5))))
     return columns, -(-len(labels) // columns)
 
@@ -270,7 +270,7 @@ def _accuracies(members: pd.DataFrame, places: Places) -> Figure:
 
 
 def _differences(members: pd.DataFrame, places: Places) -> Iterator[Figure]:
-    """The difference of each strategy on each data set; as many figures as pages are needed for the data sets."""
+    """Yield the difference of each strategy on each data set; as many figures as pages are needed for the data sets."""
     data_sets = list(dict.fromkeys(members["dataset"]))
     strategies = list(dict.fromkeys(zip(members["kind"], members["strategy"], strict=True)))
     labels = _shortened([strategy for _, strategy in strategies])
@@ -352,7 +352,7 @@ def _most_changed(comparison: Comparison, runs: pd.DataFrame) -> list[dict[str, 
 
 
 def _classes(comparison: Comparison, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
-    """The change of each class against the baseline, sorted; of many classes the ends are named."""
+    """Yield the change of each class against the baseline, sorted; of many classes the ends are named."""
     del places, results_dir
     by_run = dict(iter(comparison.classes.groupby("run_key", sort=False)))
     for run in _most_changed(comparison, runs):
@@ -405,7 +405,7 @@ def _forest(axes: Axes, table: pd.DataFrame, label: str) -> None:
 
 
 def _confusions(comparison: Comparison, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
-    """How many images of a class are taken for another, with the baseline and with the run: what moved most."""
+    """Yield how many images of a class are taken for another, with the baseline and with the run: what moved most."""
     del places, results_dir
     if not len(comparison.moved):
         return
@@ -481,7 +481,7 @@ Curve = tuple[str, str, pd.DataFrame]
 
 
 def _measured_curves(members: pd.DataFrame, results_dir: Path) -> Iterator[Curve]:
-    """What `cupl-bench effects` has measured; the band goes from the least to the greatest draw."""
+    """Yield the curves that `cupl-bench effects` has measured; the band goes from the least to the greatest draw."""
     for run in members[members["run_key"] != ""].to_dict("records"):
         path = results_dir / "curves" / f"{run['run_key']}.parquet"
         if path.is_file():

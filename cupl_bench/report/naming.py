@@ -39,10 +39,10 @@ REFERENCE = re.compile(r"\$\{(dataset\.[A-Za-z0-9_.]+)\}")
 """A setting that stands for one of the data set's: the only kind that is ever looked up."""
 
 SHA256 = re.compile(r"\s+sha256:([0-9a-f]{64})\s*")
-"""What the source of a record's prompts says of the file's content, behind its name."""
+"""The part of a record's source of prompts that tells the content of the file, after its name."""
 
 Facts = Mapping[str, str]
-"""What is known of one thing, as short texts by kind, the kind that tells most at once first."""
+"""Facts about one thing, as short texts by kind; the kind that tells most comes first."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _looked_up(value: object, known: Mapping[str, Any]) -> object:
 
 
 def same_words(one: Record, other: Record) -> bool:
-    """Whether two runs of one group ask about prompts in the same words, so that only a file's content can differ.
+    """Return whether two runs of a group ask about prompts in the same words, so that only a file's content can differ.
 
     A key that one of the records lacks came with a later version and does not count. Where the words are not recorded,
     only the prompts themselves can tell.
@@ -163,7 +163,7 @@ def tell_prompts_apart(records: Sequence[Record], groups: Sequence[object]) -> l
 
 
 def _parts_of_prompts(records: Sequence[Record], groups: Sequence[object]) -> list[list[str]]:
-    """What tells runs of one name apart, wherever they ask something else."""
+    """Return the words that tell runs of one name apart, wherever they ask something else."""
     words = [prompts_settings(record) or {} for record in records]
     answers = [prompts_settings(record, looked_up=True) or {} for record in records]
     keys = [key for key in dict.fromkeys(key for one in words for key in one) if key != "aggregation"]
@@ -209,7 +209,7 @@ def _parts_of_prompts(records: Sequence[Record], groups: Sequence[object]) -> li
 
 
 def _told(key: str, value: object) -> str:
-    """A setting as short text: files by their names, long lists by their length and a digest."""
+    """Return a setting as short text: files by their names, long lists by their length and a digest."""
     last = key.split(".")[-1]
     if last == "_target_":
         return str(value).split(".")[-1]
@@ -230,7 +230,7 @@ def _plain(value: object) -> object:
 
 
 def _base(path: str) -> str:
-    """The last part of a path or an address, without what stands in it behind ``?`` or ``@``."""
+    """Return the last part of a path or an address, without what stands in it behind ``?`` or ``@``."""
     return PurePosixPath(path.replace("\\", "/").split("?")[0].rstrip("/")).name or path
 
 

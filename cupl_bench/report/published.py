@@ -45,18 +45,18 @@ COLUMNS = [
 
 @lru_cache(maxsize=1)
 def read_published() -> pd.DataFrame:
-    """The rows of results/published.csv, which an installed package carries with it; values are percent."""
+    """Return the rows of results/published.csv, which an installed package carries with it; values are percent."""
     return pd.read_csv(_shipped("report/published.csv", "results/published.csv"), keep_default_na=False)
 
 
 def _shipped(inside: str, beside: str) -> Path:
-    """A file or folder that an installed package carries, and that a checkout has beside it."""
+    """Return a file or folder that an installed package carries, and that a checkout has beside it."""
     package = Path(str(resources.files("cupl_bench")))
     return package / inside if (package / inside).exists() else package.parent / beside
 
 
 def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
-    """A row for each published number that a run can be held against; fractions.
+    """Return a row for each published number that a run can be held against; fractions.
 
     ``match`` is ``exact`` where the question is the same, and ``near`` where ``differs`` says what is not: the split,
     the class names, the prompts and their wording, an assumption about the metric. ``agrees``: the published value lies
@@ -89,21 +89,21 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
 
 
 def _strategy(record: Record) -> str:
-    """The option that asks for these prompts: CuPL's base file goes by either name."""
+    """Return the option that asks for these prompts: CuPL's base file goes by either name."""
     prompts = recorded(record, "prompts")
     return "cupl_base" if record.prompts.name == "cupl" and prompts.get("variant") == "base" else record.prompts.name
 
 
 @lru_cache(maxsize=256)
 def _option(name: str) -> Mapping[str, Any]:
-    """The option of a group as its file has it."""
+    """Return the option of a group as its file has it."""
     path = _shipped("conf", "conf") / name
     content = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
     return content if isinstance(content, dict) else {}
 
 
 def _changed(record: Record) -> list[str]:
-    """The settings that a run changed in the options that it names, and that can move a number.
+    """Return the settings that a run changed in the options that it names, and that can move a number.
 
     A key that the run lacks came with a later version. One that the option lacks is of a class of the user's own.
     """
@@ -203,7 +203,7 @@ def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one
 
 
 def shown_published(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns that a person reads, as text: percent with one decimal."""
+    """Return the columns that a person reads, as text: percent with one decimal."""
     return pd.DataFrame(
         {
             "dataset": table["dataset"],

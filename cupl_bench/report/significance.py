@@ -60,7 +60,7 @@ class Paired:
 
 
 def percentile_interval(draws: Float64[np.ndarray, " b"], size: int) -> Interval:
-    """The 95% percentile interval of a bootstrap over ``size`` units, its tails widened for small samples.
+    """Return the 95% percentile interval of a bootstrap over ``size`` units, its tails widened for small samples.
 
     Source: Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69 (2015), on
     the expanded percentile interval: the plain one is that of a normal sample with the variance divided by n and the
@@ -91,7 +91,7 @@ def image_bootstrap(values: Float64[np.ndarray, " n"], seed: int) -> Float64[np.
 
 @lru_cache(maxsize=2)
 def _resampled_classes(num_classes: int) -> tuple[Float32[np.ndarray, "_ c"], ...]:
-    """How often each class stands in each resample of the classes, in blocks of ``DRAWS`` rows in all."""
+    """Return how often each class stands in each resample of the classes, in blocks of ``DRAWS`` rows in all."""
     generator = np.random.default_rng(CLASS_SEED)
     blocks = []
     step = max(1, BLOCK_VALUES // num_classes)
@@ -105,13 +105,13 @@ def _resampled_classes(num_classes: int) -> tuple[Float32[np.ndarray, "_ c"], ..
 
 @lru_cache(maxsize=2)
 def _resampled_images(images: bytes) -> Float64[np.ndarray, " b"]:
-    """How many images each resample of the classes holds; ``images``: of each class, int64."""
+    """Return how many images each resample of the classes holds; ``images``: of each class, int64."""
     of_class = np.frombuffer(images, dtype=np.int64).astype(np.float32)
     return np.concatenate([counts @ of_class for counts in _resampled_classes(len(of_class))]).astype(np.float64)
 
 
 def class_bootstrap(values: Float64[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Interval | None:
-    """The 95% interval of the mean of ``values`` when classes are drawn, each with its images; None for one class."""
+    """Return the 95% interval of the mean of ``values`` over drawn classes with their images; None for one class."""
     images = np.bincount(labels)
     seen = images > 0
     num_classes = int(seen.sum())
@@ -136,7 +136,7 @@ def mcnemar_exact(
 
 
 def holm(p: Float[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
-    """Each p corrected for all of them, after Holm; NaN stays and does not count.
+    """Return each p corrected for all of them, after Holm; NaN stays and does not count.
 
     The step-down rule itself: that of statsmodels collects garbage at each call, which takes the most of a report.
     """
@@ -150,7 +150,7 @@ def holm(p: Float[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
 def paired(
     ours: Bool[np.ndarray, " n"], baseline: Bool[np.ndarray, " n"], labels: Int[np.ndarray, " n"], seed: int
 ) -> Paired:
-    """Whether one strategy is better than another on the same images, by both bootstraps and McNemar's test.
+    """Test whether one strategy is better than another on the same images, by both bootstraps and McNemar's test.
 
     Args:
         ours: which images it has right.
@@ -169,7 +169,7 @@ def paired(
 def paired_mean(
     ours: Sequence[Bool[np.ndarray, " n"]], baseline: Bool[np.ndarray, " n"], labels: Int[np.ndarray, " n"], seed: int
 ) -> Paired:
-    """The same for the mean over several runs of one strategy, which differ in their seeds.
+    """Test as `paired`, for the mean over several runs of one strategy, which differ in their seeds.
 
     The intervals hold for these seeds; how far other seeds would go is the spread over the seeds.
 
@@ -217,7 +217,7 @@ def _paired(
 
 
 def over_datasets(differences: Sequence[float]) -> Interval | None:
-    """The 95% interval of the mean over data sets, these being a sample of data sets: Student's t; None for one."""
+    """Return the 95% interval of the mean over data sets, taken as a sample: Student's t; None for one."""
     values = np.asarray(differences, dtype=np.float64)
     if len(values) < 2:
         return None
@@ -236,7 +236,7 @@ def wilson_intervals(
 
 
 def mean_per_class_interval(hits: Int64[np.ndarray, " c"], images: Int64[np.ndarray, " c"]) -> Interval:
-    """The 95% interval of the mean over classes of their accuracies, images drawn within each class.
+    """Return the 95% interval of the mean over classes of their accuracies, images drawn within each class.
 
     The normal interval of a stratified mean, classes that have images having equal weight.
     """

@@ -83,7 +83,7 @@ def _changes(comparison: Comparison) -> str:
 
 
 def _rows_by_run(table: pd.DataFrame) -> tuple[list[str], dict[str, list[tuple[object, ...]]]]:
-    """The columns of a table that begins with ``run_key``, and the rows of each run, for Markdown."""
+    """Return the columns of a table that begins with ``run_key``, and the rows of each run, for Markdown."""
     rows: dict[str, list[tuple[object, ...]]] = {}
     for run_key, *cells in _per_text(table, _inert_markdown).itertuples(index=False, name=None):
         rows.setdefault(run_key, []).append(tuple(cells))
@@ -100,7 +100,7 @@ def _markdown(table: pd.DataFrame) -> bytes:
 
 
 def _pipes(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table of Markdown."""
+    """Return a table of Markdown."""
     sides = ["left" if name in WORDS else "right" for name in columns]
     return f"{pipe_table(rows, columns, tablefmt='pipe', disable_numparse=True, colalign=sides)}\n"
 
@@ -110,7 +110,7 @@ MINUS = re.compile(r"(?<=[\[ ])-(?=\d)")
 
 
 def _latex(table: pd.DataFrame, best: "pd.Series[bool] | None") -> bytes:
-    """A table for booktabs; the top-1 of a row that is significantly best is bold."""
+    """Return a table for booktabs; the top-1 of a row that is significantly best is bold."""
     style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
     if best is not None:
         bold = best.reindex(table.index).astype(bool)
@@ -120,7 +120,7 @@ def _latex(table: pd.DataFrame, best: "pd.Series[bool] | None") -> bytes:
 
 
 def _per_text(table: pd.DataFrame, change: Callable[[object], object]) -> pd.DataFrame:
-    """The table with its texts changed; numbers stay as they are."""
+    """Return the table with its texts changed; numbers stay as they are."""
     texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
     return table.assign(**{str(name): table[name].map(change) for name in texts})
 

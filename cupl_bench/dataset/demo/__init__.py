@@ -75,7 +75,7 @@ class DemoSource:
         return {"test": drawing.TEST_SEED, "validation": drawing.VALIDATION_SEED}[self.split]
 
     def _recipe(self) -> str:
-        """What decides the pixels: the drawing code, the species, the seed, and the libraries that rasterise."""
+        """Return what decides the pixels: the drawing code, the species, the seed, and the libraries that rasterise."""
         folder = Path(drawing.__file__).parent
         names = ("drawing.py", "species.json")
         sources = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}

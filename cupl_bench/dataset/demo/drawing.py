@@ -114,7 +114,7 @@ class Species:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Traits:
-    """What one picture shows: a species' sheet with its choices made, and how it is photographed."""
+    """The content of one picture: a species' sheet with its choices made, and how it is photographed."""
 
     species: Species
     colour: str
@@ -136,18 +136,18 @@ class Dice:
         self._block: Iterator[float] = iter(())
 
     def unit(self) -> float:
-        """A number in [0, 1)."""
+        """Return a number in [0, 1)."""
         for number in self._block:
             return number
         self._block = iter(cast("list[float]", self._generator.random(256).tolist()))
         return next(self._block)
 
     def between(self, low: _Number, high: _Number) -> float:
-        """A number in [low, high)."""
+        """Return a number in [low, high)."""
         return low + (high - low) * self.unit()
 
     def whole(self, low: int, high: int) -> int:
-        """A whole number in [low, high], both ends included."""
+        """Return a whole number in [low, high], both ends included."""
         return low + int(self.unit() * (high - low + 1))
 
     def chance(self, probability: float) -> bool:
@@ -155,13 +155,13 @@ class Dice:
         return self.unit() < probability
 
     def pick(self, options: Sequence[_T]) -> _T:
-        """One of the options, all equally likely."""
+        """Return one of the options, all equally likely."""
         return options[int(self.unit() * len(options))]
 
 
 @cache
 def load_species() -> tuple[Species, ...]:
-    """All species, the evaluated ones first: the position of an evaluated species is its class index."""
+    """Return all species, the evaluated ones first: the position of an evaluated species is its class index."""
     sheet = json.loads((resources.files("cupl_bench.dataset.demo") / "species.json").read_text("utf-8"))
     species = tuple(
         Species(
@@ -177,18 +177,18 @@ def load_species() -> tuple[Species, ...]:
 
 
 def evaluated_species() -> tuple[Species, ...]:
-    """The species of the evaluated classes, in class order."""
+    """Return the species of the evaluated classes, in class order."""
     return tuple(one for one in load_species() if one.evaluated)
 
 
 def generator_for(seed: int, class_index: int, number: int) -> np.random.Generator:
-    """The random stream of one picture, independent of every other picture's."""
+    """Return the random stream of one picture, independent of every other picture's."""
     # PCG64 is named because numpy may change what `default_rng` means.
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(class_index, number))))
 
 
 def draw_flower(species: Species, generator: np.random.Generator) -> Image.Image:
-    """A 64 x 64 RGB picture of one plant of the species."""
+    """Return a 64 x 64 RGB picture of one plant of the species."""
     dice = Dice(generator)
     return draw_traits(sample_traits(species, dice), dice)
 
@@ -213,7 +213,7 @@ def draw_split(seed: int, per_class: int = TEST_PER_CLASS) -> Iterator[tuple[int
 
 
 def sample_traits(species: Species, dice: Dice) -> Traits:
-    """What the picture at the beginning of this random stream shows."""
+    """Return the content of the picture at the beginning of this random stream."""
     colour, second = dice.pick(species.colours)
     petals = dice.whole(*species.petals)
     style: Style = "plain" if dice.chance(_PLAIN_SHARE) else dice.pick(STYLES)
@@ -229,7 +229,7 @@ def sample_traits(species: Species, dice: Dice) -> Traits:
 
 
 def draw_traits(traits: Traits, dice: Dice) -> Image.Image:
-    """The 64 x 64 RGB picture of these traits; `dice` decide the rest (place, size, shades, clutter)."""
+    """Return the 64 x 64 RGB picture of these traits; `dice` decide the rest (place, size, shades, clutter)."""
     image = _backdrop(traits.background, dice)
     pen = _Pen(image)
     if traits.background in ("meadow", "hedge") and dice.chance(0.6):
@@ -244,7 +244,7 @@ def draw_traits(traits: Traits, dice: Dice) -> Image.Image:
 
 
 class _Frame(NamedTuple):
-    """Where a flower head lies: its middle, how far it leans away (1 is face-on) and how far it is turned."""
+    """The place of a flower head: its middle, how far it leans away (1 is face-on) and how far it is turned."""
 
     middle: complex
     squash: float
@@ -288,7 +288,7 @@ class _Pen:
         width: _Number,
         colour: Colour,
     ) -> None:
-        """One petal of `length` pixels from the middle outwards; its width is a share of its length."""
+        """Draw a petal of `length` pixels from the middle outwards; its width is a share of its length."""
         direction = cmath.rect(1.0, angle)
         half = _PETALS[shape]
         points = [direction * complex(length * u, length * width * v) for u, v in half]
@@ -457,7 +457,7 @@ def _rosette(
     dice: Dice,
     shape: PetalShape | None = None,
 ) -> None:
-    """A wheel of petals with the traits' pattern."""
+    """Draw a wheel of petals with the traits' pattern."""
     main, second = _colours(traits)
     shape = shape if shape is not None else traits.species.petal_shape
     pattern = traits.species.pattern

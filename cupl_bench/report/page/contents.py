@@ -1,4 +1,4 @@
-"""What the page shows, as plain data: an overview of all runs, and a file for each group, image list, run and prompts.
+"""Collect what the page shows, as plain data: an overview, and a file for each group, image list, run and prompts.
 
 Numbers are fractions; None stands for what is not known. Texts are a user's and go through JSON alone.
 """
@@ -51,7 +51,7 @@ OF_A_RUN = (
 
 
 def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
-    """What the page shows first: every run, what is pooled, published and missing."""
+    """Return the first view of the page: every run, and the pooled, published and missing numbers."""
     groups = comparison.groups
     group_of_run = {run.record.run_key: str(place) for place, members in enumerate(groups.values()) for run in members}
     runs = []
@@ -97,7 +97,7 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
 
 
 def group_contents(group: GroupAnswers) -> GroupContents:
-    """The classes of a group, the images right of each run by class, and every pair of runs that can be compared.
+    """Return the classes of a group, each run's right images by class, and all pairs of runs that can be compared.
 
     A pair with the baseline gets the numbers of the tables (`with_significance`), which are not known yet. Single runs
     of several seeds are compared with nothing but the baseline: the mean over the seeds stands for them.
@@ -130,7 +130,7 @@ def group_contents(group: GroupAnswers) -> GroupContents:
 
 
 def with_significance(contents: GroupContents, comparison: Comparison) -> GroupContents:
-    """The contents of a group with the numbers of the tables; the other pairs corrected after Holm for all pairs."""
+    """Return the contents of a group with the tables' numbers; other pairs are corrected after Holm for all pairs."""
     runs = comparison.runs
     rows = runs.loc[runs["run_key"] != "", ["run_key", *DIFFERENCE]].set_index("run_key")
     of_table = [
@@ -156,7 +156,7 @@ def _difference_of(found: Paired) -> dict[str, Any]:
 
 
 def images_key(answers: Answers) -> str:
-    """A name for the images that were answered: of a data set whose broken images were left out there are several."""
+    """Return a name for the answered images: a data set has several where broken images were left out."""
     dataset = answers.record.dataset
     fingerprint = dataset.fingerprint[:32]
     return (
@@ -167,7 +167,7 @@ def images_key(answers: Answers) -> str:
 
 
 def image_list(answers: Answers, results_dir: Path) -> dict[str, Any]:
-    """The images that a run answered: their names and labels, in order."""
+    """Return the images that a run answered: their names and labels, in order."""
     assert answers.record.artifacts is not None  # noqa: S101 - read_answers has read them
     names = pq.read_table(results_dir / answers.record.artifacts.predictions, columns=["image_id"])
     return {
@@ -181,7 +181,7 @@ def image_list(answers: Answers, results_dir: Path) -> dict[str, Any]:
 def run_contents(
     answers: Answers, results_dir: Path, classes: pd.DataFrame, prompts: str | None, effects: str | None
 ) -> dict[str, Any]:
-    """What one run answered, and what its record says of it.
+    """Return the answers of one run, and the facts of its record.
 
     ``classes``: its rows of the table by class. ``prompts`` and ``effects``: the data that hold them, if there are any.
     """
@@ -207,7 +207,7 @@ def _thousandths(values: Float32[np.ndarray, " n"]) -> list[int]:
 
 
 def prompts_file(record: Record, results_dir: Path) -> Path | None:
-    """The file of a run's prompts; None for records of earlier versions."""
+    """Return the file of a run's prompts; None for records of earlier versions."""
     if record.artifacts is None or record.artifacts.prompts is None:
         return None
     path = results_dir / record.artifacts.prompts
@@ -215,7 +215,7 @@ def prompts_file(record: Record, results_dir: Path) -> Path | None:
 
 
 def prompts_of_run(path: Path, num_classes: int) -> dict[str, Any]:
-    """The prompts of each class, and their weights where they have any."""
+    """Return the prompts of each class, and their weights where they have any."""
     frame = pd.read_parquet(path)
     texts: list[list[str]] = [[] for _ in range(num_classes)]
     for label, text in zip(frame["label"], frame["text"], strict=True):
@@ -229,7 +229,7 @@ def prompts_of_run(path: Path, num_classes: int) -> dict[str, Any]:
 
 
 def effects_of_run(path: Path, texts: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """What `cupl-bench effects` has measured of a run's prompts.
+    """Return what `cupl-bench effects` has measured of a run's prompts.
 
     ``classes``: for each prompt of each class, in the order of ``texts``, how much it adds to the top-1 of its class,
     the top-1 of the class with it alone, and how much it adds to the top-1 of all images. ``templates``: each text
@@ -273,6 +273,6 @@ def _rounded(value: float) -> float | None:
 
 
 def _as_read(table: pd.DataFrame) -> dict[str, Any]:
-    """A table of texts."""
+    """Return a table of texts."""
     rows = [["" if pd.isna(cell) else str(cell) for cell in row] for row in table.itertuples(index=False)]
     return {"columns": [str(name) for name in table], "rows": rows}

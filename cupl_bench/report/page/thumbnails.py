@@ -46,7 +46,7 @@ OpenImages = Callable[[Record], "Images | None"]
 
 
 def chosen_images(answers: Answers) -> list[int]:
-    """The places of the images that are shown of a run: the first that it has right and wrong of each class."""
+    """Return the places of the images that are shown of a run: the first that it has right and wrong of each class."""
     order = np.argsort(answers.labels * 2 + answers.hits, kind="stable")
     kinds = (answers.labels * 2 + answers.hits)[order]
     starts = np.flatnonzero(np.r_[True, kinds[1:] != kinds[:-1]])
@@ -55,7 +55,7 @@ def chosen_images(answers: Answers) -> list[int]:
 
 
 def write_thumbnails(images: Images, wanted: Sequence[int], folder: Path) -> dict[int, str]:
-    """The file of each image that is shown, below ``folder``; those that are there are not made again.
+    """Return the file of each image that is shown, below ``folder``; those that are there are not made again.
 
     An image that cannot be shown is left out: that a run has read it is told by the run.
     """

@@ -183,13 +183,13 @@ def _dumped(content: object) -> str:
 
 
 def data_script(name: str, content: object) -> bytes:
-    """A script that hands ``content`` to the page: gzip of JSON, as base64."""
+    """Return a script that hands ``content`` to the page: gzip of JSON, as base64."""
     packed = gzip.compress(as_json(content).encode("ascii"), compresslevel=COMPRESSION, mtime=0)
     return f'cuplBench.receive("{name}","{base64.b64encode(packed).decode("ascii")}");\n'.encode("ascii")
 
 
 def _package_file(package: str, *parts: str) -> bytes:
-    """A file that a library ships, found without importing the library."""
+    """Return a file that a library ships, found without importing the library."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ResultsError(f"The page needs the package {package}, which is not installed.")
@@ -197,7 +197,7 @@ def _package_file(package: str, *parts: str) -> bytes:
 
 
 def _libraries() -> dict[str, bytes]:
-    """The libraries of the page as files beside it: plotly's, and DataTables as itables ships it.
+    """Return the libraries of the page as files beside it: plotly's, and DataTables as itables ships it.
 
     DataTables comes as a module, which a page from the disk cannot load from a file; from a data URL it can.
     """
