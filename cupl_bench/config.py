@@ -92,7 +92,12 @@ def _check_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
     if primary not in ("top1", "mean_per_class"):
         raise ConfigError(f"dataset.primary={primary} is not a metric; it is top1 or mean_per_class.")
     if decode not in get_args(Decode):
-        raise ConfigError(f"dataset.decode={decode} is no way to decode; it is one of {', '.join(get_args(Decode))}.")
+        past = (
+            " nvjpeg, which decoded on a GPU, is no longer there; fast is nearest to it." if decode == "nvjpeg" else ""
+        )
+        raise ConfigError(
+            f"dataset.decode={decode} is no way to decode; it is one of {', '.join(get_args(Decode))}.{past}"
+        )
     if not isinstance(skip_broken, bool):
         raise ConfigError(f"dataset.skip_broken={skip_broken} should be true or false.")
     return {"primary": primary, "decode": decode, "skip_broken": skip_broken}
