@@ -38,6 +38,7 @@ __all__ = [
     "broken_before_whole",
     "encode_images",
     "encode_texts",
+    "finite_units",
     "hurry",
     "missing_images",
     "pixels_of",
@@ -282,7 +283,7 @@ def _encode(
             why_broken.update({dataset.image_keys[index]: str(error) for index, error in broken})
             if indices:
                 keys = [dataset.image_keys[index] for index in indices]
-                shard.add(keys, _finite_units(_features_of_images(load(), batch, parts), "images"))
+                shard.add(keys, finite_units(_features_of_images(load(), batch, parts), "images"))
             tried.extend([*indices, *(index for index, _ in broken)])
             advance(len(indices) + len(broken))
     return np.array(tried, dtype=np.int64), why_broken
@@ -467,7 +468,7 @@ def encode_texts(
                 block = missing[start : start + TEXTS_PER_BLOCK]
                 raise_if_interrupted()
                 features = _features_of_texts(text_encoder, block, batch_size, parts)
-                shard.add([key_of[sequence] for sequence in block], _finite_units(features, "prompts"))
+                shard.add([key_of[sequence] for sequence in block], finite_units(features, "prompts"))
                 advance(len(block))
         for place, sequence, cut in zip(new, tokens.sequences, tokens.truncated, strict=True):
             keys[place], truncated[place] = key_of[sequence], cut
@@ -518,7 +519,12 @@ class _TokenMemo:
         self.rows.write(text_keys(texts), np.concatenate([of_tokens, cut], axis=1))
 
 
-def _finite_units(features: torch.Tensor, what: str) -> Float32[np.ndarray, "b d"]:
+def finite_units(features: torch.Tensor, what: str) -> Float32[np.ndarray, "b d"]:
+    """Return what a tower gives as unit rows in float32.
+
+    Raises:
+        BackboneError: a row is zero or not finite; ``what`` names the rows.
+    """
     try:
         return unit_rows(features.float().cpu().numpy(), f"features of {what}")
     except ValueError as error:
