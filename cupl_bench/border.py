@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from cupl_bench.errors import CuplBenchError
+from cupl_bench.errors import CuplBenchError, short
 
 __all__ = ["name_of", "parse"]
 
@@ -39,8 +39,7 @@ def _adapter(hint: Any) -> Any:
 
 def shown(value: object) -> str:
     """Return a value as text of at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return short(repr(value), 60)
 
 
 def name_of(thing: object) -> str:

@@ -9,8 +9,9 @@ import torch
 
 from cupl_bench.backbone import identified_by, loaded_by
 from cupl_bench.dataset.decode import decode
-from cupl_bench.embeddings import build_class_embeddings, unit_rows
+from cupl_bench.embeddings import build_class_embeddings
 from cupl_bench.errors import BrokenImageError, ConfigError, DatasetError
+from cupl_bench.features import finite_units
 from cupl_bench.prompts import prompts_of
 from cupl_bench.runner import Machine, Question
 from cupl_bench.scores import predict, similarities
@@ -62,6 +63,7 @@ def classify_images(
 
     Raises:
         DatasetError: an image is missing or cannot be decoded.
+        BackboneError: features are not finite.
         ConfigError: there are fewer than two class names.
     """
     if len(class_names) < 2:
@@ -85,8 +87,9 @@ def classify_images(
     texts = prompts.distinct()
     tokens = backbone.text.tokenize(texts)
     distinct = list(dict.fromkeys(tokens.sequences))
-    units = unit_rows(backbone.text.encode(distinct, machine.batch_size).float().cpu().numpy(), "features of prompts")
-    row = {text: distinct.index(sequence) for text, sequence in zip(texts, tokens.sequences, strict=True)}
+    units = finite_units(backbone.text.encode(distinct, machine.batch_size), "prompts")
+    place = {sequence: number for number, sequence in enumerate(distinct)}
+    row = {text: place[sequence] for text, sequence in zip(texts, tokens.sequences, strict=True)}
     classes = build_class_embeddings(
         units,
         [[row[text] for text in texts_of_class] for texts_of_class in prompts.texts],
@@ -95,7 +98,7 @@ def classify_images(
     )
     for path, image in zip(images, decoded, strict=True):
         features = backbone.encode_images(backbone.transform.exact(image)[None])
-        unit = unit_rows(features.float().cpu().numpy(), f"features of {path}")
+        unit = finite_units(features, str(path))
         scores = similarities(torch.from_numpy(unit), classes)[0].double()
         logits = scores * backbone.logit_scale + (backbone.logit_bias or 0.0)
         sigmoid = backbone.logit_bias is not None

@@ -33,6 +33,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from cupl_bench.errors import ConfigError, first, nearest
+from cupl_bench.paths import absolute
 from cupl_bench.schema import conf_dir, register
 
 __all__ = [
@@ -110,13 +111,13 @@ class Questions:
     @property
     def results_dir(self) -> Path:
         """The results folder of the first question, absolute."""
-        return Path(self.settings.results_dir).expanduser().absolute()
+        return absolute(self.settings.results_dir)
 
     @property
     def folder(self) -> Path:
         """The folder of logs and outcomes; named by the time at which it is first asked for."""
         place = self.settings.hydra.sweep.dir if self.is_sweep else self.settings.hydra.run.dir
-        return Path(place).expanduser().absolute()
+        return absolute(place)
 
     def chosen(self, groups: Sequence[str]) -> dict[str, list[str]]:
         """Return the options that are chosen, by group: one, or those that are swept."""
@@ -492,8 +493,8 @@ def hydra_here() -> Iterator[None]:
 
 
 def _own_options(config_dir: str) -> Path:
-    """Return the absolute path of a folder with options of the user's own, once it is seen to be one."""
-    folder = Path(config_dir).expanduser().absolute()
+    """The absolute path of a folder with options of the user's own, once it is seen to be one."""
+    folder = absolute(config_dir)
     groups = sorted(one.name for one in conf_dir().iterdir() if one.is_dir())
     if not folder.is_dir():
         beside = [one.name for one in folder.parent.iterdir() if one.is_dir()] if folder.parent.is_dir() else []

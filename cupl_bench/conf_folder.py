@@ -1,13 +1,17 @@
-"""Find the folder that holds the options of all groups."""
+"""What an installed package carries and a checkout has beside it: the options of all groups, published numbers."""
 
 from importlib import resources
 from pathlib import Path
 
-__all__ = ["conf_dir"]
+__all__ = ["conf_dir", "shipped"]
 
 
 def conf_dir() -> Path:
-    """Return the folder of configurations: inside an installed package, beside it in a checkout."""
+    """Return the folder of configurations."""
+    return shipped("conf", "conf")
+
+
+def shipped(inside: str, beside: str) -> Path:
+    """Return a file or folder: ``inside`` an installed package, else ``beside`` it in a checkout."""
     package = Path(str(resources.files("cupl_bench")))
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
+    return package / inside if (package / inside).exists() else package.parent / beside

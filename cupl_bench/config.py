@@ -29,6 +29,7 @@ from cupl_bench.dataset.folder import FolderSource
 from cupl_bench.dataset.webdataset import WebdatasetSource
 from cupl_bench.describe.settings import Endpoint, Recipe
 from cupl_bench.errors import ConfigError, DatasetError, ResultsError, first, nearest
+from cupl_bench.paths import absolute
 from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
 from cupl_bench.question import GROUPS, OF_THE_RUN, QuestionRecord, is_own_class, leaves, literal, nodes
@@ -92,7 +93,12 @@ def _check_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
     if primary not in ("top1", "mean_per_class"):
         raise ConfigError(f"dataset.primary={primary} is not a metric; it is top1 or mean_per_class.")
     if decode not in get_args(Decode):
-        raise ConfigError(f"dataset.decode={decode} is no way to decode; it is one of {', '.join(get_args(Decode))}.")
+        past = (
+            " nvjpeg, which decoded on a GPU, is no longer there; fast is nearest to it." if decode == "nvjpeg" else ""
+        )
+        raise ConfigError(
+            f"dataset.decode={decode} is no way to decode; it is one of {', '.join(get_args(Decode))}.{past}"
+        )
     if not isinstance(skip_broken, bool):
         raise ConfigError(f"dataset.skip_broken={skip_broken} should be true or false.")
     return {"primary": primary, "decode": decode, "skip_broken": skip_broken}
@@ -102,7 +108,7 @@ def _question(words: QuestionRecord, plain: Mapping[str, Mapping[str, Any]], pla
     """The question that ``words`` ask, whose settings without interpolations are ``plain``."""
     dataset = cast(DatasetSource, _build(plain["dataset"], "dataset"))
     for key, path in places.items():  # a later run would take its figures or images for a class
-        place = path.expanduser().absolute()
+        place = absolute(path)
         if isinstance(dataset, FolderSource) and place.is_relative_to(Path(dataset.path).absolute()):
             raise ConfigError(f"{key}={place} lies among the class folders of {dataset.path}. Name another place.")
     prompts = cast(PromptStrategy, _build(plain["prompts"], "prompts"))
@@ -297,8 +303,8 @@ def machine_of(config: DictConfig) -> Machine:
     if workers is None:  # a GPU waits for decoding; on a CPU decoding is a few percent of encoding
         workers = min(16, (os.cpu_count() or 1) // world_size()) if device.type == "cuda" else 0
     return Machine(
-        results_dir=Path(config.results_dir).expanduser().absolute(),
-        cache_dir=Path(config.cache_dir).expanduser().absolute(),
+        results_dir=absolute(config.results_dir),
+        cache_dir=absolute(config.cache_dir),
         device=device,
         # On a CPU more are slower: they leave the caches.
         batch_size=config.batch_size or (32 if device.type == "cpu" else 256),

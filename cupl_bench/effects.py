@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from cupl_bench.embeddings import Aggregation, Features, build_class_embeddings
-from cupl_bench.scores import TILE_IMAGES, TILE_VALUES, similarities
+from cupl_bench.embeddings import Aggregation, Features, build_class_embeddings, distinct_rows
+from cupl_bench.scores import similarities, tile_images
 
 __all__ = ["PromptEffects", "TemplateEffects", "measure_prompts", "measure_subsets", "measure_templates"]
 
@@ -73,9 +73,7 @@ class _Prompts:
 def _listed(texts: Float32[np.ndarray, "u d"], rows: Rows, weights: Weights, aggregation: Aggregation) -> _Prompts:
     label, row, weight, scale, share = [], [], [], [], []
     for place, own in enumerate(rows):
-        members, of_member = np.unique(np.asarray(own, dtype=np.int64), return_inverse=True)
-        given = None if weights is None else np.asarray(weights[place], dtype=np.float64)
-        totals = np.bincount(of_member.reshape(-1), weights=given).astype(np.float64)
+        members, totals = distinct_rows(own, None if weights is None else weights[place])
         own_scale, own_share = _without(texts[members].astype(np.float64), totals, aggregation)
         label.append(np.full(len(members), place, dtype=np.int64))
         row.append(members)
@@ -140,7 +138,7 @@ def measure_prompts(
     lone = torch.from_numpy(np.diff(prompts.start) == 1).to(device)[label]
     tally = {name: _Tally(count, device) for name in ("without", "alone")}
     correct = torch.zeros(len(rows), dtype=torch.int64, device=device)
-    step = min(TILE_IMAGES, max(1, TILE_VALUES // max(count, len(rows))))
+    step = tile_images(max(count, len(rows)))
     for first in range(0, len(images), step):
         tile = torch.from_numpy(images[first : first + step]).to(device)
         truth = torch.from_numpy(labels[first : first + step]).to(device)
@@ -302,7 +300,7 @@ def measure_templates(
     distinct = [np.unique(places[:, place], return_inverse=True) for place in range(num_templates)]
     without = np.zeros(num_templates, dtype=np.int64)
     alone = np.zeros(num_templates, dtype=np.int64)
-    step = min(TILE_IMAGES, max(1, TILE_VALUES // num_classes))
+    step = tile_images(num_classes)
     for first in range(0, len(images), step):
         tile = torch.from_numpy(images[first : first + step]).to(device)
         truth = torch.from_numpy(labels[first : first + step]).to(device)
@@ -382,8 +380,7 @@ def measure_subsets(
     top1 = []
     for rows, weights in subsets:
         classes = build_class_embeddings(texts, rows, aggregation, weights)
-        widest = max(len(classes.matrix), 0 if classes.prompts is None else len(classes.prompts))
-        step = min(TILE_IMAGES, max(1, TILE_VALUES // widest))
+        step = tile_images(classes.num_columns)
         hits = 0
         for first in range(0, len(images), step):
             tile = similarities(torch.from_numpy(images[first : first + step]).to(device), classes)

@@ -9,7 +9,15 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
 
-__all__ = ["Aggregation", "ClassEmbeddings", "Features", "build_class_embeddings", "unit_rows", "zero_shot_weights"]
+__all__ = [
+    "Aggregation",
+    "ClassEmbeddings",
+    "Features",
+    "build_class_embeddings",
+    "distinct_rows",
+    "unit_rows",
+    "zero_shot_weights",
+]
 
 TILE_IMAGES = 4096
 """Images whose similarities to one template's classes are held at once."""
@@ -58,6 +66,11 @@ class ClassEmbeddings:
         object.__setattr__(self, "aggregation", Aggregation(self.aggregation))
         if (self.aggregation == Aggregation.MAX_SIMILARITY) == (self.prompts is None or self.owner is None):
             raise ValueError("the features of each prompt go with max_similarity, and with nothing else")
+
+    @property
+    def num_columns(self) -> int:
+        """Of the widest product with images: the classes, or the prompts where there are more."""
+        return max(len(self.matrix), 0 if self.prompts is None else len(self.prompts))
 
     @property
     def num_bytes(self) -> int:
@@ -113,7 +126,7 @@ def build_class_embeddings(
     distinct: list[np.ndarray] = []
     for label, rows in enumerate(rows_of_class):
         # Sorted, so that neither the order of a file nor of the store can move the last bit of the sum.
-        members, totals = _totals(rows, None if weights is None else weights[label])
+        members, totals = distinct_rows(rows, None if weights is None else weights[label])
         means[label] = totals @ features[members].astype(np.float64) / totals.sum()
         distinct.append(members)
     if aggregation == Aggregation.MEAN_SIMILARITY:
@@ -132,7 +145,7 @@ def build_class_embeddings(
     )
 
 
-def _totals(
+def distinct_rows(
     rows: Sequence[int], weights: Sequence[float] | None
 ) -> tuple[Int64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
     """Return the distinct rows in rising order, and the weight of all prompts that each stands for."""

@@ -35,6 +35,7 @@ __all__ = [
     "UnreadableError",
     "first",
     "nearest",
+    "short",
 ]
 
 
@@ -96,3 +97,12 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     by_folded = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), list(by_folded), n=count, cutoff=0.55)
     return f" Did you mean {' or '.join(repr(by_folded[match]) for match in close)}?" if close else ""
+
+
+def short(text: str, length: int, mark: str = "...") -> str:
+    """Return ``text`` with at most ``length`` characters; ``mark`` stands for what is cut off its end.
+
+    >>> short("a photo of a frog", 10)
+    'a photo...'
+    """
+    return text if len(text) <= length else f"{text[: length - len(mark)]}{mark}"

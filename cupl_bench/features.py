@@ -27,7 +27,6 @@ from cupl_bench.identity import sequence_keys, text_keys
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.keys import KeyIndex, Keys
 from cupl_bench.memory import Parts, is_lack_of_memory, out_of_memory
-from cupl_bench.nvjpeg import DEVICE, GpuPixels
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.progress import progress
 from cupl_bench.ranks import from_first, gathered, rank, world_size
@@ -39,6 +38,7 @@ __all__ = [
     "broken_before_whole",
     "encode_images",
     "encode_texts",
+    "finite_units",
     "hurry",
     "missing_images",
     "pixels_of",
@@ -160,11 +160,11 @@ class FastPixels:
         return self.preprocess(decode_tensor(content))
 
 
-def pixels_of(backbone: Backbone, decode_by: Decode) -> ExactPixels | FastPixels | GpuPixels:
-    """What turns a file into the pixels that a backbone reads, or `GpuPixels` later; for worker processes.
+def pixels_of(backbone: Backbone, decode_by: Decode) -> ExactPixels | FastPixels:
+    """Return what turns a file into the pixels that a backbone reads; for worker processes.
 
     Raises:
-        BackboneError: the backbone's transform has no fast form, or is asked for nvJPEG without its device.
+        BackboneError: the backbone's transform has no fast form.
     """
     if decode_by == "exact":
         return ExactPixels(backbone.transform.exact)
@@ -172,14 +172,7 @@ def pixels_of(backbone: Backbone, decode_by: Decode) -> ExactPixels | FastPixels
         raise BackboneError(
             f"The image transform of {backbone.facts.architecture} has no fast form. Take dataset.decode=exact."
         )
-    if decode_by == "fast":
-        return FastPixels(backbone.transform.fast)
-    if backbone.device.type != DEVICE:
-        raise BackboneError(
-            f"dataset.decode=nvjpeg decodes on an NVIDIA GPU, and this run is on {backbone.device.type}."
-            " Take dataset.decode=fast."
-        )
-    return GpuPixels(backbone.transform.fast, backbone.device)
+    return FastPixels(backbone.transform.fast)
 
 
 def encode_images(
@@ -290,7 +283,7 @@ def _encode(
             why_broken.update({dataset.image_keys[index]: str(error) for index, error in broken})
             if indices:
                 keys = [dataset.image_keys[index] for index in indices]
-                shard.add(keys, _finite_units(_features_of_images(load(), batch, parts), "images"))
+                shard.add(keys, finite_units(_features_of_images(load(), batch, parts), "images"))
             tried.extend([*indices, *(index for index, _ in broken)])
             advance(len(indices) + len(broken))
     return np.array(tried, dtype=np.int64), why_broken
@@ -338,14 +331,13 @@ def _batches(
             keep = Shard(kept_pixels, max_rows=max(1, PIXEL_SHARD_BYTES // (3 * height * width)))
         else:
             log.info("pixels    not kept for the next backbone: more than cache_limit_gb")
-    pixels_by = pixels_of(backbone, decode_by)
     loader = DataLoader(
-        DecodedImages(dataset, missing, pixels_by),
+        DecodedImages(dataset, missing, pixels_of(backbone, decode_by)),
         batch_size=batch_size,
         num_workers=num_workers,
         generator=torch.Generator(),  # not torch's own, from which a training loop around this may draw
         pin_memory=backbone.device.type == "cuda",
-        collate_fn=_sorted_out if isinstance(pixels_by, GpuPixels) else _collate,
+        collate_fn=_collate,
         worker_init_fn=_end_where_nothing_arrives,
     )
     told = False
@@ -356,12 +348,9 @@ def _batches(
                 "shared memory (/dev/shm) has no room for a batch: images go through pipes, which is slower. Give it"
                 " more (docker run --shm-size=1g), or take a smaller batch_size or num_workers."
             )
-        if isinstance(pixels_by, GpuPixels):
-            batch = pixels_by.batch([torch.as_tensor(one) for one in found])
-        else:
-            batch = torch.as_tensor(found)
+        batch = torch.as_tensor(found)
         if keep is not None and indices:
-            keep.add([dataset.image_keys[index] for index in indices], batch.cpu().numpy())
+            keep.add([dataset.image_keys[index] for index in indices], batch.numpy())
         yield indices, batch, broken
     if keep is not None:
         keep.flush()
@@ -420,19 +409,13 @@ def _end_where_nothing_arrives(_: int) -> None:
 Failed = list[tuple[int, CuplBenchError]]
 
 
-def _sorted_out(
-    items: Sequence[tuple[int, torch.Tensor | CuplBenchError]],
-) -> tuple[list[int], Sequence[torch.Tensor | np.ndarray], Failed]:
-    """What a worker hands over one by one goes through a pipe: as tensors each would take a file descriptor."""
-    indices, found, failed = _parted(items)
-    return indices, found if get_worker_info() is None else [one.numpy() for one in found], failed
-
-
 def _collate(
     items: Sequence[tuple[int, torch.Tensor | CuplBenchError]],
 ) -> tuple[list[int], torch.Tensor | np.ndarray, Failed]:
     """A batch; as an array, which goes through a pipe, where a worker finds no room for it in shared memory."""
-    indices, found, failed = _parted(items)
+    parted = [(index, pixels) for index, pixels in items if isinstance(pixels, torch.Tensor)]
+    failed = [(index, error) for index, error in items if isinstance(error, CuplBenchError)]
+    indices, found = [index for index, _ in parted], [pixels for _, pixels in parted]
     batch = torch.stack(found) if found else torch.empty(0)
     if get_worker_info() is None or not found:
         return indices, batch, failed
@@ -440,14 +423,6 @@ def _collate(
         return indices, batch.share_memory_(), failed  # type: ignore[no-untyped-call]
     except (RuntimeError, OSError):  # on handing it over PyTorch would fail in the same way, where nobody hears it
         return indices, batch.numpy(), failed
-
-
-def _parted(
-    items: Sequence[tuple[int, torch.Tensor | CuplBenchError]],
-) -> tuple[list[int], list[torch.Tensor], Failed]:
-    found = [(index, pixels) for index, pixels in items if isinstance(pixels, torch.Tensor)]
-    failed = [(index, error) for index, error in items if isinstance(error, CuplBenchError)]
-    return [index for index, _ in found], [pixels for _, pixels in found], failed
 
 
 def encode_texts(
@@ -493,7 +468,7 @@ def encode_texts(
                 block = missing[start : start + TEXTS_PER_BLOCK]
                 raise_if_interrupted()
                 features = _features_of_texts(text_encoder, block, batch_size, parts)
-                shard.add([key_of[sequence] for sequence in block], _finite_units(features, "prompts"))
+                shard.add([key_of[sequence] for sequence in block], finite_units(features, "prompts"))
                 advance(len(block))
         for place, sequence, cut in zip(new, tokens.sequences, tokens.truncated, strict=True):
             keys[place], truncated[place] = key_of[sequence], cut
@@ -544,7 +519,12 @@ class _TokenMemo:
         self.rows.write(text_keys(texts), np.concatenate([of_tokens, cut], axis=1))
 
 
-def _finite_units(features: torch.Tensor, what: str) -> Float32[np.ndarray, "b d"]:
+def finite_units(features: torch.Tensor, what: str) -> Float32[np.ndarray, "b d"]:
+    """Return what a tower gives as unit rows in float32.
+
+    Raises:
+        BackboneError: a row is zero or not finite; ``what`` names the rows.
+    """
     try:
         return unit_rows(features.float().cpu().numpy(), f"features of {what}")
     except ValueError as error:

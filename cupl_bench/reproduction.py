@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from cupl_bench.errors import ResultsError
+from cupl_bench.errors import ResultsError, short
 from cupl_bench.records import Record
 
 __all__ = ["TOLERANCE", "Reproduction", "compare_runs"]
@@ -106,9 +106,6 @@ def _differences(one: Record, two: Record) -> tuple[tuple[str, str, str], ...]:
     before, now = (found_here if isinstance(found_here, Mapping) else {} for found_here in packages)
     for name in sorted({*before, *now}):
         found[name] = (before.get(name), now.get(name))
-    return tuple((what, _short(then), _short(here)) for what, (then, here) in found.items() if then != here)
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return tuple(
+        (what, short(str(then), 60), short(str(here), 60)) for what, (then, here) in found.items() if then != here
+    )

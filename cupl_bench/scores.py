@@ -1,12 +1,11 @@
 """Similarities -> predictions -> metrics (pure). Float32 similarities; the lowest class index wins a tie, always."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int, Int64
 from scipy.special import ndtri
 
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings, Features
@@ -22,7 +21,9 @@ __all__ = [
     "predict",
     "predict_parts",
     "similarities",
+    "tile_images",
     "wilson",
+    "wilson_intervals",
 ]
 
 TILE_VALUES = 4_000_000
@@ -85,6 +86,11 @@ class Metrics:
     top1_ci95: tuple[float, float]
     top5: float | None
     mean_per_class: float
+
+
+def tile_images(num_columns: int) -> int:
+    """Return how many images are compared at once with so many rows."""
+    return min(TILE_IMAGES, max(1, TILE_VALUES // num_columns))
 
 
 def similarities(images: Float32[torch.Tensor, "n d"], classes: ClassEmbeddings) -> Float32[torch.Tensor, "n c"]:
@@ -159,8 +165,7 @@ def predict_parts(
         raise ValueError(f"there is nothing to choose from: {num_classes} class")
     device = device or torch.device("cpu")
     labels = None if columns is None else torch.from_numpy(columns).to(device)
-    widest = max(len(classes.matrix), 0 if classes.prompts is None else len(classes.prompts))
-    step = min(TILE_IMAGES, max(1, TILE_VALUES // widest))
+    step = tile_images(classes.num_columns)
     to_classes = _similarity_to(classes, device)
     waiting: list[Predictions] = []
     for start in range(0, len(features), step):
@@ -209,19 +214,29 @@ def _best(
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
-    """Wilson's 95% interval of a proportion.
+    """Return Wilson's 95% interval of a proportion.
 
     Raises:
         ValueError: ``count`` is zero.
     """
     if count == 0:
         raise ValueError("an accuracy of no image does not exist")
+    low, high = wilson_intervals(np.array([hits]), np.array([count]))
+    return float(low[0]), float(high[0])
+
+
+def wilson_intervals(
+    hits: Int[np.ndarray, " k"], counts: Int[np.ndarray, " k"]
+) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
+    """Return Wilson's 95% interval of each proportion, low and high ends; NaN where the count is zero."""
     # The formula itself: scipy.stats takes a second to import, a third of a run whose features are stored.
     z = float(ndtri(0.975))
-    share, shrink = hits / count, 1 + z * z / count
-    centre = (share + z * z / (2 * count)) / shrink
-    half = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) / shrink
-    return 0.0 if hits == 0 else centre - half, 1.0 if hits == count else centre + half
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share, shrink = hits / counts, 1 + z * z / counts
+        centre = (share + z * z / (2 * counts)) / shrink
+        half = z * np.sqrt(share * (1 - share) / counts + (z / (2 * counts)) ** 2) / shrink
+    low, high = np.where(hits == 0, 0.0, centre - half), np.where(hits == counts, 1.0, centre + half)
+    return np.where(counts == 0, np.nan, low), np.where(counts == 0, np.nan, high)
 
 
 def count(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes: int) -> Tally:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import pandas as pd
 
+from cupl_bench.paths import absolute
 from cupl_bench.records import Record, record_path
 
 __all__ = ["Tracker", "WandbTracker", "no_tracker", "per_class_counts"]
@@ -77,7 +78,7 @@ class WandbTracker:
     def _start(self, identity: str, name: str, sweep: str | None, config: Mapping[str, Any], job_type: str) -> Any:
         import wandb
 
-        folder = Path(self.folder).expanduser().absolute()
+        folder = absolute(self.folder)
         folder.mkdir(parents=True, exist_ok=True)
         return wandb.init(
             project=self.project,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from making import make_folder
 
-from cupl_bench import effects
+from cupl_bench import scores
 from cupl_bench.effects import measure_prompts, measure_subsets, measure_templates
 from cupl_bench.embeddings import Aggregation, build_class_embeddings, unit_rows
 from cupl_bench.scores import predict
@@ -50,7 +50,7 @@ def test_each_prompt_is_as_brute_force_says(
     aggregation: Aggregation, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, labels, texts, rows = made(seed, ragged=True)
-    monkeypatch.setattr(effects, "TILE_VALUES", 1000)  # many tiles, the last of another size
+    monkeypatch.setattr(scores, "TILE_VALUES", 1000)  # many tiles, the last of another size
     found = measure_prompts(images, labels, texts, rows, aggregation)
     assert found.top1 == accuracy(images, labels, texts, rows, aggregation)[0]
     assert len(found.label) == sum(len(set(own)) for own in rows)
@@ -97,7 +97,7 @@ def test_each_template_is_as_brute_force_says(
     aggregation: Aggregation, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, labels, texts, rows = made(seed, ragged=False)
-    monkeypatch.setattr(effects, "TILE_VALUES", 300)
+    monkeypatch.setattr(scores, "TILE_VALUES", 300)
     found = measure_templates(images, labels, texts, rows, aggregation)
     for place in range(4):
         alone = accuracy(images, labels, texts, [[row[place]] for row in rows], aggregation)[0]

@@ -44,7 +44,7 @@ def test_packed_keys_are_a_sequence_of_bytes() -> None:
         Keys.of([b"too short"])
 
 
-def test_a_million_keys_take_20_bytes_each() -> None:
+def test_a_hundred_thousand_keys_take_20_bytes_each() -> None:
     index = KeyIndex()
     index.add(Keys(np.random.default_rng(0).integers(0, 256, (100_000, 16), dtype=np.uint8)))
     index.find(Keys.of([]))

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from cupl_bench.commands.composition import compose_once
 from pydantic import ValidationError
 
-from cupl_bench.commands.composition import compose_once
 from cupl_bench.config import Place, ask_again, dataset_again, filled, question_of
 from cupl_bench.errors import ConfigError, ResultsError
 from cupl_bench.question import QuestionRecord, literal

@@ -124,3 +124,21 @@ def test_a_tie_within_rounding_is_no_difference(cli: Cli, key: str, tmp_path: Pa
 
     assert verdict_with_margin(TOLERANCE["fp32"]) == "within tolerance"
     assert verdict_with_margin(10 * TOLERANCE["fp32"]) == "different"
+
+
+def test_a_way_to_decode_that_is_no_longer_there_is_read_and_not_asked_again(
+    cli: Cli, key: str, tiny: TinyModel, photos: Path
+) -> None:
+    path = cli.results / "records" / f"{key}.json"
+    record = json.loads(path.read_text())
+    record["config"]["decode"] = "nvjpeg"
+    path.write_text(json.dumps(record))
+    assert cli("report") == 0
+    assert "images 15" in cli.out
+    message = (
+        "dataset.decode=nvjpeg is no way to decode; it is one of exact, fast. nvjpeg, which decoded on a GPU, is no"
+    )
+    assert cli("reproduce", key) == 2
+    assert message in cli.err
+    assert cli("eval", *arguments_of(tiny, photos), "dataset.decode=nvjpeg") == 2
+    assert message in cli.err

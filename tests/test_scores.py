@@ -8,10 +8,20 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
+from statsmodels.stats.proportion import proportion_confint
 
 from cupl_bench import scores
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, unit_rows
-from cupl_bench.scores import count, measure, measure_tiers, predict, predict_parts, similarities, wilson
+from cupl_bench.scores import (
+    count,
+    measure,
+    measure_tiers,
+    predict,
+    predict_parts,
+    similarities,
+    wilson,
+    wilson_intervals,
+)
 from cupl_bench.store import RowStore
 
 
@@ -143,6 +153,21 @@ def test_wilson_is_that_of_scipy(pair: tuple[int, int]) -> None:
     interval = stats.binomtest(*pair).proportion_ci(confidence_level=0.95, method="wilson")
     assert wilson(*pair) == pytest.approx((interval.low, interval.high), abs=1e-12)
     assert (wilson(*pair)[0] == 0, wilson(*pair)[1] == 1) == (pair[0] == 0, pair[0] == pair[1])
+
+
+def test_many_wilson_intervals_are_those_of_scipy_and_statsmodels() -> None:
+    generator = np.random.default_rng(0)
+    counts = generator.integers(0, 5000, 2000)
+    hits = np.concatenate([np.zeros(100, int), counts[100:200], generator.binomial(counts[200:], 0.7)])
+    low, high = wilson_intervals(hits, counts)
+    some = counts > 0
+    assert (np.isnan(low) == ~some).all()
+    assert (np.isnan(high) == ~some).all()
+    expected = proportion_confint(hits[some], counts[some], alpha=0.05, method="wilson")
+    np.testing.assert_allclose((low[some], high[some]), expected, rtol=0, atol=1e-14)
+    for place in range(100, 110):
+        found = stats.binomtest(int(hits[place]), int(counts[place])).proportion_ci(method="wilson")
+        assert (low[place], high[place]) == pytest.approx((found.low, found.high), abs=1e-12)
 
 
 def test_rows_on_the_disk_are_classified_as_those_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,22 +9,16 @@ import sys
 from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec, module_from_spec
+from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
+
+from cupl_bench.open_clip_files import open_clip_file, open_clip_folder
 
 __all__ = ["architectures", "merges_file", "model_config", "pretrained_table"]
 
 ALONE = "open_clip_without_models"
 """The name under which the package's folder is imported without running its `__init__`."""
-
-
-@cache
-def _folder() -> Path:
-    spec = find_spec("open_clip")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("open_clip is not installed as a package")
-    return Path(spec.submodule_search_locations[0])
 
 
 def pretrained_table() -> Any:
@@ -33,14 +27,14 @@ def pretrained_table() -> Any:
         return sys.modules["open_clip.pretrained"]
     if ALONE not in sys.modules:
         spec = ModuleSpec(ALONE, loader=None, is_package=True)
-        spec.submodule_search_locations = [str(_folder())]
+        spec.submodule_search_locations = [str(open_clip_folder())]
         sys.modules[ALONE] = module_from_spec(spec)
     return import_module(f"{ALONE}.pretrained")
 
 
 @cache
 def _config_files() -> dict[str, Path]:
-    return {path.stem: path for path in sorted((_folder() / "model_configs").glob("*.json"))}
+    return {path.stem: path for path in sorted((open_clip_folder() / "model_configs").glob("*.json"))}
 
 
 def architectures() -> list[str]:
@@ -55,5 +49,5 @@ def model_config(architecture: str) -> dict[str, Any] | None:
 
 
 def merges_file() -> Path:
-    """Return the merges of CLIP's own tokenizer."""
-    return _folder() / "bpe_simple_vocab_16e6.txt.gz"
+    """The merges of CLIP's own tokenizer."""
+    return open_clip_file("bpe_simple_vocab_16e6.txt.gz")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.composition import compose
-from cupl_bench.dataset.named import class_names_of
+from cupl_bench.dataset import class_names_of
 from cupl_bench.describe.answers import MARKS
 from cupl_bench.describe.asking import checked_key
 from cupl_bench.describe.image_prompts import Description, Plan, Written

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.commands.failures import told_once
 from cupl_bench.commands.questions import each_question
-from cupl_bench.errors import CuplBenchError
+from cupl_bench.errors import CuplBenchError, short
 from cupl_bench.interrupts import raise_if_interrupted
+from cupl_bench.report.texts import percent, points
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
 
 if TYPE_CHECKING:  # heavy: a look at the help needs no torch
@@ -178,25 +179,21 @@ def _show(effects: "pd.DataFrame", curve: "pd.DataFrame") -> None:
     ordered = taken.assign(effect=taken["top1"] - taken["top1_without"]).sort_values("effect", ascending=False)
     ends = ordered if len(ordered) <= 2 * SHOWN else pd.concat([ordered.head(SHOWN), ordered.tail(SHOWN)])
     table = pd.DataFrame({} if len(templates) else {"class": ends["class_name"]})
-    table["text"] = [text if len(text) <= 70 else f"{text[:67]}..." for text in ends["text"]]
-    table["adds"] = [_points(value) for value in ends["effect"]]
-    table["alone"] = [f"{100 * value:.1f}" for value in ends["top1_alone"]]
+    table["text"] = [short(text, 70) for text in ends["text"]]
+    table["adds"] = [points(value, 2) for value in ends["effect"]]
+    table["alone"] = [percent(value) for value in ends["top1_alone"]]
     show_table(
         table, f"What each {'template' if len(templates) else 'prompt'} adds to top-1, most and least, in points"
     )
     shown = pd.DataFrame(
         {
             "prompts of each class": curve["num_prompts"],
-            "top-1": [f"{100 * value:.1f}" for value in curve["top1_mean"]],
+            "top-1": [percent(value) for value in curve["top1_mean"]],
             "least to greatest": [
-                f"{100 * low:.1f} to {100 * high:.1f}"
+                f"{percent(low)} to {percent(high)}"
                 for low, high in zip(curve["top1_low"], curve["top1_high"], strict=True)
             ],
             "draws": curve["num_draws"],
         }
     )
     show_table(shown, "Accuracy against the number of prompts")
-
-
-def _points(value: float) -> str:
-    return "" if value != value else f"{100 * value:+.2f}"  # NaN: there is no other prompt

@@ -1,14 +1,12 @@
 """The images of finished runs, opened again where they are on this machine: nothing is downloaded for a look."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from cupl_bench.config import Place, dataset_again
-from cupl_bench.dataset import Dataset
-from cupl_bench.dataset.hf import HfSource
-from cupl_bench.dataset.named import NamedSource
+from cupl_bench.dataset import Dataset, on_this_machine
 from cupl_bench.errors import CuplBenchError
+from cupl_bench.paths import absolute
 from cupl_bench.records import Record
 from cupl_bench.report.page import OpenImages
 
@@ -24,8 +22,8 @@ def images_here(config: Any) -> OpenImages:
         config: any composed configuration; it says where the caches are.
     """
     place = Place(
-        results_dir=Path(config.results_dir).expanduser().absolute(),
-        cache_dir=Path(config.cache_dir).expanduser().absolute(),
+        results_dir=absolute(config.results_dir),
+        cache_dir=absolute(config.cache_dir),
     )
 
     def open_images(record: Record) -> Dataset | None:
@@ -33,9 +31,7 @@ def images_here(config: Any) -> OpenImages:
             return None
         try:
             source = dataset_again(record.config, place)
-            if isinstance(source, HfSource) and not Path(source.path).expanduser().is_dir():
-                return None  # a name on the hub: to see whether it is here would ask the hub
-            dataset = (source.on_this_machine() if isinstance(source, NamedSource) else source)(place.cache_dir)
+            dataset = on_this_machine(source)(place.cache_dir)
         except CuplBenchError as error:
             log.debug("no images of %s: %s", record.dataset.name, error)
             return None

@@ -6,6 +6,7 @@ from cupl_bench.archive import import_runs
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.composition import compose
 from cupl_bench.errors import ConfigError
+from cupl_bench.paths import absolute
 from cupl_bench.terminal import say
 
 __all__ = ["command"]
@@ -17,7 +18,7 @@ def command(given: Arguments) -> int:
     archives = given.plain
     if not archives:
         raise ConfigError("import needs an archive: cupl-bench import runs.zip [results_dir=...]")
-    results_dir = Path(config.results_dir).expanduser().absolute()
+    results_dir = absolute(config.results_dir)
     for archive in archives:
         found = import_runs(Path(archive).expanduser(), results_dir)
         mended = f", {len(found.mended)} had lost files here and are mended" if found.mended else ""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.composition import compose, is_about
-from cupl_bench.dataset.named import class_names_of
+from cupl_bench.dataset import class_names_of
 from cupl_bench.errors import ConfigError, PromptsError, first, nearest
 from cupl_bench.prompts import prompts_of
 from cupl_bench.prompts.inspection import FAULTS, LABEL_KEY, Inspection, inspect_prompts, marks_of

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.composition import compose
+from cupl_bench.paths import absolute
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False) -> Repo
         ResultsError: there is nothing to compare, or it is not comparable.
     """
     # Its list of fonts belongs to our cache: nothing is written into a user's home.
-    os.environ.setdefault("MPLCONFIGDIR", str(Path(config.cache_dir).expanduser().absolute() / "matplotlib"))
+    os.environ.setdefault("MPLCONFIGDIR", str(absolute(config.cache_dir) / "matplotlib"))
     from cupl_bench.commands.images import images_here
     from cupl_bench.records import read_records
     from cupl_bench.report.comparison import compare
@@ -100,7 +101,7 @@ def command(given: Arguments) -> int:
 
     config = compose(given.overrides, given.config_dir)
     speak_to_program(config.output == Output.json)
-    results_dir = Path(config.results_dir).expanduser().absolute()
+    results_dir = absolute(config.results_dir)
     report = write_report(results_dir, config)
     found = report.comparison
     show_comparison(found.runs)

@@ -10,6 +10,7 @@ from typing import Any
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.composition import compose, values_of
 from cupl_bench.errors import ConfigError, ResultsError, first
+from cupl_bench.paths import absolute
 from cupl_bench.question import GROUPS, QuestionRecord, literal, nodes
 from cupl_bench.records import Record, read_record, record_path
 from cupl_bench.reproduction import TOLERANCE, compare_runs
@@ -47,7 +48,7 @@ def _reproduce(run: str, given: Arguments) -> str:
     config = compose(machine_overrides, given.config_dir)
     path = Path(run).expanduser()
     if not path.is_file():
-        path = record_path(Path(config.results_dir).expanduser().absolute(), run)
+        path = record_path(absolute(config.results_dir), run)
     record = read_record(path)
     if record.config is None:
         raise ResultsError(f"{path} holds no configuration of its question, so it cannot be asked again.")

@@ -20,7 +20,19 @@ from cupl_bench.errors import DatasetError, first
 from cupl_bench.identity import bytes_key
 from cupl_bench.keys import KEY_BYTES, Keys
 
-__all__ = ["Dataset", "DatasetSource", "Images", "PartSource", "ReadTaken", "listed_by", "part_of"]
+__all__ = [
+    "Dataset",
+    "DatasetSource",
+    "FetchingSource",
+    "Images",
+    "KnownClasses",
+    "PartSource",
+    "ReadTaken",
+    "class_names_of",
+    "listed_by",
+    "on_this_machine",
+    "part_of",
+]
 
 SPLITS = frozenset(["train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation"])
 """The usual names of splits, in lower case."""
@@ -236,6 +248,38 @@ class PartSource(DatasetSource, Protocol):
     def part(self, cache_dir: Path, shard: Shard | None) -> Dataset:
         """Part i of n of the images; all of them if None."""
         ...
+
+
+@runtime_checkable
+class KnownClasses(DatasetSource, Protocol):
+    """A source that knows the class names without its images."""
+
+    def class_names(self) -> tuple[str, ...]:
+        """Return the class names in label order."""
+        ...
+
+
+@runtime_checkable
+class FetchingSource(DatasetSource, Protocol):
+    """A source that downloads what is not on this machine."""
+
+    def on_this_machine(self) -> DatasetSource:
+        """Return the same source without a download: it raises `DataNotHereError` where something is missing."""
+        ...
+
+
+def class_names_of(source: DatasetSource, cache_dir: Path) -> tuple[str, ...]:
+    """Return the class names of any data set, listing its images only where the source does not know them."""
+    return source.class_names() if isinstance(source, KnownClasses) else listed_by(source, cache_dir, None).class_names
+
+
+def on_this_machine(source: DatasetSource) -> DatasetSource:
+    """Return ``source`` so that it downloads nothing.
+
+    Raises:
+        DataNotHereError: that cannot be known without asking another machine.
+    """
+    return source.on_this_machine() if isinstance(source, FetchingSource) else source
 
 
 def listed_by(source: DatasetSource, cache_dir: Path, shard: Shard | None) -> Dataset:

@@ -24,14 +24,13 @@ from torch import Tensor
 from cupl_bench.errors import BrokenImageError, MachineError
 from cupl_bench.memory import is_lack_of_memory
 
-__all__ = ["Decode", "decode", "decode_tensor", "extensions", "is_plain_jpeg"]
+__all__ = ["Decode", "decode", "decode_tensor", "extensions"]
 
 # Pillow gives the memory of each image back to the system and asks for it anew, page by page; now it keeps 64 MB.
 Image.core.set_blocks_max(4)  # type: ignore[attr-defined]
 
-Decode = Literal["exact", "fast", "nvjpeg"]
-"""How images become pixels: as the model's own transform does it on Pillow, or on tensors, nearly so, of which JPEGs
-may be decoded by a GPU."""
+Decode = Literal["exact", "fast"]
+"""How images become pixels: as the model's own transform does it on Pillow, or on tensors, nearly so."""
 
 VERDICTS = (
     OSError, SyntaxError, ValueError, EOFError, RuntimeError, TypeError, LookupError, ArithmeticError, AttributeError,
@@ -69,17 +68,6 @@ def decode_tensor(content: bytes) -> UInt8[Tensor, "3 h w"]:
     if isinstance(found, Image.Image):
         return torch.from_numpy(np.array(found)).permute(2, 0, 1)
     return found
-
-
-def is_plain_jpeg(content: bytes) -> bool:
-    """Whether this is a grey or three-channel JPEG that has its end; its pixels are not looked at.
-
-    Raises:
-        BrokenImageError: the bytes are no image, or would unpack to a size that Pillow calls a bomb.
-    """
-    with _opened(content) as image:
-        ends = content.rstrip(b"\0\r\n").endswith(b"\xff\xd9")
-        return ends and _is_jpeg(image)
 
 
 def _open(content: bytes) -> Image.Image | UInt8[Tensor, "3 h w"]:

@@ -14,7 +14,7 @@ from cupl_bench.dataset.digests import keys_inside, keys_of_files
 from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.limit import chosen, limited
 from cupl_bench.dataset.names import read_class_names
-from cupl_bench.errors import DatasetError, first, nearest
+from cupl_bench.errors import DataNotHereError, DatasetError, first, nearest
 from cupl_bench.keys import Keys
 
 __all__ = ["HfRows", "HfSource"]
@@ -90,6 +90,16 @@ class HfSource:
             read=ReadTaken(rows.read, own),
             num_whole=num_whole,
         )
+
+    def on_this_machine(self) -> "HfSource":
+        """Return this source if it is a folder.
+
+        Raises:
+            DataNotHereError: it is a name on the hub, which would have to be asked.
+        """
+        if not Path(self.path).is_dir():
+            raise DataNotHereError(f"{self.path} is a name on the hub.")
+        return self
 
     def rows(self) -> HfRows:
         """Return the rows of the split, with their labels as they are stored.

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 from pydantic import NonNegativeInt, PositiveInt
 
-from cupl_bench.dataset import Dataset, DatasetSource, listed_by
+from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.archives import ARCHIVE_ENDINGS, unpack
 from cupl_bench.dataset.classes import Classes
 from cupl_bench.dataset.layouts import Layout
@@ -19,7 +19,7 @@ from cupl_bench.dataset.remotes import Fetched, Remote
 from cupl_bench.dataset.spec import CUSTOM, Protocol, Spec, read_spec
 from cupl_bench.errors import DataNotHereError, DatasetError, first, nearest
 
-__all__ = ["NamedSource", "class_names_of"]
+__all__ = ["NamedSource"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,11 +248,6 @@ class NamedSource:
             f" {protocol.split}, has {protocol.num_images:,} of {len(names)}.{lost} Its number could not be compared"
             f" with any other's.{hint} Complete the data, or say dataset.protocol=custom, which the record will tell."
         )
-
-
-def class_names_of(source: DatasetSource, cache_dir: Path) -> tuple[str, ...]:
-    """Return the class names of any data set; a named one knows them without its images."""
-    return source.class_names() if isinstance(source, NamedSource) else listed_by(source, cache_dir, None).class_names
 
 
 def _listed(layouts: Sequence[Layout], places: Sequence[Fetched], classes: Classes) -> Iterator[Found]:

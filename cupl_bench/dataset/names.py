@@ -1,15 +1,14 @@
 """Class names: the key by which two spellings are one name, and the JSON files in which a user gives names."""
 
-import json
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cupl_bench.dataset.texts import spec_content, spec_names
 from cupl_bench.errors import DatasetError, first
+from cupl_bench.json_files import read_json
 
 __all__ = ["is_unicode", "normalised", "other_lists", "read_class_names", "without_words"]
 
@@ -36,20 +35,7 @@ def read_class_names(path: Path) -> list[str] | dict[str, str]:
         DatasetError: the file is missing, not JSON, empty, or holds anything but text.
     """
     expected = "a JSON list of class names in label order, or a map from folder to class name"
-
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if repeated := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
-            raise DatasetError(f"{path}: {len(repeated)} keys stand more than once, first: {first(repeated)}.")
-        return dict(pairs)
-
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read ({error.strerror}); it should hold {expected}.") from error
-    except ValueError as error:
-        raise DatasetError(f"{path} is not JSON ({error}); it should hold {expected}.") from error
-    except RecursionError as error:
-        raise DatasetError(f"{path} is nested too deeply; it should hold {expected}.") from error
+    content = read_json(path, expected, DatasetError)
     if not isinstance(content, list | dict) or not content:
         raise DatasetError(f"{path} is empty or of another kind; it should hold {expected}.")
     names = list(content.values()) if isinstance(content, dict) else content

@@ -17,8 +17,9 @@ from cupl_bench.describe.asking import Ask, ask_all, limits_of, request_key
 from cupl_bench.describe.journal import Entry, Journal, opened, read_journal
 from cupl_bench.describe.llm_prompts import LlmPrompt, filled, read_llm_prompts, thing_of
 from cupl_bench.describe.settings import Endpoint, Recipe
-from cupl_bench.errors import CuplBenchError, first
+from cupl_bench.errors import CuplBenchError, first, short
 from cupl_bench.identity import content_key
+from cupl_bench.paths import absolute
 from cupl_bench.progress import progress
 from cupl_bench.store import write_atomically
 
@@ -106,7 +107,7 @@ class Description:
     def output(self) -> Path:
         """Return the CuPL JSON: as the recipe says, or by a name that changes with all that moves its content."""
         if self.recipe.output is not None:
-            return Path(self.recipe.output).expanduser().absolute()
+            return absolute(self.recipe.output)
         facts = {
             "class_names": list(self.class_names),
             "llm_prompts": [one.text for one in self.llm_prompts()],
@@ -250,10 +251,10 @@ class Description:
             places = [
                 (label, place) for label, row in enumerate(marks) for place, found in enumerate(row) if mark in found
             ]
-            cases = [
-                f"{keys[label]}: {_short(sentences[label][place].text or _said(entries[label][place]))!r}"
-                for label, place in places[:3]
-            ]
+            cases = []
+            for label, place in places[:3]:
+                text = sentences[label][place].text or _said(entries[label][place])
+                cases.append(f"{keys[label]}: {short(' '.join(text.split()), 80)!r}")
             if places:
                 counted[mark] = (len(places), sum(left_out[label][place] for label, place in places), cases)
         if bare := [key for key, row in content.items() if not row]:
@@ -370,8 +371,3 @@ def _said(entry: Entry) -> str:
 
 def _file_name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text)
-
-
-def _short(text: str, width: int = 80) -> str:
-    plain = " ".join(text.split())
-    return plain if len(plain) <= width else f"{plain[:width]}..."

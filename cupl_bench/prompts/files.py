@@ -6,7 +6,6 @@ A path or URL may end in ``#sha256=HEX``: the content is then checked against it
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,10 +15,10 @@ from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 import pooch
-import requests
 from pooch.utils import unique_file_name
 
 from cupl_bench.errors import PromptsError, PromptsNotHereError, first, nearest
+from cupl_bench.json_files import read_json, read_text
 from cupl_bench.store import user_cache_dir
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "library_part",
     "no_downloads",
     "path_of",
-    "read_json",
     "read_unchanged",
 ]
 
@@ -41,28 +39,6 @@ LIBRARY = "library:"
 LIBRARY_FOLDER = Path(__file__).with_name("library")
 T = TypeVar("T")
 PIN = re.compile(r"#sha256=([0-9a-fA-F]{64})$")
-
-
-def read_json(path: Path, what: str) -> object:
-    """Return the content of a JSON file, in which no key may stand twice.
-
-    Raises:
-        PromptsError: the file is missing, not UTF-8, not JSON, or repeats a key; ``what`` says what it should hold.
-    """
-
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if repeated := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
-            raise PromptsError(f"{path}: {len(repeated)} keys stand more than once, first: {first(repeated)}.")
-        return dict(pairs)
-
-    text = _read_text(path, what)
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        reason = f"line {error.lineno}, column {error.colno}: {error.msg}" if text.strip() else "it is empty"
-        raise PromptsError(f"{path} is not JSON ({reason}); it should hold {what}.") from error
-    except RecursionError as error:
-        raise PromptsError(f"{path} is nested too deeply; it should hold {what}.") from error
 
 
 _downloads: ContextVar[bool] = ContextVar("downloads", default=True)
@@ -102,7 +78,7 @@ def content_of(source: str, what: str) -> object:
         return _read_folder(path, what)
     if path.suffix in (".pt", ".pth"):
         return _read_torch(path, what)
-    return read_json(path, what)
+    return read_json(path, what, PromptsError)
 
 
 def path_of(source: str) -> Path:
@@ -186,18 +162,6 @@ def digest_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _read_text(path: Path, what: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        beside = [other.name for other in path.parent.glob("*.json")] if path.parent.is_dir() else []
-        raise PromptsError(f"{path} does not exist; it should hold {what}.{nearest(path.name, beside)}") from error
-    except UnicodeDecodeError as error:
-        raise PromptsError(f"{path} is not UTF-8 text (byte {error.start}); it should hold {what}.") from error
-    except OSError as error:
-        raise PromptsError(f"{path} cannot be read ({error.strerror}); it should hold {what}.") from error
-
-
 def _text_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.txt") if not path.name.startswith("."))
 
@@ -210,7 +174,8 @@ def _read_folder(folder: Path, what: str) -> dict[str, list[str]]:
             f"{folder} is a folder without a .txt file; it should hold one for each class, a sentence on each line, or"
             f" be a file that holds {what}."
         )
-    return {path.stem: [line.strip() for line in _read_text(path, what).splitlines() if line.strip()] for path in files}
+    lines_of = {path.stem: read_text(path, what, PromptsError).splitlines() for path in files}
+    return {name: [line.strip() for line in lines if line.strip()] for name, lines in lines_of.items()}
 
 
 def _read_torch(path: Path, what: str) -> Any:
@@ -234,7 +199,7 @@ def _download(url: str, digest: str | None) -> Path:
     try:
         known_hash = None if digest is None else f"sha256:{digest}"
         path = Path(pooch.retrieve(url, known_hash=known_hash, path=folder, progressbar=False))
-    except (requests.RequestException, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise PromptsError(
             f"{url} cannot be downloaded ({error}). Fetch it by hand and give its path in prompts.path."
         ) from error

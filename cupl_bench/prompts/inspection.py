@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from cupl_bench.dataset.names import normalised
+from cupl_bench.errors import short
 
 __all__ = ["FAULTS", "LABEL_KEY", "Inspection", "inspect_prompts", "marks_of"]
 
@@ -124,7 +125,7 @@ def inspect_prompts(
         context_length=context_length,
         first_cases={
             **{
-                name: [f"{class_names[label]}: {_short(text)!r}" for label, text in found[:cases]]
+                name: [f"{class_names[label]}: {short(text, 100)!r}" for label, text in found[:cases]]
                 for name, found in wrong.items()
                 if found
             },
@@ -168,7 +169,3 @@ def _twins(texts: Sequence[Sequence[str]], classes_of: Mapping[str, Sequence[int
         shared.update(combinations(labels[:50], 2))
     size = [len(set(row)) for row in texts]
     return sorted((one, two) for (one, two), both in shared.items() if both >= TWINS * (size[one] + size[two] - both))
-
-
-def _short(text: str, width: int = 100) -> str:
-    return text if len(text) <= width else f"{text[:width]}..."

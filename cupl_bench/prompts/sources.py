@@ -2,9 +2,9 @@
 
 import difflib
 import hashlib
-import importlib.util
 import json
 import re
+import runpy
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 import pooch
-import requests
 
 from cupl_bench.dataset.names import is_unicode, normalised, other_lists
 from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, read_texts, spec_names
 from cupl_bench.errors import DatasetError, PromptsError, first, nearest
-from cupl_bench.prompts.files import check_download, content_of, read_json
+from cupl_bench.json_files import read_json
+from cupl_bench.open_clip_files import open_clip_file
+from cupl_bench.prompts.files import check_download, content_of
 
 __all__ = [
     "Descriptions",
@@ -28,7 +29,6 @@ __all__ = [
     "join_by_name",
     "normalised",
     "read_descriptions",
-    "read_json",
     "read_templates",
     "strategy_of",
 ]
@@ -60,7 +60,7 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
         if source in OPEN_CLIP_LISTS:
             templates: object = _open_clip_templates(OPEN_CLIP_LISTS[source])
         elif source.endswith(".json"):
-            templates = read_json(Path(source), "a list of templates")
+            templates = read_json(Path(source), "a list of templates", PromptsError)
         elif source.endswith(".txt"):
             templates = _templates_of_lines(Path(source))
         else:
@@ -111,18 +111,9 @@ def _templates_of_dataset(source: str) -> list[str]:
 
 
 def _open_clip_templates(name: str) -> list[str]:
-    """Return a template list of open_clip, read from its one file: importing the whole package takes seconds."""
-    package = importlib.util.find_spec("open_clip")
-    if package is None or package.origin is None:
-        raise PromptsError("open_clip, which carries the template lists, is not installed.")
-    spec = importlib.util.spec_from_file_location(
-        "zero_shot_metadata", Path(package.origin).with_name("zero_shot_metadata.py")
-    )
-    if spec is None or spec.loader is None:
-        raise PromptsError("This version of open_clip carries no template lists; give prompts.templates.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return [make("{}") for make in getattr(module, name)]
+    """A template list of open_clip, read from its one file: importing the whole package takes seconds."""
+    lists = runpy.run_path(str(open_clip_file("zero_shot_metadata.py")))
+    return [make("{}") for make in lists[name]]
 
 
 def read_descriptions(source: str, *, may_be_empty: bool = False) -> Descriptions:
@@ -215,7 +206,7 @@ def fetch_official(dataset: str, variant: str, cache_dir: Path) -> Official:
                 path=folder,
                 progressbar=False,
             )
-        except (requests.RequestException, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise PromptsError(f"{file.url} cannot be downloaded ({error}). {by_hand}") from error
     content = path.read_bytes()
     if (found := _unlike(content, file)) is not None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError, first
+from cupl_bench.json_files import read_json
 from cupl_bench.prompts import Prompts
 from cupl_bench.prompts.files import LIBRARY, library_part, read_unchanged
 from cupl_bench.prompts.sources import (
@@ -16,7 +17,6 @@ from cupl_bench.prompts.sources import (
     fill,
     join_by_name,
     read_descriptions,
-    read_json,
     read_templates,
     replace_name,
 )
@@ -266,7 +266,7 @@ def read_aliases(path: str | None) -> dict[str, str]:
     """
     if path is None:
         return {}
-    content = read_json(Path(path), "aliases: class name -> name in the prompts file")
+    content = read_json(Path(path), "aliases: class name -> name in the prompts file", PromptsError)
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content.values()):
         raise PromptsError(f"{path} should map class names to names in the prompts file, all of them text.")
     return content

@@ -1,7 +1,6 @@
 """WaffleCLIP: random words and characters where others have descriptors, alone or among true ones."""
 
 import gzip
-import importlib.util
 import math
 import random
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Literal
 
 from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError
+from cupl_bench.open_clip_files import open_clip_file
 from cupl_bench.prompts import Prompts
 from cupl_bench.prompts.descriptors import NO_DESCRIPTORS, join_lists, read_lists, which, worded
 from cupl_bench.prompts.strategies import with_concept
@@ -173,12 +173,9 @@ def read_words(source: str) -> list[str]:
 
 
 def _clip_words() -> list[str]:
-    """Return the tokens of CLIP's tokenizer that are whole words of three or more letters, from open_clip's file."""
-    package = importlib.util.find_spec("open_clip")
-    if package is None or package.origin is None:
-        raise PromptsError("open_clip, which carries CLIP's vocabulary, is not installed; give prompts.words=FILE.")
-    path = Path(package.origin).with_name("bpe_simple_vocab_16e6.txt.gz")
-    merges = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[1 : 1 + CLIP_MERGES]
+    """The tokens of CLIP's tokenizer that are whole words of three or more letters, as open_clip carries them."""
+    content = gzip.decompress(open_clip_file("bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode("utf-8")
+    merges = content.split("\n")[1 : 1 + CLIP_MERGES]
     tokens = ["".join(merge.split()) for merge in merges]
     words = [token.removesuffix("</w>") for token in tokens if token.endswith("</w>")]
     return [word for word in words if len(word) >= 3 and word.isascii() and word.isalpha()]

@@ -5,7 +5,9 @@ import pandas as pd
 from jaxtyping import Float64, Int64
 
 from cupl_bench.report.answers import Answers
-from cupl_bench.report.significance import ALPHA, holm, mcnemar_exact, wilson_intervals
+from cupl_bench.report.significance import ALPHA, holm, mcnemar_exact
+from cupl_bench.report.texts import interval, percent, points
+from cupl_bench.scores import wilson_intervals
 
 __all__ = ["moved_confusions", "per_class", "shown_classes", "shown_confusions"]
 
@@ -109,11 +111,11 @@ def shown_classes(table: pd.DataFrame) -> pd.DataFrame:
             "class": ends["class_name"],
             "images": ends["images"],
             "top-1 [95%]": [
-                f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+                f"{percent(value)} {interval(low, high)}"
                 for value, low, high in zip(ends["top1"], ends["low"], ends["high"], strict=True)
             ],
             "change": [
-                f"{100 * change:+z.1f}{'' if p < ALPHA else ' n.s.'}"
+                f"{points(change)}{'' if p < ALPHA else ' n.s.'}"
                 for change, p in zip(ends["change"], ends["p_holm"], strict=True)
             ],
         }

@@ -41,6 +41,7 @@ from cupl_bench.report.significance import (
     paired_mean,
     percentile_interval,
 )
+from cupl_bench.report.texts import interval, percent, points
 
 __all__ = ["Comparison", "GroupAnswers", "baseline_names", "compare", "less", "shown", "shown_pooled", "strategy_names"]
 
@@ -435,19 +436,19 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
     out["prompts"] = strategy_names(read)
     out["images"] = [f"{count:,}" for count in read["num_images"]]
     out["top-1 [95%]"] = [
-        f"{_percent(value)} [{_percent(low)}, {_percent(high)}]"
+        f"{percent(value)} {interval(low, high)}"
         for value, low, high in zip(read["top1"], read["top1_low"], read["top1_high"], strict=True)
     ]
     if read["num_seeds"].notna().any():
-        out["sd of seeds"] = [_percent(value) for value in read["top1_sd"]]
+        out["sd of seeds"] = [percent(value) for value in read["top1_sd"]]
     if read["top5"].notna().any():
-        out["top-5"] = [_percent(value) for value in read["top5"]]
-    out["mean per class"] = [_percent(value) for value in read["mean_per_class"]]
+        out["top-5"] = [percent(value) for value in read["top5"]]
+    out["mean per class"] = [percent(value) for value in read["mean_per_class"]]
     if read["calibration_error"].notna().any():
-        out["calibration error"] = [_percent(value) for value in read["calibration_error"]]
+        out["calibration error"] = [percent(value) for value in read["calibration_error"]]
     for column in read.columns:
         if str(column).startswith("top1_") and column not in ("top1_low", "top1_high", "top1_sd"):
-            out[str(column).removeprefix("top1_").replace("_", " ")] = [_percent(value) for value in read[column]]
+            out[str(column).removeprefix("top1_").replace("_", " ")] = [percent(value) for value in read[column]]
     if read["difference"].notna().any():
         names = baseline_names(read)
         if len(names) > 1:
@@ -455,15 +456,15 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
                 "" if pd.isna(name) else name for name in read["baseline"].where(read["difference"].notna())
             ]
         out[f"{less(names)} [95%]"] = [
-            _difference_text(*values) + ("" if not known or significant else " n.s.")
-            for *values, known, significant in zip(
+            f"{points(value)} {interval(low, high, signed=True)}{'' if significant else ' n.s.'}" if known else ""
+            for value, low, high, known, significant in zip(
                 read["difference"], read["difference_low"], read["difference_high"],
                 read["difference"].notna(), read["p_holm"] < ALPHA, strict=True,
             )
         ]  # fmt: skip
         if read["difference_classes_low"].notna().any():
             out["over classes"] = [
-                _interval_text(*values)
+                interval(*values, signed=True)
                 for values in zip(read["difference_classes_low"], read["difference_classes_high"], strict=True)
             ]
     return out
@@ -477,17 +478,18 @@ def shown_pooled(pooled: pd.DataFrame) -> pd.DataFrame:
         out["precision"] = pooled["precision"]
     out["prompts"] = strategy_names(pooled)
     out["data sets"] = pooled["num_datasets"]
-    out["top-1"] = [_percent(value) for value in pooled["top1"]]
+    out["top-1"] = [percent(value) for value in pooled["top1"]]
     names = list(dict.fromkeys(pooled["baseline"]))
     if len(names) > 1:
         out["baseline"] = pooled["baseline"]
-    out["baseline top-1" if len(names) > 1 else names[0]] = [_percent(value) for value in pooled["baseline_top1"]]
-    out["difference"] = [f"{100 * value:+z.1f}" for value in pooled["difference"]]
+    out["baseline top-1" if len(names) > 1 else names[0]] = [percent(value) for value in pooled["baseline_top1"]]
+    out["difference"] = [points(value) for value in pooled["difference"]]
     out["over images"] = [
-        _interval_text(*values) for values in zip(pooled["difference_low"], pooled["difference_high"], strict=True)
+        interval(*values, signed=True)
+        for values in zip(pooled["difference_low"], pooled["difference_high"], strict=True)
     ]
     out["over data sets"] = [
-        _interval_text(*values)
+        interval(*values, signed=True)
         for values in zip(pooled["difference_datasets_low"], pooled["difference_datasets_high"], strict=True)
     ]
     out["better on"] = [
@@ -525,17 +527,3 @@ def strategy_names(table: pd.DataFrame) -> list[str]:
             parts.append(f"{int(row['num_seeds'])} seeds")
         names.append(f"{row['prompts']} ({', '.join(parts)})" if parts else str(row["prompts"]))
     return names
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None or np.isnan(value) else f"{100 * value:.1f}"
-
-
-def _difference_text(difference: float | None, low: float | None, high: float | None) -> str:
-    if difference is None or low is None or high is None or np.isnan(difference):
-        return ""
-    return f"{100 * difference:+z.1f} {_interval_text(low, high)}"
-
-
-def _interval_text(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None or np.isnan(low) else f"[{100 * low:+z.1f}, {100 * high:+z.1f}]"

@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from scipy import stats
 
+from cupl_bench.errors import short
 from cupl_bench.report.comparison import Comparison, baseline_names, less, strategy_names
 from cupl_bench.report.significance import ALPHA
 from cupl_bench.store import write_atomically
@@ -183,8 +184,7 @@ def _as_png(figure: Figure) -> bytes:
 
 
 def _short(name: object, length: int = 26) -> str:
-    text = " ".join(str(name).split())
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    return short(" ".join(str(name).split()), length, "…")
 
 
 def _shortened(names: Sequence[object], length: int = 26) -> list[str]:

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
+from cupl_bench.conf_folder import conf_dir, shipped
 from cupl_bench.records import Record
 from cupl_bench.report.naming import REFERENCE, leaves, prompts_settings, recorded
+from cupl_bench.report.texts import interval, percent, points
 
 __all__ = ["TOLERANCE", "match_published", "our_wording", "read_published", "shown_published"]
 
@@ -20,7 +20,7 @@ TOLERANCE = 0.003
 another resize move a number so far without another question being asked."""
 
 METRICS = ("top1", "mean_per_class", "mean_of_top1_and_top5")
-NO_QUESTION = {
+NOT_COMPARED = {
     "prompts": {"name", "cache_dir", "seed"},
     "dataset": {
         "_target_",
@@ -45,14 +45,8 @@ COLUMNS = [
 
 @lru_cache(maxsize=1)
 def read_published() -> pd.DataFrame:
-    """Return the rows of results/published.csv, which an installed package carries with it; values are percent."""
-    return pd.read_csv(_shipped("report/published.csv", "results/published.csv"), keep_default_na=False)
-
-
-def _shipped(inside: str, beside: str) -> Path:
-    """Return a file or folder that an installed package carries, and that a checkout has beside it."""
-    package = Path(str(resources.files("cupl_bench")))
-    return package / inside if (package / inside).exists() else package.parent / beside
+    """The rows of results/published.csv, which an installed package carries with it; values are percent."""
+    return pd.read_csv(shipped("report/published.csv", "results/published.csv"), keep_default_na=False)
 
 
 def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
@@ -96,8 +90,8 @@ def _strategy(record: Record) -> str:
 
 @lru_cache(maxsize=256)
 def _option(name: str) -> Mapping[str, Any]:
-    """Return the option of a group as its file has it."""
-    path = _shipped("conf", "conf") / name
+    """The option of a group as its file has it."""
+    path = conf_dir() / name
     content = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
     return content if isinstance(content, dict) else {}
 
@@ -117,7 +111,7 @@ def _changed(record: Record) -> list[str]:
             changed.append(f"{group}={name} is no option of this version")
             continue
         for key in (*option, *(sorted(given.keys() - option.keys()) if group == "prompts" else ())):
-            if key in NO_QUESTION[group] or key not in given:
+            if key in NOT_COMPARED[group] or key not in given:
                 continue
             wanted = option.get(key)
             if isinstance(wanted, str) and (reference := REFERENCE.fullmatch(wanted)) and given[key] != wanted:
@@ -211,14 +205,14 @@ def shown_published(table: pd.DataFrame) -> pd.DataFrame:
             "prompts": table["prompts"],
             "metric": table["metric"].str.replace("_", " "),
             "ours [95%]": [
-                f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+                f"{percent(value)} {interval(low, high)}"
                 for value, low, high in zip(table["ours"], table["ours_low"], table["ours_high"], strict=True)
             ],
             "published": [
-                f"{100 * value:.1f}{'' if verified == 'verified' else ' (unverified)'}"
+                f"{percent(value)}{'' if verified == 'verified' else ' (unverified)'}"
                 for value, verified in zip(table["published"], table["verified"], strict=True)
             ],
-            "difference": [f"{100 * value:+z.1f}" for value in table["difference"]],
+            "difference": [points(value) for value in table["difference"]],
             "agrees": np.where(table["agrees"].astype(bool), "yes", "no"),
             "their wording": table["wording"],
             "differs in": table["differs"],

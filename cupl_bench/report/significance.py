@@ -12,7 +12,6 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 __all__ = [
     "ALPHA",
@@ -28,7 +27,6 @@ __all__ = [
     "paired",
     "paired_mean",
     "percentile_interval",
-    "wilson_intervals",
 ]
 
 ALPHA = 0.05
@@ -223,16 +221,6 @@ def over_datasets(differences: Sequence[float]) -> Interval | None:
         return None
     reach = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return float(values.mean()) - reach, float(values.mean()) + reach
-
-
-def wilson_intervals(
-    hits: Int[np.ndarray, " k"], counts: Int[np.ndarray, " k"]
-) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    """Wilson's 95% interval of each proportion; NaN where the count is zero."""
-    low, high = np.full(len(hits), np.nan), np.full(len(hits), np.nan)
-    some = counts > 0
-    low[some], high[some] = proportion_confint(hits[some], counts[some], alpha=ALPHA, method="wilson")
-    return low, high
 
 
 def mean_per_class_interval(hits: Int64[np.ndarray, " c"], images: Int64[np.ndarray, " c"]) -> Interval:

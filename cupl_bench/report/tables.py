@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
-from tabulate import tabulate as pipe_table
+from rich.cells import cell_len
 
 from cupl_bench.report.classes import shown_classes, shown_confusions
 from cupl_bench.report.comparison import Comparison, shown, shown_pooled, strategy_names
@@ -100,9 +100,23 @@ def _markdown(table: pd.DataFrame) -> bytes:
 
 
 def _pipes(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table of Markdown."""
-    sides = ["left" if name in WORDS else "right" for name in columns]
-    return f"{pipe_table(rows, columns, tablefmt='pipe', disable_numparse=True, colalign=sides)}\n"
+    """Return a table of Markdown whose columns are as wide in a terminal as their longest text."""
+    texts = [["" if cell is None else str(cell).strip() for cell in row] for row in rows]
+    of_column = list(zip(columns, *texts, strict=True))
+    widths = [max(cell_len(name) + 2, *map(cell_len, cells), 0) for name, *cells in of_column]
+
+    def line(cells: Sequence[str]) -> str:
+        filled = []
+        for name, text, width in zip(columns, cells, widths, strict=True):
+            blanks = " " * (width - cell_len(text))
+            filled.append(f" {text}{blanks} " if name in WORDS else f" {blanks}{text} ")
+        return f"|{'|'.join(filled)}|\n"
+
+    rule = [
+        f":{'-' * (width + 1)}" if name in WORDS else f"{'-' * (width + 1)}:"
+        for name, width in zip(columns, widths, strict=True)
+    ]
+    return "".join([line(columns), f"|{'|'.join(rule)}|\n", *(line(row) for row in texts)])
 
 
 MINUS = re.compile(r"(?<=[\[ ])-(?=\d)")

@@ -12,7 +12,6 @@ import open_clip
 import torch
 from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from benchmarking.rows import Row, Table, median
 from cupl_bench.backbone.bpe import FastBpe
@@ -55,7 +54,7 @@ def without() -> Table:
             (f"{name}: simple, templates and sentences together, tokenising included", "", _bar_of_all(name)),
         )
     ]
-    rows += [Row(what=what, against="", value="") for what in ("decoding, all cores, fast", "decoding, nvJPEG")]
+    rows.append(Row(what="decoding, all cores, fast", against="", value=""))
     return Table(title="GPU", note="No GPU was at hand: these rows are empty.", rows=rows)
 
 
@@ -222,7 +221,7 @@ def _bar_of_all(name: str) -> str:
 
 
 def _decoding(photos: Sequence[bytes], stopwatch: Stopwatch) -> list[Row]:
-    """Files to pixels at 224, apart from encoding: on all cores, and by nvJPEG."""
+    """Files to pixels at 224, on all cores, apart from encoding."""
     fast = transform_of_open_clip({**asdict(PreprocessCfg()), "size": 224}).fast
     assert fast is not None  # noqa: S101
 
@@ -230,23 +229,10 @@ def _decoding(photos: Sequence[bytes], stopwatch: Stopwatch) -> list[Row]:
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda file: fast(decode_tensor(file)), photos))
 
-    rows = [
+    return [
         Row(
             what="decoding and resizing, fast, a thread for each core",
             against="",
             value=f"{len(photos) / stopwatch.seconds(on_cores):,.0f} images/s",
         )
     ]
-    if stopwatch.device.type != "cuda":
-        return [*rows, Row(what="decoding and resizing, nvJPEG", against="", value="")]
-    buffers = [torch.frombuffer(bytearray(file), dtype=torch.uint8) for file in photos]
-
-    def on_gpu() -> None:
-        for start in range(0, len(buffers), 64):
-            some = buffers[start : start + 64]
-            decoded: list[Tensor] = decode_jpeg(some, ImageReadMode.RGB, device=stopwatch.device)
-            for pixels in decoded:
-                fast(pixels)
-
-    rate = len(photos) / stopwatch.seconds(on_gpu)
-    return [*rows, Row(what="decoding and resizing, nvJPEG", against="", value=f"{rate:,.0f} images/s")]

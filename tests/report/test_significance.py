@@ -21,9 +21,8 @@ from cupl_bench.report.significance import (
     paired,
     paired_mean,
     percentile_interval,
-    wilson_intervals,
 )
-from cupl_bench.scores import wilson
+from cupl_bench.scores import wilson_intervals
 
 REPLICATES = 2000
 
@@ -149,14 +148,6 @@ def test_data_sets_are_a_sample_of_their_own() -> None:
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     np.testing.assert_allclose(over_datasets(values), expected)
     assert over_datasets([0.1]) is None
-
-
-def test_wilson_is_that_of_scipy() -> None:
-    hits, counts = np.array([0, 3, 50, 7, 0]), np.array([5, 7, 50, 1000, 0])
-    low, high = wilson_intervals(hits, counts)
-    for place in range(4):
-        np.testing.assert_allclose((low[place], high[place]), wilson(int(hits[place]), int(counts[place])), atol=1e-12)
-    assert np.isnan(low[4])
 
 
 def test_calibration_is_the_weighted_gap_of_the_bins() -> None:

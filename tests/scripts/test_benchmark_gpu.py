@@ -25,8 +25,7 @@ def test_every_row_is_measured_on_any_device(architecture: str) -> None:
     sentences = {"tench": ["A tench is green.", "It swims."], "goldfish": ["Gold."]}
     table = gpu.measure([encoded(0), encoded(1)], sentences, torch.device("cpu"), [architecture], size)
     found = {row.what: row.value for row in table.rows}
-    empty = [what for what, value in found.items() if not value]
-    assert empty == ["decoding and resizing, nvJPEG"]
+    assert all(found.values())
     assert any("160 prompts of 2 classes" in what for what in found)
     assert any("165 prompts, tokenising included" in what for what in found)
     assert "a CPU" in table.note
