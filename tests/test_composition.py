@@ -296,8 +296,8 @@ def test_a_recipe_can_be_finished_or_says_what_it_needs(path: Path, monkeypatch:
     from cupl_bench.config import question_of
     from cupl_bench.dataset.named import NamedSource, class_names_of
     from cupl_bench.errors import PromptsError, PromptsNotHereError
+    from cupl_bench.prompts import prompts_of
     from cupl_bench.prompts.files import no_downloads
-    from cupl_bench.runner import prompts_of
 
     questions = read_questions([f"experiment={path.stem}", "backbone=demo"], several=False)
     lost = []
