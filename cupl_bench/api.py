@@ -6,6 +6,7 @@ a thread or an event loop. Mistakes raise `CuplBenchError` with the message of t
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ from cupl_bench.prompts.in_memory import GivenDescriptions, GivenFunction
 from cupl_bench.prompts.strategies import TemplatesStrategy
 from cupl_bench.question import QuestionRecord
 from cupl_bench.records import Record
-from cupl_bench.runner import Machine, Question, Workbench, run
+from cupl_bench.run.asking import Machine, Question
+from cupl_bench.run.bench import Workbench
+from cupl_bench.run.flow import run, run_together
 from cupl_bench.store import RowStore
 
 __all__ = [
@@ -120,26 +123,28 @@ def sweep(
     swept = {name: value for name, value in keys.items() if isinstance(value, list | tuple)}
     fixed = {name: value for name, value in keys.items() if name not in swept}
     bench = Workbench(several_backbones=len(groups["backbone"]) > 1)
-    records: list[Record] = []
-    failures: list[str] = []
+    called: list[str] = []
+    found: list[Record | Exception] = []
     for one_dataset, one_backbone in product(groups["dataset"], groups["backbone"]):
-        for values in product(*swept.values()):
-            for one_prompts in groups["prompts"]:
-                choices = {"dataset": one_dataset, "backbone": one_backbone, "prompts": one_prompts}
-                given = {**fixed, **dict(zip(swept, values, strict=True))}
-                try:
-                    question, machine = _asked(overrides, choices, given)
-                    with showing_progress(progress):
-                        records.append(run(question, machine, bench))
-                except CuplBenchError as error:
-                    called = " ".join(f"{name}={_called(one)}" for name, one in choices.items() if one is not None)
-                    failures.append(f"{called}: {error}")
+        asked: list[Callable[[], tuple[Question, Machine]]] = []
+        for values, one_prompts in product(product(*swept.values()), groups["prompts"]):
+            choices = {"dataset": one_dataset, "backbone": one_backbone, "prompts": one_prompts}
+            given = {**fixed, **dict(zip(swept, values, strict=True))}
+            asked.append(partial(_asked, overrides, choices, given))
+            called.append(" ".join(f"{name}={_called(one)}" for name, one in choices.items() if one is not None))
+        with showing_progress(progress):
+            found += run_together(asked, bench)
+    failures = [(name, one) for name, one in zip(called, found, strict=True) if isinstance(one, Exception)]
+    for _, error in failures:
+        if not isinstance(error, CuplBenchError):
+            raise error
     if failures:
+        name, error = failures[0]
         raise CuplBenchError(
-            f"{len(failures)} of {len(failures) + len(records)} questions have no answer; the records of the others are"
-            f" written. First: {failures[0]}"
+            f"{len(failures)} of {len(found)} questions have no answer; the records of the others are written. First:"
+            f" {name}: {error}"
         )
-    return records
+    return [one for one in found if isinstance(one, Record)]
 
 
 def load_results(results_dir: str | Path = "results") -> pd.DataFrame:

@@ -13,7 +13,7 @@ from cupl_bench.embeddings import build_class_embeddings
 from cupl_bench.errors import BrokenImageError, ConfigError, DatasetError
 from cupl_bench.features import finite_units
 from cupl_bench.prompts import prompts_of
-from cupl_bench.runner import Machine, Question
+from cupl_bench.run.asking import Machine, Question
 from cupl_bench.scores import predict, similarities
 
 __all__ = ["Answer", "classify_images"]

@@ -34,7 +34,7 @@ from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
 from cupl_bench.question import GROUPS, OF_THE_RUN, QuestionRecord, is_own_class, leaves, literal, nodes
 from cupl_bench.ranks import local_rank, world_size
-from cupl_bench.runner import Machine, Primary, Question
+from cupl_bench.run.asking import Machine, Primary, Question
 from cupl_bench.schema import Config, Output, Rerun, conf_dir, register
 from cupl_bench.store import user_cache_dir
 from cupl_bench.tracking import Tracker, no_tracker

@@ -45,7 +45,7 @@ __all__ = [
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["cupl_bench.runner", "cupl_bench.config", "cupl_bench.commands.eval", "cupl_bench.report.tables",
+    ["cupl_bench.run.flow", "cupl_bench.config", "cupl_bench.commands.eval", "cupl_bench.report.tables",
      "cupl_bench.backbone.open_clip", "open_clip", "hydra", "faulty"]
 )  # fmt: skip
 
@@ -296,9 +296,9 @@ def clock_set_back(seconds: float) -> None:
         def now(cls, tz: Any = None) -> "Behind":
             return super().now(tz) - module.timedelta(seconds=seconds)
 
-    from cupl_bench import runner
+    from cupl_bench.run import recording
 
-    runner.datetime = Behind  # type: ignore[misc]
+    recording.datetime = Behind  # type: ignore[misc]
 
 
 # Processes --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from cupl_bench.embeddings import Aggregation, build_class_embeddings
 from cupl_bench.errors import BackboneError, ConfigError, DatasetError, PromptsError
 from cupl_bench.prompts import Prompts, prompts_of
 from cupl_bench.prompts.budget import BudgetStrategy
-from cupl_bench.runner import Machine, Question
+from cupl_bench.run.asking import Machine, Question
 from cupl_bench.scores import similarities
 
 

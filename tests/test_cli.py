@@ -336,7 +336,7 @@ def test_unknown_commands_and_help(cli, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_defect_is_not_called_the_users_mistake(cli, on_photos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cupl_bench.runner.measure", lambda _: 1 / 0)
+    monkeypatch.setattr("cupl_bench.run.scoring.measure", lambda _: 1 / 0)
     assert on_photos() == 1
     assert "ZeroDivisionError" in cli.err
 

@@ -10,10 +10,11 @@ import pytest
 from making import make_folder
 
 from cupl_bench import scores
-from cupl_bench.commands import eval as evaluating
+from cupl_bench.errors import ResultsError
 from cupl_bench.lease import held
 from cupl_bench.outcomes import read_outcomes, running_lease
 from cupl_bench.records import Record
+from cupl_bench.run import scoring, timing
 from cupl_bench.store import StoredRows
 
 NUM_IMAGES, PART = 42, 8
@@ -81,18 +82,18 @@ def test_a_strategy_that_fails_in_the_pass_takes_no_other_with_it(
     cli.results = tmp_path / "whole"
     assert on_photos(*SWEEP) == 0, cli.err
     whole = answers(cli.records(), cli.results)
-    write = evaluating.runner._write_predictions
+    write = scoring.write_predictions
     broken = cli.records()["name_only"].run_key
     cli.results = results
 
-    def failing(path: Path, *rest) -> Iterator[float]:
-        steps = write(path, *rest)
-        yield next(steps)
+    def failing(path: Path, *rest) -> Iterator[scores.Tally]:
+        tallies = write(path, *rest)
+        yield next(tallies)
         if path.stem == broken:
-            raise evaluating.runner.ResultsError("the disk is full")
-        return (yield from steps)
+            raise ResultsError("the disk is full")
+        yield from tallies
 
-    monkeypatch.setattr(evaluating.runner, "_write_predictions", failing)
+    monkeypatch.setattr(scoring, "write_predictions", failing)
     assert on_photos(*SWEEP) == 2
     assert "1 of 3 jobs failed" in cli.err
     records = cli.records()
@@ -123,9 +124,9 @@ def test_what_waits_is_bounded_and_does_not_wait_for_an_end_that_is_near(
     assert on_photos(*SWEEP) == 0, cli.err
     together = answers(cli.records(), cli.results)
     if why == "memory":
-        monkeypatch.setattr(evaluating, "WAITING_BYTES", 0)
+        monkeypatch.setattr(scoring, "WAITING_BYTES", 0)
     else:
-        monkeypatch.setattr(evaluating, "hurry", SimpleNamespace(is_set=lambda: True))
+        monkeypatch.setattr(scoring, "hurry", SimpleNamespace(is_set=lambda: True))
     cli.results = tmp_path / "others"
     assert on_photos(*SWEEP) == 0, cli.err
     assert "in one pass" not in cli.out
@@ -162,7 +163,7 @@ def test_two_sweeps_in_different_orders_do_not_wait_for_each_other(cli, on_photo
 def test_a_sweep_that_ends_in_the_pass_leaves_nothing_half_done(
     cli, on_photos, reads, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    predict, calls = evaluating.runner.predict_parts, 0
+    predict, calls = scoring.predict_parts, 0
 
     def ending(*arguments, **named):
         nonlocal calls
@@ -172,14 +173,14 @@ def test_a_sweep_that_ends_in_the_pass_leaves_nothing_half_done(
                 raise error
             yield part
 
-    monkeypatch.setattr(evaluating.runner, "predict_parts", ending)
+    monkeypatch.setattr(scoring, "predict_parts", ending)
     try:
         assert on_photos(*SWEEP) not in (0, 2)
     except error:
         cli.capture.readouterr()
     left = [path for folder in (cli.results, cli.cache) for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in left if path.suffix in (".lease", ".tmp") or path.parent.name == "predictions"]
-    monkeypatch.setattr(evaluating.runner, "predict_parts", predict)
+    monkeypatch.setattr(scoring, "predict_parts", predict)
     assert on_photos(*SWEEP) == 0, cli.err
     assert cli.out.count("0 encoded") == 3
     assert cli.records().keys() == NAMES
@@ -201,7 +202,7 @@ def test_the_seconds_of_a_record_are_its_own(cli, on_photos, reads, monkeypatch:
         return tick
 
     monkeypatch.setattr(scores, "_similarity_to", ticking)
-    monkeypatch.setattr(evaluating.runner, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now))
     assert on_photos(*SWEEP) == 0, cli.err
     timings = [record.timing for record in cli.records().values()]
     assert [timing.scores.seconds for timing in timings] == [NUM_IMAGES / 3] * 3

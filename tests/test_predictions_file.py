@@ -12,7 +12,7 @@ from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.errors import ResultsError
 from cupl_bench.features import ImageFeatures
-from cupl_bench.runner import _write_predictions
+from cupl_bench.run.writing import write_predictions
 from cupl_bench.scores import Predictions, Tally, count, measure
 from cupl_bench.store import RowStore
 
@@ -52,21 +52,20 @@ def kept(tmp_path: Path, *broken: int) -> ImageFeatures:
 
 def written(
     path: Path, dataset: Dataset, images: ImageFeatures, parts: Iterable[Predictions]
-) -> tuple[Tally, list[float]]:
-    """What is right, and of how many images the predictions were there after each step."""
-    writing, steps = _write_predictions(path, dataset, images, parts), []
-    while True:
-        try:
-            steps.append(next(writing))
-        except StopIteration as end:
-            return end.value, steps
+) -> tuple[Tally, list[int]]:
+    """What is right of all images, and of how many images each tally is."""
+    tallies = []
+    for one in write_predictions(path, dataset, images, parts):
+        assert not path.exists(), "the file is there before it is whole"
+        tallies.append(one)
+    return sum(tallies[1:], start=tallies[0]), [int(one.images.sum()) for one in tallies]
 
 
 def test_parts_are_one_table_with_the_columns_and_types_of_a_frame(dataset: Dataset, tmp_path: Path) -> None:
     parts = [some(4, 1), some(1, 2), some(3, 3)]
     path = tmp_path / "predictions" / "a.parquet"
     tally, steps = written(path, dataset, kept(tmp_path, 3), parts)
-    assert steps == [4, 5, 8]
+    assert steps == [4, 1, 3]
     whole = {name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])}
     index = np.array([0, 1, 2, 4, 5, 6, 7, 8])
     labels = dataset.labels[index]
@@ -106,6 +105,14 @@ def test_what_breaks_between_two_parts_leaves_no_file(
 
     with pytest.raises(error):
         written(tmp_path / "out" / "a.parquet", dataset, kept(tmp_path), parts())
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_file_that_nobody_ends_is_not_there(dataset: Dataset, tmp_path: Path) -> None:
+    writing = write_predictions(tmp_path / "out" / "a.parquet", dataset, kept(tmp_path), [some(4, 1), some(5, 2)])
+    next(writing)
+    assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".tmp"]
+    writing.close()
     assert not list((tmp_path / "out").iterdir())
 
 

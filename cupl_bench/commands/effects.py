@@ -15,7 +15,7 @@ from cupl_bench.terminal import answer, complain, rows_of, say, show_table, spea
 if TYPE_CHECKING:  # heavy: a look at the help needs no torch
     import pandas as pd
 
-    from cupl_bench.runner import Material
+    from cupl_bench.run.encode import Material
 
 __all__ = ["command"]
 
@@ -29,7 +29,8 @@ SHOWN = 5
 def command(given: Arguments) -> int:
     """Write and show the effects of the prompts of each question that the arguments ask; gives the exit code."""
     from cupl_bench.config import Output, machine_of, question_of
-    from cupl_bench.runner import Workbench, gather
+    from cupl_bench.run.bench import Workbench
+    from cupl_bench.run.encode import gather
 
     bench = Workbench()
     forms: set[Output] = set()
@@ -62,7 +63,7 @@ def write_effects(material: "Material", results_dir: Path) -> dict[str, object]:
     """
     from cupl_bench.store import write_atomically
 
-    question, run_key = material.job.question, material.job.key
+    question, run_key = material.prepared.question, material.prepared.key
     effects, curve = _effects(material), _curve(material)
     _show(effects, curve)
     paths = []
@@ -88,18 +89,18 @@ def _effects(material: "Material") -> "pd.DataFrame":
 
     from cupl_bench.effects import measure_prompts, measure_templates
 
-    job = material.job
+    prepared = material.prepared
     given = (
-        material.images.stored, material.labels, material.texts.rows, material.rows_of_class, job.prompts.aggregation,
-        material.weights, job.machine.device,
+        material.images.stored, material.labels, material.texts.rows, material.rows_of_class,
+        prepared.prompts.aggregation, material.weights, prepared.machine.device,
     )  # fmt: skip
     found = measure_prompts(*given)
     # Prompts that share their tokens share a row: the first of them stands for all.
     text_of: dict[tuple[int, int], str] = {}
-    for label, (rows, texts) in enumerate(zip(material.rows_of_class, job.prompts.texts, strict=True)):
+    for label, (rows, texts) in enumerate(zip(material.rows_of_class, prepared.prompts.texts, strict=True)):
         for row, text in zip(rows, texts, strict=True):
             text_of.setdefault((label, row), text)
-    names = job.dataset.class_names
+    names = prepared.dataset.class_names
     of_prompts = pd.DataFrame(
         {
             "kind": "prompt",
@@ -116,13 +117,13 @@ def _effects(material: "Material") -> "pd.DataFrame":
         }
     )
     of_prompts["label"] = of_prompts["label"].astype("Int64")
-    if not job.prompts.parallel:
+    if not prepared.prompts.parallel:
         return of_prompts
     templates = measure_templates(*given)
     of_templates = pd.DataFrame(
         {
             "kind": "template",
-            "text": [text.replace(names[0], "{}") for text in job.prompts.texts[0]],
+            "text": [text.replace(names[0], "{}") for text in prepared.prompts.texts[0]],
             "top1": found.top1,
             "top1_without": templates.top1_without,
             "top1_alone": templates.top1_alone,
@@ -139,8 +140,8 @@ def _curve(material: "Material") -> "pd.DataFrame":
     from cupl_bench.effects import measure_subsets
     from cupl_bench.prompts.budget import drawn
 
-    job = material.job
-    parallel = job.prompts.parallel
+    prepared = material.prepared
+    parallel = prepared.prompts.parallel
 
     def subset(size: int, seed: int) -> "tuple[list[list[int]], list[list[float]] | None]":
         places = [
@@ -160,8 +161,8 @@ def _curve(material: "Material") -> "pd.DataFrame":
         return (subset(size, seed) for size, seed in points)
 
     top1 = measure_subsets(
-        material.images.stored, material.labels, material.texts.rows, subsets(), job.prompts.aggregation,
-        job.machine.device,
+        material.images.stored, material.labels, material.texts.rows, subsets(), prepared.prompts.aggregation,
+        prepared.machine.device,
     )  # fmt: skip
     draws = pd.DataFrame({"num_prompts": [size for size, _ in points], "top1": top1})
     curve = draws.groupby("num_prompts")["top1"].agg(["mean", "std", "min", "max", "count"]).reset_index()

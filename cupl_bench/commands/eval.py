@@ -6,14 +6,13 @@ import os
 import shlex
 import signal
 from collections import Counter
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, closing, nullcontext, redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
-from cupl_bench import runner
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.commands.failures import told_once
 from cupl_bench.commands.launching import launch, run_alone
@@ -27,45 +26,34 @@ from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.lease import held
 from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_lease, state_of, write_outcome
 from cupl_bench.ranks import from_first
-from cupl_bench.records import read_record, record_path
+from cupl_bench.records import Record, read_record, record_path
+from cupl_bench.run.bench import Workbench
+from cupl_bench.run.encode import Waiting, encode_part
+from cupl_bench.run.encode import assist as assist_run
+from cupl_bench.run.flow import all_but_scores
+from cupl_bench.run.scoring import is_time_to_score, score_together
 from cupl_bench.store import write_atomically
 from cupl_bench.terminal import answer, complain, rows_of, say, show_log, speak_to_program
+from cupl_bench.tracking import Tracker
 
 __all__ = ["assist", "command", "over_several_backbones"]
 
 log = logging.getLogger(__name__)
 
-WAITING_BYTES = 256_000_000
-"""What the questions may hold that wait for their scores: 80 strategies of 1,000 classes, at width 768."""
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A question of the sweep, and its place there, while it waits for its scores.
 
-Steps = Generator[float, None, None]
-"""Each says of how many images the scores are there by then."""
+    ``tracker``: what takes its record, besides ``results_dir``. ``lease``: held until it is answered.
+    """
 
-
-@dataclass
-class Waiting:
-    """A question that is being answered, step by step. ``scored``: of how many images, so far."""
-
-    steps: Steps
-    scored: float = 0
-
-    def goes_on(self) -> bool:
-        """Take the next step; return whether there was one."""
-        step = next(self.steps, None)
-        self.scored = self.scored if step is None else step
-        return step is not None
-
-
-def _in_one_pass(waiting: Sequence[Waiting]) -> None:
-    """Score the questions that wait, image features in order: each is read once for all, and then is in memory."""
-    if len(waiting) > 1:
-        say(f"\nscores of {len(waiting)} questions, in one pass over the image features")
-    left = list(waiting)
-    while left:
-        behind = min(left, key=lambda one: one.scored)
-        if not behind.goes_on():
-            left.remove(behind)
+    question: Combination
+    number: int
+    waiting: Waiting
+    tracker: Tracker
+    results_dir: Path
+    lease: ExitStack
 
 
 @dataclass
@@ -86,8 +74,9 @@ class Job:
     several_backbones: bool
     assisting: bool = False
     home: int = field(default_factory=os.getpid)
-    bench: runner.Workbench = field(default_factory=runner.Workbench)
-    waiting: list[Waiting] = field(default_factory=list)
+    bench: Workbench = field(default_factory=Workbench)
+    waiting: list[Asked] = field(default_factory=list)
+    leases: ExitStack = field(default_factory=ExitStack)
     before: dict[str, Outcome] | None = None
     failure: Exception | None = None
     told: dict[str, str] = field(default_factory=dict)
@@ -100,34 +89,81 @@ class Job:
             signal.signal(signal.SIGTERM, lambda *_: hurry.set())
         self.bench.several_backbones = self.several_backbones
         place = sum(len(job) for job in self.jobs[:number])
-        with ExitStack() as stack:
+        with self.leases:  # whatever ends the job
             for offset, question in enumerate(self.jobs[number]):
-                if hurry.is_set() or sum(self.bench.waiting.values()) > WAITING_BYTES:
+                if is_time_to_score(one.waiting for one in self.waiting):
                     self._score_waiting()
-                steps = stack.enter_context(closing(self._answer(question, place + offset)))
-                waiting = Waiting(steps)
-                if waiting.goes_on():
-                    self.waiting.append(waiting)
+                self._answer(question, place + offset)
             self._score_waiting()
 
     def _score_waiting(self) -> None:
-        waiting, self.waiting = self.waiting, []
-        _in_one_pass(waiting)
+        while self.waiting:  # one that a signal of Slurm broke off waits again
+            asked, self.waiting = self.waiting, []
+            if len(asked) > 1:
+                say(f"\nscores of {len(asked)} questions, in one pass over the image features")
+            outcomes = zip(asked, score_together([one.waiting for one in asked]), strict=True)
+            # Errors last: one of them may say that the time of this job is up.
+            for one, found in sorted(outcomes, key=lambda pair: isinstance(pair[1], Exception)):
+                one.lease.close()
+                with self._own_failure(one.question, one.number):
+                    if isinstance(found, Exception):
+                        raise found
+                    self._leave(one.number, self._outcome_of(found, one.question, one.tracker, one.results_dir))
 
-    def _answer(self, question: Combination, number: int) -> Steps:
-        """Answer a question of the sweep, in steps."""
+    def _answer(self, question: Combination, number: int) -> None:
+        """Answer a question of the sweep, or leave it among those that wait for their scores."""
         raise_if_interrupted()
-        name = question.name
-        try:
+        with self._own_failure(question, number):
             config = self.compose(question.overrides)
             speak_to_program(config.output == Output.json)
             if self.is_sweep and not self.assisting:
-                say(f"\njob {number}: {name}")
+                say(f"\njob {number}: {question.name}")
             results_dir = Path(config.results_dir).expanduser().absolute()
-            if config.rerun == Rerun.failed and from_first(lambda: self._never_ran(name, results_dir)):
-                outcome = Outcome(job=name, run_key=None, note="never ran, and was left: rerun=failed", left=True)
-            else:
-                outcome = yield from self._run(config, question, results_dir)
+            if config.rerun == Rerun.failed and from_first(lambda: self._never_ran(question.name, results_dir)):
+                note = "never ran, and was left: rerun=failed"
+                self._leave(number, Outcome(job=question.name, run_key=None, note=note, left=True))
+            elif (outcome := self._run(config, question, number, results_dir)) is not None:
+                self._leave(number, outcome)
+
+    def _run(self, config: Any, question: Combination, number: int, results_dir: Path) -> Outcome | None:
+        """Do all but the scores of a question; return its outcome where that is all of it."""
+        name, tracker = question.name, tracker_of(config)
+        asked, machine = question_of(config), replace(machine_of(config), command=self._alone(question))
+        with ExitStack() as lease:
+            if not self.assisting:
+                # Two jobs that wait for each other's questions would wait for ever: nothing is held while one waits.
+                lease.enter_context(held(running_lease(results_dir, name), name, self._score_waiting))
+            if machine.shard is not None:
+                note = encode_part(asked, machine, self.bench, *machine.shard)
+                return Outcome(job=name, run_key=None, note=note)
+            if self.assisting:
+                assist_run(asked, machine, self.bench)
+                return Outcome(job=name, run_key=None)
+            found = all_but_scores(asked, machine, self.bench)
+            if isinstance(found, Waiting):
+                kept = self.leases.enter_context(lease.pop_all())
+                self.waiting.append(
+                    Asked(
+                        question=question,
+                        number=number,
+                        waiting=found,
+                        tracker=tracker,
+                        results_dir=results_dir,
+                        lease=kept,
+                    )
+                )
+                return None
+        return self._outcome_of(found, question, tracker, results_dir)
+
+    def _outcome_of(self, record: Record, question: Combination, tracker: Tracker, results_dir: Path) -> Outcome:
+        tracker([record], results_dir, self.folder.name if self.is_sweep else None)
+        return Outcome(job=question.name, run_key=record.run_key)
+
+    @contextmanager
+    def _own_failure(self, question: Combination, number: int) -> Iterator[None]:
+        """Make what goes wrong inside the outcome of this question, and of no other."""
+        try:
+            yield
         except Exception as error:
             raise_if_interrupted()
             if (raised := _raised_by_submitit(error)) is not None:
@@ -136,7 +172,7 @@ class Job:
                 # It could not put the job back, or Slurm did so and ended the command that asked: work until killed.
                 log.warning("the job was not put back by itself (%s): going on", raised)
                 hurry.set()
-                yield from self._answer(question, number)
+                self._answer(question, number)
                 return
             self.failure = error
             mistake = isinstance(error, CuplBenchError)
@@ -144,28 +180,15 @@ class Job:
             if self.is_sweep and not self.assisting:
                 before = self.told.setdefault(text, f"job {number}")
                 complain(text if before == f"job {number}" else f"the same as {before}")
-            log.debug("%s failed", name, exc_info=True)
-            outcome = Outcome(job=name, run_key=None, error=text, mistake=mistake)
+            log.debug("%s failed", question.name, exc_info=True)
+            self._leave(number, Outcome(job=question.name, run_key=None, error=text, mistake=mistake))
+
+    def _leave(self, number: int, outcome: Outcome) -> None:
         if not self.assisting:
             write_outcome(self.folder, number, outcome)
 
-    def _run(self, config: Any, asked: Combination, results_dir: Path) -> Generator[float, None, Outcome]:
-        name = asked.name
-        tracker = tracker_of(config)
-        question, machine = question_of(config), replace(machine_of(config), command=self._alone(asked))
-        with nullcontext() if self.assisting else held(running_lease(results_dir, name), name, self._score_waiting):
-            if machine.shard is not None:
-                note = runner.encode_part(question, machine, self.bench, *machine.shard)
-                return Outcome(job=name, run_key=None, note=note)
-            if self.assisting:
-                runner.assist(question, machine, self.bench)
-                return Outcome(job=name, run_key=None)
-            record = yield from runner.answering(question, machine, self.bench)
-        tracker([record], results_dir, self.folder.name if self.is_sweep else None)
-        return Outcome(job=name, run_key=record.run_key)
-
     def _alone(self, question: Combination) -> str:
-        """The command line that asks this question alone: its record keeps it."""
+        """Return the command line that asks this question alone: its record keeps it."""
         flags = [] if self.config_dir is None else [f"--config-dir={self.config_dir}"]
         return shlex.join(["cupl-bench", "eval", *flags, *question.overrides])
 

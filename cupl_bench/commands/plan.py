@@ -17,7 +17,8 @@ def command(given: Arguments) -> int:
     import pandas as pd
 
     from cupl_bench.config import Output, machine_of, question_of
-    from cupl_bench.runner import Workbench, plan
+    from cupl_bench.run.bench import Workbench
+    from cupl_bench.run.plan import plan
 
     bench = Workbench()
     forms: set[Output] = set()

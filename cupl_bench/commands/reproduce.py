@@ -35,8 +35,8 @@ def command(given: Arguments) -> int:
 
 def _reproduce(run: str, given: Arguments) -> str:
     from cupl_bench.config import Place, ask_again, filled, machine_of
-    from cupl_bench.runner import Workbench
-    from cupl_bench.runner import run as answer
+    from cupl_bench.run.bench import Workbench
+    from cupl_bench.run.flow import run as answer
 
     overrides = given.overrides
     machine_overrides = [one for one in overrides if "." not in one.partition("=")[0]]

@@ -27,13 +27,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cupl_bench import runner
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.folder import FolderSource
 from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings, unit_rows
 from cupl_bench.features import ImageFeatures
 from cupl_bench.keys import Keys
+from cupl_bench.run.writing import write_predictions
 from cupl_bench.scores import PART_IMAGES, Predictions, predict_parts
 from cupl_bench.store import RowStore
 
@@ -110,7 +110,8 @@ def _prepared(stage: str, folder: Path, count: int, width: int) -> Callable[[], 
     images = ImageFeatures(
         stored=RowStore(folder=folder / "none", facts={}).find([]), kept=np.ones(count, dtype=bool), num_encoded=0
     )
-    return lambda: runner._write_predictions(folder / "predictions.parquet", dataset, images, _answers(count))
+    path = folder / "predictions.parquet"
+    return lambda: sum(int(one.images.sum()) for one in write_predictions(path, dataset, images, _answers(count)))
 
 
 def _answers(count: int) -> Iterator[Predictions]:

@@ -203,7 +203,7 @@ def test_no_key_is_written_down_or_told(
     ):
         assert on_photos(*arguments) == code, cli.err
         told += [cli.out, cli.err]
-    monkeypatch.setattr("cupl_bench.runner.measure", lambda *_: 1 / 0)
+    monkeypatch.setattr("cupl_bench.run.scoring.measure", lambda *_: 1 / 0)
     assert on_photos("prompts=simple", "rerun=always") == 1
     told += [cli.out, cli.err, caplog.text]
     assert cli("report") == 0

@@ -1,0 +1,68 @@
+"""What a run asks, and where it happens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from cupl_bench.backbone import BackboneSource, Precision
+from cupl_bench.border import parse
+from cupl_bench.dataset import DatasetSource
+from cupl_bench.dataset.decode import Decode
+from cupl_bench.errors import ConfigError
+from cupl_bench.prompts import PromptStrategy
+from cupl_bench.question import QuestionRecord
+
+__all__ = ["Machine", "Primary", "Question", "Rerun"]
+
+Primary = Literal["top1", "mean_per_class"]
+Rerun = Literal["missing", "always", "never", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a run asks; all of it can move the number and enters the run key.
+
+    ``config`` is the same in words, from which it was built and which the record keeps: it is not hashed.
+    """
+
+    dataset_name: str
+    dataset: DatasetSource
+    skip_broken: bool
+    decode: Decode
+    primary: Primary
+    backbone_name: str
+    backbone: BackboneSource
+    precision: Precision
+    prompts_name: str
+    prompts: PromptStrategy
+    config: QuestionRecord
+
+    def __post_init__(self) -> None:
+        for name, known in (("primary", Primary), ("decode", Decode), ("precision", Precision)):
+            parse(known, getattr(self, name), name, ConfigError)
+        object.__setattr__(self, "skip_broken", parse(bool, self.skip_broken, "skip_broken", ConfigError))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a run happens; none of it moves a number by more than rounding.
+
+    ``rerun``: which questions are answered anew. ``shard``: part i of n of the images, which is encoded and nothing
+    else; None: all of a run. ``command``: the command line that asks this question alone, for the record; None: it was
+    not asked on one.
+    """
+
+    results_dir: Path
+    cache_dir: Path
+    device: torch.device
+    batch_size: int
+    num_workers: int
+    cache_limit_gb: float
+    rerun: Rerun
+    shard: tuple[int, int] | None
+    command: str | None = None
+
+    def __post_init__(self) -> None:
+        parse(Rerun, self.rerun, "rerun", ConfigError)

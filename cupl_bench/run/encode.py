@@ -1,0 +1,144 @@
+"""From a prepared question to one that waits for its scores alone."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Int64
+
+from cupl_bench.backbone import identified_by
+from cupl_bench.dataset import part_of
+from cupl_bench.embeddings import ClassEmbeddings
+from cupl_bench.features import ImageFeatures, TextFeatures
+from cupl_bench.prompts import prompts_of
+from cupl_bench.ranks import in_turn
+from cupl_bench.records import Record
+from cupl_bench.run.asking import Machine, Question
+from cupl_bench.run.bench import Workbench
+from cupl_bench.run.classes import class_embeddings, rows_of_class, weights_by_images, weights_of
+from cupl_bench.run.features import image_features, text_features
+from cupl_bench.run.prepare import Prepared, finished, left_out_of, prepare, prepared_of, say_key, say_question
+from cupl_bench.run.recording import failure_recorded
+
+__all__ = ["Material", "Waiting", "assist", "encode", "encode_part", "gather"]
+
+log = logging.getLogger(__name__)
+
+BYTES_PER_PROMPT = 150
+"""What a prompt takes in memory, about: a sentence and its place in a list."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """A question that waits for its scores. ``num_truncated``: prompts that were cut to fit the context."""
+
+    prepared: Prepared
+    images: ImageFeatures
+    classes: ClassEmbeddings
+    num_truncated: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Of memory that a question holds while it waits, about; image features lie on the disk."""
+        return self.classes.num_bytes + BYTES_PER_PROMPT * self.prepared.prompts.num_prompts
+
+
+def encode(prepared: Prepared) -> Record | Waiting:
+    """Make the image features and the class embeddings of a question.
+
+    Return its record instead where it turns out to be answered already: which images are left out belongs to the
+    question, and may be known only when all were tried.
+
+    Raises:
+        CuplBenchError: something that the user can mend; a failed record tells it too.
+    """
+    with prepared.stages.working():
+        say_question(prepared)
+        with failure_recorded(prepared):
+            images = image_features(prepared)
+        left_out = left_out_of(prepared.dataset, images)
+        is_another = left_out != prepared.left_out
+        prepared = replace(prepared, left_out=left_out)
+        with failure_recorded(prepared):
+            if is_another:
+                log.info("%s  is the key of this question without the images that are left out", prepared.key)
+                if (found := finished(prepared)) is not None:
+                    return found
+            classes, num_truncated = class_embeddings(prepared, images)
+    return Waiting(prepared=prepared, images=images, classes=classes, num_truncated=num_truncated)
+
+
+def assist(question: Question, machine: Machine, bench: Workbench) -> None:
+    """Encode a share of the images: what the other processes of torchrun do while rank 0 answers a question.
+
+    Raises:
+        CuplBenchError: something that the user can mend.
+    """
+    prepared = prepare(question, machine, bench)
+    if isinstance(prepared, Prepared):
+        image_features(prepared)
+
+
+def encode_part(question: Question, machine: Machine, bench: Workbench, part: int, parts: int) -> str:
+    """Encode a part of the images, from 1 to ``parts``, for a run that finds them done; return what was done in words.
+
+    Raises:
+        CuplBenchError: something that the user can mend.
+    """
+    own = in_turn(lambda: bench.dataset(question.dataset, machine.cache_dir, (part, parts)))
+    num_whole = own.num_whole or 0
+    if not len(own.labels):
+        return f"part {part} of {parts} is empty: {num_whole:,} images"
+    images = image_features(
+        Prepared(
+            question=replace(question, skip_broken=True),  # the run that follows says which are broken
+            machine=machine,
+            bench=bench,
+            dataset=own,
+            prompts=prompts_of(question.prompts, own.class_names),
+            facts=in_turn(lambda: identified_by(question.backbone, machine.cache_dir, download=True)),
+        )
+    )
+    places = part_of((part, parts), num_whole)
+    return (
+        f"part {part} of {parts}, images {places[0]:,} to {places[-1]:,} of {num_whole:,}: {images.num_encoded:,}"
+        f" encoded, {int(images.kept.sum()) - images.num_encoded:,} reused, {int((~images.kept).sum()):,} broken"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a question is answered from: features, and which rows of the texts belong to which class.
+
+    ``weights``: of each class's prompts, those found from images among them; None where all count the same.
+    """
+
+    prepared: Prepared
+    images: ImageFeatures
+    labels: Int64[np.ndarray, " k"]
+    texts: TextFeatures
+    rows_of_class: Sequence[Sequence[int]]
+    weights: Sequence[Sequence[float]] | None
+
+
+def gather(question: Question, machine: Machine, bench: Workbench) -> Material:
+    """Return the features of a question, from the stores; what is not there is encoded.
+
+    Raises:
+        CuplBenchError: something that the user can mend.
+    """
+    prepared = prepared_of(question, machine, bench)
+    say_key(prepared)
+    images = image_features(prepared)
+    prepared = replace(prepared, left_out=left_out_of(prepared.dataset, images))
+    texts = text_features(prepared)
+    rows = rows_of_class(prepared.prompts, texts)
+    return Material(
+        prepared=prepared,
+        images=images,
+        labels=images.of_kept(prepared.dataset.labels),
+        texts=texts,
+        rows_of_class=rows,
+        weights=weights_of(prepared.prompts, weights_by_images(prepared, images, texts, rows)),
+    )

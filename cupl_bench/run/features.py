@@ -1,0 +1,100 @@
+"""The features of one question, from the stores; what is not there is encoded, by one process at a time."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cupl_bench.backbone import Backbone
+from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts
+from cupl_bench.identity import PROTOCOL_VERSION, content_key
+from cupl_bench.lease import held
+from cupl_bench.pixel_store import PixelStore
+from cupl_bench.ranks import rank
+from cupl_bench.run.prepare import Prepared
+from cupl_bench.store import RowStore
+
+__all__ = ["image_features", "text_features"]
+
+log = logging.getLogger(__name__)
+
+
+def image_features(prepared: Prepared) -> ImageFeatures:
+    """Return the features of all images; every process of torchrun calls it and encodes its share.
+
+    Raises:
+        CuplBenchError: something that the user can mend.
+    """
+
+    def pixels(backbone: Backbone) -> PixelStore | None:
+        return _pixels(prepared, backbone)
+
+    def encode() -> ImageFeatures:
+        with _alone(prepared, prepared.images):
+            return encode_images(
+                prepared.dataset,
+                prepared.load,
+                prepared.images,
+                pixels=pixels,
+                decode_by=prepared.question.decode,
+                batch_size=prepared.machine.batch_size,
+                num_workers=prepared.machine.num_workers,
+                skip_broken=prepared.question.skip_broken,
+            )
+
+    stages = prepared.stages
+    with stages.stage("image_features"):
+        images = prepared.bench.images(prepared.dataset, prepared.images, prepared.question.skip_broken, encode)
+    stages.cached["image_features"] = images.num_encoded == 0
+    reused = len(images.stored) - images.num_encoded
+    seconds = stages.seconds["image_features"]
+    log.info("images    %s reused, %s encoded (%.1f s)", f"{reused:,}", f"{images.num_encoded:,}", seconds)
+    return images
+
+
+def text_features(prepared: Prepared) -> TextFeatures:
+    """Return the features of the distinct prompts.
+
+    Raises:
+        CuplBenchError: something that the user can mend.
+    """
+    stages = prepared.stages
+    with _alone(prepared, prepared.texts), stages.stage("text_features"):
+        features = encode_texts(
+            prepared.prompts.distinct(),
+            prepared.load,
+            prepared.texts,
+            tokenizer=prepared.facts.tokenizer,
+            batch_size=prepared.machine.batch_size,
+        )
+    stages.cached["text_features"] = features.num_encoded == 0
+    log.info(
+        "texts     %s distinct: %s reused, %s encoded%s (%.1f s)",
+        f"{len(features.rows):,}", f"{len(features.rows) - features.num_encoded:,}", f"{features.num_encoded:,}",
+        f" by {features.note}" if features.num_encoded else "", stages.seconds["text_features"],
+    )  # fmt: skip
+    return features
+
+
+@contextmanager
+def _alone(prepared: Prepared, store: RowStore) -> Iterator[None]:
+    """Compute rows of this store for this data set while no other process does; who waits finds them done."""
+    if rank():  # rank 0 holds the lease for all
+        yield
+        return
+    kind, folder = store.folder.parent.name, store.folder.name
+    key = content_key({"store": [kind, folder], "dataset": prepared.dataset.fingerprint})
+    what = f"{kind} of {prepared.question.dataset_name} by {prepared.question.backbone_name}"
+    with held(prepared.machine.cache_dir / "leases" / f"{key[:32]}.lease", what):
+        yield
+
+
+def _pixels(prepared: Prepared, backbone: Backbone) -> PixelStore | None:
+    """Return the store of the pixels that this backbone reads, if another may want them."""
+    if not prepared.bench.several_backbones or backbone.transform.table is None:
+        return None
+    facts = {**backbone.transform.geometry, "decode": prepared.question.decode, "protocol_version": PROTOCOL_VERSION}
+    return PixelStore(
+        folder=prepared.machine.cache_dir / "pixels" / content_key(facts)[:32],
+        facts=facts,
+        limit_bytes=prepared.machine.cache_limit_gb * 1e9,
+    )

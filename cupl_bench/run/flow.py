@@ -1,0 +1,66 @@
+"""A question from its words to its record: `prepare`, `encode` and `score_together`, one after the other."""
+
+from collections.abc import Callable, Iterable
+
+from cupl_bench.interrupts import raise_if_interrupted
+from cupl_bench.records import Record
+from cupl_bench.run.asking import Machine, Question
+from cupl_bench.run.bench import Workbench
+from cupl_bench.run.encode import Waiting, encode
+from cupl_bench.run.prepare import Prepared, prepare
+from cupl_bench.run.scoring import is_time_to_score, score_together
+
+__all__ = ["all_but_scores", "run", "run_together"]
+
+
+def run(question: Question, machine: Machine, bench: Workbench) -> Record:
+    """Answer a question, or find its answer, and leave the record.
+
+    Raises:
+        CuplBenchError: something that the user can mend; once the run key is known, a failed record tells it too.
+    """
+    found: Record | Waiting | Exception = all_but_scores(question, machine, bench)
+    if isinstance(found, Waiting):
+        (found,) = score_together([found])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def all_but_scores(question: Question, machine: Machine, bench: Workbench) -> Record | Waiting:
+    """Do all but the scores of a question, which then waits for them; return its record where it is answered already.
+
+    Raises:
+        CuplBenchError: as `run`.
+    """
+    prepared = prepare(question, machine, bench)
+    return encode(prepared) if isinstance(prepared, Prepared) else prepared
+
+
+def run_together(asked: Iterable[Callable[[], tuple[Question, Machine]]], bench: Workbench) -> list[Record | Exception]:
+    """Answer questions of the same images; return for each, in order, its record or its own error.
+
+    Their scores are computed in one pass, or in a few where what waits for them would take much memory.
+    """
+    found: dict[int, Record | Exception] = {}
+    waiting: dict[int, Waiting] = {}
+
+    def score() -> None:
+        found.update(zip(waiting, score_together(list(waiting.values())), strict=True))
+        waiting.clear()
+
+    for place, ask in enumerate(asked):
+        if is_time_to_score(waiting.values()):
+            score()
+        try:
+            one = all_but_scores(*ask(), bench)
+        except Exception as error:  # noqa: BLE001 - given to who asks, so that it takes no other question with it
+            raise_if_interrupted()
+            found[place] = error
+            continue
+        if isinstance(one, Waiting):
+            waiting[place] = one
+        else:
+            found[place] = one
+    score()
+    return [found[place] for place in sorted(found)]

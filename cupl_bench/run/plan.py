@@ -1,0 +1,73 @@
+"""What a run would do, before anything is downloaded, loaded or encoded."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from cupl_bench.backbone import WeightsNotHereError, identified_by
+from cupl_bench.dataset.named import NamedSource
+from cupl_bench.errors import DataNotHereError, PromptsNotHereError
+from cupl_bench.features import missing_images
+from cupl_bench.prompts import prompts_of
+from cupl_bench.prompts.files import no_downloads
+from cupl_bench.records import finished_record
+from cupl_bench.run.asking import Machine, Question
+from cupl_bench.run.bench import Workbench
+from cupl_bench.run.classes import class_embeddings_path
+from cupl_bench.run.prepare import Prepared, counts_as_finished, left_out_before
+
+__all__ = ["Plan", "plan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run would do; numbers are None where they cannot be known without a download."""
+
+    dataset_here: str
+    num_images: int | None = None
+    num_classes: int | None = None
+    num_prompts: int | None = None
+    images_to_encode: int | None = None
+    texts_to_encode: int | None = None
+    weights: str = "not looked for"
+    run_key: str | None = None
+    finished: bool = False
+
+
+def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
+    """Return what `run` would reuse and compute for a question; load no model and download nothing.
+
+    ``texts_to_encode`` is an upper bound: which texts share their tokens is known to the tokenizer alone.
+    """
+    source = question.dataset
+    try:
+        here = source.on_this_machine() if isinstance(source, NamedSource) else source
+        dataset = bench.dataset(here, machine.cache_dir)
+    except DataNotHereError:
+        if not isinstance(source, NamedSource):
+            raise
+        with no_downloads(), suppress(PromptsNotHereError):  # prompts that can never be had are told before the images
+            prompts_of(question.prompts, source.class_names())
+        return Plan(dataset_here=source.not_here())
+    prompts = prompts_of(question.prompts, dataset.class_names)
+    origin = (dataset.origin or {}).get("source", "here")
+    unknown = Plan(
+        dataset_here=f"{origin}, split {dataset.split}",
+        num_images=len(dataset.labels),
+        num_classes=len(dataset.class_names),
+        num_prompts=prompts.num_prompts,
+        texts_to_encode=len(prompts.distinct()),
+        weights="here",
+    )
+    try:
+        facts = identified_by(question.backbone, machine.cache_dir, download=False)
+    except WeightsNotHereError as error:
+        return replace(unknown, weights=f"to download from {error}")
+    prepared = Prepared(question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts)
+    prepared = replace(prepared, left_out=left_out_before(prepared))
+    found = finished_record(prepared.record_path)
+    if found is not None and counts_as_finished(prepared, found):
+        return replace(unknown, run_key=prepared.key, finished=True, images_to_encode=0, texts_to_encode=0)
+    missing = missing_images(dataset, prepared.images)
+    ready = class_embeddings_path(prepared).is_file()
+    texts = 0 if ready else unknown.texts_to_encode
+    return replace(unknown, run_key=prepared.key, images_to_encode=len(missing), texts_to_encode=texts)

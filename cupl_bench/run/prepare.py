@@ -1,0 +1,261 @@
+"""A question with all that is found out before the first image is decoded: its run key, and whether it is answered."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from cupl_bench.backbone import Backbone, BackboneFacts, identified_by
+from cupl_bench.dataset import Dataset
+from cupl_bench.errors import ResultsError, UnreadableError
+from cupl_bench.features import ImageFeatures, broken_before_whole, missing_images
+from cupl_bench.identity import bytes_key, run_key
+from cupl_bench.prompts import Prompts, prompts_of
+from cupl_bench.ranks import from_first, in_turn
+from cupl_bench.records import Record, read_record, record_path, unlike_artifacts
+from cupl_bench.run.asking import Machine, Question
+from cupl_bench.run.bench import Workbench
+from cupl_bench.run.timing import Stages
+from cupl_bench.store import RowStore, set_aside, write_atomically
+
+__all__ = [
+    "Prepared",
+    "counts_as_finished",
+    "finished",
+    "left_out_before",
+    "left_out_of",
+    "prepare",
+    "prepared_of",
+    "say_key",
+    "say_question",
+]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A question with everything that was found out before the first image is decoded.
+
+    ``left_out``: the digest of the images that cannot be decoded, as far as that is known; None where all can.
+    """
+
+    question: Question
+    machine: Machine
+    bench: Workbench
+    dataset: Dataset
+    prompts: Prompts
+    facts: BackboneFacts
+    left_out: str | None = None
+    stages: Stages = field(default_factory=Stages)
+
+    @property
+    def key(self) -> str:
+        """The run key: names, numbers and digests, never paths."""
+        question, facts = self.question, self.facts
+        return run_key(
+            {
+                "dataset": [
+                    question.dataset_name, self.dataset.split, self.dataset.fingerprint, question.skip_broken
+                ],
+                "primary": question.primary,
+                "backbone": [
+                    question.backbone_name, facts.image_key(question.precision, question.decode),
+                    facts.text_key(question.precision),
+                    # CLIP's own is in no key, so that the records made before it was looked at are found.
+                    *([] if facts.tokenization is None else [facts.tokenization]),
+                ],
+                "prompts": [question.prompts_name, self.prompts.digest],
+                # Only where it is asked for; so that seeds that drew the same prompts have a record each.
+                **({} if self.prompts.budget is None else {"budget": [self.prompts.budget, self.prompts.seed]}),
+                # What is asked of fewer images is another question, and which these are depends on the machine too.
+                **({} if self.left_out is None else {"left_out": self.left_out}),
+            }
+        )  # fmt: skip
+
+    @property
+    def images(self) -> RowStore:
+        """The store of this backbone's image features."""
+        return self._store("image_features", self.facts.image_key(self.question.precision, self.question.decode))
+
+    @property
+    def texts(self) -> RowStore:
+        """The store of this backbone's text features."""
+        return self._store("text_features", self.facts.text_key(self.question.precision))
+
+    def _store(self, kind: str, key: str) -> RowStore:
+        facts = {"precision": self.question.precision, **self.facts.as_record()}
+        return self.bench.store(self.machine.cache_dir / kind / key[:32], facts)
+
+    @property
+    def record_path(self) -> Path:
+        """Where the record of this question lies."""
+        return record_path(self.machine.results_dir, self.key)
+
+    def load(self) -> Backbone:
+        """Return the backbone; only what must be encoded asks for it."""
+        with self.stages.stage("load_backbone"):
+            backbone = self.bench.backbone(
+                self.question.backbone, self.facts, self.machine.device, self.question.precision
+            )
+        self.stages.cached["load_backbone"] = False
+        return backbone
+
+
+def prepare(question: Question, machine: Machine, bench: Workbench) -> Record | Prepared:
+    """Find out what a question needs; return its record where it is answered already.
+
+    Every process of torchrun calls it, and gets the same.
+
+    Raises:
+        CuplBenchError: something that the user can mend.
+    """
+    stages = Stages()
+    with stages.working():
+        prepared = replace(in_turn(lambda: prepared_of(question, machine, bench)), stages=stages)
+        prepared = replace(prepared, left_out=from_first(lambda: left_out_before(prepared)))
+        say_key(prepared)
+        found = from_first(lambda: finished(prepared))
+    return prepared if found is None else found
+
+
+def prepared_of(question: Question, machine: Machine, bench: Workbench) -> Prepared:
+    """Return a question with its data set, its prompts and the facts of its backbone.
+
+    Raises:
+        CuplBenchError: something that the user can mend.
+    """
+    _check_results_dir(machine.results_dir)
+    dataset = bench.dataset(question.dataset, machine.cache_dir)
+    return Prepared(
+        question=question,
+        machine=machine,
+        bench=bench,
+        dataset=dataset,
+        prompts=prompts_of(question.prompts, dataset.class_names),
+        facts=identified_by(question.backbone, machine.cache_dir, download=True),
+    )
+
+
+def _check_results_dir(results_dir: Path) -> None:
+    """See that records can be written, before any work is done.
+
+    Raises:
+        ResultsError: they cannot.
+    """
+    probe = results_dir / "records" / ".probe"
+    write_atomically(probe, b"")
+    probe.unlink(missing_ok=True)
+
+
+def left_out_before(prepared: Prepared) -> str | None:
+    """Return what a question leaves out, where that is known without encoding: all that is not encoded is broken."""
+    if not prepared.question.skip_broken:
+        return None
+    keys = prepared.dataset.image_keys
+    missing = missing_images(prepared.dataset, prepared.images)
+    broken = [index for index, _ in broken_before_whole(prepared.dataset, missing)]
+    return _digest_of_keys(keys[index] for index in broken) if len(broken) == len(missing) else None
+
+
+def left_out_of(dataset: Dataset, images: ImageFeatures) -> str | None:
+    """Return the digest of the images that could not be decoded; None where all could."""
+    return _digest_of_keys(dataset.image_keys[index] for index in np.flatnonzero(~images.kept).tolist())
+
+
+def _digest_of_keys(keys: Iterable[bytes]) -> str | None:
+    """Return a digest that does not depend on how often and in which order keys come; None for none."""
+    distinct = sorted(set(keys))
+    return bytes_key(b"".join(distinct)).hex() if distinct else None
+
+
+def finished(prepared: Prepared) -> Record | None:
+    """Return the record of a question that need not be answered again.
+
+    Raises:
+        ResultsError: there is none, and rerun=never forbids to make it; or a file may not be read.
+    """
+    if prepared.record_path.is_file() and prepared.machine.rerun != "always":
+        try:
+            record = read_record(prepared.record_path)
+        except UnreadableError:
+            raise
+        except ResultsError as error:
+            set_aside(prepared.record_path, error)
+        else:
+            if record.status == "ok" and not counts_as_finished(prepared, record):
+                log.warning(
+                    "          the record is of an earlier version, which did not tell %s: running again",
+                    "the tokenizer" if record.dataset.num_broken == 0 else "the images that were left out",
+                )
+            elif record.status == "ok" and _artifacts_are_whole(prepared, record):
+                log.info("          finished before; rerun=always runs it again")
+                return record
+    if prepared.machine.rerun == "never":
+        raise ResultsError(
+            f"There is no finished record of this question ({prepared.record_path}), and rerun=never forbids to run it."
+        )
+    return None
+
+
+def counts_as_finished(prepared: Prepared, record: Record) -> bool:
+    """Return whether a record answers its question.
+
+    Those of earlier versions told in no key which images were left out, nor by which tokenizer prompts were read.
+    """
+    left_out_is_told = record.dataset.num_broken == 0 or prepared.left_out is not None
+    return record.status == "ok" and left_out_is_told and _is_of_this_tokenizer(prepared.facts, record)
+
+
+def _is_of_this_tokenizer(facts: BackboneFacts, record: Record) -> bool:
+    """Return whether a record of this key was made with this tokenizer.
+
+    One that was made before tokenizers were looked at may be that of a model with other merges beside its config.
+    """
+    own_merges = "bpe_path" in facts.model.get("text_cfg", {}).get("tokenizer_kwargs", {})
+    return not own_merges or "tokenization" in record.backbone.model_fields_set
+
+
+def _artifacts_are_whole(prepared: Prepared, record: Record) -> bool:
+    if record.artifacts is None:
+        return False
+    if lost := unlike_artifacts(record, prepared.machine.results_dir):
+        log.warning("          the record is here, but not %s as they were written: running again", " and ".join(lost))
+    return not lost
+
+
+def say_key(prepared: Prepared) -> None:
+    """Tell the run key and the names of a question."""
+    question = prepared.question
+    names = (question.dataset_name, question.backbone_name, question.prompts_name)
+    log.info("%s  %s, %s", prepared.key, " x ".join(names), question.precision)
+
+
+def say_question(prepared: Prepared) -> None:
+    """Tell the images and the prompts of a question that is now answered."""
+    dataset, prompts = prepared.dataset, prepared.prompts
+    log.info(
+        "dataset   %s, split %s: %s images of %s classes, fingerprint %s",
+        prepared.question.dataset_name, dataset.split, f"{len(dataset.labels):,}", f"{len(dataset.class_names):,}",
+        dataset.fingerprint[:12],
+    )  # fmt: skip
+    for note in dataset.notes:
+        log.info("          %s", note)
+    if (twins := dataset.under_two_labels()) is not None:
+        log.warning("          %s", twins)
+    log.info(
+        "prompts   %s: %s prompts, %s distinct, %s",
+        prepared.question.prompts_name, f"{prompts.num_prompts:,}", f"{len(prompts.distinct()):,}", prompts.aggregation,
+    )  # fmt: skip
+    if prompts.budget is not None:
+        fewer = sum(len(row) < prompts.budget for row in prompts.texts)
+        log.info(
+            "          at most %s of each class, %s%s",
+            f"{prompts.budget:,}", "all kept" if prompts.seed is None else f"drawn with seed {prompts.seed}",
+            f"; {fewer:,} of {len(prompts.texts):,} classes have fewer and keep all" if fewer else "",
+        )  # fmt: skip
+    if prompts.join is not None:
+        joined = ", ".join(f"{count} {how}" for how, count in prompts.join.items() if count)
+        log.info("          class names joined: %s", joined)

@@ -1,0 +1,92 @@
+"""The record of a question: who asked what, and the answer or why there is none."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from cupl_bench.environment import describe_environment
+from cupl_bench.errors import CuplBenchError
+from cupl_bench.identity import PROTOCOL_VERSION
+from cupl_bench.interrupts import raise_if_interrupted
+from cupl_bench.memory import is_lack_of_memory, out_of_memory
+from cupl_bench.records import BackboneRecord, DatasetRecord, PromptsRecord, Record, write_record
+from cupl_bench.run.prepare import Prepared
+
+__all__ = ["failure_recorded", "record_of"]
+
+
+def record_of(
+    prepared: Prepared, *, status: Literal["ok", "failed"], num_broken: int = 0, num_truncated: int = 0, **rest: Any
+) -> Record:
+    """Return the record of a question, with the answer, or the error, in ``rest``."""
+    question, dataset, prompts = prepared.question, prepared.dataset, prepared.prompts
+    return Record(
+        protocol_version=PROTOCOL_VERSION,
+        run_key=prepared.key,
+        status=status,
+        created_at=datetime.now(UTC),
+        dataset=DatasetRecord(
+            name=question.dataset_name,
+            split=dataset.split,
+            fingerprint=dataset.fingerprint,
+            num_images=len(dataset.labels) - num_broken,
+            num_classes=len(dataset.class_names),
+            num_broken=num_broken,
+            origin=dataset.origin,
+        ),
+        backbone=BackboneRecord(
+            name=question.backbone_name,
+            precision=question.precision,
+            tokenization=prepared.facts.tokenization,
+            **{name: value for name, value in prepared.facts.as_record().items() if name != "model"},
+        ),
+        prompts=PromptsRecord(
+            name=question.prompts_name,
+            digest=prompts.digest,
+            num_prompts=prompts.num_prompts,
+            num_distinct=len(prompts.distinct()),
+            num_truncated=num_truncated,
+            aggregation=prompts.aggregation,
+            join=prompts.join,
+            source=prompts.source,
+            seed=prompts.seed,
+            budget=prompts.budget,
+            weighting=prompts.weighting,
+            uses_images=prompts.weigh_by_images,
+        ),
+        environment=describe_environment(
+            prepared.machine.device,
+            (prepared.machine.results_dir, prepared.machine.cache_dir),
+            prepared.machine.command,
+        ),
+        config=question.config,
+        **rest,
+    )
+
+
+@contextmanager
+def failure_recorded(prepared: Prepared) -> Iterator[None]:
+    """Leave a failed record of what goes wrong inside, where the user or the machine is at fault.
+
+    Raises:
+        CuplBenchError: what went wrong; a lack of memory is told as one.
+    """
+    try:
+        yield
+    except CuplBenchError as error:
+        raise_if_interrupted()
+        _write_failure(prepared, error)
+        raise
+    except (MemoryError, RuntimeError) as error:
+        raise_if_interrupted()
+        if not is_lack_of_memory(error):
+            raise
+        told = out_of_memory("answer this question")
+        _write_failure(prepared, told)
+        raise told from error
+
+
+def _write_failure(prepared: Prepared, error: Exception) -> None:
+    failed = record_of(prepared, status="failed", error=f"{type(error).__name__}: {error}")
+    write_record(prepared.machine.results_dir, failed)

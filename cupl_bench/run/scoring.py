@@ -1,0 +1,199 @@
+"""Many questions scored in one pass over the image features, each with the answer that it would get alone."""
+
+import json
+import logging
+import math
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+
+from cupl_bench.features import hurry
+from cupl_bench.interrupts import raise_if_interrupted
+from cupl_bench.records import (
+    ArtifactsRecord,
+    MetricsRecord,
+    Record,
+    TierRecord,
+    digest_of_file,
+    write_record,
+)
+from cupl_bench.run.classes import weights_of
+from cupl_bench.run.encode import Waiting
+from cupl_bench.run.prepare import Prepared, finished
+from cupl_bench.run.recording import failure_recorded, record_of
+from cupl_bench.run.writing import write_class_embeddings, write_predictions, write_prompts
+from cupl_bench.scores import Tally, measure, measure_tiers, predict_parts
+from cupl_bench.store import is_unreadable, set_aside, tell_unreadable, unreadable, write_atomically
+
+__all__ = ["is_time_to_score", "score_together"]
+
+log = logging.getLogger(__name__)
+
+WAITING_BYTES = 256_000_000
+"""What the questions may hold that wait for their scores: 80 strategies of 1,000 classes, at width 768."""
+
+
+def is_time_to_score(waiting: Iterable[Waiting]) -> bool:
+    """Return whether to score now: those that wait hold much memory, or this process may soon be killed."""
+    return hurry.is_set() or sum(one.num_bytes for one in waiting) > WAITING_BYTES
+
+
+def score_together(waiting: Sequence[Waiting]) -> list[Record | Exception]:
+    """Score questions, write their records, and return for each, in order, its record or its own error.
+
+    The question that is furthest behind always goes on, so that image features are read once for all: what one has
+    read is in memory for the others. Each has tiles, files, seconds and failures of its own, and its predictions are
+    to the last bit those of a pass alone. A question that is there twice is scored once, and then finds its answer.
+    """
+    outcomes: dict[int, Record | Exception] = {}
+    left = dict(enumerate(waiting))
+    while left:
+        first_of_key: dict[str, int] = {}
+        for place, one in left.items():
+            first_of_key.setdefault(one.prepared.key, place)
+        is_again = bool(outcomes)
+        outcomes |= _one_pass({place: _Scoring.of(left.pop(place), is_again) for place in first_of_key.values()})
+    return [outcomes[place] for place in range(len(waiting))]
+
+
+@dataclass
+class _Scoring:
+    """A question that is being scored: what is right of each part that is written, and of all so far.
+
+    ``is_again``: whether the same question was scored just before.
+    """
+
+    waiting: Waiting
+    is_again: bool
+    tallies: Generator[Tally, None, None]
+    tally: Tally | None = None
+
+    @classmethod
+    def of(cls, waiting: Waiting, is_again: bool) -> "_Scoring":
+        return cls(waiting, is_again, _tallies(waiting))
+
+    @property
+    def num_scored(self) -> int:
+        return 0 if self.tally is None else int(self.tally.images.sum())
+
+    def goes_on(self) -> Record | None:
+        """Score one more part; return the record where there is none left.
+
+        Raises:
+            CuplBenchError: something that the user can mend; a failed record tells it too.
+        """
+        prepared = self.waiting.prepared
+        with failure_recorded(prepared), prepared.stages.working():
+            if self.is_again and self.tally is None and (found := finished(prepared)) is not None:
+                return found
+            with prepared.stages.stage("scores"):
+                part = next(self.tallies, None)
+                if part is not None:
+                    self.tally = part if self.tally is None else self.tally + part
+                    return None
+                if self.tally is None:
+                    raise ValueError("there is no image to classify")
+                metrics = _measured(self.waiting, self.tally)
+            prepared.stages.cached["scores"] = False
+            return _recorded(self.waiting, metrics)
+
+
+def _one_pass(scorings: Mapping[int, _Scoring]) -> dict[int, Record | Exception]:
+    """Score questions that are all different; give the record or the error of each by its place."""
+    outcomes: dict[int, Record | Exception] = {}
+    left = dict(scorings)
+    with ExitStack() as files:  # whatever ends the pass, no file is left half written
+        for one in left.values():
+            files.enter_context(closing(one.tallies))
+        while left:
+            place = min(left, key=lambda each: left[each].num_scored)
+            outcome: Record | Exception | None
+            try:
+                outcome = left[place].goes_on()
+            except Exception as error:  # noqa: BLE001 - given to who asks, so that it takes no other question with it
+                raise_if_interrupted()
+                outcome = error
+            if outcome is not None:
+                outcomes[place] = outcome
+                del left[place]
+    return outcomes
+
+
+def _tallies(waiting: Waiting) -> Generator[Tally, None, None]:
+    """Predict and write part by part, and give what is right of each."""
+    prepared = waiting.prepared
+    path = prepared.machine.results_dir / f"predictions/{prepared.key}.parquet"
+    parts = predict_parts(
+        waiting.images.stored, waiting.classes, prepared.machine.device, logit_scale=_logit_scale(prepared)
+    )
+    yield from write_predictions(path, prepared.dataset, waiting.images, parts)
+
+
+def _measured(waiting: Waiting, tally: Tally) -> MetricsRecord:
+    prepared, tiers = waiting.prepared, None
+    metrics = measure(tally)
+    if prepared.dataset.tiers is not None:
+        labels = waiting.images.of_kept(prepared.dataset.labels)
+        measured = measure_tiers(waiting.images.stored, waiting.classes, tally, labels, prepared.dataset.tiers)
+        tiers = {tier: TierRecord(**asdict(values)) for tier, values in measured.items()}
+    primary = prepared.question.primary
+    return MetricsRecord(
+        **asdict(metrics),
+        primary=metrics.top1 if primary == "top1" else metrics.mean_per_class,
+        primary_name=primary,
+        tiers=tiers,
+    )
+
+
+def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:
+    """Write the files of a question whose predictions are written, and its record; return the record."""
+    prepared, images, classes = waiting.prepared, waiting.images, waiting.classes
+    key, results_dir, prompts = prepared.key, prepared.machine.results_dir, prepared.prompts
+    artifacts = ArtifactsRecord(
+        predictions=f"predictions/{key}.parquet",
+        class_embeddings=f"class_embeddings/{key}.safetensors",
+        prompts=f"prompts/{key}.parquet",
+    )
+    write_class_embeddings(results_dir / artifacts.class_embeddings, classes, {"run_key": key})
+    weights = weights_of(prompts, classes.weights)
+    write_prompts(results_dir / f"prompts/{key}.parquet", prepared.dataset, prompts.texts, weights)
+    record = record_of(
+        prepared,
+        status="ok",
+        num_broken=int((~images.kept).sum()),
+        num_truncated=waiting.num_truncated,
+        metrics=metrics,
+        timing=prepared.stages.timing(),
+        artifacts=artifacts,
+        artifact_digests={
+            name: digest_of_file(results_dir / path) for name, path in artifacts.model_dump(exclude_none=True).items()
+        },
+    )
+    write_record(results_dir, record)
+    low, high = metrics.top1_ci95
+    log.info(
+        "top-1     %s %s: %.1f%% [%.1f, %.1f] of %s images",
+        key, prepared.question.prompts_name, 100 * metrics.top1, 100 * low, 100 * high, f"{len(images.stored):,}",
+    )  # fmt: skip
+    return record
+
+
+def _logit_scale(prepared: Prepared) -> float:
+    """Return the model's own factor from similarities to logits, remembered so that no model is loaded for it."""
+    text_key = prepared.facts.text_key(prepared.question.precision)
+    path = prepared.machine.cache_dir / "logit_scales" / f"{text_key[:32]}.json"
+    try:
+        scale = float(json.loads(path.read_text(encoding="utf-8")))
+        if math.isfinite(scale):
+            return scale
+        set_aside(path, f"{path} holds {scale}")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        tell_unreadable(unreadable(path, error))
+    except (ValueError, TypeError) as error:
+        set_aside(path, error)
+    scale = prepared.load().logit_scale
+    if not is_unreadable(path):
+        write_atomically(path, json.dumps(scale).encode())
+    return scale
