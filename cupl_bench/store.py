@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,10 +102,13 @@ def files_in(folder: Path, ending: str) -> list[Path]:
         raise unreadable(folder, error) from error
 
 
-def shard_path(folder: Path, keys: Shaped[np.ndarray, "n k"]) -> Path:
-    """Return the path for a shard of these keys: named by them, and never that of a file that may not be read."""
+def shard_path(folder: Path, keys: Shaped[np.ndarray, "n k"], refused: Collection[str] = ()) -> Path:
+    """Return the path for a shard of these keys: named by them, and never that of a file that may not be read.
+
+    ``refused``: names of files that could not be read before, whatever an attempt would give now.
+    """
     digest = hashlib.sha256(keys.tobytes())
-    while is_unreadable(path := folder / f"{digest.hexdigest()[:24]}.safetensors"):
+    while (path := folder / f"{digest.hexdigest()[:24]}.safetensors").name in refused or is_unreadable(path):
         digest.update(b"another")
     return path
 
@@ -287,6 +290,7 @@ class RowStore:
     _index: KeyIndex = field(default_factory=KeyIndex, init=False, repr=False)
     _shards: list[_Shard] = field(default_factory=list, init=False, repr=False)
     _known: set[str] = field(default_factory=set, init=False, repr=False)
+    _refused: set[str] = field(default_factory=set, init=False, repr=False)
 
     def _refresh(self) -> None:
         """Read the shards that were not read yet."""
@@ -305,6 +309,7 @@ class RowStore:
             except UnreadableError as error:
                 tell_unreadable(error)
                 self._known.add(path.name)
+                self._refused.add(path.name)
                 continue
             except (DamagedFileError, KeyError) as error:
                 set_aside(path, error)
@@ -336,7 +341,7 @@ class RowStore:
             broken = int((~np.isfinite(rows).all(axis=1)).sum())
             raise ValueError(f"{broken} of {len(rows)} feature rows hold NaN or infinity")
         packed = Keys.of(keys)
-        path = shard_path(self.folder, packed.packed)
+        path = shard_path(self.folder, packed.packed, self._refused)
         write_arrays(path, {"keys": packed.packed, "rows": rows}, self.facts)
         self._add(path, packed, rows)
 

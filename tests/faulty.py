@@ -119,20 +119,20 @@ def slow_batches(seconds: float) -> None:
     from cupl_bench import features
 
     features.SHARD_SECONDS = -1.0
-    finite_units = features._finite_units
+    finite_units = features.finite_units
 
     def slow(*arguments: Any) -> Any:
         time.sleep(seconds)
         return finite_units(*arguments)
 
-    features._finite_units = slow  # type: ignore[assignment]
+    features.finite_units = slow  # type: ignore[assignment]
 
 
 def slow_and_counted(seconds: float, place: str) -> None:
     """Each batch takes a while, and adds a byte to the file ``place``."""
     from cupl_bench import features
 
-    finite_units = features._finite_units
+    finite_units = features.finite_units
 
     def slow(*arguments: Any) -> Any:
         time.sleep(seconds)
@@ -141,7 +141,7 @@ def slow_and_counted(seconds: float, place: str) -> None:
             file.write(b"1")
         return found
 
-    features._finite_units = slow  # type: ignore[assignment]
+    features.finite_units = slow  # type: ignore[assignment]
 
 
 @dataclass
@@ -244,7 +244,7 @@ def swallowed(number: int, place: str) -> None:
     from cupl_bench import features
 
     slow_and_counted(0.0, place)
-    counted = features._finite_units
+    counted = features.finite_units
 
     def swallowing(*arguments: Any) -> Any:
         found = counted(*arguments)
@@ -253,7 +253,7 @@ def swallowed(number: int, place: str) -> None:
                 os.kill(os.getpid(), number)
         return found
 
-    features._finite_units = swallowing  # type: ignore[assignment]
+    features.finite_units = swallowing  # type: ignore[assignment]
 
 
 def stuck_in_writing(place: str) -> None:

@@ -132,29 +132,13 @@ def _remembered(memo: RowStore, marks: Keys, settled: Bool[np.ndarray, " n"], re
     return Keys(keys)
 
 
-_hashed: dict[tuple[Path, tuple[int, int, int]], str] = {}
-"""Digests that this process has asked for, by file and the stamp that it had before it was read."""
-
-
-def file_digest(path: Path, cache_dir: Path | None) -> str:
+def file_digest(path: Path, cache_dir: Path) -> str:
     """Return the sha256 of a file, 64 hex digits; a large one is read again only when it changes.
-
-    ``cache_dir``: where digests are remembered; None: only while this process runs.
 
     Raises:
         OSError: it cannot be read.
     """
     stamp = _stamp(path)
-    known = (path.resolve(), stamp)
-    if known not in _hashed:
-        _hashed[known] = _file_digest(path, stamp, cache_dir)
-    return _hashed[known]
-
-
-def _file_digest(path: Path, stamp: tuple[int, int, int], cache_dir: Path | None) -> str:
-    if cache_dir is None:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
     settled = _is_settled(stamp)
     mark = [_mark(path.resolve(), *stamp)]
     folder = cache_dir / "keys" / "digests"
