@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cupl_bench.backbone.in_memory import Model
     from cupl_bench.errors import CuplBenchError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CuplBenchError",
