@@ -296,7 +296,8 @@ OF_FILES = {"waffle_cub": "dataset.texts.descriptors=FILE"}
 def test_a_recipe_can_be_finished_or_says_what_it_needs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The prompts of every question can be had for its classes; files that would be downloaded are taken for there."""
     from cupl_bench.config import question_of
-    from cupl_bench.dataset.named import NamedSource, class_names_of
+    from cupl_bench.dataset import class_names_of
+    from cupl_bench.dataset.named import NamedSource
     from cupl_bench.errors import PromptsError, PromptsNotHereError
     from cupl_bench.prompts import prompts_of
     from cupl_bench.prompts.files import no_downloads
