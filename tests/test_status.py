@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cupl_bench.config import log_folder
 from cupl_bench.lease import held
 from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_lease, state_of, write_outcome
+from cupl_bench.schema import log_folder
 
 
 def test_a_sweep_is_done_running_failed_and_missing(cli, on_photos, tiny, photos: Path) -> None:

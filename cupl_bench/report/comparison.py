@@ -96,11 +96,27 @@ class Comparison:
     groups: Mapping[Group, Sequence[Run]]
 
     def of(self, run_keys: Sequence[str]) -> pd.DataFrame:
-        """Return the rows of ``runs`` that belong to some runs, and the means over their seeds."""
-        runs = self.runs
+        """Return the rows of ``runs`` that belong to some runs, and the means over their seeds.
+
+        They stand in the order of ``run_keys``, a group after another, the seeds of a strategy together: jobs that ran
+        side by side are shown as those that ran one after another.
+        """
         # The row of a mean over seeds has no key of its own; it stands above those of its runs.
-        above = runs["run_key"].where(runs["run_key"] != "").bfill()
-        return runs[above.isin(list(run_keys))].reset_index(drop=True)
+        above = self.runs["run_key"].where(self.runs["run_key"] != "").bfill()
+        places = above.map({run_key: place for place, run_key in enumerate(run_keys)})
+        rows = self.runs[places.notna()]
+        places = places[places.notna()]
+        strategies = (rows["num_seeds"].notna() | ~rows["of_seeds"].astype(bool)).cumsum()
+        groups = {run.record.run_key: place for place, runs in enumerate(self.groups.values()) for run in runs}
+        order = pd.DataFrame(
+            {
+                "group": places.groupby(above[places.index].map(groups)).transform("min"),
+                "strategy": places.groupby(strategies).transform("min"),
+                "mean_first": rows["num_seeds"].isna(),
+                "place": places,
+            }
+        ).sort_values(["group", "strategy", "mean_first", "place"])
+        return rows.loc[order.index].reset_index(drop=True)
 
 
 def compare(

@@ -292,6 +292,23 @@ def test_missing_cells_are_those_that_the_others_of_the_sweep_have(store: Store)
     assert len(pd.read_csv(store.folder / "tables" / "missing.csv")) == 2
 
 
+def test_the_rows_of_a_sweep_stand_as_it_asked_whichever_answer_came_first(store: Store) -> None:
+    """Jobs side by side end in any order; the seeds of a strategy stay together, their mean above them."""
+    asked: dict[tuple[str, int | None, str], Record] = {}
+    for seed, prompts, backbone in [(1, "waffle", "b"), (None, "simple", "b"), (1, "waffle", "a"), (0, "waffle", "b"),
+                                    (None, "simple", "a"), (0, "waffle", "a")]:  # fmt: skip
+        asked[backbone, seed, prompts] = store.add(
+            prompts, backbone=backbone, **({} if seed is None else {"seed": seed})
+        )
+    store.add("other", backbone="a")
+    order = [asked[backbone, seed, prompts].run_key for backbone in "ab"
+             for seed, prompts in [(None, "simple"), (0, "waffle"), (1, "waffle")]]  # fmt: skip
+    rows = store.compared().of(order)
+    assert list(rows["backbone"]) == ["a"] * 4 + ["b"] * 4
+    assert list(rows["run_key"]) == [*order[:1], "", *order[1:3], *order[3:4], "", *order[4:]]
+    assert list(rows["prompts"]) == ["simple", "waffle", "waffle", "waffle"] * 2
+
+
 def test_several_seeds_are_a_row_of_their_own_above_their_runs(store: Store) -> None:
     store.add("simple", 0.5)
     shares = (0.55, 0.6, 0.62)
