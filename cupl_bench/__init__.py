@@ -24,12 +24,14 @@ if TYPE_CHECKING:
         sweep,
     )
     from cupl_bench.backbone.in_memory import Model
+    from cupl_bench.dataset.in_memory import Features
     from cupl_bench.errors import CuplBenchError
 
 __version__ = "0.2.0"
 
 __all__ = [
     "CuplBenchError",
+    "Features",
     "Model",
     "__version__",
     "class_embeddings",
@@ -41,7 +43,11 @@ __all__ = [
     "sweep",
 ]
 
-_ELSEWHERE = {"Model": "cupl_bench.backbone.in_memory", "CuplBenchError": "cupl_bench.errors"}
+_ELSEWHERE = {
+    "CuplBenchError": "cupl_bench.errors",
+    "Features": "cupl_bench.dataset.in_memory",
+    "Model": "cupl_bench.backbone.in_memory",
+}
 
 
 def __getattr__(name: str) -> Any:

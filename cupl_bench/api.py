@@ -18,15 +18,15 @@ from jaxtyping import Float32
 from cupl_bench.backbone.in_memory import Model
 from cupl_bench.composition import compose, quoted
 from cupl_bench.config import machine_of, question_of
-from cupl_bench.dataset.in_memory import GivenImage, ImageList, listed
+from cupl_bench.dataset.in_memory import Features, GivenImage, ImageList, listed
 from cupl_bench.embeddings import build_class_embeddings
 from cupl_bench.errors import ConfigError, CuplBenchError
 from cupl_bench.features import encode_images as encode_into_store
 from cupl_bench.features import encode_texts
 from cupl_bench.progress import showing_progress
-from cupl_bench.prompts import PromptStrategy
+from cupl_bench.prompts import PromptStrategy, prompts_of
 from cupl_bench.prompts.budget import BudgetStrategy
-from cupl_bench.prompts.in_memory import GivenDescriptions, GivenFunction
+from cupl_bench.prompts.in_memory import GivenDescriptions, GivenFunction, GivenMatrix
 from cupl_bench.prompts.strategies import TemplatesStrategy
 from cupl_bench.question import QuestionRecord
 from cupl_bench.records import Record
@@ -46,7 +46,7 @@ __all__ = [
     "sweep",
 ]
 
-Choice = str | Path | Mapping[str, Any] | Sequence[Any] | Callable[..., Any] | Model
+Choice = str | Path | Mapping[str, Any] | Sequence[Any] | Callable[..., Any] | Model | Features | np.ndarray
 """What may stand for a group: the name of an option, or a thing in memory (see `evaluate`)."""
 
 GIVEN = {"dataset": "dataset=folder", "backbone": "backbone=demo", "prompts": "prompts=templates"}
@@ -65,11 +65,11 @@ def evaluate(
 
     Args:
         overrides: as they are typed on the command line, such as ``"dataset.path=photos"``.
-        dataset: the name of an option; a list of (image, label) pairs (`GivenImage`; a class index or a class name); or
-            a function of the cache folder that gives a `Dataset`.
+        dataset: the name of an option; a list of (image, label) pairs (`GivenImage`; a class index or a class name);
+            `Features` that were computed elsewhere; or a function of the cache folder that gives a `Dataset`.
         backbone: the name of an option, or a `Model` in memory.
-        prompts: the name of an option; a list of templates; a map class name -> sentences; or a function of the class
-            names that gives `Prompts` or a list of texts for each class.
+        prompts: the name of an option; a list of templates; a map class name -> sentences; an array of class vectors
+            (C x D); or a function of the class names that gives `Prompts` or a list of texts for each class.
         progress: whether what takes long shows a bar, in a notebook or on a terminal.
         keys: keys of the root, such as ``results_dir``, ``cache_dir``, ``precision``, ``seed``, ``rerun``; and
             ``config_dir``, a folder with options of your own.
@@ -165,6 +165,7 @@ def load_results(results_dir: str | Path = "results") -> pd.DataFrame:
                 "run_key": record.run_key,
                 "dataset": record.dataset.name,
                 "split": record.dataset.split,
+                "features": "encoded" if record.dataset.features is None else "given",
                 "backbone": record.backbone.name,
                 "prompts": record.prompts.name,
                 "scorer": "plain",
@@ -258,13 +259,13 @@ def class_embeddings(
 
     Example:
         >>> import cupl_bench
-        >>> cupl_bench.embeddings(["daisy", "poppy"], backbone="demo", prompts="simple").matrix.shape
+        >>> cupl_bench.class_embeddings(["daisy", "poppy"], backbone="demo", prompts="simple").matrix.shape
         (2, 128)
     """
     if isinstance(class_names, str):
         raise ConfigError("class_names is one text; give a list of names.")
     question, machine = _asked(overrides, {"dataset": None, "backbone": backbone, "prompts": prompts}, keys)
-    written = question.prompts(tuple(class_names))
+    written = prompts_of(question.prompts, tuple(class_names))
     if written.weigh_by_images:
         raise ConfigError(f"prompts={question.prompts_name} weighs prompts by images, and there are none here.")
     bench = Workbench()
@@ -273,11 +274,15 @@ def class_embeddings(
     def load() -> Any:
         return bench.backbone(question.backbone, facts, machine.device, question.precision)
 
-    store = _store(machine, "text_features", facts.text_key(question.precision), question, facts)
-    features = encode_texts(written.distinct(), load, store, tokenizer=facts.tokenizer, batch_size=machine.batch_size)
-    row = dict(zip(written.distinct(), features.row_of_text, strict=True))
+    if written.given is not None:
+        rows, row = written.given.rows, written.given.row_of
+    else:
+        store = _store(machine, "text_features", facts.text_key(question.precision), question, facts)
+        texts = written.distinct()
+        features = encode_texts(texts, load, store, tokenizer=facts.tokenizer, batch_size=machine.batch_size)
+        rows, row = features.rows, dict(zip(texts, features.row_of_text, strict=True))
     built = build_class_embeddings(
-        features.rows,
+        rows,
         [[row[text] for text in texts] for texts in written.texts],
         written.aggregation,
         written.weights,
@@ -328,7 +333,14 @@ def _asked(
     given = {group: choice for group, choice in choices.items() if choice is not None and not isinstance(choice, str)}
     named = [f"{group}={choice}" for group, choice in choices.items() if isinstance(choice, str)]
     held = [GIVEN[group] for group in given]
-    if "dataset" in given:
+    if isinstance(features := given.get("dataset"), Features):
+        held[list(given).index("dataset")] = "dataset=features"
+        held += [
+            "dataset.path=given",
+            f"dataset.name={quoted(features.name)}",
+            f"dataset.names_of={_grammar(features.names_of)}",
+        ]
+    elif "dataset" in given:
         held += ["dataset.path=given", "dataset.name=given"]
     if "prompts" in given:
         held += ["prompts.templates=['{}']", "prompts.name=given"]
@@ -361,6 +373,8 @@ def _with(question: Question, group: str, given: Choice) -> Question:
         return replace(question, backbone=given, backbone_name=given.name)
     if group == "dataset":
         source: Any = given
+        if isinstance(given, Features):
+            return replace(question, dataset=given, dataset_name=given.name)
         if isinstance(given, Sequence) and not isinstance(given, str):
             source = ImageList(pairs=list(given))  # type: ignore[arg-type]
         return replace(question, dataset=source)
@@ -372,9 +386,11 @@ def _with(question: Question, group: str, given: Choice) -> Question:
         raise ConfigError("prompts is given twice: as a thing in memory, and by an override.")
     aggregation = held.aggregation
     strategy: PromptStrategy
-    if isinstance(given, Mapping):
+    if isinstance(given, np.ndarray):
+        strategy = GivenMatrix(vectors=given, aggregation=aggregation)
+    elif isinstance(given, Mapping):
         strategy = GivenDescriptions(descriptions=given, aggregation=aggregation)
-    elif callable(given):
+    elif callable(given) and not isinstance(given, Features):
         strategy = GivenFunction(function=given, aggregation=aggregation)
     else:
         strategy = TemplatesStrategy(templates=list(given), aggregation=aggregation)  # type: ignore[arg-type]

@@ -84,12 +84,15 @@ def classify_images(
         )
     facts = identified_by(question.backbone, machine.cache_dir, download=True)
     backbone = loaded_by(question.backbone, facts, machine.device, question.precision)
-    texts = prompts.distinct()
-    tokens = backbone.text.tokenize(texts)
-    distinct = list(dict.fromkeys(tokens.sequences))
-    units = finite_units(backbone.text.encode(distinct, machine.batch_size), "prompts")
-    place = {sequence: number for number, sequence in enumerate(distinct)}
-    row = {text: place[sequence] for text, sequence in zip(texts, tokens.sequences, strict=True)}
+    if prompts.given is not None:
+        units, row = prompts.given.rows, dict(prompts.given.row_of)
+    else:
+        texts = prompts.distinct()
+        tokens = backbone.text.tokenize(texts)
+        distinct = list(dict.fromkeys(tokens.sequences))
+        units = finite_units(backbone.text.encode(distinct, machine.batch_size), "prompts")
+        place = {sequence: number for number, sequence in enumerate(distinct)}
+        row = {text: place[sequence] for text, sequence in zip(texts, tokens.sequences, strict=True)}
     classes = build_class_embeddings(
         units,
         [[row[text] for text in texts_of_class] for texts_of_class in prompts.texts],

@@ -26,6 +26,7 @@ from cupl_bench.backbone import BackboneSource, Precision
 from cupl_bench.dataset import DatasetSource
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.dataset.folder import FolderSource
+from cupl_bench.dataset.given import FeaturesSource
 from cupl_bench.dataset.webdataset import WebdatasetSource
 from cupl_bench.describe.settings import Endpoint, Recipe
 from cupl_bench.errors import ConfigError, DatasetError, ResultsError, first, nearest
@@ -65,7 +66,7 @@ def question_of(config: DictConfig) -> Question:
         ConfigError: a value is missing, of the wrong type or out of range.
     """
     check_keys(config)
-    plain = {group: _plain(_with_templates(config), group) for group in GROUPS}
+    plain = {group: _plain(_with_texts(config), group) for group in GROUPS}
     for group, keys in OF_THE_RUN.items():
         if lost := [key for key in keys if key not in plain[group]]:
             option = plain[group].get("name", plain[group]["_target_"])
@@ -151,8 +152,8 @@ def ask_again(words: QuestionRecord, place: Place) -> Question:
     words.check_whole()
     plain = words.resolved(place.cache_dir, user_cache_dir())
     _check_trust(plain, place.trust)
-    if (found := _templates_beside(plain["dataset"])) is not None:
-        texts = {**words.dataset["texts"], "templates": literal(found)}
+    if found := _texts_found(plain["dataset"]):
+        texts = {**words.dataset["texts"], **{name: literal(value) for name, value in found.items()}}
         words_here = words.model_copy(update={"dataset": {**words.dataset, "texts": texts}})
         plain = words_here.resolved(place.cache_dir, user_cache_dir())
     _check_dataset(plain["dataset"])
@@ -263,27 +264,34 @@ def dataset_of(config: DictConfig) -> DatasetSource:
     return cast(DatasetSource, _build(_plain(config, "dataset"), "dataset"))
 
 
-def _with_templates(config: DictConfig) -> DictConfig:
-    """The same where the data set names templates; else with those that lie beside its shards."""
-    found = _templates_beside(_plain(config, "dataset"))
-    if found is None:
+def _with_texts(config: DictConfig) -> DictConfig:
+    """The same with the texts of its data set that are known without being named (`_texts_found`)."""
+    found = _texts_found(_plain(config, "dataset"))
+    if not found:
         return config
     config = config.copy()
-    OmegaConf.update(config, "dataset.texts.templates", found)
+    for name, value in found.items():
+        OmegaConf.update(config, f"dataset.texts.{name}", value)
     return config
 
 
-def _templates_beside(dataset: Mapping[str, Any]) -> str | None:
-    """The file of templates that lies beside the shards of a data set which names none; None where there is none."""
+def _texts_found(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """The texts of a data set that its settings do not name: those that lie beside its shards, or of ``names_of``."""
+    texts = dataset.get("texts")
+    if not isinstance(texts, dict):
+        return {}
+    if dataset["_target_"] == f"{FeaturesSource.__module__}.{FeaturesSource.__name__}" and dataset.get("names_of"):
+        known = _options("dataset").get(str(dataset["names_of"]), {}).get("texts", {})
+        return {name: value for name, value in known.items() if not texts.get(name) and value}
     if dataset["_target_"] != f"{WebdatasetSource.__module__}.{WebdatasetSource.__name__}":
-        return None
-    if not isinstance(dataset.get("texts"), dict) or dataset["texts"].get("templates") is not None:
-        return None
+        return {}
+    if texts.get("templates") is not None:
+        return {}
     try:
         found = cast(WebdatasetSource, _build(dataset, "dataset")).templates()
     except DatasetError:  # there are no shards, which the data set itself tells better
-        return None
-    return None if found is None else str(found)
+        return {}
+    return {} if found is None else {"templates": str(found)}
 
 
 def machine_of(config: DictConfig) -> Machine:

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset as TorchDataset
 from cupl_bench.backbone import Backbone, TextEncoder, TokenIds
 from cupl_bench.dataset import Images
 from cupl_bench.dataset.decode import Decode, decode, decode_tensor
-from cupl_bench.embeddings import unit_rows
+from cupl_bench.embeddings import Features, unit_rows
 from cupl_bench.errors import BackboneError, BrokenImageError, CuplBenchError, DatasetError, MachineError
 from cupl_bench.identity import sequence_keys, text_keys
 from cupl_bench.interrupts import raise_if_interrupted
@@ -30,7 +30,7 @@ from cupl_bench.memory import Parts, is_lack_of_memory, out_of_memory
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.progress import progress
 from cupl_bench.ranks import from_first, gathered, rank, world_size
-from cupl_bench.store import RowStore, StoredRows
+from cupl_bench.store import RowStore
 
 __all__ = [
     "ImageFeatures",
@@ -58,9 +58,9 @@ PIXEL_SHARD_BYTES = 64_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFeatures:
-    """Unit features of the images that can be decoded, on the disk, and which these are."""
+    """Unit features of the images that can be decoded, on the disk or given, and which these are."""
 
-    stored: StoredRows
+    stored: Features
     kept: Bool[np.ndarray, " n"]
     num_encoded: int
 
@@ -324,6 +324,7 @@ def _batches(
             for place in range(0, len(keys), batch_size):
                 here = slice(place, place + batch_size)
                 yield [left.pop(key) for key in keys[here]], torch.from_numpy(rows[here]), []
+        assert backbone.facts.image_size is not None  # noqa: S101 - its transform has a table, so it reads images
         height, width = backbone.facts.image_size
         log.info("pixels    %s read, %s to decode", f"{len(missing) - len(left):,}", f"{len(left):,}")
         missing = np.array(list(left.values()), dtype=np.int64)

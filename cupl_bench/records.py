@@ -21,6 +21,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "BackboneRecord",
     "DatasetRecord",
+    "FeaturesRecord",
     "MetricsRecord",
     "PromptsRecord",
     "QuestionRecord",
@@ -60,10 +61,22 @@ Fraction = float
 Interval = tuple[float, float]
 
 
+class FeaturesRecord(Frozen):
+    """Image features that were given, and not encoded by this program.
+
+    ``sha256``: of their rows. ``said_to_be_of``: the model that they are said to be of, which nothing here proves.
+    """
+
+    given: Literal[True] = True
+    sha256: str
+    said_to_be_of: str | None
+
+
 class DatasetRecord(Frozen):
     """The images of a run. ``num_images`` are those that were scored; ``num_broken`` were left out.
 
     ``origin``: of a named data set its source, protocol and list of class names.
+    ``features``: that image features were given; None where images were encoded.
     """
 
     name: str
@@ -73,13 +86,14 @@ class DatasetRecord(Frozen):
     num_classes: int
     num_broken: int = 0
     origin: Mapping[str, str] | None = None
+    features: FeaturesRecord | None = None
 
 
 class BackboneRecord(Frozen):
     """The model of a run, how it was built, and its weights.
 
     ``tokenization``: the digest of how texts become ids; None for CLIP's own, for the demo's, and in records that were
-    made before it was looked at.
+    made before it was looked at. ``image_size``: None of a model that is not here, whose features were given.
     """
 
     name: str
@@ -89,7 +103,7 @@ class BackboneRecord(Frozen):
     activation: str
     precision: Literal["fp32", "bf16", "fp16"]
     embed_dim: int
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None
     transform: Mapping[str, Any]
     tokenization: str | None = None
 

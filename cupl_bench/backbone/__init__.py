@@ -47,7 +47,8 @@ class BackboneFacts:
     """The facts that identify a backbone's features.
 
     ``model`` is the architecture in full (the configuration that the model is built from), ``transform`` the image
-    transform in words, ``activation`` the one of its transformer blocks, ``image_size`` in pixels. ``tokenizer`` is
+    transform in words, ``activation`` the one of its transformer blocks, ``image_size`` in pixels; it and ``embed_dim``
+    are None where the model is not here and only features of it were given. ``tokenizer`` is
     the key of all that turns a text into ids, the versions of libraries included: what is kept by texts is kept under
     it. ``tokenization`` is the digest of how texts become ids, whatever the versions, None for CLIP's own and the
     demo's. Features depend on neither, since they are found by the ids.
@@ -57,8 +58,8 @@ class BackboneFacts:
     pretrained: str
     weights_sha256: str
     activation: str
-    image_size: tuple[int, int]
-    embed_dim: int
+    image_size: tuple[int, int] | None
+    embed_dim: int | None
     transform: Mapping[str, object]
     model: Mapping[str, Any]
     tokenizer: str
@@ -70,7 +71,7 @@ class BackboneFacts:
             object.__setattr__(self, one.name, parse(hints[one.name], getattr(self, one.name), one.name, BackboneError))
         if not self.weights_sha256:
             raise BackboneError("weights_sha256 is blank; without it two backbones could be taken for one.")
-        if min(*self.image_size, self.embed_dim) < 1:
+        if min([*(self.image_size or ()), 1 if self.embed_dim is None else self.embed_dim]) < 1:
             raise BackboneError(f"image_size={self.image_size} and embed_dim={self.embed_dim} should be 1 or more.")
         for name in ("transform", "model"):
             try:

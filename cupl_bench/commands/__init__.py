@@ -71,6 +71,20 @@ COMMANDS = {
         sweeps=True,
         examples=("cupl-bench effects prompts=ensemble,cupl",),
     ),
+    "features": Command(
+        summary="to=FOLDER: write image features, labels, class embeddings and prompt features for other programs",
+        own={
+            "to": "the folder to write; required, and it must not be there yet",
+            "layout": "cupl_bench (read back by dataset=features), tip_adapter, zlap or clip_retrieval",
+        },
+        groups=(*QUESTION, "machine"),
+        keys=(*ASKED, *PLACES, *MACHINE),
+        examples=(
+            "cupl-bench features dataset=cub backbone=vit_b32_openai prompts=cupl to=cub_vit_b32",
+            "cupl-bench eval dataset=features dataset.path=cub_vit_b32 backbone=given prompts=embeddings"
+            " prompts.path=cub_vit_b32",
+        ),
+    ),
     "report": Command(
         summary="tables, figures and a page from the records below results_dir",
         keys=(*PLACES, "baseline", "output"),

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from cupl_bench.border import name_of, parse, shown
+from cupl_bench.dataset.feature_rows import GivenFeatures
 from cupl_bench.dataset.names import is_unicode
 from cupl_bench.errors import DatasetError, first
 from cupl_bench.identity import bytes_key
@@ -83,6 +84,7 @@ PARSED = {
     "notes": tuple[str, ...],
     "origin": Mapping[str, str] | None,
     "num_whole": int | None,
+    "features": GivenFeatures | None,
 }
 """Fields of a data set that are parsed as these types; the rest is long, and checked by other means."""
 
@@ -101,6 +103,7 @@ class Dataset:
     ``notes``: what a user should know about how it was read, one line each.
     ``origin``: of a named data set its source, protocol and list of names; no path of this machine.
     ``num_whole``: how many images there are in all, where these are a part of them, maybe none.
+    ``features``: of each image, where somebody computed them: then they are scored, and no image is ever read.
 
     All values but the two sequences are parsed: lists become tuples, labels an array of int64.
 
@@ -120,6 +123,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     origin: Mapping[str, str] | None = None
     num_whole: int | None = None
+    features: GivenFeatures | None = None
 
     def __post_init__(self) -> None:
         for name, hint in PARSED.items():
@@ -229,6 +233,7 @@ class Dataset:
             image_keys=self.image_keys[here],
             read=ReadTaken(self.read, own),
             num_whole=len(self.labels),
+            features=None if self.features is None else self.features.taken(np.arange(own.start, own.stop)),
         )
 
 

@@ -9,10 +9,12 @@ import numpy as np
 from PIL import Image
 
 from cupl_bench.dataset import Dataset
+from cupl_bench.dataset.feature_layouts import FeatureSet
+from cupl_bench.dataset.given import dataset_of_features
 from cupl_bench.errors import DatasetError, first
 from cupl_bench.identity import bytes_key
 
-__all__ = ["GivenImage", "ImageList", "ListedImages", "listed"]
+__all__ = ["Features", "GivenImage", "ImageList", "ListedImages", "listed"]
 
 GivenImage = str | Path | bytes | Image.Image
 """A path to an image file, the bytes of one, or an image of Pillow."""
@@ -110,4 +112,52 @@ class ImageList:
             image_ids=images.image_ids,
             image_keys=images.image_keys,
             read=images.content,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """Image features that were computed elsewhere, as a data set: no image and no image tower is needed.
+
+    ``features``: n x D, float16 or float32, unit or not. ``labels``: a class index, or a class name, for each.
+    ``class_names``: in label order; None: the names among the labels, sorted, or those of ``names_of``.
+    ``names_of``: a named data set, such as ``imagenet``, whose names and label order these are.
+    ``said_to_be_of``: the model, for the record. ``name``: what records call the data set.
+
+    Example:
+        >>> import numpy as np
+        >>> from cupl_bench import Features
+        >>> ten = Features(features=np.eye(10, 512, dtype="f4"), labels=np.arange(10), names_of="cifar10")
+    """
+
+    features: np.ndarray
+    labels: np.ndarray | Sequence[int] | Sequence[str]
+    class_names: Sequence[str] | None = None
+    names_of: str | None = None
+    image_ids: Sequence[str] | None = None
+    said_to_be_of: str | None = None
+    name: str = "features"
+
+    def __call__(self, cache_dir: Path) -> Dataset:  # noqa: ARG002 - nothing is worth keeping
+        """Return the data set.
+
+        Raises:
+            DatasetError: features, labels and names do not fit each other.
+        """
+        labels = self.labels
+        if not isinstance(labels, np.ndarray) and all(isinstance(label, int) for label in labels):
+            labels = np.asarray(labels)
+        found = FeatureSet(
+            files=(),
+            blocks=(np.asarray(self.features),),
+            labels=labels.tolist() if isinstance(labels, np.ndarray) and labels.dtype.kind == "U" else labels,  # type: ignore[arg-type]
+            columns=False,
+            image_ids=self.image_ids,
+        )
+        return dataset_of_features(
+            found,
+            where="the given array",
+            class_names=None if self.class_names is None else list(self.class_names),
+            names_of=self.names_of,
+            said_to_be_of=self.said_to_be_of,
         )

@@ -3,10 +3,14 @@
 A strategy knows neither data set nor backbone. Row i answers class i: class names may repeat, indices do not.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol, get_type_hints, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
 
 from cupl_bench.border import name_of, parse, shown
 from cupl_bench.dataset.names import is_unicode
@@ -14,7 +18,27 @@ from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError, first
 from cupl_bench.identity import content_key
 
-__all__ = ["Aggregation", "PromptStrategy", "Prompts", "prompts_of"]
+__all__ = ["Aggregation", "GivenEmbeddings", "PromptStrategy", "Prompts", "prompts_of"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GivenEmbeddings:
+    """Features of texts that somebody computed.
+
+    ``rows``: unit rows. ``row_of``: text -> its row. ``is_of_classes``: whether they are class embeddings, one for each
+    class, which are taken as they are.
+    """
+
+    rows: Float32[np.ndarray, "u d"]
+    row_of: Mapping[str, int]
+    is_of_classes: bool = False
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 of the rows, 64 hex digits."""
+        digest = hashlib.sha256(f"{self.rows.shape} {self.is_of_classes};".encode())
+        digest.update(np.ascontiguousarray(self.rows, dtype="<f4").data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +55,7 @@ class Prompts:
     template are. So a draw takes the same places in every class.
     ``join`` counts how the class names found their entries in a file: ``exact``, ``normalised``, ``aliased`` and
     ``ignored`` (entries that belong to no class); None where no file was joined. ``source`` names that file.
+    ``given``: the features of the prompts, where somebody computed them: then no text is encoded.
     ``seed``: with which the prompts were drawn; None where nothing was. ``budget``: how many of each class were asked
     for; None where all were.
 
@@ -48,6 +73,7 @@ class Prompts:
     source: str | None = None
     seed: int | None = None
     budget: int | None = None
+    given: "GivenEmbeddings | None" = None
 
     def __post_init__(self) -> None:
         hints = get_type_hints(Prompts)
@@ -75,6 +101,10 @@ class Prompts:
             )
         if self.parallel and len({len(row) for row in self.texts}) > 1:
             raise PromptsError("Prompts that are parallel are as many in every class; these are not.")
+        if self.given is not None and (lost := sorted(set(self.distinct()) - set(self.given.row_of))):
+            raise PromptsError(
+                f"{len(lost):,} prompts are not among the texts whose features are given: {first(lost)}."
+            )
         self._check_weights()
 
     def _check_weights(self) -> None:
@@ -106,6 +136,8 @@ class Prompts:
             facts["weights"] = self.weights
         if self.weigh_by_images:
             facts["weigh_by_images"] = True
+        if self.given is not None:
+            facts["given"] = self.given.sha256
         return content_key(facts)
 
     @property

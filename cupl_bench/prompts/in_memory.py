@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError
 from cupl_bench.prompts import Prompts
+from cupl_bench.prompts.embeddings import GivenVectors, prompts_of_vectors
 from cupl_bench.prompts.sources import join_by_name
 
-__all__ = ["GivenDescriptions", "GivenFunction"]
+__all__ = ["GivenDescriptions", "GivenFunction", "GivenMatrix"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,6 +32,19 @@ class GivenDescriptions:
             texts=tuple(tuple(self.descriptions[key]) for key in join.keys),
             aggregation=self.aggregation,
             join=join.counts,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GivenMatrix:
+    """Class vectors as a strategy. ``vectors``: C x D or D x C, a vector for each class in label order."""
+
+    vectors: np.ndarray
+    aggregation: Aggregation
+
+    def __call__(self, class_names: Sequence[str]) -> Prompts:
+        return prompts_of_vectors(
+            GivenVectors(vectors=self.vectors), class_names, "the given array", aggregation=self.aggregation
         )
 
 

@@ -43,6 +43,8 @@ class UnionStrategy:
                     f"prompts.members.{name} aggregates by {part.aggregation}, the union by {self.aggregation}; one"
                     " number comes of one aggregation. Set both to the same."
                 )
+            if part.given is not None:
+                raise PromptsError(f"prompts.members.{name} gives vectors and no texts, which no union can encode.")
             if part.weigh_by_images:
                 raise PromptsError(f"prompts.members.{name} is weighed by images, which a union is not.")
         if len(seeds := {part.seed for part in parts.values() if part.seed is not None}) > 1:

@@ -17,7 +17,15 @@ from jaxtyping import Bool, Float32, Int64
 from cupl_bench.errors import ResultsError, first
 from cupl_bench.identity import content_key
 from cupl_bench.records import Record, unlike_artifacts
-from cupl_bench.report.naming import SHORT, Arena, dataset_facts, same_words, tell_apart, tell_prompts_apart
+from cupl_bench.report.naming import (
+    SHORT,
+    Arena,
+    dataset_facts,
+    dataset_name,
+    same_words,
+    tell_apart,
+    tell_prompts_apart,
+)
 
 __all__ = [
     "Answers",
@@ -295,7 +303,7 @@ def _named(records: Sequence[Record]) -> list[Run]:
             "decode": f"decode={group.decode}",
             "split": group.split, "num_images": f"{group.num_images:,} images", "fingerprint": group.fingerprint[:SHORT]
         }  # fmt: skip
-        datasets.setdefault(keys[-1][0], (group.dataset, facts))
+        datasets.setdefault(keys[-1][0], (dataset_name(record), facts))
         built = record.backbone
         facts = {
             field: str(value) if len(str(value)) <= SHORT * 4 else f"{field.split('_')[0]} {_digest(value)}"

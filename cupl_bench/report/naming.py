@@ -18,6 +18,7 @@ __all__ = [
     "SHORT",
     "Arena",
     "dataset_facts",
+    "dataset_name",
     "leaves",
     "prompts_settings",
     "recorded",
@@ -235,6 +236,11 @@ def _base(path: str) -> str:
 
 
 # Data sets ------------------------------------------------------------------------------------------------------------
+
+
+def dataset_name(record: Record) -> str:
+    """Return the name of a data set, marked where its image features were given, and not encoded by this program."""
+    return f"{record.dataset.name} [given features]" if record.dataset.features else record.dataset.name
 
 
 def dataset_facts(record: Record) -> dict[str, str]:

@@ -71,7 +71,7 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
         # The row of a mean over seeds stands above those of its runs.
         record = record_of[row["run_key"] or keys[place + 1]]
         backbone = record.backbone
-        key = (record.dataset.name, backbone.architecture, backbone.pretrained, _strategy(record))
+        key = (_dataset_of(record), backbone.architecture, backbone.pretrained, _strategy(record))
         rows = by_question.get(key)
         if rows is None:
             continue
@@ -80,6 +80,12 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
     table = pd.DataFrame(found, columns=COLUMNS)
     order = ["dataset", "backbone", "prompts", "match", "verified", "source"]
     return table.sort_values(order, ascending=[True, True, True, True, False, True], kind="stable", ignore_index=True)
+
+
+def _dataset_of(record: Record) -> str:
+    """Return the data set whose published numbers are near: of given features, the one whose names they have."""
+    named = recorded(record, "dataset").get("names_of") if record.dataset.features else None
+    return str(named or record.dataset.name)
 
 
 def _strategy(record: Record) -> str:
@@ -103,9 +109,11 @@ def _changed(record: Record) -> list[str]:
     """
     if not recorded(record, "prompts"):
         return ["settings not recorded"]
-    changed = []
+    changed = ["image features were given"] if record.dataset.features else []
     own = leaves(recorded(record, "dataset"), "dataset.")
     for group, name in (("prompts", _strategy(record)), ("dataset", record.dataset.name)):
+        if group == "dataset" and record.dataset.features:
+            continue
         given, option = leaves(recorded(record, group)), leaves(_option(f"{group}/{name}.yaml"))
         if not option:
             changed.append(f"{group}={name} is no option of this version")

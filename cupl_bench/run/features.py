@@ -4,6 +4,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from cupl_bench.backbone import Backbone
 from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts
 from cupl_bench.identity import PROTOCOL_VERSION, content_key
@@ -24,6 +26,9 @@ def image_features(prepared: Prepared) -> ImageFeatures:
     Raises:
         CuplBenchError: something that the user can mend.
     """
+    if (given := prepared.dataset.features) is not None:
+        log.info("images    %s given as features, nothing to encode", f"{len(given):,}")
+        return ImageFeatures(stored=given, kept=np.ones(len(given), dtype=bool), num_encoded=0)
 
     def pixels(backbone: Backbone) -> PixelStore | None:
         return _pixels(prepared, backbone)
@@ -58,6 +63,16 @@ def text_features(prepared: Prepared) -> TextFeatures:
         CuplBenchError: something that the user can mend.
     """
     stages = prepared.stages
+    if (given := prepared.prompts.given) is not None:
+        texts = prepared.prompts.distinct()
+        log.info("texts     %s given as features, nothing to encode", f"{len(texts):,}")
+        return TextFeatures(
+            rows=given.rows,
+            row_of_text=[given.row_of[text] for text in texts],
+            truncated=[False] * len(texts),
+            num_encoded=0,
+            note=None,
+        )
     with _alone(prepared, prepared.texts), stages.stage("text_features"):
         features = encode_texts(
             prepared.prompts.distinct(),

@@ -13,7 +13,7 @@ from cupl_bench.records import finished_record
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.classes import class_embeddings_path
-from cupl_bench.run.prepare import Prepared, counts_as_finished, left_out_before
+from cupl_bench.run.prepare import Prepared, counts_as_finished, left_out_before, with_width
 
 __all__ = ["Plan", "plan"]
 
@@ -55,19 +55,20 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
         num_images=len(dataset.labels),
         num_classes=len(dataset.class_names),
         num_prompts=prompts.num_prompts,
-        texts_to_encode=len(prompts.distinct()),
+        texts_to_encode=0 if prompts.given is not None else len(prompts.distinct()),
         weights="here",
     )
     try:
         facts = identified_by(question.backbone, machine.cache_dir, download=False)
     except WeightsNotHereError as error:
         return replace(unknown, weights=f"to download from {error}")
+    facts = with_width(dataset, prompts, facts, question.backbone_name)
     prepared = Prepared(question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts)
     prepared = replace(prepared, left_out=left_out_before(prepared))
     found = finished_record(prepared.record_path)
     if found is not None and counts_as_finished(prepared, found):
         return replace(unknown, run_key=prepared.key, finished=True, images_to_encode=0, texts_to_encode=0)
-    missing = missing_images(dataset, prepared.images)
+    to_encode = 0 if dataset.features is not None else len(missing_images(dataset, prepared.images))
     ready = class_embeddings_path(prepared).is_file()
     texts = 0 if ready else unknown.texts_to_encode
-    return replace(unknown, run_key=prepared.key, images_to_encode=len(missing), texts_to_encode=texts)
+    return replace(unknown, run_key=prepared.key, images_to_encode=to_encode, texts_to_encode=texts)

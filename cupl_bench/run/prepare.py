@@ -9,7 +9,7 @@ import numpy as np
 
 from cupl_bench.backbone import Backbone, BackboneFacts, identified_by
 from cupl_bench.dataset import Dataset
-from cupl_bench.errors import ResultsError, UnreadableError
+from cupl_bench.errors import ConfigError, ResultsError, UnreadableError
 from cupl_bench.features import ImageFeatures, broken_before_whole, missing_images
 from cupl_bench.identity import bytes_key, run_key
 from cupl_bench.prompts import Prompts, prompts_of
@@ -30,6 +30,7 @@ __all__ = [
     "prepared_of",
     "say_key",
     "say_question",
+    "with_width",
 ]
 
 log = logging.getLogger(__name__)
@@ -129,14 +130,34 @@ def prepared_of(question: Question, machine: Machine, bench: Workbench) -> Prepa
     """
     _check_results_dir(machine.results_dir)
     dataset = bench.dataset(question.dataset, machine.cache_dir)
-    return Prepared(
-        question=question,
-        machine=machine,
-        bench=bench,
-        dataset=dataset,
-        prompts=prompts_of(question.prompts, dataset.class_names),
-        facts=identified_by(question.backbone, machine.cache_dir, download=True),
-    )
+    prompts = prompts_of(question.prompts, dataset.class_names)
+    facts = identified_by(question.backbone, machine.cache_dir, download=True)
+    facts = with_width(dataset, prompts, facts, question.backbone_name)
+    return Prepared(question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts)
+
+
+def with_width(dataset: Dataset, prompts: Prompts, facts: BackboneFacts, name: str) -> BackboneFacts:
+    """Return the facts of a backbone with the width of its features, which all that is given must have.
+
+    Raises:
+        ConfigError: features, class vectors and the backbone are of several widths.
+    """
+    widths = {
+        "the image features (dataset)": None if dataset.features is None else dataset.features.width,
+        "the class vectors (prompts)": None if prompts.given is None else int(prompts.given.rows.shape[1]),
+        f"the backbone {name}": facts.embed_dim,
+    }
+    told = {what: width for what, width in widths.items() if width is not None}
+    if len(set(told.values())) > 1:
+        raise ConfigError(
+            f"{', '.join(f'{what} is {width} wide' for what, width in told.items())}: these are not of one model."
+        )
+    if not told:
+        raise ConfigError(
+            f"backbone={name} encodes nothing, and neither features nor class vectors are given: name a backbone that"
+            " can be loaded."
+        )
+    return facts if facts.embed_dim is not None else replace(facts, embed_dim=next(iter(told.values())))
 
 
 def _check_results_dir(results_dir: Path) -> None:
@@ -152,7 +173,7 @@ def _check_results_dir(results_dir: Path) -> None:
 
 def left_out_before(prepared: Prepared) -> str | None:
     """Return what a question leaves out, where that is known without encoding: all that is not encoded is broken."""
-    if not prepared.question.skip_broken:
+    if not prepared.question.skip_broken or prepared.dataset.features is not None:
         return None
     keys = prepared.dataset.image_keys
     missing = missing_images(prepared.dataset, prepared.images)

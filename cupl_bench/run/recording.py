@@ -10,7 +10,7 @@ from cupl_bench.errors import CuplBenchError
 from cupl_bench.identity import PROTOCOL_VERSION
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.memory import is_lack_of_memory, out_of_memory
-from cupl_bench.records import BackboneRecord, DatasetRecord, PromptsRecord, Record, write_record
+from cupl_bench.records import BackboneRecord, DatasetRecord, FeaturesRecord, PromptsRecord, Record, write_record
 from cupl_bench.run.prepare import Prepared
 
 __all__ = ["failure_recorded", "record_of"]
@@ -34,6 +34,9 @@ def record_of(
             num_classes=len(dataset.class_names),
             num_broken=num_broken,
             origin=dataset.origin,
+            features=None
+            if dataset.features is None
+            else FeaturesRecord(sha256=dataset.features.sha256, said_to_be_of=dataset.features.said_to_be_of),
         ),
         backbone=BackboneRecord(
             name=question.backbone_name,

@@ -25,7 +25,7 @@ from cupl_bench.run.writing import write_class_embeddings, write_predictions, wr
 from cupl_bench.scores import Tally, measure, measure_tiers, predict_parts
 from cupl_bench.store import is_unreadable, set_aside, tell_unreadable, unreadable, write_atomically
 
-__all__ = ["is_time_to_score", "score_together"]
+__all__ = ["is_time_to_score", "logit_scale_of", "score_together"]
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _tallies(waiting: Waiting) -> Generator[Tally, None, None]:
     prepared = waiting.prepared
     path = prepared.machine.results_dir / f"predictions/{prepared.key}.parquet"
     parts = predict_parts(
-        waiting.images.stored, waiting.classes, prepared.machine.device, logit_scale=_logit_scale(prepared)
+        waiting.images.stored, waiting.classes, prepared.machine.device, logit_scale=logit_scale_of(prepared)
     )
     yield from write_predictions(path, prepared.dataset, waiting.images, parts)
 
@@ -171,6 +171,12 @@ def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:
     )
     write_record(results_dir, record)
     low, high = metrics.top1_ci95
+    if low <= 1 / record.dataset.num_classes and record.dataset.features is not None:
+        log.warning(
+            "top-1     %s is at chance (%.2f%% of %s classes): features and prompts of two models, or labels in another"
+            " order than the class names, look like this",
+            key, 100 / record.dataset.num_classes, f"{record.dataset.num_classes:,}",
+        )  # fmt: skip
     log.info(
         "top-1     %s %s: %.1f%% [%.1f, %.1f] of %s images",
         key, prepared.question.prompts_name, 100 * metrics.top1, 100 * low, 100 * high, f"{len(images.stored):,}",
@@ -178,7 +184,7 @@ def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:
     return record
 
 
-def _logit_scale(prepared: Prepared) -> float:
+def logit_scale_of(prepared: Prepared) -> float:
     """Return the model's own factor from similarities to logits, remembered so that no model is loaded for it."""
     text_key = prepared.facts.text_key(prepared.question.precision)
     path = prepared.machine.cache_dir / "logit_scales" / f"{text_key[:32]}.json"
