@@ -91,7 +91,7 @@ def _damaged(path: Path, problem: Exception) -> str:
 def _of_numpy(path: Path) -> ArrayFile:
     if path.suffix == ".npy":
         return _parted(path, {ONLY: np.load(path, mmap_mode="r", allow_pickle=False)})
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         return _parted(path, {name: file[name] for name in file.files})
 
 

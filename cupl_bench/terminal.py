@@ -94,7 +94,7 @@ def show_table(table: "pd.DataFrame", title: str) -> None:
     if same:
         title = f"{title}: {', '.join(f'{name} {table[name].iloc[0]}' for name in same)}"
         table = table.drop(columns=same)
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     left_out = []
     if console.is_terminal:
         spare = [name for name in table if str(name).endswith(" alone")] + [
@@ -109,7 +109,7 @@ def show_table(table: "pd.DataFrame", title: str) -> None:
                 left_out.append(str(name))
                 table = table.drop(columns=name)
     else:
-        console = Console(file=sys.stdout, highlight=False, width=_width(table) + len(title))
+        console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=_width(table) + len(title))
     grid = Table(
         title=title,
         title_justify="left",

@@ -229,3 +229,11 @@ def test_a_large_folder_ends_a_sweep_with_tables_and_a_hint(cli, on_photos, monk
     assert f"page      cupl-bench report results_dir={cli.results}" in cli.out
     assert (cli.results / "tables" / "comparison.csv").is_file()
     assert not (cli.results / "report").exists()
+
+
+def test_names_with_brackets_and_colons_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.DataFrame({"dataset": ["birds [given]"] * 2, "prompts": ["[red]mine", ":smile: other"]})
+    terminal.show_table(table, "Accuracy [bold]")
+    out = " ".join(capsys.readouterr().out.split())  # a title is folded where the table is narrow
+    for name in ("birds [given]", "[red]mine", ":smile: other", "Accuracy [bold]"):
+        assert name in out

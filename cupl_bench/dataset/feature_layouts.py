@@ -126,10 +126,18 @@ def _arrays(path: Path) -> Iterator[Place]:
     if (path / FOLDER_FILE).is_file():
         return
     for file in [path] if path.is_file() else _files(path, (".npz", ".safetensors", ".pt", ".pth")):
-        if path.is_file() or not any(re.fullmatch(pattern, file.name) for pattern in _IN_PAIRS):
+        if path.is_file() or _holds_both(file):
             yield Place(
                 layout="arrays", path=file, split=None, model=None, read=lambda *given, at=file: _read(at, *given)
             )
+
+
+def _holds_both(path: Path) -> bool:
+    """Return whether a file of a folder holds features and labels: class vectors may lie beside them."""
+    if any(re.fullmatch(pattern, path.name) for pattern in _IN_PAIRS):
+        return False
+    names = set(read_array_file(path, DatasetError).names)
+    return bool(names & set(FEATURES)) and bool(names & set(LABELS))
 
 
 def _read(path: Path, labels_file: Path | None, _: str | None) -> FeatureSet:

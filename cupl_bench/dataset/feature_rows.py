@@ -59,7 +59,7 @@ class GivenFeatures:
                     f"{path} was changed while this run worked, so nothing of it is scored. Start again when nobody"
                     " writes there."
                 )
-        rows = np.ascontiguousarray(self._rows(which), dtype=np.float32)
+        rows = np.array(self._rows(which), dtype=np.float32, order="C")  # a copy, since files cannot be written to
         return rows if self.is_unit else unit_rows(rows, "features")
 
     def _rows(self, which: slice | Int64[np.ndarray, " m"]) -> np.ndarray:
