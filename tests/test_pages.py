@@ -27,6 +27,24 @@ def test_the_blocks_of_the_python_page_run(tmp_path: Path, monkeypatch: pytest.M
     assert names["X"].shape == (6, 128)  # type: ignore[attr-defined]
 
 
+def test_the_commands_and_the_block_of_the_page_of_features_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (DOCS / "features.md").read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^    cupl-bench (.*demo_features.*)$", text, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        places = ["results_dir=results", "cache_dir=cache", "dataset.limit=2"]
+        assert main([*shlex.split(command), *places]) == 0, capsys.readouterr().err
+    written = set(re.findall(r"^\| `(\S+\.\w+)` \|", text, re.MULTILINE))
+    assert written == {path.name for path in (tmp_path / "demo_features").iterdir()}
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    names: dict[str, object] = {}
+    exec(compile(block, "docs/features.md", "exec"), names)
+    assert names["record"].metrics.top1 > 0.9  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("page", ["strategy", "dataset", "backbone"])
 def test_your_own_part_works_from_outside_the_package(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -64,19 +65,28 @@ class GivenFeatures:
 
     def _rows(self, which: slice | Int64[np.ndarray, " m"]) -> np.ndarray:
         if self.places is None and len(self.blocks) == 1:
-            return self.blocks[0][which]
+            return _rows_of(self.blocks[0], which)
         numbers = np.arange(len(self))[which] if self.places is None else self.places[which]
         starts = np.cumsum([0, *map(len, self.blocks)])
         of_block = np.searchsorted(starts, numbers, side="right") - 1
         rows = np.empty((len(numbers), self.width), dtype=self.blocks[0].dtype)
         for block in np.unique(of_block).tolist():
             here = of_block == block
-            rows[here] = self.blocks[block][numbers[here] - starts[block]]
+            rows[here] = _rows_of(self.blocks[block], numbers[here] - starts[block])
         return rows
 
     def taken(self, places: Int64[np.ndarray, " m"]) -> "GivenFeatures":
         """Return these rows alone."""
         return replace(self, places=places if self.places is None else self.places[places])
+
+
+def _rows_of(block: np.ndarray, which: slice | Int64[np.ndarray, " m"]) -> np.ndarray:
+    """Return rows of a block; those of a file as a copy, so that what was read of the file leaves the memory."""
+    if not isinstance(block, np.memmap) or block.filename is None:
+        return block[which]
+    order: Literal["C", "F"] = "C" if block.flags.c_contiguous else "F"
+    again = np.memmap(block.filename, mode="r", dtype=block.dtype, offset=block.offset, shape=block.shape, order=order)
+    return np.array(again[which])
 
 
 def stamp_of(path: Path) -> Stamp:
@@ -98,7 +108,7 @@ def looked_at(blocks: Sequence[np.ndarray], where: str) -> tuple[Keys, str, floa
     start = 0
     for block in blocks:
         for begin in range(0, len(block), TILE_ROWS):
-            tile = np.ascontiguousarray(block[begin : begin + TILE_ROWS])
+            tile = np.ascontiguousarray(_rows_of(block, slice(begin, begin + TILE_ROWS)))
             digest.update(tile.data)
             lengths = np.sqrt(np.einsum("ij,ij->i", tile, tile, dtype=np.float64))
             bad["are not finite (NaN or infinite)"] += (np.flatnonzero(~np.isfinite(lengths)) + start).tolist()
