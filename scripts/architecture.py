@@ -19,7 +19,7 @@ ROOMS = {
     "Configuration": ("composition", "config", "schema", "conf_folder"),
     "Report": ("report",),
     "Describe": ("describe",),
-    "Results": ("archive", "reproduction", "outcomes", "tracking"),
+    "Results": ("archive", "feature_folders", "reproduction", "outcomes", "tracking"),
     "Run": ("run", "classify", "environment"),
     "Records": ("records", "question"),
     "Features": ("features", "pixel_store"),
@@ -27,7 +27,7 @@ ROOMS = {
     "Prompts": ("prompts",),
     "Arithmetic": ("embeddings", "scores", "effects"),
     "Data sets": ("dataset",),
-    "Store": ("store", "keys", "identity", "lease", "json_files", "open_clip_files", "paths"),
+    "Store": ("store", "keys", "identity", "lease", "json_files", "array_files", "open_clip_files", "paths"),
     "Machine": ("interrupts", "memory", "progress", "ranks"),
     "Errors": ("errors", "border"),
 }

@@ -25,6 +25,8 @@ NEEDED = {
     "backbone=transformers": ["backbone.path=x"],
     "prompts=templates": ["prompts.templates=['a {}']"],
     "prompts=file": ["prompts.path=x"],
+    "prompts=embeddings": ["prompts.path=x.npy"],
+    "dataset=features": ["dataset.path=x.npz"],
 }
 """What a user must give: the options that mean their own things."""
 
