@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
-from cupl_bench.backbone import Backbone, TextEncoder, TokenIds
+from cupl_bench.backbone import Backbone, TextEncoder, TextTower, TokenIds
 from cupl_bench.dataset import Images
 from cupl_bench.dataset.decode import Decode, decode, decode_tensor
 from cupl_bench.embeddings import Features, unit_rows
@@ -428,7 +428,7 @@ def _collate(
 
 def encode_texts(
     texts: Sequence[str],
-    load: Callable[[], Backbone],
+    load: Callable[[], TextTower],
     store: RowStore,
     *,
     tokenizer: str | None,
@@ -438,7 +438,7 @@ def encode_texts(
 
     Args:
         texts: the prompts.
-        load: gives the backbone; called only if a text is new.
+        load: gives the text tower; called only if a text is new.
         store: where text features of this backbone and precision lie. What the tokens of each text were is kept
             beside them, so that known texts need no tokenizer.
         tokenizer: the key of the backbone's tokenizer; None where it has none, which tokenizes every time.

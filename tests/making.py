@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 if TYPE_CHECKING:
+    from cupl_bench.backbone import BackboneSource, Precision
     from cupl_bench.records import Record
 
 TINY = {
@@ -47,6 +48,23 @@ def make_tiny(folder: Path, seed: int = 0, **changes: object) -> TinyModel:
     (folder / "tiny.json").write_text(json.dumps(config))
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "tiny.safetensors")
     return TinyModel(config=folder / "tiny.json", weights=folder / "tiny.safetensors")
+
+
+def text_tower_alone(source: "BackboneSource", cache_dir: Path, precision: "Precision") -> None:
+    """Load the text tower of a model alone, and see that it is that of the whole model to the last bit."""
+    from cupl_bench.backbone import Backbone, text_loaded_by
+
+    facts = source.identify(cache_dir, download=False)
+    whole = source.load(facts, torch.device("cpu"), precision)
+    tower = text_loaded_by(source, facts, torch.device("cpu"), precision)
+    assert not isinstance(tower, Backbone)
+    texts = ["a photo of a frog", "a photo of a tree frog.", "", "frog " * 100]
+    assert tower.text.tokenize(texts) == whole.text.tokenize(texts)
+    sequences = list(dict.fromkeys(whole.text.tokenize(texts).sequences))
+    features = [model.text.encode(sequences, 2) for model in (tower, whole)]
+    torch.testing.assert_close(*features, atol=0, rtol=0, equal_nan=True)  # a mean of no tokens is no number
+    assert tower.text.note == whole.text.note
+    assert (tower.facts, tower.logit_scale, tower.logit_bias) == (whole.facts, whole.logit_scale, whole.logit_bias)
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 36), mode: str = "RGB") -> Image.Image:

@@ -26,14 +26,18 @@ __all__ = [
     "BackboneSource",
     "Precision",
     "TextEncoder",
+    "TextSource",
+    "TextTower",
     "TokenIds",
     "Tokens",
     "WeightsNotHereError",
     "identified_by",
     "loaded_by",
+    "text_loaded_by",
 ]
 
 Given = TypeVar("Given")
+Tower = TypeVar("Tower", bound="TextTower")
 Precision = Literal["fp32", "bf16", "fp16"]
 TokenIds = tuple[int, ...]
 
@@ -134,19 +138,14 @@ class TextEncoder(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backbone:
-    """A loaded model.
+class TextTower:
+    """What of a loaded model texts and scores need.
 
-    ``transform``: one image to its pixels.
-    ``encode_images``: a batch of these, or of the floats that they stand for, to features, on the model's device, in
-    its precision, not scaled.
-    ``logit_scale`` and ``logit_bias``: of the model's own temperature; ``sigmoid`` if it was trained with one.
+    ``facts``: those of the whole model.
+    ``logit_scale`` and ``logit_bias``: of the model's own temperature; the bias is None unless it was trained with one.
     """
 
     facts: BackboneFacts
-    device: torch.device
-    transform: ImageTransform
-    encode_images: Callable[[Tensor], Float[Tensor, "n d"]]
     text: TextEncoder
     logit_scale: float
     logit_bias: float | None
@@ -156,6 +155,20 @@ class Backbone:
             object.__setattr__(self, name, parse(hint, getattr(self, name), name, BackboneError))
         if not (math.isfinite(self.logit_scale) and math.isfinite(self.logit_bias or 0)):
             raise BackboneError(f"logit_scale={self.logit_scale} and logit_bias={self.logit_bias} should be finite.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone(TextTower):
+    """A loaded model: both towers.
+
+    ``transform``: one image to its pixels.
+    ``encode_images``: a batch of these, or of the floats that they stand for, to features, on the model's device, in
+    its precision, not scaled.
+    """
+
+    device: torch.device
+    transform: ImageTransform
+    encode_images: Callable[[Tensor], Float[Tensor, "n d"]]
 
 
 @runtime_checkable
@@ -172,6 +185,15 @@ class BackboneSource(Protocol):
 
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
         """Return the model that `identify` found, ready to encode."""
+        ...
+
+
+@runtime_checkable
+class TextSource(Protocol):
+    """A `BackboneSource` that can also load its text tower without its image tower."""
+
+    def load_text(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> TextTower:
+        """Return the text tower of the model that `load` gives: the same features to the last bit."""
         ...
 
 
@@ -192,9 +214,36 @@ def loaded_by(source: BackboneSource, facts: BackboneFacts, device: torch.device
         BackboneError: it gives anything else, or another model than the one that was identified.
     """
     backbone = _given(source, "load", Backbone, lambda: source.load(facts, device, precision))
-    if backbone.facts != facts:
-        raise BackboneError(f"{name_of(source)}.load gives another model than `identify` has found.")
-    return backbone
+    return _identified(source, "load", backbone, facts)
+
+
+def text_loaded_by(
+    source: BackboneSource, facts: BackboneFacts, device: torch.device, precision: Precision
+) -> TextTower:
+    """Return the text tower alone where the source can load it, else the whole backbone.
+
+    Raises:
+        BackboneError: as `loaded_by`.
+    """
+    if not isinstance(source, TextSource) or not _loads_text_itself(type(source)):
+        return loaded_by(source, facts, device, precision)
+    tower = _given(source, "load_text", TextTower, lambda: source.load_text(facts, device, precision))
+    return _identified(source, "load_text", tower, facts)
+
+
+def _loads_text_itself(kind: type) -> bool:
+    """Return whether the class that says how to load the whole model also says how to load its text tower.
+
+    A subclass that has its own `load` and inherits `load_text` would give the text tower of another model.
+    """
+    loader = next((one for one in kind.__mro__ if {"load", "load_text"} & vars(one).keys()), None)
+    return loader is not None and "load_text" in vars(loader)
+
+
+def _identified(source: BackboneSource, method: str, tower: Tower, facts: BackboneFacts) -> Tower:
+    if tower.facts != facts:
+        raise BackboneError(f"{name_of(source)}.{method} gives another model than `identify` has found.")
+    return tower
 
 
 def _given(source: BackboneSource, method: str, kind: type[Given], ask: Callable[[], object]) -> Given:

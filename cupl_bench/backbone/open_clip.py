@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 from torch.overrides import TorchFunctionMode
 
-from cupl_bench.backbone import Backbone, BackboneFacts, Precision, WeightsNotHereError
+from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TextTower, WeightsNotHereError
 from cupl_bench.backbone.bpe import FastBpe
 from cupl_bench.backbone.hub import hub_folder
 from cupl_bench.backbone.open_clip_tables import architectures, merges_file, model_config, pretrained_table
@@ -126,40 +126,9 @@ class OpenClipSource:
         )
 
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
-        import open_clip
         from open_clip.model import get_input_dtype
 
-        weights = self._weights(self._tag(), download=True)
-        config: dict[str, Any] = {name: value for name, value in facts.model.items() if name != HF_CONFIG}
-        known = _quick_gelu_of_digests().get(facts.weights_sha256[:8])
-        if known is not None:
-            self._check_activation(config, f"{self.pretrained} (known by its sha256)", trained=known)
-        settings: dict[str, Any] = config["text_cfg"]
-        tower = self._text_tower(settings, download=True)
-        folder = self._tokenizer_folder(settings, download=True)
-        with _registered(config, tower) as name, _warnings_are_errors(facts.architecture):
-            try:
-                with _NothingDrawn():
-                    model = open_clip.create_model(
-                        name,
-                        precision=precision,
-                        device=device,
-                        force_preprocess_cfg=dict(facts.transform),
-                        pretrained_text=False,
-                    )
-                tokenizer = _tokenizer(settings, folder)
-                with unchanged([weights], facts.weights_sha256):
-                    self._fill(model, weights, facts.architecture)
-            except (BackboneError, MemoryError):
-                raise
-            except Exception as error:
-                raise BackboneError(_explain(error, weights, facts.architecture)) from error
-        if _tokenizer_key(settings, folder) != facts.tokenizer:
-            raise BackboneError(f"The tokenizer in {folder} changed while the model was loaded. Run again.")
-        # Parameters are not frozen (nothing here keeps a gradient): where they are, torch 2.15 sends the transposed
-        # input of open_clip's attention, in bf16 on a CPU, to a path ten times slower, for the same bits.
-        model.eval()
-        _check_built_activation(model, facts)
+        model, texts = self._load(facts, device, precision, _build)
         transform = transform_of_open_clip(facts.transform)
         dtype = get_input_dtype(precision) or torch.float32
         table = None if transform.table is None else transform.table.to(device, dtype)
@@ -173,6 +142,40 @@ class OpenClipSource:
                     else normalise(here, table, transform.affine)
                 )
             return features
+
+        return Backbone(**vars(texts), device=device, transform=transform, encode_images=encode_images)
+
+    def load_text(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> TextTower:
+        return self._load(facts, device, precision, _build_for_texts)[1]
+
+    def _load(
+        self, facts: BackboneFacts, device: torch.device, precision: Precision, build: Callable[..., Any]
+    ) -> tuple[Any, TextTower]:
+        """Return a model with its weights, and its text tower."""
+        weights = self._weights(self._tag(), download=True)
+        config: dict[str, Any] = {name: value for name, value in facts.model.items() if name != HF_CONFIG}
+        known = _quick_gelu_of_digests().get(facts.weights_sha256[:8])
+        if known is not None:
+            self._check_activation(config, f"{self.pretrained} (known by its sha256)", trained=known)
+        settings: dict[str, Any] = config["text_cfg"]
+        tower = self._text_tower(settings, download=True)
+        folder = self._tokenizer_folder(settings, download=True)
+        with _warnings_are_errors(facts.architecture):
+            try:
+                model = build(config, tower, dict(facts.transform), precision, device)
+                tokenizer = _tokenizer(settings, folder)
+                with unchanged([weights], facts.weights_sha256):
+                    self._fill(model, weights, facts.architecture)
+            except (BackboneError, MemoryError):
+                raise
+            except Exception as error:
+                raise BackboneError(_explain(error, weights, facts.architecture)) from error
+        if _tokenizer_key(settings, folder) != facts.tokenizer:
+            raise BackboneError(f"The tokenizer in {folder} changed while the model was loaded. Run again.")
+        # Parameters are not frozen (nothing here keeps a gradient): where they are, torch 2.15 sends the transposed
+        # input of open_clip's attention, in bf16 on a CPU, to a path ten times slower, for the same bits.
+        model.eval()
+        _check_built_activation(model, facts)
 
         def encode_text(rows: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode():
@@ -188,11 +191,8 @@ class OpenClipSource:
         )
         bpe = FastBpe.from_tokenizer(tokenizer)
         bias = getattr(model, "logit_bias", None)
-        return Backbone(
+        return model, TextTower(
             facts=facts,
-            device=device,
-            transform=transform,
-            encode_images=encode_images,
             text=choose_text_encoder(model, padded, bpe, context_length, pad_id=0),
             logit_scale=float(model.logit_scale.detach().exp()),
             logit_bias=None if bias is None else float(bias.detach()),
@@ -220,6 +220,9 @@ class OpenClipSource:
 
         found = choose_weights(read_weights(weights), self.state_dict_key, wanted, convert, weights, architecture)
         _check_positions(model, found, weights, architecture)
+        own = model.state_dict()
+        # What has no memory of its own is not read: files are mapped into memory, and read where they are looked at.
+        found = {name: rows.to("meta") if own[name].is_meta else rows for name, rows in found.items()}
         open_clip.factory.resize_pos_embed(found, model)
         model.load_state_dict(found)
 
@@ -425,6 +428,48 @@ class OpenClipSource:
                 ' if this one was, set "tokenizer_kwargs": {"clean": "canonicalize"} in the text_cfg of its config.'
             )
         return found
+
+
+def _build(
+    config: Mapping[str, Any],
+    tower: Path | None,
+    transform: Mapping[str, Any],
+    precision: Precision,
+    device: torch.device,
+) -> Any:
+    """Return a model as open_clip builds it, without its weights."""
+    import open_clip
+
+    with _registered(config, tower) as name, _NothingDrawn():
+        return open_clip.create_model(
+            name, precision=precision, device=device, force_preprocess_cfg=dict(transform), pretrained_text=False
+        )
+
+
+def _build_for_texts(
+    config: Mapping[str, Any],
+    tower: Path | None,
+    transform: Mapping[str, Any],
+    precision: Precision,
+    device: torch.device,
+) -> Any:
+    """Return a model of which only what texts need takes memory; the whole where it cannot be divided.
+
+    The rest is there without its content, so that a file of weights is held against all names and shapes.
+    """
+    try:
+        with torch.device("meta"):
+            whole = _build(config, tower, transform, precision, torch.device("meta"))
+    except (NotImplementedError, RuntimeError):  # an image tower that computes while it is built
+        return _build(config, tower, transform, precision, device)
+    smallest: dict[str, Any] = {"image_size": 8, "patch_size": 8, "layers": 1, "width": 64}
+    if "timm_model_name" in config["vision_cfg"]:
+        smallest["timm_model_name"] = None  # by this key open_clip decides how it casts the text tower too
+    model = _build({**config, "vision_cfg": smallest}, tower, transform, precision, device)
+    for part in ("visual", "text_decoder"):
+        if hasattr(whole, part):
+            setattr(model, part, getattr(whole, part))
+    return model
 
 
 class _NothingDrawn(TorchFunctionMode):

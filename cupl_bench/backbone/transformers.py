@@ -1,7 +1,9 @@
 """CLIP and SigLIP models of the `transformers` library, from a local folder or the hub."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TokenIds
+from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TextTower, TokenIds
 from cupl_bench.backbone.hub import hub_folder
 from cupl_bench.backbone.pixels import ImageTransform, normalise, split_transform
 from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
@@ -75,29 +77,44 @@ class TransformersSource:
         )
 
     def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
+        with self._explained():
+            processor = _pillow_processor(self._folder(download=True))
+        model, texts = self._load(facts, device, precision, _read)
+        transform = _transform(processor, facts.transform)
+        table = None if transform.table is None else transform.table.to(device, DTYPES[precision])
+
+        def encode_images(batch: torch.Tensor) -> torch.Tensor:
+            here = batch.to(device, non_blocking=True)
+            with torch.inference_mode():
+                floats = (
+                    here.to(DTYPES[precision])
+                    if table is None or here.dtype.is_floating_point
+                    else normalise(here, table)
+                )
+                return _features(model.get_image_features(pixel_values=floats))
+
+        return Backbone(**vars(texts), device=device, transform=transform, encode_images=encode_images)
+
+    def load_text(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> TextTower:
+        return self._load(facts, device, precision, _read_for_texts)[1]
+
+    def _load(
+        self, facts: BackboneFacts, device: torch.device, precision: Precision, read: Callable[..., Any]
+    ) -> tuple[Any, TextTower]:
+        """Return a model with its weights, and its text tower."""
         import transformers
 
         folder = self._folder(download=True)
         weights = self._weights(folder)
-        try:
+        options = {"dtype": DTYPES[precision], "use_safetensors": weights[0].suffix == ".safetensors"}
+        with self._explained():
             with unchanged(weights, facts.weights_sha256):
-                model, report = transformers.AutoModel.from_pretrained(
-                    folder,
-                    dtype=DTYPES[precision],
-                    output_loading_info=True,
-                    local_files_only=True,
-                    use_safetensors=weights[0].suffix == ".safetensors",
-                )
+                model, report = read(folder, **options)
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            processor = _pillow_processor(folder)
-        except (BackboneError, MemoryError):
-            raise
-        except Exception as error:
-            raise BackboneError(f"{self.path} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
         now = (self._json(folder / "config.json"), self._image_processor(folder), _tokenizer_key(folder))
         if now != (facts.model, facts.transform, facts.tokenizer):
             raise BackboneError(f"{self.path} changed while the model was loaded. Run again.")
-        more = sorted(str(key) for key in report["unexpected_keys"] if not str(key).endswith("position_ids"))
+        more = _without_place(report)
         if wrong := sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])}):
             raise BackboneError(
                 f"{self.path}: {len(wrong)} weights are missing or of another shape, first: {first(wrong)}."
@@ -112,19 +129,6 @@ class TransformersSource:
         model.eval().requires_grad_(requires_grad=False).to(device)
         text_config = model.config.text_config
         context_length = int(text_config.max_position_embeddings)
-
-        transform = _transform(processor, facts.transform)
-        table = None if transform.table is None else transform.table.to(device, DTYPES[precision])
-
-        def encode_images(batch: torch.Tensor) -> torch.Tensor:
-            here = batch.to(device, non_blocking=True)
-            with torch.inference_mode():
-                floats = (
-                    here.to(DTYPES[precision])
-                    if table is None or here.dtype.is_floating_point
-                    else normalise(here, table)
-                )
-                return _features(model.get_image_features(pixel_values=floats))
 
         def encode_text(rows: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode():
@@ -146,15 +150,22 @@ class TransformersSource:
             device=device,
         )
         bias = getattr(model, "logit_bias", None)
-        return Backbone(
+        return model, TextTower(
             facts=facts,
-            device=device,
-            transform=transform,
-            encode_images=encode_images,
             text=choose_text_encoder(model, padded, unpadded, context_length, pad_id=tokenizer.pad_token_id or 0),
             logit_scale=float(model.logit_scale.exp()),
             logit_bias=None if bias is None else float(bias),
         )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Inside, whatever goes wrong is told as a fault of the folder."""
+        try:
+            yield
+        except (BackboneError, MemoryError):
+            raise
+        except Exception as error:
+            raise BackboneError(f"{self.path} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
 
     def _folder(self, *, download: bool) -> Path:
         folder = Path(self.path)
@@ -239,6 +250,52 @@ class TransformersSource:
         whole = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
         tower: dict[str, Any] = getattr(whole, name).to_dict()
         return tower
+
+
+def _read(folder: Path, **options: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Return a model with its weights, and which of them were missing or had no place."""
+    import transformers
+
+    model, report = transformers.AutoModel.from_pretrained(
+        folder, output_loading_info=True, local_files_only=True, **options
+    )
+    return model, report
+
+
+def _read_for_texts(folder: Path, **options: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Return a model without its image tower, as `_read` does; the whole where the weights are not those that it needs.
+
+    The layers of the image tower are not built, and have to be all that has no place.
+    """
+    import transformers
+
+    builder: Any = transformers.AutoModel
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        wanted = builder.from_config(config).state_dict().keys()
+    config.vision_config.num_hidden_layers = 0
+    log = logging.getLogger("transformers.modeling_utils")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it would warn of the layers that are not built
+    try:
+        model, report = _read(folder, config=config, **options)
+    finally:
+        log.setLevel(level)
+    if (
+        report["missing_keys"]
+        or report["mismatched_keys"]
+        or _without_place(report) != sorted(wanted - model.state_dict().keys())
+    ):
+        return _read(folder, **options)
+    for part in ("vision_model", "visual_projection"):
+        if hasattr(model, part):
+            delattr(model, part)
+    return model, {**report, "unexpected_keys": ()}
+
+
+def _without_place(report: Mapping[str, Any]) -> list[str]:
+    """Return the names of weights that a model has no place for; places of tokens are counted and not learned."""
+    return sorted(str(key) for key in report["unexpected_keys"] if not str(key).endswith("position_ids"))
 
 
 def _tokenizer_key(folder: Path) -> str:

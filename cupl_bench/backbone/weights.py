@@ -123,6 +123,8 @@ def refuse_adapters(folder: Path) -> None:
 def read_weights(path: Path) -> Mapping[Any, Any]:
     """Return what a file of weights holds; a file that would run code is refused.
 
+    Tensors are mapped into memory where the file allows it: what nobody looks at is not read.
+
     Raises:
         BackboneError: it is a TorchScript archive, needs code to be read, or holds no map.
     """
@@ -139,7 +141,9 @@ def read_weights(path: Path) -> Mapping[Any, Any]:
         )
     try:
         with torch.serialization.safe_globals(HARMLESS):
-            content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - this is the one place
+            content = torch.load(  # noqa: TID251 - this is the one place
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
     except Exception as error:
         if refused := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise BackboneError(

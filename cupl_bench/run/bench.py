@@ -7,7 +7,15 @@ from pathlib import Path
 
 import torch
 
-from cupl_bench.backbone import Backbone, BackboneFacts, BackboneSource, Precision, loaded_by
+from cupl_bench.backbone import (
+    Backbone,
+    BackboneFacts,
+    BackboneSource,
+    Precision,
+    TextTower,
+    loaded_by,
+    text_loaded_by,
+)
 from cupl_bench.dataset import Dataset, DatasetSource, listed_by
 from cupl_bench.dataset.names import without_words
 from cupl_bench.features import ImageFeatures
@@ -20,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Workbench:
-    """The last data set, the last backbone and the open stores.
+    """The last data set, the last backbone (or its text tower, where none asked for more) and the open stores.
 
     Sources are equal when their settings are, so a question finds what the one before it has left.
     ``several_backbones``: whether pixels are worth keeping for the next backbone.
@@ -29,7 +37,7 @@ class Workbench:
     several_backbones: bool = False
 
     _dataset: tuple[tuple[DatasetSource, Path, tuple[int, int] | None], Dataset] | None = None
-    _backbone: tuple[tuple[BackboneFacts, torch.device, Precision], Backbone] | None = None
+    _backbone: tuple[tuple[BackboneFacts, torch.device, Precision], TextTower] | None = None
     _stores: dict[Path, RowStore] = field(default_factory=dict)
     _images: tuple[Dataset, RowStore, bool, ImageFeatures] | None = None
     _warned_of: set[tuple[str, ...]] = field(default_factory=set)
@@ -56,9 +64,21 @@ class Workbench:
     ) -> Backbone:
         """Return the model that ``facts`` identify, loaded once."""
         wanted = (facts, device, precision)
+        if self._backbone is not None and self._backbone[0] == wanted and isinstance(self._backbone[1], Backbone):
+            return self._backbone[1]
+        self._backbone = None  # lets go of the last model before the next one takes memory
+        backbone = loaded_by(source, facts, device, precision)
+        self._backbone = (wanted, backbone)
+        return backbone
+
+    def text_tower(
+        self, source: BackboneSource, facts: BackboneFacts, device: torch.device, precision: Precision
+    ) -> TextTower:
+        """Return the text tower of the model that ``facts`` identify: of the whole model where that is loaded."""
+        wanted = (facts, device, precision)
         if self._backbone is None or self._backbone[0] != wanted:
-            self._backbone = None  # lets go of the last model before the next one takes memory
-            self._backbone = (wanted, loaded_by(source, facts, device, precision))
+            self._backbone = None
+            self._backbone = (wanted, text_loaded_by(source, facts, device, precision))
         return self._backbone[1]
 
     def store(self, folder: Path, facts: Mapping[str, object]) -> RowStore:

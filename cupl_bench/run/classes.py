@@ -84,7 +84,7 @@ def weights_by_images(
     if not prepared.prompts.weigh_by_images:
         return None
     templates = [texts.rows[list(places)] for places in zip(*rows, strict=True)]
-    weights = zero_shot_weights(images.stored, templates, prepared.load().logit_scale, prepared.machine.device)
+    weights = zero_shot_weights(images.stored, templates, prepared.load_text().logit_scale, prepared.machine.device)
     log.info(
         "prompts   weighed by %s images without their labels: %.2g to %.2g, equal weights were %.2g; most: %r",
         f"{len(images.stored):,}", weights.min(), weights.max(), 1 / len(weights),

@@ -76,7 +76,7 @@ def text_features(prepared: Prepared) -> TextFeatures:
     with _alone(prepared, prepared.texts), stages.stage("text_features"):
         features = encode_texts(
             prepared.prompts.distinct(),
-            prepared.load,
+            prepared.load_text,
             prepared.texts,
             tokenizer=prepared.facts.tokenizer,
             batch_size=prepared.machine.batch_size,

@@ -1,13 +1,14 @@
 """A question with all that is found out before the first image is decoded: its run key, and whether it is answered."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from cupl_bench.backbone import Backbone, BackboneFacts, identified_by
+from cupl_bench.backbone import Backbone, BackboneFacts, TextTower, identified_by
 from cupl_bench.dataset import Dataset
 from cupl_bench.errors import ConfigError, ResultsError, UnreadableError
 from cupl_bench.features import ImageFeatures, broken_before_whole, missing_images
@@ -96,13 +97,22 @@ class Prepared:
         return record_path(self.machine.results_dir, self.key)
 
     def load(self) -> Backbone:
-        """Return the backbone; only what must be encoded asks for it."""
-        with self.stages.stage("load_backbone"):
-            backbone = self.bench.backbone(
+        """Return the backbone; only images that must be encoded ask for it."""
+        with self._loading():
+            return self.bench.backbone(self.question.backbone, self.facts, self.machine.device, self.question.precision)
+
+    def load_text(self) -> TextTower:
+        """Return the text tower; only what must be encoded asks for it."""
+        with self._loading():
+            return self.bench.text_tower(
                 self.question.backbone, self.facts, self.machine.device, self.question.precision
             )
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        with self.stages.stage("load_backbone"):
+            yield
         self.stages.cached["load_backbone"] = False
-        return backbone
 
 
 def prepare(question: Question, machine: Machine, bench: Workbench) -> Record | Prepared:

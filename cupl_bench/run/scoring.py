@@ -199,7 +199,7 @@ def logit_scale_of(prepared: Prepared) -> float:
         tell_unreadable(unreadable(path, error))
     except (ValueError, TypeError) as error:
         set_aside(path, error)
-    scale = prepared.load().logit_scale
+    scale = prepared.load_text().logit_scale
     if not is_unreadable(path):
         write_atomically(path, json.dumps(scale).encode())
     return scale

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from making import TinyModel, make_tiny, picture
+from making import TinyModel, make_tiny, picture, text_tower_alone
 from safetensors.torch import load_file, save_file
 
-from cupl_bench.backbone import Backbone
+from cupl_bench.backbone import Backbone, BackboneFacts, Precision, text_loaded_by
 from cupl_bench.backbone.open_clip import OpenClipSource
+from cupl_bench.backbone.text import choose_text_encoder
 from cupl_bench.errors import BackboneError
 
 CPU = torch.device("cpu")
@@ -40,11 +42,15 @@ def rows(small: TinyModel) -> Rows:
 
 
 def load(config: Path, weights: Path | None, cache: Path, key: str | None = None) -> Backbone:
-    source = OpenClipSource(
+    source = source_of(config, weights, key)
+    return source.load(source.identify(cache, download=False), CPU, "fp32")
+
+
+def source_of(config: Path, weights: Path | None, key: str | None = None) -> OpenClipSource:
+    return OpenClipSource(
         architecture=str(config), pretrained=None if weights is None else str(weights), transform_of=None,
         state_dict_key=key,
     )  # fmt: skip
-    return source.load(source.identify(cache, download=False), CPU, "fp32")
 
 
 def answer(model: Backbone) -> torch.Tensor:
@@ -103,6 +109,7 @@ def test_weights_are_found_in_what_trainers_save(form: str, small: TinyModel, ro
     path = saved(READ[form](rows), tmp_path / "run.pt")
     found, expected = answer(load(small.config, path, tmp_path)), answer(load(small.config, small.weights, tmp_path))
     torch.testing.assert_close(found, expected, atol=2e-3 if "half" in form else 0, rtol=0)
+    text_tower_alone(source_of(small.config, path), tmp_path, "fp32")
 
 
 @pytest.mark.parametrize("keys", [("model", "ema"), ("state_dict", "state_dict_ema"), ("model", "model_ema")])
@@ -165,8 +172,12 @@ REFUSED: dict[str, tuple[Callable[[Rows], object], str]] = {
 def test_what_does_not_fit_is_refused_by_its_names(form: str, small: TinyModel, rows: Rows, tmp_path: Path) -> None:
     make, message = REFUSED[form]
     path = saved(make(rows), tmp_path / "run.pt")
-    with pytest.raises(BackboneError, match=f"(?s){message}"):
+    with pytest.raises(BackboneError, match=f"(?s){message}") as of_the_whole:
         load(small.config, path, tmp_path)
+    source = source_of(small.config, path)
+    with pytest.raises(BackboneError) as of_the_texts:
+        source.load_text(source.identify(tmp_path, download=False), CPU, "fp32")
+    assert str(of_the_texts.value) == str(of_the_whole.value)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -226,17 +237,26 @@ def test_custom_text_towers(small: TinyModel, rows: Rows, tmp_path: Path) -> Non
         load(small.config, weights, tmp_path)
 
 
-def test_coca(tmp_path: Path) -> None:
-    config = {
-        "embed_dim": 16,
-        "vision_cfg": {**SMALL["vision_cfg"], "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
-        "text_cfg": {**SMALL["text_cfg"], "embed_cls": True, "output_tokens": True},
-        "multimodal_cfg": {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-    }
+COCA: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {**SMALL["vision_cfg"], "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
+    "text_cfg": {**SMALL["text_cfg"], "embed_cls": True, "output_tokens": True},
+    "multimodal_cfg": {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+def save_model(folder: Path, kind: type[torch.nn.Module], config: Mapping[str, object]) -> torch.nn.Module:
+    """A model of open_clip with random weights, in the hub's form."""
     torch.manual_seed(0)
-    theirs = open_clip.coca_model.CoCa(**config).eval()
-    folder = save_config(tmp_path / "coca", {**config, "custom_text": True})
-    torch.save(theirs.state_dict(), folder / "open_clip_pytorch_model.bin")
+    model = kind(**config).eval()
+    save_config(folder, {**config, "custom_text": kind is not open_clip.CLIP})
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+    return model
+
+
+def test_coca(tmp_path: Path) -> None:
+    folder = tmp_path / "coca"
+    theirs = save_model(folder, open_clip.coca_model.CoCa, COCA)
     ours = load(folder, None, tmp_path)
     assert ours.text.note == "padded rows"
     pixels = ours.transform.floats(picture(1))[None]
@@ -289,6 +309,78 @@ def test_text_towers_of_transformers(tmp_path: Path) -> None:
     config = json.loads((folder / "tower" / "config.json").read_text())
     (folder / "tower" / "config.json").write_text(json.dumps({**config, "num_attention_heads": 4}))
     assert load(folder, None, tmp_path).facts.text_key("fp32") != ours.facts.text_key("fp32")
+
+
+SIGLIP = {
+    "embed_dim": 64,
+    "init_logit_bias": -10.0,
+    "vision_cfg": {"image_size": 32, "timm_model_name": "test_vit", "timm_pool": "avg", "timm_proj": "linear"},
+    "text_cfg": {
+        **SMALL["text_cfg"], "no_causal_mask": True, "proj_bias": True, "pool_type": "last",
+        "norm_kwargs": {"eps": 1e-6},
+    },
+}  # fmt: skip
+KINDS: dict[str, Callable[[Path], object]] = {
+    "CLIP": lambda folder: save_model(folder, open_clip.CLIP, {**SMALL, "quick_gelu": True}),
+    "ResNet": lambda folder: save_model(
+        folder,
+        open_clip.CLIP,
+        {**SMALL, "embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}},
+    ),
+    "custom text": lambda folder: save_model(folder, open_clip.CustomTextCLIP, SMALL),
+    "SigLIP": lambda folder: save_model(folder, open_clip.CustomTextCLIP, SIGLIP),
+    "CLIP on timm": lambda folder: save_model(folder, open_clip.CLIP, {**SIGLIP, "text_cfg": SMALL["text_cfg"]}),
+    "CoCa": lambda folder: save_model(folder, open_clip.coca_model.CoCa, COCA),
+    "transformers": hugging_face,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    # In half precision open_clip computes neither CoCa nor towers of transformers.
+    [(kind, "fp32") for kind in KINDS] + [(kind, "bf16") for kind in KINDS if kind not in ("CoCa", "transformers")],
+)
+def test_the_text_tower_is_loaded_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, precision: Precision
+) -> None:
+    KINDS[kind](tmp_path / "model")
+    models = []
+
+    def chosen(model: torch.nn.Module, *given: object, **options: object) -> object:
+        models.append(model)
+        return choose_text_encoder(model, *given, **options)
+
+    monkeypatch.setattr("cupl_bench.backbone.open_clip.choose_text_encoder", chosen)
+    text_tower_alone(source_of(tmp_path / "model", None), tmp_path / "cache", precision)
+    whole, tower = (dict(model.named_parameters()) for model in models)
+    assert tower.keys() == whole.keys()
+    without = {name.partition(".")[0] for name, rows in tower.items() if rows.is_meta}
+    assert without == {"visual"} | ({"text_decoder"} if kind == "CoCa" else set())
+    assert all(rows.is_meta for name, rows in tower.items() if name.startswith("visual."))
+    assert not any(rows.is_meta for rows in whole.values())
+
+
+def test_a_model_that_cannot_be_divided_is_loaded_whole(
+    small: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init = open_clip.transformer.VisionTransformer.__init__
+
+    def counting(self: torch.nn.Module, *given: object, **options: object) -> None:
+        init(self, *given, **options)
+        assert self.class_embedding.sum().item() is not None  # nothing of the meta device has a sum to look at
+
+    monkeypatch.setattr(open_clip.transformer.VisionTransformer, "__init__", counting)
+    text_tower_alone(source_of(small.config, small.weights), tmp_path, "fp32")
+
+
+def test_a_subclass_that_changes_the_weights_is_asked_for_the_whole(small: TinyModel, tmp_path: Path) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Interpolated(OpenClipSource):
+        def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
+            return replace(super().load(facts, device, precision), logit_scale=7.0)
+
+    source = Interpolated(architecture=str(small.config), pretrained=str(small.weights), transform_of=None)
+    assert text_loaded_by(source, source.identify(tmp_path, download=False), CPU, "fp32").logit_scale == 7.0
 
 
 def test_code_of_a_tokenizer_is_never_run(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from making import picture
+from making import picture, text_tower_alone
 from safetensors.torch import load_file, save_file
 
-from cupl_bench.backbone import Backbone, BackboneFacts
+from cupl_bench.backbone import Backbone, BackboneFacts, Precision
+from cupl_bench.backbone.text import choose_text_encoder
 from cupl_bench.backbone.transformers import TransformersSource, _features, _pillow_processor
 from cupl_bench.errors import BackboneError
 
@@ -98,10 +99,9 @@ def test_the_tokenizer_agrees_with_open_clips(clip_folder: Path, tmp_path: Path)
         assert list(sequence) == row[: row.index(49407) + 1]
 
 
-def test_siglip_is_padded_and_has_a_bias(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def save_siglip(folder: Path) -> transformers.SiglipModel:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    folder = tmp_path / "siglip"
     small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = transformers.SiglipConfig(
         text_config={**small, "vocab_size": 64, "max_position_embeddings": 16, "projection_size": 32},
@@ -128,6 +128,12 @@ def test_siglip_is_padded_and_has_a_bias(tmp_path: Path, caplog: pytest.LogCaptu
             }
         )
     )
+    return model
+
+
+def test_siglip_is_padded_and_has_a_bias(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "siglip"
+    model = save_siglip(folder)
     source = TransformersSource(path=str(folder), revision=None)
     ours = source.load(source.identify(tmp_path, download=False), CPU, "fp32")
     assert "keeps capitals, and SigLIP models were trained on lower case" in caplog.text
@@ -140,6 +146,63 @@ def test_siglip_is_padded_and_has_a_bias(tmp_path: Path, caplog: pytest.LogCaptu
         expected = _features(model.get_text_features(input_ids=torch.tensor(tokens.sequences)))
     torch.testing.assert_close(ours.text.encode(tokens.sequences, 2), expected)
     assert ours.logit_bias == pytest.approx(-3.0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["CLIP", "SigLIP", "CLIP in several files", "CLIP, pickled"])
+def test_the_text_tower_is_loaded_alone(
+    clip_folder: Path,
+    copy: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    precision: Precision,
+) -> None:
+    if kind == "SigLIP":
+        shutil.rmtree(copy)
+        save_siglip(copy)
+    elif kind != "CLIP":
+        weights = load_file(copy / "model.safetensors")
+        (copy / "model.safetensors").unlink()
+        if kind == "CLIP, pickled":
+            torch.save(weights, copy / "pytorch_model.bin")
+        else:
+            transformers.CLIPModel.from_pretrained(clip_folder).save_pretrained(copy, max_shard_size="2MB")
+    models = []
+
+    def chosen(model: torch.nn.Module, *given: object, **options: object) -> object:
+        models.append(model)
+        return choose_text_encoder(model, *given, **options)
+
+    monkeypatch.setattr("cupl_bench.backbone.transformers.choose_text_encoder", chosen)
+    text_tower_alone(TransformersSource(path=str(copy), revision=None), tmp_path / "cache", precision)
+    whole, tower = ({name.partition(".")[0] for name, _ in model.named_parameters()} for model in models)
+    assert whole - tower == {"vision_model"} | ({"visual_projection"} if kind != "SigLIP" else set())
+    assert "UNEXPECTED" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"text_projection.weight": None},
+            "1 weights are missing or of another shape, first: 'text_projection.weight'",
+        ),
+        ({"vision_model.encoder.layers.1.mlp.fc1.bias": None}, "1 weights are missing.*'vision_model"),
+        ({"vision_model.encoder.layers.2.mlp.fc1.bias": torch.ones(2)}, "1 weights have no place"),
+        ({"text_model.lora_A.weight": torch.ones(2)}, "1 weights have no place.*lora_A.*merge_and_unload"),
+        ({"text_model.final_layer_norm.bias": torch.ones(2)}, "cannot be loaded"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_for_texts_too(
+    copy: Path, tmp_path: Path, change: dict[str, torch.Tensor | None], message: str
+) -> None:
+    weights = {**load_file(copy / "model.safetensors"), **change}
+    weights = {name: rows for name, rows in weights.items() if rows is not None}
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BackboneError, match=message):
+        TransformersSource(path=str(copy), revision=None).load_text(identify(copy, tmp_path), CPU, "fp32")
 
 
 def test_folders_that_are_no_model(clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
