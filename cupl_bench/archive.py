@@ -267,7 +267,7 @@ def _parsed(path: Path, name: str, content: bytes) -> Record:
 
 
 def _check_digests(path: Path, record: Record, manifest: Manifest) -> None:
-    """See that the archive holds all files of a run, as its record knows them."""
+    """Check that the archive holds all files of a run, as its record knows them."""
     files = _artifacts(record)
     if lost := [one for one in files.values() if one not in manifest.files]:
         raise ResultsError(f"{path} lacks {first(lost)} of run {record.run_key}. Export the run again.")

@@ -28,7 +28,7 @@ class Answer:
     sigmoid: bool
 
     def text(self) -> str:
-        """For the terminal."""
+        """Return the answer as a line for the terminal."""
         lines = [str(self.image)]
         for name, probability, prompts in self.classes:
             lines.append(f"  {100 * probability:5.1f}%  {name}")
@@ -38,7 +38,7 @@ class Answer:
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, object]:
-        """For a program."""
+        """Return the answer as plain data for a program."""
         return {
             "image": str(self.image),
             "sigmoid": self.sigmoid,
@@ -56,7 +56,7 @@ class Answer:
 def classify_images(
     images: Sequence[Path], class_names: Sequence[str], question: Question, machine: Machine
 ) -> Iterator[Answer]:
-    """Answers in the order of ``images``.
+    """Yield an answer for each of ``images``, in order.
 
     Probabilities are the softmax of the similarities at the model's temperature, or their sigmoids with its bias for
     a model that was trained so (SigLIP).

@@ -348,7 +348,7 @@ def _owners(key: str, options: Sequence[str], others: Sequence[str], hydra: "_Hy
 
 
 def _check_values(swept: Sequence[_Swept], hydra: "_Hydra") -> None:
-    """See that each value of a key of the root is of its type, before anything runs."""
+    """Check that each value of a key of the root is of its type, before anything runs."""
     lines = [line for one in swept if "." not in one.key and not hydra.options(one.key) for line in one.overrides]
     if not lines:
         return
@@ -467,7 +467,7 @@ class _Hydra:
 
 @contextmanager
 def _hydra(config_dir: str | None, searched: Sequence[str] = ()) -> Iterator[_Hydra]:
-    """Hydra at work inside, and as it was before afterwards."""
+    """Start Hydra inside the block, and restore afterwards what was there before."""
     with hydra_here():
         places = tuple(searched)
         if config_dir is not None and not places:
@@ -477,7 +477,7 @@ def _hydra(config_dir: str | None, searched: Sequence[str] = ()) -> Iterator[_Hy
 
 @contextmanager
 def hydra_here() -> Iterator[None]:
-    """Hydra's state of the process is ours inside, and what it was afterwards. One thread at a time."""
+    """Hold Hydra's process-wide state inside the block, one thread at a time, and restore it afterwards."""
     with _lock:
         before, base = GlobalHydra.instance().hydra, VersionBase.instance().version_base
         name = JobRuntime.instance().get("name")
@@ -493,7 +493,7 @@ def hydra_here() -> Iterator[None]:
 
 
 def _own_options(config_dir: str) -> Path:
-    """The absolute path of a folder with options of the user's own, once it is seen to be one."""
+    """Return the absolute path of the user's folder of options, after checking that it is one."""
     folder = absolute(config_dir)
     groups = sorted(one.name for one in conf_dir().iterdir() if one.is_dir())
     if not folder.is_dir():

@@ -59,7 +59,7 @@ __all__ = [
 
 
 def question_of(config: DictConfig) -> Question:
-    """The question that a configuration asks, with every value checked.
+    """Return the question that a configuration asks, with every value checked.
 
     Raises:
         ConfigError: a value is missing, of the wrong type or out of range.
@@ -88,7 +88,7 @@ def question_of(config: DictConfig) -> Question:
 
 
 def _check_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a data set that are no parameters of its class and that can move a number, each checked."""
+    """Return the checked settings of a data set that are no parameters of its class and can move a number."""
     primary, decode, skip_broken = (settings[name] for name in ("primary", "decode", "skip_broken"))
     if primary not in ("top1", "mean_per_class"):
         raise ConfigError(f"dataset.primary={primary} is not a metric; it is top1 or mean_per_class.")
@@ -105,7 +105,7 @@ def _check_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _question(words: QuestionRecord, plain: Mapping[str, Mapping[str, Any]], places: Mapping[str, Path]) -> Question:
-    """The question that ``words`` ask, whose settings without interpolations are ``plain``."""
+    """Return the question that ``words`` ask, whose settings without interpolations are ``plain``."""
     dataset = cast(DatasetSource, _build(plain["dataset"], "dataset"))
     for key, path in places.items():  # a later run would take its figures or images for a class
         place = absolute(path)
@@ -141,7 +141,7 @@ class Place:
 
 
 def ask_again(words: QuestionRecord, place: Place) -> Question:
-    """The question of a record, which may be a stranger's.
+    """Return the question of a record, which may be a stranger's.
 
     Raises:
         ResultsError: the record does not hold it whole, or it would look something up here, run a class of the user's
@@ -160,7 +160,7 @@ def ask_again(words: QuestionRecord, place: Place) -> Question:
 
 
 def dataset_again(words: QuestionRecord, place: Place) -> DatasetSource:
-    """The data set of a record alone.
+    """Return the data set of a record alone.
 
     Raises:
         ResultsError: as `ask_again`.
@@ -174,7 +174,7 @@ def dataset_again(words: QuestionRecord, place: Place) -> DatasetSource:
 
 
 def _check_trust(plain: Mapping[str, Mapping[str, Any]], trust: bool) -> None:
-    """See that settings of a record run no class but the package's, and fetch no address but the package's."""
+    """Check that settings of a record run no class but the package's, and fetch no address but the package's."""
     if trust:
         return
     if foreign := [
@@ -200,7 +200,7 @@ def _check_trust(plain: Mapping[str, Mapping[str, Any]], trust: bool) -> None:
 
 
 def _is_ours(target: object) -> bool:
-    """Whether a class is of this package, or was loaded already by what the user asked; imports nothing else."""
+    """Return whether a class is of this package, or was loaded by what the user asked; import nothing else."""
     if not isinstance(target, str):
         return False
     name_of_module, _, name = target.rpartition(".")
@@ -212,7 +212,7 @@ def _is_ours(target: object) -> bool:
 
 
 def filled(words: QuestionRecord) -> tuple[QuestionRecord, tuple[str, ...]]:
-    """The words with the settings that our classes have gained since, at their defaults of today, and which they are.
+    """Return the words completed with today's defaults of settings that our classes gained since, and their names.
 
     Defaults are those of the option that the record names, else of another option of the same class.
     """
@@ -247,7 +247,7 @@ def _fill(
 
 @lru_cache(maxsize=8)
 def _options(group: str) -> Mapping[str, dict[str, Any]]:
-    """The options of a group that come with the package, as their files have them."""
+    """Return the options of a group that come with the package, as their files have them."""
     contents = {
         path.stem: yaml.safe_load(path.read_text("utf-8")) for path in sorted((conf_dir() / group).glob("*.yaml"))
     }
@@ -255,7 +255,7 @@ def _options(group: str) -> Mapping[str, dict[str, Any]]:
 
 
 def dataset_of(config: DictConfig) -> DatasetSource:
-    """The data set of a configuration alone, whatever its other groups hold.
+    """Return the data set of a configuration alone, whatever its other groups hold.
 
     Raises:
         ConfigError: a value is missing, of the wrong type or out of range.
@@ -264,7 +264,7 @@ def dataset_of(config: DictConfig) -> DatasetSource:
 
 
 def _with_templates(config: DictConfig) -> DictConfig:
-    """The same where the data set names templates; else with those that lie beside its shards."""
+    """Return the configuration with the templates beside the shards, where the data set names none itself."""
     found = _templates_beside(_plain(config, "dataset"))
     if found is None:
         return config
@@ -274,7 +274,7 @@ def _with_templates(config: DictConfig) -> DictConfig:
 
 
 def _templates_beside(dataset: Mapping[str, Any]) -> str | None:
-    """The file of templates that lies beside the shards of a data set which names none; None where there is none."""
+    """Return the file of templates beside the shards of a data set that names none; None where there is none."""
     if dataset["_target_"] != f"{WebdatasetSource.__module__}.{WebdatasetSource.__name__}":
         return None
     if not isinstance(dataset.get("texts"), dict) or dataset["texts"].get("templates") is not None:
@@ -287,7 +287,7 @@ def _templates_beside(dataset: Mapping[str, Any]) -> str | None:
 
 
 def machine_of(config: DictConfig) -> Machine:
-    """Where a configuration runs; paths are made absolute here, once.
+    """Return where and how a configuration runs; make its paths absolute here, once.
 
     Raises:
         ConfigError: a value is out of range, or the device is not there.
@@ -325,7 +325,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 
 
 def tracker_of(config: DictConfig) -> Tracker:
-    """What takes finished runs, besides the disk.
+    """Return the tracker that takes finished runs, besides the disk.
 
     Raises:
         ConfigError: a value is missing, of the wrong type or out of range.
@@ -340,7 +340,7 @@ def tracker_of(config: DictConfig) -> Tracker:
 
 
 def describing_of(config: DictConfig) -> tuple[str, DatasetSource, Endpoint, Recipe]:
-    """A data set and its name, the language model that is asked about its classes, and what it is asked.
+    """Return a data set's name and source, the language model to ask about its classes, and the recipe of questions.
 
     Raises:
         ConfigError: a value is missing, of the wrong type or out of range.
@@ -356,7 +356,7 @@ def describing_of(config: DictConfig) -> tuple[str, DatasetSource, Endpoint, Rec
 
 
 def check_keys(config: DictConfig) -> None:
-    """See that nothing was appended to the root (`+key=value`) that no one would read.
+    """Check that nothing was appended to the root (`+key=value`) that no one would read.
 
     Raises:
         ConfigError: a key is none of the schema's.
@@ -384,7 +384,7 @@ def _device(name: str) -> torch.device:
 
 
 def _plain(config: DictConfig, group: str) -> dict[str, Any]:
-    """A group with its interpolations resolved, as plain data."""
+    """Return a group with its interpolations resolved, as plain data."""
     try:
         content = OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -398,7 +398,7 @@ def _plain(config: DictConfig, group: str) -> dict[str, Any]:
 
 
 def _build(node: Mapping[str, Any], where: str) -> object:
-    """The object that a node describes: its class called with its keys, all of them and no others.
+    """Return the object that a node describes: its class called with all of its keys and no others.
 
     This is the one place that turns configurations into objects.
     """
@@ -433,13 +433,13 @@ def _build(node: Mapping[str, Any], where: str) -> object:
 
 
 def _unresolved(error: OmegaConfBaseException, group: str) -> str:
-    """What is wrong with a value that refers to another one."""
+    """Return what is wrong with a value that refers to another one."""
     key = str(getattr(error, "full_key", None) or group)
     return f"{key} refers to something that is not there: {str(error).splitlines()[0]}."
 
 
 def _built(value: object, where: str) -> object:
-    """``value`` with each node in it, at any depth of maps, replaced by its object."""
+    """Return ``value`` with each node in it, at any depth of maps, replaced by its object."""
     if not isinstance(value, dict):
         return value
     if "_target_" in value:

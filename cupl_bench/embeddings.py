@@ -79,7 +79,7 @@ class ClassEmbeddings:
 
 
 def unit_rows(rows: Float32[np.ndarray, "n d"], what: str) -> Float32[np.ndarray, "n d"]:
-    """``rows`` scaled to length one, computed in float64.
+    """Return ``rows`` scaled to length one, computed in float64.
 
     Raises:
         ValueError: a row is zero or not finite; ``what`` names the rows.
@@ -98,7 +98,7 @@ def build_class_embeddings(
     aggregation: Aggregation = Aggregation.MEAN,
     weights: Sequence[Sequence[float]] | None = None,
 ) -> ClassEmbeddings:
-    """Class embeddings from unit features of distinct prompts.
+    """Return class embeddings built from unit features of distinct prompts.
 
     Args:
         features: unit rows, one per distinct prompt.

@@ -65,7 +65,7 @@ class ImageFeatures:
     num_encoded: int
 
     def of_kept(self, values: Shaped[np.ndarray, " n"]) -> Shaped[np.ndarray, " k"]:
-        """The values of these images among ``values`` of all; a copy only where some are left out."""
+        """Return the values of these images among ``values`` of all; a copy only where some are left out."""
         return values if self.kept.all() else values[self.kept]
 
 
@@ -186,7 +186,7 @@ def encode_images(
     num_workers: int,
     skip_broken: bool,
 ) -> ImageFeatures:
-    """Unit features of all images, those of equal content computed once.
+    """Return the unit features of all images; images of equal content are encoded once.
 
     Args:
         dataset: the images.
@@ -235,7 +235,7 @@ def encode_images(
 
 
 def missing_images(dataset: Images, store: RowStore) -> Int64[np.ndarray, " m"]:
-    """The first image of each content that has no row, in order."""
+    """Return the first image of each content that has no row, in order."""
     keys = Keys.of(dataset.image_keys)
     missing = np.flatnonzero(~store.present(keys))
     contents = KeyIndex()
@@ -245,7 +245,7 @@ def missing_images(dataset: Images, store: RowStore) -> Int64[np.ndarray, " m"]:
 
 
 def broken_before_whole(dataset: Images, indices: Int64[np.ndarray, " m"]) -> Iterator[tuple[int, BrokenImageError]]:
-    """Those of these images that are broken, with the reason, up to the first that is whole."""
+    """Yield the broken ones of these images with the reason, up to the first image that is whole."""
     for index in indices.tolist():
         try:
             decode(dataset.content(index))
@@ -306,7 +306,7 @@ def _batches(
     batch_size: int,
     num_workers: int,
 ) -> Iterator[tuple[list[int], torch.Tensor, list[tuple[int, CuplBenchError]]]]:
-    """Indices and pixels of a batch, and which images of it have none, and why."""
+    """Yield indices and pixels of each batch, and which of its images have none, and why."""
     # Broken images have no features and are met again by every run: they alone are no reason to load a model.
     start = 0
     for one in broken_before_whole(dataset, missing):
@@ -358,7 +358,7 @@ def _batches(
 
 @contextmanager
 def _workers_may_die() -> Iterator[None]:
-    """Inside, a process that decodes and was killed is told as what it is; PyTorch raises that between any two steps.
+    """Turn PyTorch's error for a killed decoding process, raised between any two steps of the block, into ours.
 
     Raises:
         MachineError: one was killed, or could not hand over what it had decoded.
@@ -376,7 +376,7 @@ def _workers_may_die() -> Iterator[None]:
 
 
 def _started(loader: DataLoader[Any]) -> Iterator[Any]:
-    """The batches of a loader, without processes of its own where none can be started."""
+    """Return the batches of a loader, decoded in this process where no other can be started."""
     try:
         return iter(loader)
     except OSError as error:
@@ -397,7 +397,7 @@ def _started(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 def _end_where_nothing_arrives(_: int) -> None:
-    """In a worker: a batch that cannot be handed over ends it. Python would drop the batch, and the run wait for it."""
+    """End a worker that cannot hand over a batch; Python would drop the batch, and the run would wait for it."""
 
     def end(error: Exception, _: object) -> None:
         log.error("a process that decodes images cannot hand them over: %s", error)
@@ -412,7 +412,7 @@ Failed = list[tuple[int, CuplBenchError]]
 def _collate(
     items: Sequence[tuple[int, torch.Tensor | CuplBenchError]],
 ) -> tuple[list[int], torch.Tensor | np.ndarray, Failed]:
-    """A batch; as an array, which goes through a pipe, where a worker finds no room for it in shared memory."""
+    """Return a batch; as an array, which goes through a pipe, where shared memory has no room for it."""
     parted = [(index, pixels) for index, pixels in items if isinstance(pixels, torch.Tensor)]
     failed = [(index, error) for index, error in items if isinstance(error, CuplBenchError)]
     indices, found = [index for index, _ in parted], [pixels for _, pixels in parted]
@@ -433,7 +433,7 @@ def encode_texts(
     tokenizer: str | None,
     batch_size: int,
 ) -> TextFeatures:
-    """Unit features of ``texts``, each distinct token sequence computed once, ever.
+    """Return the unit features of ``texts``; each distinct token sequence is encoded only once, ever.
 
     Args:
         texts: the prompts.
@@ -501,7 +501,7 @@ class _TokenMemo:
         return cls(RowStore(folder=store.folder / "tokens" / tokenizer[:32], facts=facts, dtype=np.uint8))
 
     def read(self, texts: Sequence[str]) -> tuple[list[bytes | None], list[bool]]:
-        """The key of each text's tokens, None where it is not known, and which texts were cut."""
+        """Return the key of each text's tokens, None where it is not known, and which texts were cut."""
         keys: list[bytes | None] = [None] * len(texts)
         truncated = [False] * len(texts)
         if self.rows is not None:

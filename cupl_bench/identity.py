@@ -24,7 +24,7 @@ def content_key(facts: Mapping[str, object]) -> str:
 
 
 def run_key(question: Mapping[str, object]) -> str:
-    """Twelve hex digits that change when, and only when, the question changes."""
+    """Return twelve hex digits that change when, and only when, the question changes."""
     return content_key({"protocol_version": PROTOCOL_VERSION, **question})[:12]
 
 

@@ -23,7 +23,7 @@ _came: list[type[KeyboardInterrupt]] = []
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise inside, and nothing but the interrupt leaves it once one came.
+    """Raise on Ctrl-C and SIGTERM inside the block; once one came, nothing but the interrupt leaves it.
 
     Where the process was started to ignore a signal (``nohup``, a shell's background), it still does.
 

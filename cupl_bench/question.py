@@ -109,7 +109,7 @@ class QuestionRecord(BaseModel):
         return {**getattr(self, group), **own}
 
     def check_whole(self) -> None:
-        """See that nothing of the question is lost.
+        """Check that nothing of the question is lost.
 
         Raises:
             ResultsError: a group or a value is not recorded, or was in memory alone.
@@ -154,7 +154,7 @@ class _Replacing:
     _open: list[str] = field(default_factory=list)
 
     def all_of(self, value: Any, where: str) -> Any:
-        """``value`` with the interpolations of all its texts replaced; ``where`` is its key."""
+        """Return ``value`` with the interpolations of all its texts replaced; ``where`` is its key."""
         if isinstance(value, Mapping):
             return {key: self.all_of(one, f"{where}.{key}") for key, one in value.items()}
         if isinstance(value, list | tuple):
@@ -209,7 +209,7 @@ class _Replacing:
 
 
 def literal(value: Any) -> Any:
-    """``value`` written so that `QuestionRecord.resolved` gives it back as it is."""
+    """Return ``value`` written so that `QuestionRecord.resolved` gives it back as it is."""
     if isinstance(value, Mapping):
         return {key: literal(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

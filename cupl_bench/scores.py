@@ -94,7 +94,7 @@ def tile_images(num_columns: int) -> int:
 
 
 def similarities(images: Float32[torch.Tensor, "n d"], classes: ClassEmbeddings) -> Float32[torch.Tensor, "n c"]:
-    """Cosine similarity of each image to each class, in float32.
+    """Return the cosine similarity of each image to each class, in float32.
 
     Equal class embeddings get equal similarities to the last bit: each distinct row is multiplied once.
     """
@@ -255,7 +255,7 @@ def count(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes
 
 
 def measure(tally: Tally) -> Metrics:
-    """Top-1 with its interval, top-5, and the mean over the classes that have images of their top-1.
+    """Return top-1 with its interval, top-5, and the mean top-1 over the classes that have images.
 
     Raises:
         ValueError: there is no image.
@@ -293,7 +293,7 @@ def measure_tiers(
     labels: Int64[np.ndarray, " n"],
     tiers: Sequence[str],
 ) -> Mapping[str, TierMetrics]:
-    """Accuracy by tier, in the order in which the tiers first stand; ``tiers[i]`` is the tier of label i."""
+    """Return accuracy by tier, in the order in which tiers first appear; ``tiers[i]`` is the tier of label i."""
     out = {}
     for tier in dict.fromkeys(tiers):
         members = np.array([label for label, name in enumerate(tiers) if name == tier], dtype=np.int64)

@@ -317,7 +317,7 @@ class RowStore:
             self._add(path, Keys(keys), rows)
 
     def _add(self, path: Path, keys: Keys, rows: Shaped[np.ndarray, "r d"]) -> None:
-        """Know these rows; memory lets go of them, and reads them again from the file where they are wanted."""
+        """Remember these rows; memory lets go of them, and reads them again from the file where they are wanted."""
         self._known.add(path.name)
         try:
             shard = _Shard.of(path, rows)
@@ -346,7 +346,7 @@ class RowStore:
         self._add(path, packed, rows)
 
     def read(self, keys: Sequence[bytes]) -> Shaped[np.ndarray, "n d"]:
-        """Row i belongs to ``keys[i]``.
+        """Return a row for each key; row i belongs to ``keys[i]``.
 
         Raises:
             KeyError: a key has no row; ask `present` first.

@@ -20,7 +20,7 @@ TOKENIZER = "ViT-B-32"
 
 
 def command(given: Arguments) -> int:
-    """Ask, and write a CuPL JSON; with `describe.plan=true` count what would be asked. Gives the exit code."""
+    """Ask, and write a CuPL JSON; with `describe.plan=true` count what would be asked. Return the exit code."""
     from cupl_bench.config import describing_of, machine_of
 
     config = compose(given.overrides, given.config_dir)

@@ -199,7 +199,7 @@ class Job:
 
 
 def _raised_by_submitit(error: BaseException | None) -> BaseException | None:
-    """The error that began in submitit, whose handler a signal of Slurm calls between any two steps of ours."""
+    """Return the error that began in submitit, whose handler a signal of Slurm can call between any two steps."""
     while error is not None:
         if any(
             str(frame.f_globals.get("__name__")).startswith("submitit") for frame, _ in walk_tb(error.__traceback__)
@@ -210,7 +210,7 @@ def _raised_by_submitit(error: BaseException | None) -> BaseException | None:
 
 
 def command(given: Arguments) -> int:
-    """Answer what the arguments ask; returns the exit code."""
+    """Answer what the arguments ask; return the exit code."""
     given = asked(given)
     questions = read_questions(given.overrides, given.config_dir, several=given.multirun)
     if given.cfg is not None:
@@ -286,7 +286,7 @@ def _sweep(questions: Questions, job: Job) -> int:
 
 
 def _told(results_dir: Path, outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
-    """What a program is told of finished runs; the record of each holds more."""
+    """Return what a program is told of finished runs; the record of each holds more."""
     told: list[dict[str, object]] = []
     for run_key in dict.fromkeys(outcome.run_key for outcome in outcomes if outcome.run_key is not None):
         path = record_path(results_dir, run_key)

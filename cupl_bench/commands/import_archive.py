@@ -13,7 +13,7 @@ __all__ = ["command"]
 
 
 def command(given: Arguments) -> int:
-    """Import the archives among the arguments into ``results_dir``; gives the exit code."""
+    """Import the archives among the arguments into ``results_dir``; return the exit code."""
     config = compose(given.overrides, given.config_dir)
     archives = given.plain
     if not archives:

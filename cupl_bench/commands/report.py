@@ -95,7 +95,7 @@ def report_sweep(results_dir: Path, run_keys: Sequence[str], config: Any) -> "An
 
 
 def command(given: Arguments) -> int:
-    """Write the tables, the figures and the page, and show the tables; gives the exit code."""
+    """Write the tables, the figures and the page, and show the tables; return the exit code."""
     from cupl_bench.config import Output
     from cupl_bench.report.comparison import shown_pooled
 

@@ -75,7 +75,7 @@ def _reproduce(run: str, given: Arguments) -> str:
 
 
 def _with_parts(words: QuestionRecord, overrides: Sequence[str], config: Any) -> QuestionRecord:
-    """The words with some of their settings replaced by the user, whose own interpolations are resolved."""
+    """Return the words with the user's replacements for some of their settings, interpolations resolved."""
     from omegaconf import OmegaConf
 
     settings = {group: copy.deepcopy(words.option(group)) for group in GROUPS}
@@ -93,7 +93,7 @@ def _with_parts(words: QuestionRecord, overrides: Sequence[str], config: Any) ->
 
 
 def _of_the_hub(words: QuestionRecord) -> list[tuple[str, str]]:
-    """The names on the hub that the data set and the backbone have, where they are no folders of this machine."""
+    """Return the names on the hub of the data set and the backbone, where they are no folders of this machine."""
     sources = ("hf.HfSource", "transformers.TransformersSource")
     return [
         (f"{where}.path", str(node.get("path")))

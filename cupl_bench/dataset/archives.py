@@ -52,7 +52,7 @@ def _check_md5(archive: Path, md5: str) -> None:
 
 
 def unpack(archive: Path, folder: Path, md5: str | None = None) -> Path:
-    """``folder`` with the content of ``archive``; what was unpacked before is taken, half an archive never is.
+    """Return ``folder`` with the content of ``archive``; reuse what was unpacked before, never half an archive.
 
     Raises:
         DatasetError: it is no archive, is damaged, is not the content that ``md5`` names, or a path in it would leave

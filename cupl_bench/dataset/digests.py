@@ -27,7 +27,7 @@ KEPT_AT_ONCE = 16_384
 
 
 def _stamp(path: str | Path) -> tuple[int, int, int]:
-    """Size, and times of change in nanoseconds; the second time cannot be set back by a program."""
+    """Return size and times of change in nanoseconds; a program cannot set the second time back."""
     stat = os.stat(path)  # noqa: PTH116 - called for each image
     if not S_ISREG(stat.st_mode):  # reading a pipe would wait for ever
         raise OSError(errno.EINVAL, "it is no file but a pipe, a socket, a device or a folder", str(path))
@@ -39,7 +39,7 @@ def _is_settled(stamp: tuple[int, int, int]) -> bool:
 
 
 def _mark(*facts: object) -> bytes:
-    """16 bytes that change with where an image lies and when that changed."""
+    """Return 16 bytes that change with where an image lies and when that changed."""
     return hashlib.sha256("\0".join(map(str, facts)).encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
 
 
@@ -109,7 +109,7 @@ def keys_inside(
 
 
 def _memo(cache_dir: Path, *names: str) -> RowStore:
-    """Content keys by the marks of images: jobs that read parts of a data set remember side by side."""
+    """Return the store of content keys by the marks of images; jobs on parts of a data set share it."""
     folder = cache_dir / "keys" / content_key({"names": names})[:24]
     return RowStore(folder=folder, facts={"content": "content keys of images"}, dtype=np.uint8)
 

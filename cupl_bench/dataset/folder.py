@@ -51,7 +51,7 @@ class FolderSource:
         return self.part(cache_dir, None)
 
     def part(self, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
-        """Part i of n of the images; all of them if None."""
+        """Return part i of n of the images; all of them if None."""
         root = Path(self.path)
         if not root.is_dir():
             siblings = [entry.name for entry in root.parent.iterdir()] if root.parent.is_dir() else []

@@ -65,7 +65,7 @@ class NamedSource:
         return self.part(cache_dir, None)
 
     def part(self, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
-        """Part i of n of the images; all of them if None."""
+        """Return part i of n of the images; all of them if None."""
         spec = read_spec(self.spec)
         protocol = spec.protocol(self.protocol)
         classes = spec.classes.without(protocol.without)
@@ -230,7 +230,7 @@ class NamedSource:
         labels: Int64[np.ndarray, " n"],
         names: tuple[str, ...],
     ) -> None:
-        """See that these are the images of the protocol.
+        """Check that these are the images of the protocol.
 
         Raises:
             DatasetError: there are more or fewer images, or a class has none.

@@ -94,7 +94,7 @@ class WebdatasetSource:
         return self.part(cache_dir, None)
 
     def part(self, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
-        """Part i of n of the images; all of them if None."""
+        """Return part i of n of the images; all of them if None."""
         names = self.names()
         if names is None:
             raise DatasetError(
@@ -175,7 +175,7 @@ class WebdatasetSource:
         )
 
     def templates(self) -> Path | None:
-        """CLIP_benchmark's file of templates beside the shards or one folder above; None where there is none."""
+        """Return CLIP_benchmark's file of templates beside the shards or one folder above; None where there is none."""
         return self._beside(TEMPLATES)
 
     def _shards(self) -> list[Path]:
@@ -229,7 +229,7 @@ class WebdatasetSource:
         return next((place for place in (folder / name, folder.parent / name) if place.is_file()), None)
 
     def _folder_of_split(self, folder: Path) -> Path:
-        """``folder``, or the one in it that holds the shards of the split, where it holds none itself."""
+        """Return ``folder`` if it holds shards itself, else the folder inside it that holds those of the split."""
         if any(map(_is_shard, folder.iterdir())):
             return folder
         inside = sorted(child for child in folder.iterdir() if child.is_dir() and any(map(_is_shard, child.iterdir())))
@@ -264,7 +264,7 @@ def _is_shard(path: Path) -> bool:
 
 
 def _by_split(shards: Sequence[Path]) -> dict[str, list[Path]]:
-    """Shards by the split that stands in their names; those in whose names there is none are left out."""
+    """Return shards by the split that their names contain; leave out those whose names contain none."""
     found: defaultdict[str, list[Path]] = defaultdict(list)
     for path in shards:
         splits = {SPLIT_OF[word] for word in re.findall("[a-z]+", path.name.lower()) if word in SPLIT_OF}

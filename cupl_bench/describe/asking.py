@@ -120,7 +120,7 @@ def limits_of(recipe: Recipe) -> dict[str, float | int | list[str] | None]:
 
 
 def without_key(text: str, key: str | None) -> str:
-    """``text`` without the key, if a server has repeated it."""
+    """Return ``text`` without the key, if a server has repeated it."""
     if key is None or len(key) < SECRET_LENGTH:
         return text
     for form in (key, key.replace("/", "\\/"), quote(key, safe="")):

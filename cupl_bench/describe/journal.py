@@ -92,7 +92,7 @@ class Journal:
         self.take(entries)
 
     def take(self, entries: Sequence[Entry]) -> None:
-        """Know entries that are on the disk; of two answers with one index the first counts."""
+        """Remember entries that are on the disk; of two answers with one index the first counts."""
         for entry in entries:
             self._answers.setdefault(entry.request, {}).setdefault(entry.index, entry)
 

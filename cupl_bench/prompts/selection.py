@@ -44,7 +44,7 @@ class TopDescriptionsStrategy:
 def distinctiveness(
     class_names: Sequence[str], rows: Sequence[Sequence[str]], keys: Sequence[str]
 ) -> list[list[float]]:
-    """For each sentence of each class the mean over its different words of log(classes / classes that use the word).
+    """Return for each sentence the mean over its distinct words of log(classes / classes that use the word).
 
     Zero for a sentence whose every word all classes use; log(classes) if no other class uses any. Words are runs of
     letters and digits in lower case. Left out are those that begin with a word (of three letters or more) of the

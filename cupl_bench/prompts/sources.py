@@ -44,12 +44,12 @@ OPEN_CLIP_LISTS = {
 
 
 def fill(template: str, class_name: str) -> str:
-    """``template`` with the class name for each ``{}``; other braces, and braces in the name, stay as they are."""
+    """Return ``template`` with the class name for each ``{}``; other braces, and those in the name, stay."""
     return template.replace("{}", class_name)
 
 
 def read_templates(source: str | Sequence[str]) -> list[str]:
-    """Templates from a list, a file that holds one, or a list that open_clip carries by name.
+    """Return templates from a list, a file that holds one, or a list that open_clip carries by name.
 
     A file is JSON, or a `.txt` with a template on each line, where ``{c}`` means the same as ``{}``: CLIP_benchmark's.
 
@@ -111,13 +111,13 @@ def _templates_of_dataset(source: str) -> list[str]:
 
 
 def _open_clip_templates(name: str) -> list[str]:
-    """A template list of open_clip, read from its one file: importing the whole package takes seconds."""
+    """Return a template list of open_clip, read from its one file: importing the whole package takes seconds."""
     lists = runpy.run_path(str(open_clip_file("zero_shot_metadata.py")))
     return [make("{}") for make in lists[name]]
 
 
 def read_descriptions(source: str, *, may_be_empty: bool = False) -> Descriptions:
-    """Image-prompts or descriptors, class name -> list of texts, from any form that `content_of` reads.
+    """Return the texts of each class name, image-prompts or descriptors, from any form that `content_of` reads.
 
     ``may_be_empty``: whether a class may have no text, as one without descriptors.
 
@@ -365,7 +365,7 @@ def _by_normalised(words: Iterable[str]) -> dict[str, list[str]]:
 def _aliases_as_spelt(
     aliases: Mapping[str, str], class_names: Sequence[str], keys: Sequence[str], where: str
 ) -> dict[str, str]:
-    """Aliases in the spelling of the class names and of the file."""
+    """Return the aliases in the spelling of the class names and of the file."""
     if not aliases:
         return {}
 
@@ -427,5 +427,5 @@ def _how_to_mend(lost: Sequence[str], extra: Sequence[str], missing: str | None)
 
 
 def replace_name(text: str, old: str, new: str) -> str:
-    """``text`` with the whole words ``old``, in any case, replaced by ``new``."""
+    """Return ``text`` with the whole words ``old``, in any case, replaced by ``new``."""
     return re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", lambda _: new, text, flags=re.IGNORECASE)

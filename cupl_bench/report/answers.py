@@ -395,7 +395,7 @@ def _cell(run: Run) -> tuple[str, str, str, int | None]:
 
 
 def _sweeps(pairs: set[tuple[str, str]]) -> list[tuple[set[str], set[str]]]:
-    """Data sets and backbones that runs connect, directly or through others."""
+    """Return the sets of data sets and backbones that runs connect, directly or through others."""
     sweeps: list[tuple[set[str], set[str]]] = []
     for dataset, backbone in sorted(pairs):
         touched = [sweep for sweep in sweeps if dataset in sweep[0] or backbone in sweep[1]]

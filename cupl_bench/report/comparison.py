@@ -399,7 +399,7 @@ def _best(read: Sequence[tuple[int, Sequence[Answers]]]) -> int | None:
 
 
 def _pooled(table: pd.DataFrame, draws: Mapping[int, np.ndarray]) -> pd.DataFrame:
-    """Means over data sets of each strategy of a backbone, with the baseline on the same data sets beside them.
+    """Return means over data sets of each strategy of a backbone, with the baseline on the same data sets beside them.
 
     A data set that stands here in several versions is no single number and is left out.
     """
@@ -487,7 +487,7 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown_pooled(pooled: pd.DataFrame) -> pd.DataFrame:
-    """Means over data sets as a person reads them."""
+    """Return the means over data sets as a person reads them."""
     out = pd.DataFrame(index=pooled.index)
     out["backbone"] = pooled["backbone_shown"]
     if pooled["precision"].nunique() > 1:

@@ -45,7 +45,7 @@ COLUMNS = [
 
 @lru_cache(maxsize=1)
 def read_published() -> pd.DataFrame:
-    """The rows of results/published.csv, which an installed package carries with it; values are percent."""
+    """Return the rows of results/published.csv, which an installed package carries with it; values are percent."""
     return pd.read_csv(shipped("report/published.csv", "results/published.csv"), keep_default_na=False)
 
 
@@ -90,7 +90,7 @@ def _strategy(record: Record) -> str:
 
 @lru_cache(maxsize=256)
 def _option(name: str) -> Mapping[str, Any]:
-    """The option of a group as its file has it."""
+    """Return the option of a group as its file has it."""
     path = conf_dir() / name
     content = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
     return content if isinstance(content, dict) else {}

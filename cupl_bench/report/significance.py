@@ -76,7 +76,7 @@ def _expanded_tail(size: int) -> float:
 
 
 def image_bootstrap(values: Float64[np.ndarray, " n"], seed: int) -> Float64[np.ndarray, " b"]:
-    """Means of ``DRAWS`` resamples of the images.
+    """Return the means of ``DRAWS`` resamples of the images.
 
     A paired difference takes few distinct values, so the counts of a resample are multinomial: exact, whatever the
     number of images.
@@ -128,7 +128,7 @@ def class_bootstrap(values: Float64[np.ndarray, " n"], labels: Int[np.ndarray, "
 def mcnemar_exact(
     gained: Int[np.ndarray, " k"] | Sequence[int], lost: Int[np.ndarray, " k"] | Sequence[int]
 ) -> Float64[np.ndarray, " k"]:
-    """Two-sided p of each pair of counts of discordant images; 1 where there are none."""
+    """Return the two-sided p of each pair of counts of discordant images; 1 where there are none."""
     fewer, total = np.minimum(gained, lost), np.add(gained, lost)
     return np.asarray(np.minimum(1.0, 2 * stats.binom.cdf(fewer, total, 0.5)), dtype=np.float64)
 
@@ -179,7 +179,7 @@ def paired_mean(
 
 
 def difference_p(ours: Sequence[Bool[np.ndarray, " n"]], others: Sequence[Bool[np.ndarray, " n"]]) -> float:
-    """Two-sided p that two strategies are equally good on the same images; each with its runs, one or a seed each.
+    """Return the two-sided p that two strategies are equally good on the same images; each has one run per seed.
 
     McNemar's exact test for one run against one; for means over seeds the paired t test over images.
     """
@@ -237,7 +237,7 @@ def mean_per_class_interval(hits: Int64[np.ndarray, " c"], images: Int64[np.ndar
 
 
 def calibration_error(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 15) -> float:
-    """Expected calibration error: the gap between confidence and accuracy, by bins of equal width.
+    """Return the expected calibration error: the gap between confidence and accuracy, by bins of equal width.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599, section 2, with its 15 bins.
     """

@@ -140,7 +140,7 @@ def prepared_of(question: Question, machine: Machine, bench: Workbench) -> Prepa
 
 
 def _check_results_dir(results_dir: Path) -> None:
-    """See that records can be written, before any work is done.
+    """Check that records can be written, before any work is done.
 
     Raises:
         ResultsError: they cannot.

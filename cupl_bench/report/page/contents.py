@@ -202,7 +202,7 @@ def run_contents(
 
 
 def _thousandths(values: Float32[np.ndarray, " n"]) -> list[int]:
-    """Whole numbers: a page needs no more."""
+    """Return whole thousandths: a page needs no more."""
     return np.round(np.nan_to_num(values, posinf=0.0) * 1000).astype(int).tolist()  # type: ignore[no-any-return]
 
 
@@ -259,7 +259,7 @@ def effects_of_run(path: Path, texts: Sequence[Sequence[str]]) -> dict[str, Any]
 
 
 def _curve(results_dir: Path, record: Record) -> dict[str, Any] | None:
-    """Accuracy against the number of prompts, where `cupl-bench effects` has measured it."""
+    """Return accuracy against the number of prompts; None unless `cupl-bench effects` has measured it."""
     path = results_dir / "curves" / f"{record.run_key}.parquet"
     return None if not path.is_file() else {str(name): list(column) for name, column in pd.read_parquet(path).items()}
 
