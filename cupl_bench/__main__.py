@@ -71,7 +71,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     """Run a command by its name; returns the exit code."""
     if name not in COMMANDS:
         raise ConfigError(
-            f"{name!r} is no command.{nearest(name, [*COMMANDS, 'completion', 'help'])} The commands are"
+            f"{name!r} is not a command.{nearest(name, [*COMMANDS, 'completion', 'help'])} The commands are"
             f" {', '.join(COMMANDS)}; 'cupl-bench --help' says what they do."
         )
     if typed := [key for key in (one.partition("=")[0] for one in arguments if "=" in one) if SECRET.search(key)]:

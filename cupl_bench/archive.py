@@ -45,7 +45,7 @@ PIECE = 1 << 20
 """Bytes that are read at once."""
 LARGEST_GROWTH = 100
 SMALL = 64_000_000
-"""An archive whose content would be both larger than this and so many times larger than itself is no archive of runs:
+"""An archive whose content would be both larger than this and so many times larger than itself is not an archive of runs:
 predictions and embeddings shrink by less than ten."""
 
 
@@ -81,7 +81,7 @@ def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> lis
 
     Raises:
         ResultsError: a run is not there, not finished, or lacks a file; one of its files is a link or no file; or
-            ``target`` is there and is no file.
+            ``target`` is there and is not a file.
     """
     if run_keys:
         records = [_finished(results_dir, key) for key in dict.fromkeys(run_keys)]
@@ -91,7 +91,7 @@ def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> lis
             raise ResultsError(f"{results_dir} holds no finished run to export.")
     target = target.resolve()
     if target.exists() and not target.is_file():
-        raise ResultsError(f"{target} is there and is no file, so it is not replaced. Name another: to=FILE.zip")
+        raise ResultsError(f"{target} is there and is not a file, so it is not replaced. Name another: to=FILE.zip")
     digests: dict[str, str] = {}
     for record in records:
         digests[f"records/{record.run_key}.json"] = _digest_of_file(results_dir, record, "record")
@@ -174,7 +174,7 @@ def _opened(path: Path, results_dir: Path) -> Iterator[BufferedReader]:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ResultsError(f"{path} is no file. Move it away, and run its question again with rerun=always.")
+            raise ResultsError(f"{path} is not a file. Move it away, and run its question again with rerun=always.")
         yield file
 
 
@@ -221,7 +221,7 @@ def _checked(path: Path, archive: zipfile.ZipFile) -> Manifest:
     """Return the manifest of an archive; its members are those that it lists, with the content that it promises."""
     names = archive.namelist()
     if MANIFEST not in names:
-        raise ResultsError(f"{path} holds no {MANIFEST}: it is no archive that 'cupl-bench export' wrote.")
+        raise ResultsError(f"{path} holds no {MANIFEST}: it is not an archive that 'cupl-bench export' wrote.")
     sizes = {info.filename: info.file_size for info in archive.infolist()}
     total, packed = sum(info.file_size for info in archive.infolist()), path.stat().st_size
     if total > max(SMALL, LARGEST_GROWTH * packed):
@@ -259,7 +259,7 @@ def _parsed(path: Path, name: str, content: bytes) -> Record:
         record = Record.model_validate_json(content)
     except ValidationError as error:
         raise ResultsError(
-            f"{name} in {path} is no record that this version reads: {error.errors()[0]['msg']}."
+            f"{name} in {path} is not a record that this version reads: {error.errors()[0]['msg']}."
         ) from error
     if f"records/{record.run_key}.json" != name:
         raise ResultsError(f"{name} in {path} holds the record of run {record.run_key}.")
@@ -329,7 +329,7 @@ def _take(archive: zipfile.ZipFile, name: str, digest: str, results_dir: Path) -
     if name.startswith("records/"):
         content = archive.read(name)
         if path.exists() and _is_no_record(path):
-            set_aside(path, f"{path} is no record")
+            set_aside(path, f"{path} is not a record")
         write_atomically(path, content)
         return
     with archive.open(name) as member, writing_atomically(path) as file:

@@ -269,7 +269,7 @@ def _combinations(
         if not is_sweep:
             raise ConfigError(_several(one))
         if not one.is_discrete_sweep():
-            raise ConfigError(f"{one.input_line} is no list of values: write them out, or as range(START,STOP).")
+            raise ConfigError(f"{one.input_line} is not a list of values: write them out, or as range(START,STOP).")
         choices = tuple(f"{key}={value}" for value in one.sweep_string_iterator())
         if not choices:
             raise ConfigError(f"{one.input_line} matches nothing. Options: {', '.join(hydra.options(key))}.")
@@ -341,7 +341,7 @@ def _owners(key: str, options: Sequence[str], others: Sequence[str], hydra: "_Hy
             values[option] = node
     if not values:
         raise ConfigError(
-            f"{_plain_key(key)} is no key of {group}={','.join(options)}.{nearest(_plain_key(key), known)}"
+            f"{_plain_key(key)} is not a key of {group}={','.join(options)}.{nearest(_plain_key(key), known)}"
             f" 'cupl-bench eval {group}={options[0]} --help' lists all."
         )
     return frozenset([option for option, value in values.items() if value == "???"] or values)
@@ -385,7 +385,7 @@ class _Hydra:
         return [f"hydra.searchpath=[{','.join(map(quoted, self.searched))}]"] if self.searched else []
 
     def options(self, group: str) -> list[str]:
-        """Return the options of a group; none where it is no group."""
+        """Return the options of a group; none where it is not a group."""
         return self.get_group_options(group)
 
     def get_group_options(
@@ -450,7 +450,7 @@ class _Hydra:
                 if isinstance(wrong.__cause__, ConfigAttributeError | ConfigKeyError) or (
                     wrong.__cause__ is None and key not in known and not is_about(key, ["hydra"])
                 ):
-                    said = f"{key} is no key of the configuration.{nearest(key, known)}"
+                    said = f"{key} is not a key of the configuration.{nearest(key, known)}"
                     return f"{said} 'cupl-bench eval --help' lists all."
                 return f"{line} cannot be set: {_one_line(wrong.__cause__ or wrong)}"
         return _one_line(error)
@@ -498,7 +498,7 @@ def _own_options(config_dir: str) -> Path:
     groups = sorted(one.name for one in conf_dir().iterdir() if one.is_dir())
     if not folder.is_dir():
         beside = [one.name for one in folder.parent.iterdir() if one.is_dir()] if folder.parent.is_dir() else []
-        raise ConfigError(f"--config-dir {config_dir} is no folder.{nearest(folder.name, beside)}")
+        raise ConfigError(f"--config-dir {config_dir} is not a folder.{nearest(folder.name, beside)}")
     if not any((folder / group).is_dir() for group in groups):
         raise ConfigError(
             f"--config-dir {config_dir} holds none of the groups' folders ({first(groups, 4)}). An option of yours lies"
@@ -549,7 +549,7 @@ def _keys_in(node: object, prefix: str) -> list[str]:
 
 
 def _no_option(group: str, option: str, options: Sequence[str]) -> str:
-    return f"{group}={option} is no option of {group}.{nearest(option, options)} Options: {', '.join(options)}."
+    return f"{group}={option} is not an option of {group}.{nearest(option, options)} Options: {', '.join(options)}."
 
 
 def _several(one: Override) -> str:

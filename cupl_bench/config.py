@@ -88,7 +88,7 @@ def question_of(config: DictConfig) -> Question:
 
 
 def _check_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checked settings of a data set that are no parameters of its class and can move a number."""
+    """Return the checked settings of a data set that are not parameters of its class and can move a number."""
     primary, decode, skip_broken = (settings[name] for name in ("primary", "decode", "skip_broken"))
     if primary not in ("top1", "mean_per_class"):
         raise ConfigError(f"dataset.primary={primary} is not a metric; it is top1 or mean_per_class.")
@@ -97,7 +97,7 @@ def _check_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
             " nvjpeg, which decoded on a GPU, is no longer there; fast is nearest to it." if decode == "nvjpeg" else ""
         )
         raise ConfigError(
-            f"dataset.decode={decode} is no way to decode; it is one of {', '.join(get_args(Decode))}.{past}"
+            f"dataset.decode={decode} is not a way to decode; it is one of {', '.join(get_args(Decode))}.{past}"
         )
     if not isinstance(skip_broken, bool):
         raise ConfigError(f"dataset.skip_broken={skip_broken} should be true or false.")
@@ -363,7 +363,7 @@ def check_keys(config: DictConfig) -> None:
     """
     known = [one.name for one in fields(Config)]
     if unknown := [str(key) for key in config if key not in known]:
-        raise ConfigError(f"{unknown[0]} is no key of the configuration.{nearest(unknown[0], known)}")
+        raise ConfigError(f"{unknown[0]} is not a key of the configuration.{nearest(unknown[0], known)}")
 
 
 def _device(name: str) -> torch.device:
@@ -409,12 +409,14 @@ def _build(node: Mapping[str, Any], where: str) -> object:
         parameters = inspect.signature(target).parameters
     except Exception as error:  # whatever importing it may raise
         reason = " ".join(str(error).split())[:160]
-        raise ConfigError(f"{where}._target_={name_of_target} is no dataclass that can be built ({reason}).") from error
+        raise ConfigError(
+            f"{where}._target_={name_of_target} is not a dataclass that can be built ({reason})."
+        ) from error
     ours = OF_THE_RUN.get(where, ())
     given = {name: value for name, value in node.items() if name not in ("_target_", *ours)}
     if unknown := [name for name in given if name not in parameters]:
         raise ConfigError(
-            f"{where}.{unknown[0]} is no setting.{nearest(unknown[0], parameters)} It has {sorted(parameters)}."
+            f"{where}.{unknown[0]} is not a setting.{nearest(unknown[0], parameters)} It has {sorted(parameters)}."
         )
     # What has a default came later: records that were made before do not name it.
     without_default = [name for name, one in parameters.items() if one.default is inspect.Parameter.empty]

@@ -204,7 +204,7 @@ class _Best:
 class _Tally:
     """How the number of right images changes when one class takes a new similarity, for each such change.
 
-    ``own``: images of the class itself that are right then; ``change``: of all images, right then less right now.
+    ``own``: images of the class itself that are right then; ``change``: of all images, right then minus right now.
     """
 
     count: int

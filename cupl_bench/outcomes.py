@@ -103,4 +103,4 @@ def _read(path: Path) -> Outcome:
     try:
         return Outcome(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise ResultsError(f"{path} is no outcome of a question ({error}). Remove it.") from error
+        raise ResultsError(f"{path} is not an outcome of a question ({error}). Remove it.") from error

@@ -26,7 +26,7 @@ OF_THE_RUN: Mapping[str, tuple[str, ...]] = {
     "backbone": ("name",),
     "prompts": ("name",),
 }
-"""Keys of a group that are no parameters of its class."""
+"""Keys of a group that are not parameters of its class."""
 FIELDS = ("decode", "skip_broken", "primary")
 """Keys that an option of ``dataset`` has and that are fields of their own here."""
 VALUES = ("precision", "budget", "seed")

@@ -246,12 +246,12 @@ def read_record(path: Path) -> Record:
 
     Raises:
         UnreadableError: the file may not be read.
-        ResultsError: the file is no record of this version.
+        ResultsError: the file is not a record of this version.
     """
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise ResultsError(f"{path} is no file, so it is no record.")
+            raise ResultsError(f"{path} is not a file, so it is not a record.")
         if found.st_size > RECORD_LIMIT:
             raise ResultsError(f"{path} has {found.st_size / 1e6:,.0f} MB; no record is as large. Move it elsewhere.")
         record = Record.model_validate_json(path.read_bytes())
@@ -262,7 +262,7 @@ def read_record(path: Path) -> Record:
     except ValidationError as error:
         what = [f"{'.'.join(str(part) for part in one['loc']) or 'file'}: {one['msg']}" for one in error.errors()]
         raise ResultsError(
-            f"{path} is no record of schema {SCHEMA_VERSION}: {first(what, 3)}. Move it out of the records folder and"
+            f"{path} is not a record of schema {SCHEMA_VERSION}: {first(what, 3)}. Move it out of the records folder and"
             " run its question again."
         ) from error
     if record.run_key != path.stem:
@@ -311,7 +311,7 @@ def read_records(results_dir: Path, *, tell: bool = True) -> list[Record]:
         raise ResultsError(f"None of {len(others)} files in {results_dir / 'records'} is a record. The last: {why}")
     if others and tell:
         log.warning(
-            "%d files in %s are passed over, for they are no records that can be read: %s. The last: %s",
+            "%d files in %s are passed over, for they are not records that can be read: %s. The last: %s",
             len(others), results_dir / "records", first(others), why,
         )  # fmt: skip
     return sorted(records, key=lambda record: record.created_at)

@@ -243,7 +243,7 @@ def count(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes
     """Count the right predictions of each class.
 
     Raises:
-        ValueError: a label is no class.
+        ValueError: a label is not a class.
     """
     if len(labels) and (labels.min() < 0 or labels.max() >= num_classes):
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, classes from 0 to {num_classes - 1}")

@@ -268,7 +268,7 @@ def test_links_and_pipes_are_not_exported(mine: Path, tmp_path: Path, how: str) 
         path = record_path(mine, KEY) if how == "record" else path
         path.rename(tmp_path / "private")
         path.symlink_to(tmp_path / "private")
-    with pytest.raises(ResultsError, match="is no file" if how == "pipe" else "is a link, or lies behind one"):
+    with pytest.raises(ResultsError, match="is not a file" if how == "pipe" else "is a link, or lies behind one"):
         export_runs(mine, [], tmp_path / "runs.zip")
     assert not (tmp_path / "runs.zip").exists()
 
@@ -299,7 +299,7 @@ def test_what_is_no_file_is_not_replaced(mine: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
     for target in (tmp_path / "pipe", tmp_path / "link", tmp_path, Path("/dev/null")):
-        with pytest.raises(ResultsError, match="is there and is no file, so it is not replaced"):
+        with pytest.raises(ResultsError, match="is there and is not a file, so it is not replaced"):
             export_runs(mine, [], target)
     assert (tmp_path / "pipe").is_fifo()
     assert Path("/dev/null").is_char_device()

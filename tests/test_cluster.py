@@ -57,7 +57,7 @@ def test_what_is_a_sweep() -> None:
 
 def test_an_option_that_is_none_is_refused_before_anything_runs(cli, on_photos) -> None:
     assert on_photos("-m", "prompts=simple,nope") == 2
-    assert "prompts=nope is no option of prompts" in cli.err
+    assert "prompts=nope is not an option of prompts" in cli.err
     assert not (cli.results / "records").exists()
 
 

@@ -136,7 +136,7 @@ def test_a_way_to_decode_that_is_no_longer_there_is_read_and_not_asked_again(
     assert cli("report") == 0
     assert "images 15" in cli.out
     message = (
-        "dataset.decode=nvjpeg is no way to decode; it is one of exact, fast. nvjpeg, which decoded on a GPU, is no"
+        "dataset.decode=nvjpeg is not a way to decode; it is one of exact, fast. nvjpeg, which decoded on a GPU, is no"
     )
     assert cli("reproduce", key) == 2
     assert message in cli.err

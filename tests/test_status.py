@@ -46,7 +46,7 @@ def test_where_there_is_no_sweep(cli) -> None:
     assert cli("status", "--help") == 0
     assert cli.out.startswith("cupl-bench status")
     assert cli("status", "prompts=nope") == 2
-    assert "prompts=nope is no option of prompts" in cli.err
+    assert "prompts=nope is not an option of prompts" in cli.err
     assert cli("status", "prompts=simple") == 0
     assert "1 questions: 0 done, 0 running, 0 failed, 1 missing" in cli.out
 
@@ -112,4 +112,4 @@ def test_an_outcome_that_rots_is_named(cli, tmp_path: Path) -> None:
     for content in ("", "{}", "[]", json.dumps({"job": "a", "run_key": None, "more": 1})):
         place.write_text(content)
         assert cli("status", "prompts=simple") == 2
-        assert f"{place} is no outcome of a question" in cli.err
+        assert f"{place} is not an outcome of a question" in cli.err

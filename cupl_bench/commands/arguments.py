@@ -75,7 +75,7 @@ def split(name: str, command: Command, arguments: Sequence[str]) -> Arguments:
     found, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
         raise ConfigError(
-            f"{unknown[0]} is no flag of '{name}'.{nearest(unknown[0].partition('=')[0], known)}"
+            f"{unknown[0]} is not a flag of '{name}'.{nearest(unknown[0].partition('=')[0], known)}"
             f" 'cupl-bench {name} --help' lists them."
         )
     overrides, plain, own = [], [], {}

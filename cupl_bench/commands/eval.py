@@ -231,7 +231,7 @@ def command(given: Arguments) -> int:
 
 
 def _alone(questions: Questions, job: Job) -> int:
-    """Answer one question, which is no sweep, and name its record."""
+    """Answer one question, which is not a sweep, and name its record."""
     run_alone(job, questions)
     if job.failure is not None:
         raise job.failure

@@ -93,7 +93,7 @@ def _with_parts(words: QuestionRecord, overrides: Sequence[str], config: Any) ->
 
 
 def _of_the_hub(words: QuestionRecord) -> list[tuple[str, str]]:
-    """Return the names on the hub of the data set and the backbone, where they are no folders of this machine."""
+    """Return the names on the hub of the data set and the backbone, where they are not folders of this machine."""
     sources = ("hf.HfSource", "transformers.TransformersSource")
     return [
         (f"{where}.path", str(node.get("path")))

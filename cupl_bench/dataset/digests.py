@@ -30,7 +30,7 @@ def _stamp(path: str | Path) -> tuple[int, int, int]:
     """Return size and times of change in nanoseconds; a program cannot set the second time back."""
     stat = os.stat(path)  # noqa: PTH116 - called for each image
     if not S_ISREG(stat.st_mode):  # reading a pipe would wait for ever
-        raise OSError(errno.EINVAL, "it is no file but a pipe, a socket, a device or a folder", str(path))
+        raise OSError(errno.EINVAL, "it is not a file but a pipe, a socket, a device or a folder", str(path))
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 

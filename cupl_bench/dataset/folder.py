@@ -80,14 +80,14 @@ class FolderSource:
         if empty := [folder for folder, count in zip(folders, counts, strict=True) if not count]:
             raise DatasetError(
                 f"{len(empty)} of {len(folders)} class folders of {root} hold no image, first: {first(empty)}."
-                f" Images end in one of {', '.join(sorted(endings)[:8])} ...; remove folders that are no class."
+                f" Images end in one of {', '.join(sorted(endings)[:8])} ...; remove folders that are not classes."
             )
         names, label_of = self._labels(folders)
         labels = np.repeat(np.array([label_of[folder] for folder in folders], dtype=np.int64), counts)
         notes = []
         if others:
             notes.append(
-                f"{len(others)} files are no images by their names and are left out, first:"
+                f"{len(others)} files are not images by their names and are left out, first:"
                 f" {first([name.rpartition('/')[2] for name in others], 3)}"
             )
         if without := len(names) - len(folders):

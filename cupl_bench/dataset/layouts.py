@@ -127,7 +127,7 @@ class ClassFolders(Place):
         found: list[str | int] = []
         others: list[str] = []
         names = ImageNames.of(self._images(base, endings, found, others))
-        left = f"{len(others)} files are no images of a class folder and are left out, first: {first(others, 3)}"
+        left = f"{len(others)} files are not images of a class folder and are left out, first: {first(others, 3)}"
         return Listing(
             where=str(base),
             classes=found,
@@ -226,7 +226,7 @@ class ImagenetFlat(Place):
         wnid_of = {int(synset.ILSVRC2012_ID): str(synset.WNID) for synset in synsets if int(synset.num_children) == 0}
         lines = _read_lines(truth)
         if unknown := [line for line in lines if not line.isdigit() or int(line) not in wnid_of]:
-            raise DatasetError(f"{len(unknown)} lines of {truth} are no class of {meta}, first: {first(unknown)}.")
+            raise DatasetError(f"{len(unknown)} lines of {truth} name no class of {meta}, first: {first(unknown)}.")
         return {number: wnid_of[int(line)] for number, line in enumerate(lines, start=1)}
 
     def _of_kaggle(self, solution: Path) -> dict[int, str]:

@@ -44,7 +44,7 @@ def read_class_names(path: Path) -> list[str] | dict[str, str]:
             f"{path}: {len(wrong)} of {len(names)} class names are blank or not text, first: {first(wrong)}."
         )
     if wrong := [name for name in [*names, *(content if isinstance(content, dict) else ())] if not is_unicode(name)]:
-        raise DatasetError(f"{path}: {len(wrong)} texts are no Unicode text (half a surrogate pair): {first(wrong)}.")
+        raise DatasetError(f"{path}: {len(wrong)} texts are not Unicode text (half a surrogate pair): {first(wrong)}.")
     return content
 
 

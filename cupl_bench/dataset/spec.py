@@ -57,7 +57,7 @@ class Spec(Facts):
         known = [*self.protocols, CUSTOM]
         if name not in known:
             raise DatasetError(
-                f"dataset.protocol={name} is no protocol of {self.name}; it has {known}.{nearest(name, known)}"
+                f"dataset.protocol={name} is not a protocol of {self.name}; it has {known}.{nearest(name, known)}"
             )
         return next(iter(self.protocols.values())) if name == CUSTOM else self.protocols[name]
 

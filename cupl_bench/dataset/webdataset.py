@@ -165,7 +165,7 @@ class WebdatasetSource:
         def keys(indices: Int64[np.ndarray, " m"], cache_dir: Path) -> Keys:
             return keys_inside(shards, [str(len(names))], indices, read, cache_dir)
 
-        left = f"{others.total():,} members are no image and no .cls label of a sample and are not read: {held}"
+        left = f"{others.total():,} members are neither images nor .cls labels of a sample and are not read: {held}"
         return Samples(
             labels=np.array(labels, dtype=np.int64),
             names=names,

@@ -42,7 +42,7 @@ FAULTS = {
 class Inspection:
     """Counts over all prompts, repeats included; `first_cases` shows some of each fault.
 
-    ``repeats_within``: prompts less distinct prompts, summed over classes. ``repeats_across``: distinct prompts that
+    ``repeats_within``: prompts minus distinct prompts, summed over classes. ``repeats_across``: distinct prompts that
     stand in more than one class. ``tokens``: mean and percentiles with the tokens of start and end,
     uncut. ``twins``: pairs of classes.
     """

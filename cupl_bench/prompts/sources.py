@@ -82,7 +82,7 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
             f" first: {first(wrong)}."
         )
     if wrong := [template for template in templates if not is_unicode(template)]:
-        raise PromptsError(f"{where}: {len(wrong)} templates are no Unicode text, first: {first(wrong)}.")
+        raise PromptsError(f"{where}: {len(wrong)} templates are not Unicode text, first: {first(wrong)}.")
     return templates
 
 
@@ -154,7 +154,7 @@ def read_descriptions(source: str, *, may_be_empty: bool = False) -> Description
         )
     if wrong := [name for name, row in content.items() if not all(is_unicode(text) for text in (name, *row))]:
         raise PromptsError(
-            f"{source}: {len(wrong)} of {len(content)} classes hold what is no Unicode text (half a surrogate pair),"
+            f"{source}: {len(wrong)} of {len(content)} classes hold what is not Unicode text (half a surrogate pair),"
             f" first: {first(wrong)}."
         )
     return content

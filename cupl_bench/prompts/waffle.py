@@ -23,7 +23,7 @@ CLIP_VOCABULARY = "clip_vocabulary"
 
 OPENING = "A photo of a "
 CLIP_MERGES = 48894
-"""How many merges of the file CLIP's tokenizer takes: its 49,152 tokens less 256 and 2."""
+"""How many merges of the file CLIP's tokenizer takes: its 49,152 tokens minus 256 and 2."""
 
 
 @dataclass(frozen=True, kw_only=True)

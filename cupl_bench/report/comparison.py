@@ -43,7 +43,16 @@ from cupl_bench.report.significance import (
 )
 from cupl_bench.report.texts import interval, percent, points
 
-__all__ = ["Comparison", "GroupAnswers", "baseline_names", "compare", "less", "shown", "shown_pooled", "strategy_names"]
+__all__ = [
+    "Comparison",
+    "GroupAnswers",
+    "baseline_names",
+    "compare",
+    "minus",
+    "shown",
+    "shown_pooled",
+    "strategy_names",
+]
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +223,7 @@ def _asked_baseline(asked: str, runs: Sequence[Run]) -> str:
             f" as it stands here: baseline='\"{meant[0]}\"'."
         )
     raise ResultsError(
-        f"baseline={asked} is no strategy of the records, which hold {first(names)}.{nearest(asked, names)}"
+        f"baseline={asked} is not a strategy of the records, which hold {first(names)}.{nearest(asked, names)}"
     )
 
 
@@ -401,7 +410,7 @@ def _best(read: Sequence[tuple[int, Sequence[Answers]]]) -> int | None:
 def _pooled(table: pd.DataFrame, draws: Mapping[int, np.ndarray]) -> pd.DataFrame:
     """Return means over data sets of each strategy of a backbone, with the baseline on the same data sets beside them.
 
-    A data set that stands here in several versions is no single number and is left out.
+    A data set that stands here in several versions is not a single number and is left out.
     """
     rows = []
     by = ["backbone", "backbone_shown", "precision", "prompts", "aggregation", "budget", "baseline"]
@@ -471,7 +480,7 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
             out["baseline"] = [
                 "" if pd.isna(name) else name for name in read["baseline"].where(read["difference"].notna())
             ]
-        out[f"{less(names)} [95%]"] = [
+        out[f"{minus(names)} [95%]"] = [
             f"{points(value)} {interval(low, high, signed=True)}{'' if significant else ' n.s.'}" if known else ""
             for value, low, high, known, significant in zip(
                 read["difference"], read["difference_low"], read["difference_high"],
@@ -519,13 +528,13 @@ def baseline_names(runs: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(runs.loc[runs["difference"].notna(), "baseline"]))
 
 
-def less(names: Sequence[str]) -> str:
+def minus(names: Sequence[str]) -> str:
     """Return what a column of differences is called: by its baseline, where there is one for all.
 
-    >>> less(["simple"]), less(["simple", "name_only"])
-    ('less simple', 'less baseline')
+    >>> minus(["simple"]), minus(["simple", "name_only"])
+    ('minus simple', 'minus baseline')
     """
-    return f"less {names[0]}" if len(names) == 1 else "less baseline"
+    return f"minus {names[0]}" if len(names) == 1 else "minus baseline"
 
 
 def strategy_names(table: pd.DataFrame) -> list[str]:

@@ -28,7 +28,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from scipy import stats
 
 from cupl_bench.errors import short
-from cupl_bench.report.comparison import Comparison, baseline_names, less, strategy_names
+from cupl_bench.report.comparison import Comparison, baseline_names, minus, strategy_names
 from cupl_bench.report.significance import ALPHA
 from cupl_bench.store import write_atomically
 
@@ -312,7 +312,7 @@ def _draw_differences(
         for between in range(1, len(data_sets)):
             axes.axhline(between - 0.5, color="#dddddd", linewidth=0.5)
     axes.grid(visible=False, axis="y")
-    baselines = less(baseline_names(members))
+    baselines = minus(baseline_names(members))
     axes.set_xlabel(f"top-1 {_short(baselines, 24)}, in points: {_short(members.iloc[0]['backbone'], 22)}")
     _legend(figure, axes)
 
@@ -366,7 +366,7 @@ def _classes(comparison: Comparison, runs: pd.DataFrame, places: Places, results
 
 
 def _change(table: pd.DataFrame, run: dict[str, Any]) -> Figure:
-    label = f"{_short(run['strategy'], 20)} less {_short(run['baseline'], 16)}, in points"
+    label = f"{_short(run['strategy'], 20)} minus {_short(run['baseline'], 16)}, in points"
     if len(table) <= ALL_NAMED:
         figure = Figure(figsize=(WIDTH, 0.5 + ROW * len(table)))
         _forest(figure.add_subplot(), table, label)

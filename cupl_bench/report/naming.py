@@ -108,7 +108,7 @@ def recorded(record: Record, group: str) -> Mapping[str, Any]:
 
 
 def leaves(settings: object, prefix: str = "") -> dict[str, Any]:
-    """Return settings by their dotted keys; none for what is no map.
+    """Return settings by their dotted keys; none for what is not a map.
 
     >>> leaves({"a": {"b": 1}, "c": 2})
     {'a.b': 1, 'c': 2}

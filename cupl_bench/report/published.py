@@ -108,7 +108,7 @@ def _changed(record: Record) -> list[str]:
     for group, name in (("prompts", _strategy(record)), ("dataset", record.dataset.name)):
         given, option = leaves(recorded(record, group)), leaves(_option(f"{group}/{name}.yaml"))
         if not option:
-            changed.append(f"{group}={name} is no option of this version")
+            changed.append(f"{group}={name} is not an option of this version")
             continue
         for key in (*option, *(sorted(given.keys() - option.keys()) if group == "prompts" else ())):
             if key in NOT_COMPARED[group] or key not in given:

@@ -41,7 +41,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """Accuracy of one strategy less another's on the same images; fractions, intervals of 95%.
+    """Accuracy of one strategy minus another's on the same images; fractions, intervals of 95%.
 
     ``gained`` and ``lost``: images that only the one, or only the other, has right; None for a mean over seeds.
     ``p``: McNemar's exact test; for a mean over seeds the paired t test over images.

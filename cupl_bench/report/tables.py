@@ -78,7 +78,7 @@ def _changes(comparison: Comparison) -> str:
             continue
         title = " x ".join(str(_inert_markdown(part)) for part in (row["dataset_shown"], row["backbone_shown"], name))
         of_run = [_pipes(columns, rows[row["run_key"]]) for columns, rows in read if row["run_key"] in rows]
-        parts += [f"## {title}, less {_inert_markdown(row['baseline'])}\n", *of_run]
+        parts += [f"## {title}, minus {_inert_markdown(row['baseline'])}\n", *of_run]
     return "\n".join(parts)
 
 

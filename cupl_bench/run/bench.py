@@ -44,7 +44,7 @@ class Workbench:
         return self._dataset[1]
 
     def _say_names(self, dataset: Dataset) -> None:
-        """Warn of class names that are no words, once of each list of them; those of a spec are meant as they are."""
+        """Warn of class names that are not words, once of each list of them; those of a spec are meant as they are."""
         if (dataset.origin or {}).get("names") or dataset.class_names in self._warned_of:
             return
         if warning := without_words(dataset.class_names):

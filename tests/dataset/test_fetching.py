@@ -201,7 +201,7 @@ def test_a_missing_data_set_says_where_to_put_it(name: str, tmp_path: Path) -> N
     with pytest.raises(DatasetError, match="is not in .* Another place is named with dataset.path=FOLDER") as caught:
         load(name, tmp_path, source="local")
     assert str(tmp_path / "datasets" / name) in str(caught.value)
-    with pytest.raises(DatasetError, match=r"dataset.source=locl is no source of .*Did you mean 'local'"):
+    with pytest.raises(DatasetError, match=r"dataset.source=locl is not a source of .*Did you mean 'local'"):
         load(name, tmp_path, source="locl")
 
 

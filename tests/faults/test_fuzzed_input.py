@@ -198,7 +198,7 @@ def test_texts_that_are_no_unicode_are_refused_before_any_work(cli, on_photos, t
     rows = {name: ["a \\ud800 ."] for name in ("ant", "bee", "cat", "dog", "eel")}
     (tmp_path / "p.json").write_text(json.dumps(rows).replace("\\\\", "\\"))
     assert on_photos("prompts=file", f"prompts.path={tmp_path / 'p.json'}") == 2, cli.err
-    assert "is no Unicode text" in cli.err
+    assert "is not Unicode text" in cli.err
 
 
 def zipped(name: str, content: bytes = b"a picture " * 20) -> bytearray:

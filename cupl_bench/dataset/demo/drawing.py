@@ -46,7 +46,7 @@ Heads = Literal["one", "few", "many"]
 Style = Literal["plain", "blurry", "dark", "bright", "grey", "sketch", "painting", "pixelated"]
 Background = Literal["meadow", "sky", "night", "soil", "paper", "stone", "hedge", "water"]
 Colour = tuple[int, int, int]
-_Number = float | int  # the tests check types at run time, where an int is no float
+_Number = float | int  # the tests check types at run time, where an int is not a float
 _T = TypeVar("_T")
 
 PALETTE: Final[dict[str, Colour]] = {

@@ -18,7 +18,7 @@ from jaxtyping import Float32, Float64
 from cupl_bench.identity import content_key
 from cupl_bench.records import Record
 from cupl_bench.report.answers import Answers, same_images
-from cupl_bench.report.comparison import Comparison, GroupAnswers, baseline_names, less, shown_pooled, strategy_names
+from cupl_bench.report.comparison import Comparison, GroupAnswers, baseline_names, minus, shown_pooled, strategy_names
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.significance import Paired, holm, paired
 
@@ -84,7 +84,7 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
             for group, members in groups.items()
         ],
         "baselines": baselines,
-        "less": less(baselines),
+        "minus": minus(baselines),
         "pooled": _as_read(shown_pooled(comparison.pooled)) if len(comparison.pooled) else None,
         "published": _as_read(shown_published(comparison.published)) if len(comparison.published) else None,
         "missing": _as_read(missing) if len(missing) else None,
