@@ -45,8 +45,8 @@ PIECE = 1 << 20
 """Bytes that are read at once."""
 LARGEST_GROWTH = 100
 SMALL = 64_000_000
-"""An archive whose content would be both larger than this and so many times larger than itself is not an archive of runs:
-predictions and embeddings shrink by less than ten."""
+"""An archive whose content would be both larger than this and so many times larger than itself is no archive of
+runs: predictions and embeddings shrink by less than ten."""
 
 
 class Manifest(BaseModel):

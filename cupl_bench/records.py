@@ -262,8 +262,8 @@ def read_record(path: Path) -> Record:
     except ValidationError as error:
         what = [f"{'.'.join(str(part) for part in one['loc']) or 'file'}: {one['msg']}" for one in error.errors()]
         raise ResultsError(
-            f"{path} is not a record of schema {SCHEMA_VERSION}: {first(what, 3)}. Move it out of the records folder and"
-            " run its question again."
+            f"{path} is not a record of schema {SCHEMA_VERSION}: {first(what, 3)}. Move it out of the records folder"
+            " and run its question again."
         ) from error
     if record.run_key != path.stem:
         raise ResultsError(f"{path} holds the record of run {record.run_key}; a record's name is its run key.")

@@ -55,8 +55,8 @@ def unpack(archive: Path, folder: Path, md5: str | None = None) -> Path:
     """Return ``folder`` with the content of ``archive``; reuse what was unpacked before, never half an archive.
 
     Raises:
-        DatasetError: it is not an archive, is damaged, is not the content that ``md5`` names, or a path in it would leave
-            the folder.
+        DatasetError: it is not an archive, is damaged, is not the content that ``md5`` names, or a path in it would
+            leave the folder.
     """
     if folder.is_dir():
         return folder

@@ -48,7 +48,7 @@ def decode(content: bytes) -> Image.Image:
     """Return the image in mode RGB; of an animation the first frame.
 
     Raises:
-        BrokenImageError: the bytes are not image, are cut short, or unpack to a size that Pillow calls a bomb.
+        BrokenImageError: the bytes are not an image, are cut short, or unpack to a size that Pillow calls a bomb.
         MemoryError: there is too little memory to know.
         MachineError: the decoder of JPEGs is not installed as it should be.
     """
@@ -110,7 +110,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     """Yield what Pillow opens of the bytes; errors raised inside the block count as faults of the bytes.
 
     Raises:
-        BrokenImageError: the bytes are not whole image.
+        BrokenImageError: the bytes are not a whole image.
         MemoryError: memory is short, which decoders also call a broken stream: nothing is known about the bytes.
         OSError: one of the system, not of the image.
     """

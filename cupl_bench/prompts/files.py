@@ -85,7 +85,7 @@ def path_of(source: str) -> Path:
     """Return the path of ``source`` on this machine, downloaded and checked.
 
     Raises:
-        PromptsError: it cannot be downloaded, is not a name of the library, or its sha256 is another than the pinned one.
+        PromptsError: it cannot be downloaded, is not a name of the library, or differs from the pinned sha256.
     """
     pin = PIN.search(source)
     place, digest = (source[: pin.start()], pin.group(1).lower()) if pin else (source, None)
