@@ -81,7 +81,7 @@ def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> lis
 
     Raises:
         ResultsError: a run is not there, not finished, or lacks a file; one of its files is a link or no file; or
-            ``target`` is there and is not a file.
+            ``target`` exists and is not a file.
     """
     if run_keys:
         records = [_finished(results_dir, key) for key in dict.fromkeys(run_keys)]
@@ -91,7 +91,7 @@ def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> lis
             raise ResultsError(f"{results_dir} holds no finished run to export.")
     target = target.resolve()
     if target.exists() and not target.is_file():
-        raise ResultsError(f"{target} is there and is not a file, so it is not replaced. Name another: to=FILE.zip")
+        raise ResultsError(f"{target} exists and is not a file, so it is not replaced. Name another: to=FILE.zip")
     digests: dict[str, str] = {}
     for record in records:
         digests[f"records/{record.run_key}.json"] = _digest_of_file(results_dir, record, "record")
@@ -140,7 +140,7 @@ def import_runs(path: Path, results_dir: Path) -> Imported:
         if unlike:
             raise ResultsError(
                 f"{path}: {len(unlike)} runs have other numbers here, first: {'; '.join(unlike[:3])}. Nothing is"
-                " imported: one of the two is altered, or was made by code that differs. Import into another folder"
+                " imported: one of the two was altered, or was made by different code. Import into another folder"
                 " (results_dir=...) and compare them."
             )
         for name in sorted(wanted, key=lambda one: one.startswith("records/")):
@@ -168,8 +168,8 @@ def _opened(path: Path, results_dir: Path) -> Iterator[BufferedReader]:
     """Open a file of a run; refuse links, files below a link inside ``results_dir``, devices and pipes."""
     if path.parent.resolve() != results_dir.resolve() / path.parent.name or path.is_symlink():
         raise ResultsError(
-            f"{path} is a link, or lies behind one. Only files of the results folder itself are exported: put the file"
-            " in the place of the link."
+            f"{path} is a link, or lies in a folder that is one. Only files of the results folder itself are exported:"
+            " replace the link by the file."
         )
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
@@ -226,16 +226,16 @@ def _checked(path: Path, archive: zipfile.ZipFile) -> Manifest:
     total, packed = sum(info.file_size for info in archive.infolist()), path.stat().st_size
     if total > max(SMALL, LARGEST_GROWTH * packed):
         raise ResultsError(
-            f"{path} has {packed / 1e6:,.1f} MB and would become {total / 1e6:,.0f} MB: runs do not shrink so far."
-            " It is not unpacked."
+            f"{path} has {packed / 1e6:,.1f} MB and would unpack to {total / 1e6:,.0f} MB: archives of runs never"
+            " shrink that much. It is not unpacked."
         )
     manifest = Manifest.model_validate_json(archive.read(MANIFEST))
     if manifest.archive_version != VERSION:
         raise ResultsError(f"{path} is an archive of version {manifest.archive_version}; this program reads {VERSION}.")
     if odd := [name for name in {*names, *manifest.files} - {MANIFEST} if not MEMBER.fullmatch(name)]:
-        raise ResultsError(f"{path} holds {len(odd)} members that no run has, first: {first(sorted(odd))}.")
+        raise ResultsError(f"{path} holds {len(odd)} members that belong to no run, first: {first(sorted(odd))}.")
     if sorted(names) != sorted([MANIFEST, *manifest.files]):
-        raise ResultsError(f"{path}: its members are not those of its {MANIFEST}. Export the runs again.")
+        raise ResultsError(f"{path}: its members are not those that its {MANIFEST} lists. Export the runs again.")
     if large := [name for name, size in sizes.items() if name.startswith("records/") and size > RECORD_LIMIT]:
         raise ResultsError(f"{path}: {first(large)} is larger than any record.")
     if damaged := [name for name, digest in manifest.files.items() if _digest_of_member(archive, name) != digest]:

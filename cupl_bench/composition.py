@@ -206,7 +206,7 @@ def read_questions(overrides: Sequence[str], config_dir: str | None = None, *, s
         own = {key: str(one.input_line) for key, one in given.items() if is_about(key, ["hydra"])}
         for key in own:
             if given[key].is_sweep_override():
-                raise ConfigError(f"{own[key]} lists several values; a sweep cannot vary what belongs to Hydra.")
+                raise ConfigError(f"{own[key]} lists several values; a sweep cannot vary Hydra's own settings.")
         if "hydra.searchpath" in own:
             hydra = hydra.searching(given["hydra.searchpath"].value())
             del own["hydra.searchpath"]
@@ -501,8 +501,8 @@ def _own_options(config_dir: str) -> Path:
         raise ConfigError(f"--config-dir {config_dir} is not a folder.{nearest(folder.name, beside)}")
     if not any((folder / group).is_dir() for group in groups):
         raise ConfigError(
-            f"--config-dir {config_dir} holds none of the groups' folders ({first(groups, 4)}). An option of yours lies"
-            " in the folder of its group, such as prompts/mine.yaml; name the folder above that."
+            f"--config-dir {config_dir} holds none of the groups' folders ({first(groups, 4)}). Put an option of yours"
+            " into the folder of its group, such as prompts/mine.yaml, and name the folder above that."
         )
     return folder
 
@@ -555,8 +555,8 @@ def _no_option(group: str, option: str, options: Sequence[str]) -> str:
 def _several(one: Override) -> str:
     key, _, values = str(one.input_line).partition("=")
     return (
-        f"{key}={values} are several values. With -m each is a question of its own. One list is {key}=[{values}], one"
-        f" text '{key}=\"{values}\"'."
+        f"{key}={values} are several values. With -m each value becomes a question of its own. Write one list as"
+        f" {key}=[{values}], one text '{key}=\"{values}\"'."
     )
 
 
@@ -567,8 +567,8 @@ def _unreadable(override: str) -> str:
     example = "a value, with commas" if '"' in value or "'" in value else value.removeprefix("[").removesuffix("]")
     written = f'["{example}"]' if value.startswith("[") else f'"{example}"'
     return (
-        f"{override} cannot be read. A text with accents, commas, quotes, braces, # or = stands in quotes of its own,"
-        f" and all of it in quotes for the shell: '{key}={written}'"
+        f"{override} cannot be read. Put a text with accents, commas, quotes, braces, # or = into quotes of its own,"
+        f" and the whole override into quotes for the shell: '{key}={written}'"
     )
 
 

@@ -70,8 +70,8 @@ def question_of(config: DictConfig) -> Question:
         if lost := [key for key in keys if key not in plain[group]]:
             option = plain[group].get("name", plain[group]["_target_"])
             raise ConfigError(
-                f"the file of {group}={option} lacks {lost[0]}. Beside the settings of its class, a file of {group}/"
-                f" has {', '.join(keys)}; other files of the group show them."
+                f"the file of {group}={option} lacks {lost[0]}. Besides the settings of its class, a file of {group}/"
+                f" has {', '.join(keys)}; see the other files of the group."
             )
     checked = _check_dataset(plain["dataset"])
     asked = {group: OmegaConf.to_container(config[group], resolve=False) for group in GROUPS}
@@ -91,13 +91,11 @@ def _check_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the checked settings of a data set that are not parameters of its class and can move a number."""
     primary, decode, skip_broken = (settings[name] for name in ("primary", "decode", "skip_broken"))
     if primary not in ("top1", "mean_per_class"):
-        raise ConfigError(f"dataset.primary={primary} is not a metric; it is top1 or mean_per_class.")
+        raise ConfigError(f"dataset.primary={primary} is not a metric; choose top1 or mean_per_class.")
     if decode not in get_args(Decode):
-        past = (
-            " nvjpeg, which decoded on a GPU, is no longer there; fast is nearest to it." if decode == "nvjpeg" else ""
-        )
+        past = " nvjpeg, which decoded on a GPU, was removed; fast is the nearest to it." if decode == "nvjpeg" else ""
         raise ConfigError(
-            f"dataset.decode={decode} is not a way to decode; it is one of {', '.join(get_args(Decode))}.{past}"
+            f"dataset.decode={decode} is not a way to decode; choose one of {', '.join(get_args(Decode))}.{past}"
         )
     if not isinstance(skip_broken, bool):
         raise ConfigError(f"dataset.skip_broken={skip_broken} should be true or false.")
@@ -181,8 +179,9 @@ def _check_trust(plain: Mapping[str, Mapping[str, Any]], trust: bool) -> None:
         f"{where.lstrip('.')}: {node['_target_']}" for where, node in nodes(plain, "") if not _is_ours(node["_target_"])
     ]:
         raise ResultsError(
-            f"{len(foreign)} parts of this question are classes from outside the package, first: {first(foreign, 3)}."
-            " A record can come from anybody, so they are not run unasked. Add --trust where you know them."
+            f"{len(foreign)} parts of this question are classes from outside the package, first: {first(foreign, 3)}. A"
+            " record can come from anybody, so they are not run without your consent. Add --trust if you know and trust"
+            " them."
         )
     pinned = {
         value
@@ -194,8 +193,9 @@ def _check_trust(plain: Mapping[str, Mapping[str, Any]], trust: bool) -> None:
     named = {value: where for where, value in leaves(plain, "") if isinstance(value, str) and "://" in value}
     if addresses := [f"{where.lstrip('.')}={value}" for value, where in named.items() if value not in pinned]:
         raise ResultsError(
-            f"{len(addresses)} addresses stand in this record, first: {first(addresses, 3)}. A record can come from"
-            " anybody, so they are not fetched unasked. Add --trust where you know them, or name a file in their place."
+            f"{len(addresses)} addresses are named in this record, first: {first(addresses, 3)}. A record can come from"
+            " anybody, so they are not fetched without your consent. Add --trust if you know and trust them, or name a"
+            " file in their place."
         )
 
 
@@ -371,7 +371,9 @@ def _device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and world_size() > 1:  # each process its own
         if world_size() > torch.cuda.device_count():
-            raise ConfigError(f"{world_size()} processes want a GPU each; here are {torch.cuda.device_count()}.")
+            raise ConfigError(
+                f"{world_size()} processes need a GPU each; this machine has {torch.cuda.device_count()}."
+            )
         name = f"cuda:{local_rank()}"
     try:
         device = torch.device(name)
@@ -437,7 +439,7 @@ def _build(node: Mapping[str, Any], where: str) -> object:
 def _unresolved(error: OmegaConfBaseException, group: str) -> str:
     """Return what is wrong with a value that refers to another one."""
     key = str(getattr(error, "full_key", None) or group)
-    return f"{key} refers to something that is not there: {str(error).splitlines()[0]}."
+    return f"{key} refers to something that does not exist: {str(error).splitlines()[0]}."
 
 
 def _built(value: object, where: str) -> object:

@@ -65,7 +65,7 @@ class ClassEmbeddings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "aggregation", Aggregation(self.aggregation))
         if (self.aggregation == Aggregation.MAX_SIMILARITY) == (self.prompts is None or self.owner is None):
-            raise ValueError("the features of each prompt go with max_similarity, and with nothing else")
+            raise ValueError("features of single prompts belong to max_similarity alone")
 
     @property
     def num_columns(self) -> int:
@@ -117,11 +117,11 @@ def build_class_embeddings(
     """
     aggregation = Aggregation(aggregation)  # so that no text and no nonsense is taken for the last rule below
     if empty := [label for label, rows in enumerate(rows_of_class) if len(rows) == 0]:
-        raise ValueError(f"{len(empty)} of {len(rows_of_class)} classes own no prompt, first: {empty[:5]}")
+        raise ValueError(f"{len(empty)} of {len(rows_of_class)} classes have no prompt, first: {empty[:5]}")
     if weights is not None and [len(row) for row in weights] != [len(rows) for rows in rows_of_class]:
-        raise ValueError("weights are not of the shape of the prompts")
+        raise ValueError("weights do not have the shape of the prompts")
     if weights is not None and aggregation == Aggregation.MAX_SIMILARITY:
-        raise ValueError("the nearest prompt is the same whatever prompts weigh: max_similarity takes no weights")
+        raise ValueError("weights do not change which prompt is nearest: max_similarity takes no weights")
     means = np.empty((len(rows_of_class), features.shape[1]), dtype=np.float64)
     distinct: list[np.ndarray] = []
     for label, rows in enumerate(rows_of_class):

@@ -214,7 +214,7 @@ def encode_images(
     shares = gathered(encode_own)
     done = np.sort(np.concatenate([indices for indices, _ in shares]))
     if not np.array_equal(done, missing):
-        raise RuntimeError(f"{len(missing)} images were to be encoded, each once; {len(done)} were")
+        raise RuntimeError(f"{len(missing)} images were to be encoded once each, but {len(done)} were")
     keys = Keys.of(dataset.image_keys)
     store.present(keys)  # reads what other processes wrote
     why_broken = {key: reason for _, broken in shares for key, reason in broken.items()}
@@ -228,7 +228,7 @@ def encode_images(
         if not kept.any():
             raise DatasetError(f"{message} Are these images at all?")
         if not skip_broken:
-            raise DatasetError(f"{message} Mend or remove them, or leave them out with dataset.skip_broken=true.")
+            raise DatasetError(f"{message} Repair or remove them, or leave them out with dataset.skip_broken=true.")
         log.warning("%s They are left out.", message)
         keys = keys[kept]
     return ImageFeatures(stored=store.find(keys), kept=kept, num_encoded=len(missing) - len(why_broken))
@@ -369,9 +369,9 @@ def _workers_may_die() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise MachineError(
-            f"A process that decodes images has ended before its time ({str(error).splitlines()[0].strip()}). Most"
-            " often the memory of the machine, or its shared memory (/dev/shm), does not hold so much: take fewer"
-            " num_workers (0 decodes in the run itself) or a smaller batch_size. What was encoded is kept."
+            f"A process that decodes images has ended unexpectedly ({str(error).splitlines()[0].strip()}). Most often"
+            " the memory of the machine, or its shared memory (/dev/shm), is too small: take fewer num_workers (0"
+            " decodes in the run itself) or a smaller batch_size. What was encoded is kept."
         ) from error
 
 
@@ -383,7 +383,7 @@ def _started(loader: DataLoader[Any]) -> Iterator[Any]:
         if not loader.num_workers:
             raise
         log.warning(
-            "no process can be started that decodes images (%s): they are decoded in this one, as num_workers=0 does",
+            "no process that decodes images can be started (%s): this process decodes them, as with num_workers=0",
             error.strerror or error,
         )
         return iter(
@@ -400,7 +400,7 @@ def _end_where_nothing_arrives(_: int) -> None:
     """End a worker that cannot hand over a batch; Python would drop the batch, and the run would wait for it."""
 
     def end(error: Exception, _: object) -> None:
-        log.error("a process that decodes images cannot hand them over: %s", error)
+        log.error("a process that decodes images cannot hand over its batch: %s", error)
         os._exit(1)
 
     Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]  # the hook that Python has for it
@@ -529,5 +529,6 @@ def finite_units(features: torch.Tensor, what: str) -> Float32[np.ndarray, "b d"
         return unit_rows(features.float().cpu().numpy(), f"features of {what}")
     except ValueError as error:
         raise BackboneError(
-            f"{error}. Half precision overflows in some models: try precision=fp32; else the weights are damaged."
+            f"{error}. Half precision overflows in some models: try precision=fp32. If that fails too, the weights are"
+            " damaged."
         ) from error

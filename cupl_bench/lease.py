@@ -119,11 +119,11 @@ def _acquire(lease: SoftFileLease, path: Path, what: str, before_waiting: Callab
                 continue
         else:
             if told:
-                log.info("waited    for %s: going on with what is there", what)
+                log.info("waited    for %s: continuing with what is there", what)
             return
         holder = holder_of(path)
         if not told and holder is not None:
-            log.info("waiting   for %s: in the hands of %s", what, holder)
+            log.info("waiting   for %s: held by %s", what, holder)
             told = True
         # filelock takes an expired lease by exchanging two names in one step, which network file systems refuse.
         try:
@@ -153,7 +153,7 @@ def _remove(path: Path, judged: tuple[int, int]) -> None:
 
 def _tell_loss(loss: LeaseCompromise) -> None:
     log.warning(
-        "The lease %s was lost (%s): another job may compute the same. Nothing is lost by that but time.",
+        "The lease %s was lost (%s): another job may compute the same rows. That costs time and nothing else.",
         loss.lock_file,
         loss.reason,
     )

@@ -69,12 +69,12 @@ class Parts:
     def _halve(self, failed: int) -> None:
         if failed == 1:
             raise BackboneError(
-                f"The memory of the device does not hold one of the {self.what}. Free it (nvidia-smi shows who holds"
-                " it), or take precision=bf16, a smaller backbone or device=cpu."
+                f"The memory of the device is too small for even one of the {self.what}. Free it (nvidia-smi shows who"
+                " holds it), or take precision=bf16, a smaller backbone or device=cpu."
             )
         self.at_once = failed // 2
         log.warning(
-            "out of memory with %s %s at once: going on with %s; batch_size=%s starts there",
+            "out of memory with %s %s at once: continuing with %s; batch_size=%s starts with that",
             f"{failed:,}", self.what, f"{self.at_once:,}", self.at_once,
         )  # fmt: skip
         if torch.cuda.is_available():

@@ -191,7 +191,7 @@ class Record(Frozen):
     def _names_its_own_files(self) -> "Record":
         for name, path in ({} if self.artifacts is None else self.artifacts.model_dump(exclude_none=True)).items():
             if path != ARTIFACTS[name].format(self.run_key):
-                raise ValueError(f"artifacts.{name} is {path!r}, which is no place of this run's files")
+                raise ValueError(f"artifacts.{name} is {path!r}, which is not a place of this run's files")
         return self
 
 
@@ -253,7 +253,7 @@ def read_record(path: Path) -> Record:
         if not stat.S_ISREG(found.st_mode):
             raise ResultsError(f"{path} is not a file, so it is not a record.")
         if found.st_size > RECORD_LIMIT:
-            raise ResultsError(f"{path} has {found.st_size / 1e6:,.0f} MB; no record is as large. Move it elsewhere.")
+            raise ResultsError(f"{path} has {found.st_size / 1e6:,.0f} MB; no record is that large. Move it elsewhere.")
         record = Record.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise ResultsError(f"{path} cannot be read ({error.strerror}).") from error
@@ -311,7 +311,7 @@ def read_records(results_dir: Path, *, tell: bool = True) -> list[Record]:
         raise ResultsError(f"None of {len(others)} files in {results_dir / 'records'} is a record. The last: {why}")
     if others and tell:
         log.warning(
-            "%d files in %s are passed over, for they are not records that can be read: %s. The last: %s",
+            "%d files in %s are skipped, because they cannot be read as records: %s. The last: %s",
             len(others), results_dir / "records", first(others), why,
         )  # fmt: skip
     return sorted(records, key=lambda record: record.created_at)

@@ -220,7 +220,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
         ValueError: ``count`` is zero.
     """
     if count == 0:
-        raise ValueError("an accuracy of no image does not exist")
+        raise ValueError("an accuracy needs at least one image")
     low, high = wilson_intervals(np.array([hits]), np.array([count]))
     return float(low[0]), float(high[0])
 

@@ -127,7 +127,7 @@ def show_table(table: "pd.DataFrame", title: str) -> None:
         console.print(grid)
     say(drawn.get().removesuffix("\n"))
     if left_out:
-        say(f"left out for want of width: {', '.join(left_out)}")
+        say(f"left out because the terminal is too narrow: {', '.join(left_out)}")
 
 
 def _width(table: "pd.DataFrame") -> int:

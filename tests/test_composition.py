@@ -96,7 +96,7 @@ def test_a_key_of_a_recipe_that_sweeps_goes_to_its_options() -> None:
         (["dataset=cub,flwers"], "dataset=flwers is not an option of dataset. Did you mean 'flowers'"),
         (["dataset=glob(zz*)"], "dataset=glob(zz*) matches nothing. Options: aircraft, "),
         (["batch_size=1,x"], "batch_size=x cannot be set: Value 'x'"),
-        (["hydra.verbose=true,false"], "cannot vary what belongs to Hydra"),
+        (["hydra.verbose=true,false"], "cannot vary Hydra's own settings"),
         (["seed=interval(0,1)"], "seed=interval(0,1) is not a list of values"),
         (["prompts=null"], "it cannot be null"),
     ],

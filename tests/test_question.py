@@ -175,7 +175,7 @@ def test_a_record_cannot_claim_to_be_complete() -> None:
     claimed = words.model_dump() | {"beyond_words": []}
     assert QuestionRecord.model_validate(claimed).beyond_words == words.beyond_words
     with pytest.raises(
-        ResultsError, match="cannot be asked again by its words: 'backbone: open_clip, which was in mem"
+        ResultsError, match="cannot be asked again from its record: 'backbone: open_clip, which was in mem"
     ):
         words.check_whole()
 

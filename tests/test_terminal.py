@@ -54,7 +54,7 @@ def lines_of(text: str) -> list[str]:
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])
 def test_a_table_fits_the_terminal_and_says_what_it_leaves_out(shown, columns: int) -> None:
     lines = lines_of(shown(Tty(), COLUMNS=str(columns)))
-    left_out = [line for line in lines if line.startswith("left out for want of width: ")]
+    left_out = [line for line in lines if line.startswith("left out because the terminal is too narrow: ")]
     assert bool(left_out) == (columns < 110)
     table = [line for line in lines if line not in left_out]
     assert max(map(len, table)) <= columns
@@ -63,7 +63,7 @@ def test_a_table_fits_the_terminal_and_says_what_it_leaves_out(shown, columns: i
         words
     )  # the column that tells most stays at any width
     if columns == 80:
-        assert left_out[0].startswith("left out for want of width: never alone")
+        assert left_out[0].startswith("left out because the terminal is too narrow: never alone")
 
 
 def test_a_pipe_gets_the_whole_table_plain(shown) -> None:

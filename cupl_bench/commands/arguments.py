@@ -24,7 +24,8 @@ FLAGS = {
 }
 """Flags of every command."""
 OF_SWEEPS = {
-    "-m, --multirun": "ask a question for each combination of the listed values (eval; the others need no flag)",
+    "-m, --multirun": "ask a question for each combination of the listed values (for eval; other commands need no"
+    " flag)",
     "--cfg PART": "print the composed configuration (job, hydra or all) and do nothing else",
 }
 """Flags of the commands that sweep."""

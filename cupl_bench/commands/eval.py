@@ -120,7 +120,7 @@ class Job:
                 say(f"\njob {number}: {question.name}")
             results_dir = Path(config.results_dir).expanduser().absolute()
             if config.rerun == Rerun.failed and from_first(lambda: self._never_ran(question.name, results_dir)):
-                note = "never ran, and was left: rerun=failed"
+                note = "never ran, and rerun=failed does not start it"
                 self._leave(number, Outcome(job=question.name, run_key=None, note=note, left=True))
             elif (outcome := self._run(config, question, number, results_dir)) is not None:
                 self._leave(number, outcome)
@@ -170,7 +170,7 @@ class Job:
                 if type(raised).__module__.startswith("submitit"):
                     raise raised from None  # its time is up, and nothing of this job may start any more
                 # It could not put the job back, or Slurm did so and ended the command that asked: work until killed.
-                log.warning("the job was not put back by itself (%s): going on", raised)
+                log.warning("the job could not put itself back into the queue (%s): continuing", raised)
                 hurry.set()
                 self._answer(question, number)
                 return
@@ -255,7 +255,7 @@ def _sweep(questions: Questions, job: Job) -> int:
         if not read_outcomes(folder):
             raise ConfigError(f"hydra/launcher={questions.launcher} ended without any answer: {reason}") from error
         complain(
-            f"a job of hydra/launcher={questions.launcher} broke off: {reason}. Others may go on: cupl-bench status"
+            f"a job of hydra/launcher={questions.launcher} broke off: {reason}. Others may still run: cupl-bench status"
         )
     raise_if_interrupted()
     outcomes = read_outcomes(folder)

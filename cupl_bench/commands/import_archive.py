@@ -21,7 +21,7 @@ def command(given: Arguments) -> int:
     results_dir = absolute(config.results_dir)
     for archive in archives:
         found = import_runs(Path(archive).expanduser(), results_dir)
-        mended = f", {len(found.mended)} had lost files here and are mended" if found.mended else ""
+        mended = f", {len(found.mended)} had lost files here and are repaired" if found.mended else ""
         kept = f", {len(found.kept)} were here before and are kept" if found.kept else ""
         say(f"{archive}: {len(found.new)} runs are new{mended}{kept}; 'cupl-bench report' compares them")
     return 0

@@ -42,8 +42,8 @@ def _reproduce(run: str, given: Arguments) -> str:
     machine_overrides = [one for one in overrides if "." not in one.partition("=")[0]]
     if other := [one for one in machine_overrides if one.partition("=")[0].lstrip("+~") in QuestionRecord.model_fields]:
         raise ConfigError(
-            f"{first(other)} would be another question than the recorded one; 'cupl-bench eval' asks it. Parts that are"
-            " elsewhere on this machine are named by their keys, such as dataset.path=..."
+            f"{first(other)} would change the recorded question; 'cupl-bench eval' asks the changed one. If a file or"
+            " folder lies elsewhere on this machine, give its place by its key, such as dataset.path=..."
         )
     config = compose(machine_overrides, given.config_dir)
     path = Path(run).expanduser()
@@ -63,9 +63,9 @@ def _reproduce(run: str, given: Arguments) -> str:
         words, Place(results_dir=here.results_dir, cache_dir=here.cache_dir, trust="--trust" in given.flags)
     )
     for line in gained:
-        say(f"filled    {line}: the record is of a time that had no such setting; this is its default of today")
+        say(f"filled    {line}: the record is older than this setting; this is today's default")
     for where, name in _of_the_hub(words):
-        say(f"hub       {where}={name} is fetched from the hub, unless it is here")
+        say(f"hub       {where}={name} is fetched from the hub, unless this machine has it")
     with tempfile.TemporaryDirectory(prefix="cupl-bench-reproduce-") as folder:
         machine = replace(here, results_dir=Path(folder, "results"), cache_dir=Path(folder, "cache"), rerun="always")
         again = answer(question, machine, Workbench())
@@ -85,7 +85,7 @@ def _with_parts(words: QuestionRecord, overrides: Sequence[str], config: Any) ->
         for part in path:
             node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last not in node:
-            raise ConfigError(f"{key} is no part of the recorded question.")
+            raise ConfigError(f"{key} is not a part of the recorded question.")
         own = OmegaConf.create({"value": value, "cache_dir": config.cache_dir, "results_dir": config.results_dir})
         node[last] = literal(OmegaConf.to_container(own, resolve=True)["value"])  # type: ignore[index, call-overload]
     values = words.model_dump(include={"precision", "budget", "seed"})

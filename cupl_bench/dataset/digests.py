@@ -70,7 +70,7 @@ def keys_of_files(folder: str, names: ImageNames, root: Path, cache_dir: Path) -
             settled.append(_is_settled(stamp))
     if refused:
         raise DatasetError(
-            f"{num_refused} of {len(names)} files cannot be read, first: {'; '.join(refused)}. Mend or remove them."
+            f"{num_refused} of {len(names)} files cannot be read, first: {'; '.join(refused)}. Repair or remove them."
         )
 
     def read(index: int) -> bytes:
@@ -78,7 +78,7 @@ def keys_of_files(folder: str, names: ImageNames, root: Path, cache_dir: Path) -
         try:
             return path.read_bytes()
         except OSError as error:
-            raise DatasetError(f"{path} cannot be read ({error.strerror}). Mend or remove it.") from error
+            raise DatasetError(f"{path} cannot be read ({error.strerror}). Repair or remove it.") from error
 
     memo = _memo(cache_dir, "files", str(root.resolve()))
     return _remembered(memo, Keys.of([bytes(marks)]), np.frombuffer(settled, dtype=bool), read)

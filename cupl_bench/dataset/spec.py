@@ -78,4 +78,4 @@ def read_spec(name: str) -> Spec:
             content["classes"] = whole if indices is None else whole.subset(indices)
         return Spec.model_validate(content)
     except (ValidationError, KeyError, TypeError) as error:
-        raise DatasetError(f"The spec {name!r} is not as it should be: {error}") from error
+        raise DatasetError(f"The spec {name!r} is not valid: {error}") from error

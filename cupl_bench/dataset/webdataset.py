@@ -195,9 +195,9 @@ class WebdatasetSource:
             found = [Path(path) for path in glob.glob(self.path)]  # noqa: PTH207 - the pattern may be absolute
         if packed := [path.name for path in found if path.name.lower().endswith(COMPRESSED)]:
             raise DatasetError(
-                f"{len(packed)} of {len(found)} shards of {self.path} are compressed, first: {first(packed)}."
-                " Images are read by their place in the file, which takes plain .tar shards: unpack the compression"
-                " (such as with gunzip) and take those."
+                f"{len(packed)} of {len(found)} shards of {self.path} are compressed, first: {first(packed)}. Images"
+                " are read by their place in the file, which needs plain .tar shards: decompress them (for instance"
+                " with gunzip) and take those."
             )
         if not found:
             raise DatasetError(

@@ -172,7 +172,5 @@ def _entries(content: bytes, path: Path) -> list[Entry]:
     lines = [line for line in content.split(b"\n") if line.strip()]
     found = [entry for line in lines if (entry := _entry(line)) is not None]
     if len(found) < len(lines):
-        log.warning(
-            "%d of %d lines of %s are damaged and count as not there", len(lines) - len(found), len(lines), path
-        )
+        log.warning("%d of %d lines of %s are damaged and are ignored", len(lines) - len(found), len(lines), path)
     return found

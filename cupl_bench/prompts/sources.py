@@ -143,8 +143,8 @@ def read_descriptions(source: str, *, may_be_empty: bool = False) -> Description
     if (wrong := [name for name, sentences in content.items() if not sentences]) and not may_be_empty:
         raise PromptsError(
             f"{source}: {len(wrong)} of {len(content)} classes hold an empty list, first: {first(wrong)}. If these are"
-            f" descriptors, say prompts=dclip dataset.texts.descriptors={source}, which takes a class without any; if"
-            " sentences are yet to come, prompts.missing=templates fills such classes from templates."
+            f" descriptors, say prompts=dclip dataset.texts.descriptors={source}, which accepts a class without any; if"
+            " sentences are still missing, prompts.missing=templates fills such classes from templates."
         )
     if wrong := [name for name, row in content.items() if not all(isinstance(text, str) for text in row)]:
         odd = next(text for text in content[wrong[0]] if not isinstance(text, str))
@@ -378,11 +378,12 @@ def _aliases_as_spelt(
     starts = {name: spelt(name, names, close_names) for name in aliases}
     if lost := [key for key, found in ends.items() if not found]:
         raise PromptsError(
-            f"{len(lost)} aliases lead to no class of {where}, first: {first(lost)}.{nearest(lost[0], keys)}"
+            f"{len(lost)} aliases name no class of {where}, first: {first(lost)}.{nearest(lost[0], keys)}"
         )
     if lost := [name for name, found in starts.items() if not found]:
         raise PromptsError(
-            f"{len(lost)} aliases start from no class name, first: {first(lost)}.{nearest(lost[0], class_names)}"
+            f"{len(lost)} aliases are given for unknown class names, first:"
+            f" {first(lost)}.{nearest(lost[0], class_names)}"
         )
     if several := [word for word, found in (*starts.items(), *ends.items()) if len(found) > 1]:
         raise PromptsError(
@@ -408,8 +409,8 @@ def _other_list(
             continue
         if None not in found and (ignore_extra or set(keys) <= set(found)):
             return (
-                f"All of them join with another list of class names of {dataset}: take dataset.names={variant}, whose"
-                " scores are those of these names."
+                f"All of them match another list of class names of {dataset}: take dataset.names={variant}; the scores"
+                " are then those of these names."
             )
     return None
 

@@ -154,7 +154,7 @@ def read_answers(results_dir: Path, run: Run) -> Answers:
         ) from error
     if table.num_rows != record.dataset.num_images:
         raise ResultsError(
-            f"{path} holds {table.num_rows:,} predictions, and the record of run {record.run_key} speaks of"
+            f"{path} holds {table.num_rows:,} predictions, but the record of run {record.run_key} has"
             f" {record.dataset.num_images:,} images. {again}"
         )
     right = int(np.count_nonzero(table.column("label").to_numpy() == table.column("prediction").to_numpy()))
@@ -270,8 +270,8 @@ def _tell_changed_files(members: Sequence[Run]) -> None:
             if changed:
                 newest = max(changed, key=lambda one: one.record.created_at)
                 log.warning(
-                    "%s of run %s and %s of run %s were asked in the same words, but what they read held other prompts:"
-                    " both are shown, and the second is the newer",
+                    "%s of run %s and %s of run %s were asked in the same words, but the files that they read held"
+                    " different prompts: both are shown, and the second is newer",
                     run.prompts, run.record.run_key, newest.prompts, newest.record.run_key,
                 )  # fmt: skip
                 break
@@ -351,7 +351,7 @@ def _tell_kept_apart(groups: Sequence[Group]) -> None:
         differ = [name for name in Group._fields if len({getattr(group, name) for group in several}) > 1]
         if differ:
             log.warning(
-                "%s x %s stands in %d groups that are not compared: they differ in %s",
+                "%s x %s is split into %d groups that are not compared: they differ in %s",
                 dataset, backbone, len(several), ", ".join(differ),
             )  # fmt: skip
 

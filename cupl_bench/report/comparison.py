@@ -220,7 +220,7 @@ def _asked_baseline(asked: str, runs: Sequence[Run]) -> str:
     if meant:
         raise ResultsError(
             f"baseline={asked} stands for {len(meant)} strategies of the records: {first(meant)}. Give the name of one"
-            f" as it stands here: baseline='\"{meant[0]}\"'."
+            f" as it is written here: baseline='\"{meant[0]}\"'."
         )
     raise ResultsError(
         f"baseline={asked} is not a strategy of the records, which hold {first(names)}.{nearest(asked, names)}"

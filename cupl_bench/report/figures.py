@@ -147,7 +147,7 @@ def _families(letters: set[str]) -> list[str]:
             missing -= held
     if missing:
         log.warning(
-            "%d letters of the names are in no font here: figures show boxes for them, first: %s",
+            "%d letters of the names are in no installed font: figures show boxes for them, first: %s",
             len(missing), " ".join(f"U+{letter:04X}" for letter in sorted(missing)[:3]),
         )  # fmt: skip
     return families

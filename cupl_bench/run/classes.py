@@ -125,5 +125,7 @@ def _read(path: Path, aggregation: Aggregation) -> tuple[ClassEmbeddings, int] |
         )
         return classes, int(str(facts["num_truncated"]))
     except (KeyError, ValueError) as error:  # ValueError: of an aggregation that was once handed over as text
-        set_aside(path, f"{path} is not as this version writes it ({error}), as files of other versions may be")
+        set_aside(
+            path, f"{path} is not in the form of this version ({error}); files of other versions may have another form"
+        )
         return None

@@ -187,7 +187,7 @@ def finished(prepared: Prepared) -> Record | None:
         else:
             if record.status == "ok" and not counts_as_finished(prepared, record):
                 log.warning(
-                    "          the record is of an earlier version, which did not tell %s: running again",
+                    "          the record is from an earlier version, which did not record %s: running again",
                     "the tokenizer" if record.dataset.num_broken == 0 else "the images that were left out",
                 )
             elif record.status == "ok" and _artifacts_are_whole(prepared, record):
@@ -195,7 +195,8 @@ def finished(prepared: Prepared) -> Record | None:
                 return record
     if prepared.machine.rerun == "never":
         raise ResultsError(
-            f"There is no finished record of this question ({prepared.record_path}), and rerun=never forbids to run it."
+            f"There is no finished record of this question ({prepared.record_path}), and rerun=never forbids running"
+            " it."
         )
     return None
 

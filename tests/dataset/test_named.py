@@ -357,7 +357,7 @@ def test_a_class_without_images_is_refused_even_if_the_size_fits(tmp_path: Path)
 def test_a_missing_image_is_refused_or_left_out_and_told(tmp_path: Path) -> None:
     trees.dtd(tmp_path / "set")
     (tmp_path / "set" / "dtd" / "dtd" / "images" / "woven" / "woven_0002.jpg").unlink()
-    with pytest.raises(DatasetError, match="1 of 47 images .* are listed but not there, first: 'woven/woven_0002.jpg'"):
+    with pytest.raises(DatasetError, match="1 of 47 images .* are listed but missing, first: 'woven/woven_0002.jpg'"):
         load("dtd", tmp_path / "set", tmp_path / "cache", protocol="standard")
     found = load("dtd", tmp_path / "set", tmp_path / "cache")
     assert found.split == "custom: 46 of 1880 images of test1"

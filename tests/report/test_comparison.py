@@ -445,7 +445,7 @@ def test_the_same_words_with_another_content_are_two_rows_and_it_is_said_which_i
     newer = store.add("file", 0.7, config=asked(path="a.json"), digest="1" * 64)
     with caplog.at_level(logging.WARNING):
         assert len(store.table()) == 2
-    assert "were asked in the same words, but what they read held other prompts" in caplog.text
+    assert "were asked in the same words, but the files that they read held different prompts" in caplog.text
     assert f"file (111111) of run {newer.run_key}" in caplog.text
 
 

@@ -130,7 +130,9 @@ def _add_thumbnails(
     for key, (record, places) in shown.items():
         images = open_images(record)
         if images is None:
-            notes.append(f"No thumbnails of {record.dataset.name}: its images are not on the machine of the report.")
+            notes.append(
+                f"No thumbnails of {record.dataset.name}: its images are not on the machine that wrote the report."
+            )
             continue
         taken = sorted(places)[:left]
         if len(taken) < len(places):
