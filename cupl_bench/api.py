@@ -258,7 +258,7 @@ def class_embeddings(
 
     Example:
         >>> import cupl_bench
-        >>> cupl_bench.embeddings(["daisy", "poppy"], backbone="demo", prompts="simple").matrix.shape
+        >>> cupl_bench.class_embeddings(["daisy", "poppy"], backbone="demo", prompts="simple").matrix.shape
         (2, 128)
     """
     if isinstance(class_names, str):

@@ -81,6 +81,9 @@ class ClassEmbeddings:
 def unit_rows(rows: Float32[np.ndarray, "n d"], what: str) -> Float32[np.ndarray, "n d"]:
     """Return ``rows`` scaled to length one, computed in float64.
 
+    >>> unit_rows(np.array([[0, 2], [-4, 0]], dtype=np.float32), "features").tolist()
+    [[0.0, 1.0], [-1.0, 0.0]]
+
     Raises:
         ValueError: a row is zero or not finite; ``what`` names the rows.
     """
@@ -99,6 +102,9 @@ def build_class_embeddings(
     weights: Sequence[Sequence[float]] | None = None,
 ) -> ClassEmbeddings:
     """Return class embeddings built from unit features of distinct prompts.
+
+    >>> build_class_embeddings(np.eye(2, dtype=np.float32), rows_of_class=[[0], [1, 1]]).matrix.tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
 
     Args:
         features: unit rows, one per distinct prompt.
@@ -148,7 +154,12 @@ def build_class_embeddings(
 def distinct_rows(
     rows: Sequence[int], weights: Sequence[float] | None
 ) -> tuple[Int64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
-    """Return the distinct rows in rising order, and the weight of all prompts that each stands for."""
+    """Return the distinct rows in rising order, and the weight of all prompts that each stands for.
+
+    >>> rows, weights = distinct_rows([3, 1, 3], weights=None)
+    >>> rows.tolist(), weights.tolist()
+    ([1, 3], [1.0, 2.0])
+    """
     if weights is None:
         members, counts = np.unique(np.asarray(rows, dtype=np.int64), return_counts=True)
         return members, counts.astype(np.float64)
@@ -169,6 +180,10 @@ def zero_shot_weights(
     images has been taken off, so that a class that a template favours whatever it sees does not count. The weights are
     the softmax of the scores. The paper also takes off the mean over pretraining images, half and half; there are none
     here, so the mean is of the images that are then classified alone (``debias_mode='test'`` of its notebook).
+
+    >>> both_alike = [np.eye(2, dtype=np.float32)] * 2
+    >>> zero_shot_weights(np.eye(2, dtype=np.float32), both_alike, logit_scale=100.0).tolist()
+    [0.5, 0.5]
 
     Args:
         images: unit features of the images; those on the disk are read twice, tile by tile.

@@ -209,7 +209,11 @@ class _Replacing:
 
 
 def literal(value: Any) -> Any:
-    """Return ``value`` written so that `QuestionRecord.resolved` gives it back as it is."""
+    """Return ``value`` written so that `QuestionRecord.resolved` gives it back as it is.
+
+    >>> literal("costs ${price}") == "costs " + chr(92) + "${price}"
+    True
+    """
     if isinstance(value, Mapping):
         return {key: literal(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

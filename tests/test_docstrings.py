@@ -1,7 +1,12 @@
 """The docstrings of the package: an imperative first line for each function, and examples that are true."""
 
 import ast
+import doctest
+import importlib
+import inspect
 from pathlib import Path
+
+import pytest
 
 import cupl_bench
 
@@ -45,3 +50,36 @@ def test_docstrings_of_functions_begin_with_an_imperative_verb() -> None:
                 wrong.append(f"{file}:{node.lineno} {node.name}: {text.splitlines()[0]}")
     assert found > 600
     assert not wrong, "\n".join(wrong)
+
+
+PURE = [
+    "dataset.names", "embeddings", "identity", "paths", "report.significance", "report.texts", "scores",
+]  # fmt: skip
+"""Modules that compute and touch nothing else: each of their functions has an example."""
+
+WITH_EXAMPLES = sorted(
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+    if "    >>> " in path.read_text()
+)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(module, marks=pytest.mark.slow if module == "cupl_bench.api" else ())  # it draws the demo's images
+        for module in WITH_EXAMPLES
+    ],
+)
+def test_examples_are_true(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUPL_BENCH_CACHE", str(tmp_path / "cache"))
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_functions_of_pure_modules_have_an_example(module: str) -> None:
+    found = importlib.import_module(f"cupl_bench.{module}")
+    functions = [one for name in found.__all__ if inspect.isfunction(one := getattr(found, name))]
+    assert functions
+    assert not [one.__name__ for one in functions if ">>> " not in (one.__doc__ or "")]

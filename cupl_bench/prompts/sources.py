@@ -44,7 +44,11 @@ OPEN_CLIP_LISTS = {
 
 
 def fill(template: str, class_name: str) -> str:
-    """Return ``template`` with the class name for each ``{}``; other braces, and those in the name, stay."""
+    """Return ``template`` with the class name for each ``{}``; other braces, and those in the name, stay.
+
+    >>> fill("a photo of a {}.", "tree frog")
+    'a photo of a tree frog.'
+    """
     return template.replace("{}", class_name)
 
 
@@ -52,6 +56,9 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
     """Return templates from a list, a file that holds one, or a list that open_clip carries by name.
 
     A file is JSON, or a `.txt` with a template on each line, where ``{c}`` means the same as ``{}``: CLIP_benchmark's.
+
+    >>> read_templates(["a photo of a {}."])
+    ['a photo of a {}.']
 
     Raises:
         PromptsError: there is none, one is not text, or one lacks the ``{}`` that stands for the class name.
@@ -428,5 +435,9 @@ def _how_to_mend(lost: Sequence[str], extra: Sequence[str], missing: str | None)
 
 
 def replace_name(text: str, old: str, new: str) -> str:
-    """Return ``text`` with the whole words ``old``, in any case, replaced by ``new``."""
+    """Return ``text`` with the whole words ``old``, in any case, replaced by ``new``.
+
+    >>> replace_name("A frog, not a frogfish.", "frog", "toad")
+    'A toad, not a frogfish.'
+    """
     return re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", lambda _: new, text, flags=re.IGNORECASE)

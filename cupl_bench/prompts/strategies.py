@@ -108,6 +108,9 @@ class ConceptStrategy:
 def with_concept(opening: str, concept: str | None) -> str:
     """Return ``opening`` followed by the concept of the data set, such as "A photo of a bird: a ".
 
+    >>> with_concept("A photo of a ", "bird")
+    'A photo of a bird: a '
+
     Raises:
         PromptsError: there is no concept.
     """
