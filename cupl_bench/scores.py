@@ -241,7 +241,7 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
         ValueError: ``count`` is zero.
     """
     if count == 0:
-        raise ValueError("an accuracy needs at least one image")
+        raise ValueError("there is no image, and an accuracy needs at least one")
     low, high = wilson_intervals(np.array([hits]), np.array([count]))
     return float(low[0]), float(high[0])
 

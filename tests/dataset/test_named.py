@@ -276,7 +276,7 @@ def test_a_whole_archive_is_a_protocol_of_its_own(name: str, tmp_path: Path) -> 
         with pytest.raises(DatasetError, match="holds 20 images of 10 classes; EuroSAT .* has 27,000 of 10"):
             load(name, tmp_path / "set", tmp_path / "cache", protocol="standard")
         return
-    with pytest.raises(DatasetError, match="answers dataset.protocol='all', not standard"):
+    with pytest.raises(DatasetError, match="belong to dataset.protocol='all', not to standard"):
         load(name, tmp_path / "set", tmp_path / "cache", protocol="standard")
 
 

@@ -240,7 +240,7 @@ def test_what_differs_is_never_compared_and_is_named(
         table = store.table()
     assert table["difference"].isna().all()
     assert not table["best"].any()
-    assert f"birds x small stands in 2 groups that are not compared: they differ in {differs}" in caplog.text
+    assert f"birds x small is split into 2 groups that are not compared: they differ in {differs}" in caplog.text
 
 
 def test_other_images_of_the_same_number_are_never_compared(store: Store, caplog: pytest.LogCaptureFixture) -> None:
