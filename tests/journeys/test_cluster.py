@@ -19,7 +19,7 @@ from cupl_bench.errors import BackboneError
 from cupl_bench.records import read_records
 from cupl_bench.store import RowStore, read_arrays
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_sweep_is_ordered_by_what_it_costs(tmp_path: Path) -> None:

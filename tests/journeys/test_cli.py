@@ -595,7 +595,7 @@ def test_a_strategy_is_one_class_and_one_file(
     cli, photos: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The example of docs/own/strategy.md, in a folder of configurations of its own."""
-    page = (Path(__file__).parents[1] / "docs/own/strategy.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/own/strategy.md").read_text()
     code, settings = (page.split(f"```{kind}\n# my_")[1].split("```")[0] for kind in ("python", "yaml"))
     code, settings = f"# my_{code}", f"# my_{settings}"
     Path("my_prompts.py").write_text(code)
