@@ -28,7 +28,7 @@ def class_embeddings(prepared: Prepared, images: ImageFeatures) -> tuple[ClassEm
     """Return the class embeddings, and how many prompts were cut to fit the context.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     prompts, path = prepared.prompts, class_embeddings_path(prepared)
     with prepared.stages.stage("class_embeddings"):

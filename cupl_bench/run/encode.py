@@ -51,7 +51,7 @@ def encode(prepared: Prepared) -> Record | Waiting:
     question, and may be known only when all were tried.
 
     Raises:
-        CuplBenchError: something that the user can mend; a failed record tells it too.
+        CuplBenchError: something that the user can correct; a failed record tells it too.
     """
     with prepared.stages.working():
         say_question(prepared)
@@ -73,7 +73,7 @@ def assist(question: Question, machine: Machine, bench: Workbench) -> None:
     """Encode a share of the images: what the other processes of torchrun do while rank 0 answers a question.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     prepared = prepare(question, machine, bench)
     if isinstance(prepared, Prepared):
@@ -84,7 +84,7 @@ def encode_part(question: Question, machine: Machine, bench: Workbench, part: in
     """Encode a part of the images, from 1 to ``parts``, for a run that finds them done; return what was done in words.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     own = in_turn(lambda: bench.dataset(question.dataset, machine.cache_dir, (part, parts)))
     num_whole = own.num_whole or 0
@@ -126,7 +126,7 @@ def gather(question: Question, machine: Machine, bench: Workbench) -> Material:
     """Return the features of a question, from the stores; what is not there is encoded.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     prepared = prepared_of(question, machine, bench)
     say_key(prepared)

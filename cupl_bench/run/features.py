@@ -22,7 +22,7 @@ def image_features(prepared: Prepared) -> ImageFeatures:
     """Return the features of all images; every process of torchrun calls it and encodes its share.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
 
     def pixels(backbone: Backbone) -> PixelStore | None:
@@ -55,7 +55,7 @@ def text_features(prepared: Prepared) -> TextFeatures:
     """Return the features of the distinct prompts.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     stages = prepared.stages
     with _alone(prepared, prepared.texts), stages.stage("text_features"):

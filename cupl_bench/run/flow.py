@@ -17,7 +17,7 @@ def run(question: Question, machine: Machine, bench: Workbench) -> Record:
     """Answer a question, or find its answer, and leave the record.
 
     Raises:
-        CuplBenchError: something that the user can mend; once the run key is known, a failed record tells it too.
+        CuplBenchError: something that the user can correct; once the run key is known, a failed record tells it too.
     """
     found: Record | Waiting | Exception = all_but_scores(question, machine, bench)
     if isinstance(found, Waiting):

@@ -110,7 +110,7 @@ def prepare(question: Question, machine: Machine, bench: Workbench) -> Record | 
     Every process of torchrun calls it, and gets the same.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     stages = Stages()
     with stages.working():
@@ -125,7 +125,7 @@ def prepared_of(question: Question, machine: Machine, bench: Workbench) -> Prepa
     """Return a question with its data set, its prompts and the facts of its backbone.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     _check_results_dir(machine.results_dir)
     dataset = bench.dataset(question.dataset, machine.cache_dir)

@@ -80,7 +80,7 @@ class _Scoring:
         """Score one more part; return the record where there is none left.
 
         Raises:
-            CuplBenchError: something that the user can mend; a failed record tells it too.
+            CuplBenchError: something that the user can correct; a failed record tells it too.
         """
         prepared = self.waiting.prepared
         with failure_recorded(prepared), prepared.stages.working():
