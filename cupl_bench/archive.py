@@ -1,7 +1,7 @@
 """Runs as one file, records and all that they name, for a machine that has neither data nor model.
 
-An archive may come from anybody: it is read in small pieces, nothing of it is believed before it is checked, and it is
-written nowhere but where the files of a run lie.
+An archive may come from anybody: it is read in small pieces, checked before anything of it is used, and unpacked only
+to the places where the files of a run lie.
 """
 
 import hashlib
@@ -72,7 +72,7 @@ class Imported:
 
 
 def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> list[Record]:
-    """Write finished runs to a zip file; gives their records. The file appears whole or not at all.
+    """Write finished runs to a zip file and return their records. The file appears whole or not at all.
 
     Args:
         results_dir: where the runs lie.
@@ -113,7 +113,7 @@ def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> lis
 
 
 def import_runs(path: Path, results_dir: Path) -> Imported:
-    """Take the runs of an archive in below ``results_dir``; a run that is whole here already is kept as it is.
+    """Import the runs of an archive below ``results_dir``; a run that is whole here already is kept as it is.
 
     Everything is checked before the first file is written; records come last, so a run that is listed is whole. A run
     that lost files here gets them back.
@@ -279,10 +279,10 @@ def _check_digests(path: Path, record: Record, manifest: Manifest) -> None:
 
 
 def _compared(record: Record, here: Record | None, manifest: Manifest, results_dir: Path) -> tuple[str, list[str]]:
-    """Return how a run of an archive stands to the one that is here, and which of its files are to be taken.
+    """Return how a run of an archive compares with the one here, and which of its files to import.
 
-    Where the run here has lost files, those of the archive take their place if they are the same; if they are those of
-    another machine, with the same numbers, the whole run is taken.
+    If the run here has lost files, they are replaced by those of the archive, provided that these are the same. If they
+    come from another machine, with the same numbers, the whole run is imported.
     """
     whole = [f"records/{record.run_key}.json", *_artifacts(record).values()]
     if here is None:

@@ -1,7 +1,7 @@
 """From overrides to configurations: one, or those of every question of a sweep.
 
-Everything that composes a configuration is here, and it uses Hydra's public interface. Nothing of Hydra stays behind:
-the caller may use Hydra in the same process, and several threads may call it at once.
+Everything that composes a configuration is here, and it uses Hydra's public interface. No state of Hydra is left
+behind: the caller may use Hydra in the same process, and several threads may call it at once.
 
 A sweep is one question for each combination of the listed values. A key of a group (``prompts.path``) goes to those
 options of the sweep that have it, with one value or with several, so ``prompts=simple,file prompts.path=a.json,b.json``
@@ -133,9 +133,9 @@ class Questions:
 
 @dataclass
 class Composer:
-    """Composes questions. Those that differ in their seed and budget alone share all that files say.
+    """Composes questions. Questions that differ only in seed and budget share what the files say.
 
-    Hydra reads and merges some twenty files for each configuration, which takes longer than a small question's answer.
+    Hydra reads and merges some twenty files for each configuration, which takes longer than answering a small question.
 
     ``config_dir``: a folder with options of the user's own, or None. ``searched``: where else Hydra looks.
     """
@@ -195,7 +195,7 @@ def read_questions(overrides: Sequence[str], config_dir: str | None = None, *, s
     Args:
         overrides: as they are typed on the command line.
         config_dir: a folder with options of the user's own, or None.
-        several: whether a list of values is a sweep. Otherwise one is an error, unless an experiment says that it is.
+        several: whether a list of values is a sweep. If not, a list is an error, unless an experiment asks for a sweep.
 
     Raises:
         ConfigError: an override cannot be read, or names no option or key.

@@ -1,6 +1,7 @@
 """From a composed configuration to plain objects, and the checks before any work.
 
-Two halves: the *question* (data set, backbone, prompts, precision) moves numbers; the *machine* does not.
+A configuration has two halves: the *question* (data set, backbone, prompts, precision) changes numbers, the
+*machine* does not.
 """
 
 import copy
@@ -131,7 +132,7 @@ def _question(words: QuestionRecord, plain: Mapping[str, Mapping[str, Any]], pla
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """The folders of this machine that a recorded question is asked again in, and whether its record is trusted."""
+    """The folders in which this machine asks a recorded question again, and whether the record is trusted."""
 
     results_dir: Path
     cache_dir: Path
@@ -402,7 +403,7 @@ def _plain(config: DictConfig, group: str) -> dict[str, Any]:
 def _build(node: Mapping[str, Any], where: str) -> object:
     """Return the object that a node describes: its class called with all of its keys and no others.
 
-    This is the one place that turns configurations into objects.
+    Only this function turns configurations into objects.
     """
     name_of_target = str(node["_target_"])
     try:

@@ -83,7 +83,7 @@ class TextFeatures:
 
 @dataclass
 class Shard:
-    """Rows that wait to be written, and are written whatever ends the work: an error, Ctrl-C, a signal of Slurm."""
+    """Rows that wait to be written, and are written even if the work ends by an error, Ctrl-C or a signal of Slurm."""
 
     store: RowStore | PixelStore
     max_rows: int
@@ -118,7 +118,7 @@ class Shard:
 class DecodedImages(TorchDataset[tuple[int, torch.Tensor | CuplBenchError]]):
     """Images ready for the image tower, or why one is not; for worker processes.
 
-    An error is given and not raised: what a worker raises arrives with its traceback for a text.
+    An error is returned, not raised: PyTorch would replace its message by the worker's traceback.
     """
 
     dataset: Images
@@ -194,7 +194,7 @@ def encode_images(
         store: where features of this backbone, transform and precision lie.
         pixels: where the pixels that a backbone reads are kept for the next one, if they are.
         decode_by: whether pixels are those of the model's own transform or nearly those.
-        batch_size: images encoded together; moves features by rounding alone.
+        batch_size: images encoded together; changes features by rounding only.
         num_workers: processes that decode; 0 decodes in this one.
         skip_broken: whether images that cannot be decoded are left out.
 
@@ -486,7 +486,7 @@ def encode_texts(
 
 @dataclass(frozen=True)
 class _TokenMemo:
-    """For each text that was tokenized the key of its tokens, and whether it was cut to fit.
+    """The key of the tokens of each text that was tokenized, and whether the text was cut to fit.
 
     ``rows``: 16 bytes of the key, then 1 or 0; None where the tokenizer has no key.
     """

@@ -1,4 +1,4 @@
-"""The words of a question: what a record keeps of it, and what asks it again.
+"""The words of a question: a record keeps them, and they are enough to ask it again.
 
 A record may come from anybody, so nothing here looks anything up for it: of the interpolations that configurations know
 (``${...}``), only those of our own files are replaced, by what the record itself holds and by places of this machine.

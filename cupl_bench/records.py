@@ -51,7 +51,7 @@ ARTIFACTS = {
 
 
 class Frozen(BaseModel):
-    """A part of a record: nothing more than its fields, and none of them changed later."""
+    """A part of a record: it holds its fields and nothing else, and cannot be changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -288,9 +288,9 @@ def finished_record(path: Path) -> Record | None:
 
 
 def read_records(results_dir: Path, *, tell: bool = True) -> list[Record]:
-    """Return all records below a results folder, by the time they were made. Files that are none are passed over.
+    """Return all records below a results folder, by the time they were made. Files that are not records are skipped.
 
-    ``tell``: whether those are named, which a command does once.
+    ``tell``: whether the skipped files are named, which a command does once.
 
     Raises:
         ResultsError: there is no record.

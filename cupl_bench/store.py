@@ -125,7 +125,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write into; it comes to ``path`` if all went well inside, and leaves nothing otherwise.
+    """Open a file to write into; it moves to ``path`` if the block succeeds, and is removed otherwise.
 
     Raises:
         ResultsError: the folder cannot be made or written, or the disk is full.

@@ -59,7 +59,7 @@ def command(given: Arguments) -> int:
 def write_effects(material: "Material", results_dir: Path) -> dict[str, object]:
     """Measure, show and write `effects/<run_key>.parquet` and `curves/<run_key>.parquet`.
 
-    Gives what a program is told: the question, the paths, and the rows of both.
+    Return what a program is told: the question, the paths, and the rows of both.
     """
     from cupl_bench.store import write_atomically
 

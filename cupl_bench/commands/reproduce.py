@@ -22,9 +22,9 @@ __all__ = ["command"]
 def command(given: Arguments) -> int:
     """Reproduce the runs whose records or keys are given; 0 if all are equal or within tolerance, else 1.
 
-    Overrides say where it runs (``device=cpu``, ``batch_size=...``) and replace parts of the recorded question that are
-    elsewhere on this machine (``dataset.path=...``). ``--trust``: the records may name classes from outside the package
-    and addresses, which are then run and fetched.
+    Overrides say where it runs (``device=cpu``, ``batch_size=...``) and give the places of files that lie elsewhere on
+    this machine (``dataset.path=...``). With ``--trust``, classes from outside the package that a record names are
+    run, and its addresses are fetched.
     """
     runs = given.plain
     if not runs:

@@ -189,7 +189,7 @@ def same_images(ours: Answers, other: Answers) -> bool:
 def class_facts(results_dir: Path, records: Sequence[Record]) -> pd.DataFrame:
     """Return the classes by label, ``class_name`` and ``tier``, as runs of one group tell them.
 
-    The label as text, and no tier, where none of the runs tells: records of earlier versions name no file of prompts.
+    If no run tells them, the name is the label as text and the tier is missing: old records name no file of prompts.
     """
     labels = range(records[0].dataset.num_classes)
     facts = pd.DataFrame({"class_name": [str(label) for label in labels], "tier": None}, index=list(labels))

@@ -1,6 +1,6 @@
 """Runs side by side: a row per question, grouped so that only like is compared with like; read and resampled once.
 
-`compare` is the one way from records to numbers: what a terminal, the files, the figures and the page show comes of the
+`compare` is the only way from records to numbers: the terminal, the files, the figures and the page all show the
 `Comparison` that it returns.
 """
 
@@ -65,7 +65,7 @@ QUALIFIERS = ("aggregation", "budget", "seed")
 
 @dataclass(frozen=True, kw_only=True)
 class GroupAnswers:
-    """The runs of a group with their answers, in memory for as long as the group is looked at.
+    """The runs of a group with their answers, in memory while the group is compared.
 
     ``baseline``: the run that the others are compared with, None where the group has none. ``classes``: a row per class
     and run (`report.classes.per_class`).

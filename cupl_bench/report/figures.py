@@ -1,7 +1,7 @@
 """Figures for papers, as PDF and PNG: a column wide (3.3 inches), 7 points, the same bytes for the same runs.
 
-Strategies differ by colour (Okabe and Ito's, told apart by the colour-blind) and by the shape of their markers, and
-no two by neither. Names that are too long are cut so that no two become the same. Fonts are embedded as TrueType.
+Strategies differ by colour (those of Okabe and Ito, which colour-blind readers can tell apart) or by the shape of their
+markers. Names that are too long are cut so that no two become the same. Fonts are embedded as TrueType.
 Nothing is drawn on a display.
 """
 

@@ -60,10 +60,10 @@ def class_embeddings_path(prepared: Prepared) -> Path:
         "tokenizer": facts.tokenizer,
         "prompts": prepared.prompts.digest,
     }
-    if prepared.prompts.weigh_by_images:  # which can be read at all is decided by the images themselves
+    if prepared.prompts.weigh_by_images:  # the weights depend on which images can be decoded
         named["image_features"] = facts.image_key(question.precision, question.decode)
         named["images"] = bytes_key(Keys.of(prepared.dataset.image_keys).packed.tobytes()).hex()
-        # Where none is left out it does not matter whether any might be.
+        # If no image is left out, it does not matter whether any could be.
         named |= {"skip_broken": False} if prepared.left_out is None else {"left_out": prepared.left_out}
     return machine.cache_dir / "class_embeddings" / f"{content_key(named)[:32]}.safetensors"
 
@@ -104,7 +104,7 @@ def _warn_truncated(num_truncated: int, prompts: Prompts) -> None:
 
 
 def _read(path: Path, aggregation: Aggregation) -> tuple[ClassEmbeddings, int] | None:
-    """Return what is kept in a file; None where there is none that can be used."""
+    """Return the class embeddings that a file holds; None if there is no usable file."""
     try:
         arrays, facts = read_arrays(path)
     except FileNotFoundError:

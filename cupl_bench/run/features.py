@@ -1,4 +1,4 @@
-"""The features of one question, from the stores; what is not there is encoded, by one process at a time."""
+"""The features of one question, read from the stores; one process at a time encodes what they lack."""
 
 import logging
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ def text_features(prepared: Prepared) -> TextFeatures:
 
 @contextmanager
 def _alone(prepared: Prepared, store: RowStore) -> Iterator[None]:
-    """Compute rows of this store for this data set while no other process does; who waits finds them done."""
+    """Compute rows of this store for this data set in one process at a time; the others wait and then find them."""
     if rank():  # rank 0 holds the lease for all
         yield
         return
