@@ -253,7 +253,7 @@ def test_other_files_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> N
         read_llm_prompts(str(tmp_path / "p.json"), "demo")
     (tmp_path / "outcomes").mkdir()
     (tmp_path / "outcomes" / "000000.json").write_bytes(DEEP)
-    with pytest.raises(ResultsError, match="no outcome of a question"):
+    with pytest.raises(ResultsError, match="is not an outcome of a question"):
         read_outcomes(tmp_path)
     save_file({"a": np.zeros(1)}, tmp_path / "a.safetensors", metadata={"facts": DEEP.decode(), "sha256": ""})
     with pytest.raises(DamagedFileError):
