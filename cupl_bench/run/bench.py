@@ -57,7 +57,7 @@ class Workbench:
         """Return the model that ``facts`` identify, loaded once."""
         wanted = (facts, device, precision)
         if self._backbone is None or self._backbone[0] != wanted:
-            self._backbone = None  # frees the last model before the next one takes memory
+            self._backbone = None  # lets go of the last model before the next one takes memory
             self._backbone = (wanted, loaded_by(source, facts, device, precision))
         return self._backbone[1]
 

@@ -95,7 +95,7 @@ class Prepared:
         return record_path(self.machine.results_dir, self.key)
 
     def load(self) -> Backbone:
-        """Return the backbone; it is loaded only when something must be encoded."""
+        """Return the backbone; only what must be encoded asks for it."""
         with self.stages.stage("load_backbone"):
             backbone = self.bench.backbone(
                 self.question.backbone, self.facts, self.machine.device, self.question.precision
