@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(str(error))
         return 2
     except KeyboardInterrupt as error:
-        complain("interrupted; what was encoded is kept, the same command goes on from there")
+        complain("interrupted; what was encoded is kept, and the same command continues from there")
         return 143 if isinstance(error, Terminated) else 130
     except MemoryError:
         from cupl_bench.memory import out_of_memory
@@ -71,13 +71,13 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     """Run a command by its name; returns the exit code."""
     if name not in COMMANDS:
         raise ConfigError(
-            f"{name!r} is no command.{nearest(name, [*COMMANDS, 'completion', 'help'])} The commands are"
+            f"{name!r} is not a command.{nearest(name, [*COMMANDS, 'completion', 'help'])} The commands are"
             f" {', '.join(COMMANDS)}; 'cupl-bench --help' says what they do."
         )
     if typed := [key for key in (one.partition("=")[0] for one in arguments if "=" in one) if SECRET.search(key)]:
         raise ConfigError(
-            f"{typed[0]} looks like a secret. Arguments are kept in logs and records, so keys are never among them: set"
-            " the environment variable that the program reads (OPENAI_API_KEY, HF_TOKEN, WANDB_API_KEY)."
+            f"{typed[0]} looks like a secret. Arguments are kept in logs and records, so a key must not be among them:"
+            " set the environment variable that the program reads (OPENAI_API_KEY, HF_TOKEN, WANDB_API_KEY)."
         )
     gc.set_threshold(*COLLECTIONS)
     from cupl_bench.commands.arguments import split

@@ -1,4 +1,4 @@
-"""The program from Python: one function for what each command answers, without its output.
+"""The program from Python: one function for each command, which returns its answer and prints nothing.
 
 Nothing here prints, handles signals, or leaves a setting behind; each function may be called again, from a notebook,
 a thread or an event loop. Mistakes raise `CuplBenchError` with the message of the command line.
@@ -68,9 +68,15 @@ def evaluate(
         dataset: the name of an option; a list of (image, label) pairs (`GivenImage`; a class index or a class name);
             `Features` that were computed elsewhere; or a function of the cache folder that gives a `Dataset`.
         backbone: the name of an option, or a `Model` in memory.
+<<<<<<< HEAD
         prompts: the name of an option; a list of templates; a map class name -> sentences; an array of class vectors
             (C x D); or a function of the class names that gives `Prompts` or a list of texts for each class.
         progress: whether what takes long shows a bar, in a notebook or on a terminal.
+=======
+        prompts: the name of an option; a list of templates; a map class name -> sentences; or a function of the class
+            names that gives `Prompts` or a list of texts for each class.
+        progress: whether long work shows a progress bar, in a notebook or on a terminal.
+>>>>>>> prose
         keys: keys of the root, such as ``results_dir``, ``cache_dir``, ``precision``, ``seed``, ``rerun``; and
             ``config_dir``, a folder with options of your own.
 

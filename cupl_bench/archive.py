@@ -1,7 +1,7 @@
 """Runs as one file, records and all that they name, for a machine that has neither data nor model.
 
-An archive may come from anybody: it is read in small pieces, nothing of it is believed before it is checked, and it is
-written nowhere but where the files of a run lie.
+An archive may come from anybody: it is read in small pieces, checked before anything of it is used, and unpacked only
+to the places where the files of a run lie.
 """
 
 import hashlib
@@ -45,8 +45,8 @@ PIECE = 1 << 20
 """Bytes that are read at once."""
 LARGEST_GROWTH = 100
 SMALL = 64_000_000
-"""An archive whose content would be both larger than this and so many times larger than itself is no archive of runs:
-predictions and embeddings shrink by less than ten."""
+"""An archive whose content would be both larger than this and so many times larger than itself is no archive of
+runs: predictions and embeddings shrink by less than ten."""
 
 
 class Manifest(BaseModel):
@@ -72,7 +72,7 @@ class Imported:
 
 
 def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> list[Record]:
-    """Write finished runs to a zip file; gives their records. The file appears whole or not at all.
+    """Write finished runs to a zip file and return their records. The file appears whole or not at all.
 
     Args:
         results_dir: where the runs lie.
@@ -81,7 +81,7 @@ def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> lis
 
     Raises:
         ResultsError: a run is not there, not finished, or lacks a file; one of its files is a link or no file; or
-            ``target`` is there and is no file.
+            ``target`` exists and is not a file.
     """
     if run_keys:
         records = [_finished(results_dir, key) for key in dict.fromkeys(run_keys)]
@@ -91,7 +91,7 @@ def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> lis
             raise ResultsError(f"{results_dir} holds no finished run to export.")
     target = target.resolve()
     if target.exists() and not target.is_file():
-        raise ResultsError(f"{target} is there and is no file, so it is not replaced. Name another: to=FILE.zip")
+        raise ResultsError(f"{target} exists and is not a file, so it is not replaced. Name another: to=FILE.zip")
     digests: dict[str, str] = {}
     for record in records:
         digests[f"records/{record.run_key}.json"] = _digest_of_file(results_dir, record, "record")
@@ -113,7 +113,7 @@ def export_runs(results_dir: Path, run_keys: Sequence[str], target: Path) -> lis
 
 
 def import_runs(path: Path, results_dir: Path) -> Imported:
-    """Take the runs of an archive in below ``results_dir``; a run that is whole here already is kept as it is.
+    """Import the runs of an archive below ``results_dir``; a run that is whole here already is kept as it is.
 
     Everything is checked before the first file is written; records come last, so a run that is listed is whole. A run
     that lost files here gets them back.
@@ -140,7 +140,7 @@ def import_runs(path: Path, results_dir: Path) -> Imported:
         if unlike:
             raise ResultsError(
                 f"{path}: {len(unlike)} runs have other numbers here, first: {'; '.join(unlike[:3])}. Nothing is"
-                " imported: one of the two is altered, or was made by code that differs. Import into another folder"
+                " imported: one of the two was altered, or was made by different code. Import into another folder"
                 " (results_dir=...) and compare them."
             )
         for name in sorted(wanted, key=lambda one: one.startswith("records/")):
@@ -168,13 +168,13 @@ def _opened(path: Path, results_dir: Path) -> Iterator[BufferedReader]:
     """Open a file of a run; refuse links, files below a link inside ``results_dir``, devices and pipes."""
     if path.parent.resolve() != results_dir.resolve() / path.parent.name or path.is_symlink():
         raise ResultsError(
-            f"{path} is a link, or lies behind one. Only files of the results folder itself are exported: put the file"
-            " in the place of the link."
+            f"{path} is a link, or lies in a folder that is one. Only files of the results folder itself are exported:"
+            " replace the link by the file."
         )
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ResultsError(f"{path} is no file. Move it away, and run its question again with rerun=always.")
+            raise ResultsError(f"{path} is not a file. Move it away, and run its question again with rerun=always.")
         yield file
 
 
@@ -221,21 +221,21 @@ def _checked(path: Path, archive: zipfile.ZipFile) -> Manifest:
     """Return the manifest of an archive; its members are those that it lists, with the content that it promises."""
     names = archive.namelist()
     if MANIFEST not in names:
-        raise ResultsError(f"{path} holds no {MANIFEST}: it is no archive that 'cupl-bench export' wrote.")
+        raise ResultsError(f"{path} holds no {MANIFEST}: it is not an archive that 'cupl-bench export' wrote.")
     sizes = {info.filename: info.file_size for info in archive.infolist()}
     total, packed = sum(info.file_size for info in archive.infolist()), path.stat().st_size
     if total > max(SMALL, LARGEST_GROWTH * packed):
         raise ResultsError(
-            f"{path} has {packed / 1e6:,.1f} MB and would become {total / 1e6:,.0f} MB: runs do not shrink so far."
-            " It is not unpacked."
+            f"{path} has {packed / 1e6:,.1f} MB and would unpack to {total / 1e6:,.0f} MB: archives of runs never"
+            " shrink that much. It is not unpacked."
         )
     manifest = Manifest.model_validate_json(archive.read(MANIFEST))
     if manifest.archive_version != VERSION:
         raise ResultsError(f"{path} is an archive of version {manifest.archive_version}; this program reads {VERSION}.")
     if odd := [name for name in {*names, *manifest.files} - {MANIFEST} if not MEMBER.fullmatch(name)]:
-        raise ResultsError(f"{path} holds {len(odd)} members that no run has, first: {first(sorted(odd))}.")
+        raise ResultsError(f"{path} holds {len(odd)} members that belong to no run, first: {first(sorted(odd))}.")
     if sorted(names) != sorted([MANIFEST, *manifest.files]):
-        raise ResultsError(f"{path}: its members are not those of its {MANIFEST}. Export the runs again.")
+        raise ResultsError(f"{path}: its members are not those that its {MANIFEST} lists. Export the runs again.")
     if large := [name for name, size in sizes.items() if name.startswith("records/") and size > RECORD_LIMIT]:
         raise ResultsError(f"{path}: {first(large)} is larger than any record.")
     if damaged := [name for name, digest in manifest.files.items() if _digest_of_member(archive, name) != digest]:
@@ -259,7 +259,7 @@ def _parsed(path: Path, name: str, content: bytes) -> Record:
         record = Record.model_validate_json(content)
     except ValidationError as error:
         raise ResultsError(
-            f"{name} in {path} is no record that this version reads: {error.errors()[0]['msg']}."
+            f"{name} in {path} is not a record that this version reads: {error.errors()[0]['msg']}."
         ) from error
     if f"records/{record.run_key}.json" != name:
         raise ResultsError(f"{name} in {path} holds the record of run {record.run_key}.")
@@ -267,7 +267,7 @@ def _parsed(path: Path, name: str, content: bytes) -> Record:
 
 
 def _check_digests(path: Path, record: Record, manifest: Manifest) -> None:
-    """See that the archive holds all files of a run, as its record knows them."""
+    """Check that the archive holds all files of a run, as its record knows them."""
     files = _artifacts(record)
     if lost := [one for one in files.values() if one not in manifest.files]:
         raise ResultsError(f"{path} lacks {first(lost)} of run {record.run_key}. Export the run again.")
@@ -279,10 +279,10 @@ def _check_digests(path: Path, record: Record, manifest: Manifest) -> None:
 
 
 def _compared(record: Record, here: Record | None, manifest: Manifest, results_dir: Path) -> tuple[str, list[str]]:
-    """Return how a run of an archive stands to the one that is here, and which of its files are to be taken.
+    """Return how a run of an archive compares with the one here, and which of its files to import.
 
-    Where the run here has lost files, those of the archive take their place if they are the same; if they are those of
-    another machine, with the same numbers, the whole run is taken.
+    If the run here has lost files, they are replaced by those of the archive, provided that these are the same. If they
+    come from another machine, with the same numbers, the whole run is imported.
     """
     whole = [f"records/{record.run_key}.json", *_artifacts(record).values()]
     if here is None:
@@ -329,7 +329,7 @@ def _take(archive: zipfile.ZipFile, name: str, digest: str, results_dir: Path) -
     if name.startswith("records/"):
         content = archive.read(name)
         if path.exists() and _is_no_record(path):
-            set_aside(path, f"{path} is no record")
+            set_aside(path, f"{path} is not a record")
         write_atomically(path, content)
         return
     with archive.open(name) as member, writing_atomically(path) as file:

@@ -38,11 +38,19 @@ def _adapter(hint: Any) -> Any:
 
 
 def shown(value: object) -> str:
-    """Return a value as text of at most 60 characters."""
+    """Return a value as text of at most 60 characters.
+
+    >>> shown("frog" * 20)
+    "'frogfrogfrogfrogfrogfrogfrogfrogfrogfrogfrogfrogfrogfrog..."
+    """
     return short(repr(value), 60)
 
 
 def name_of(thing: object) -> str:
-    """Return the full name of the class of ``thing``, or of ``thing`` itself where it is a function or a class."""
+    """Return the full name of the class of ``thing``, or of ``thing`` itself where it is a function or a class.
+
+    >>> name_of(0.5), name_of(len)
+    ('builtins.float', 'builtins.len')
+    """
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -28,17 +28,17 @@ class Answer:
     sigmoid: bool
 
     def text(self) -> str:
-        """For the terminal."""
+        """Return the answer as a line for the terminal."""
         lines = [str(self.image)]
         for name, probability, prompts in self.classes:
             lines.append(f"  {100 * probability:5.1f}%  {name}")
             lines += [f"          {similarity:.3f}  {prompt}" for similarity, prompt in prompts]
         if self.sigmoid:
-            lines.append("  (each a probability of its own: the model was trained with a sigmoid)")
+            lines.append("  (each probability stands alone: the model was trained with a sigmoid)")
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, object]:
-        """For a program."""
+        """Return the answer as plain data for a program."""
         return {
             "image": str(self.image),
             "sigmoid": self.sigmoid,
@@ -56,7 +56,7 @@ class Answer:
 def classify_images(
     images: Sequence[Path], class_names: Sequence[str], question: Question, machine: Machine
 ) -> Iterator[Answer]:
-    """Answers in the order of ``images``.
+    """Yield an answer for each of ``images``, in order.
 
     Probabilities are the softmax of the similarities at the model's temperature, or their sigmoids with its bias for
     a model that was trained so (SigLIP).
@@ -67,7 +67,7 @@ def classify_images(
         ConfigError: there are fewer than two class names.
     """
     if len(class_names) < 2:
-        raise ConfigError(f"class_names={list(class_names)} leaves nothing to choose from; give two or more.")
+        raise ConfigError(f"class_names={list(class_names)} leaves no choice; give two names or more.")
     decoded = []
     for path in images:
         try:
@@ -79,8 +79,8 @@ def classify_images(
     prompts = prompts_of(question.prompts, class_names)
     if prompts.weigh_by_images:
         raise ConfigError(
-            f"prompts={question.prompts_name} weighs templates by the images of a data set; a few images say too"
-            " little. Choose prompts=ensemble or another."
+            f"prompts={question.prompts_name} weighs templates by the images of a data set; a few images are not"
+            " enough. Choose prompts=ensemble or another."
         )
     facts = identified_by(question.backbone, machine.cache_dir, download=True)
     backbone = loaded_by(question.backbone, facts, machine.device, question.precision)

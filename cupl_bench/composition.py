@@ -1,7 +1,7 @@
 """From overrides to configurations: one, or those of every question of a sweep.
 
-Everything that composes a configuration is here, and it uses Hydra's public interface. Nothing of Hydra stays behind:
-the caller may use Hydra in the same process, and several threads may call it at once.
+Everything that composes a configuration is here, and it uses Hydra's public interface. No state of Hydra is left
+behind: the caller may use Hydra in the same process, and several threads may call it at once.
 
 A sweep is one question for each combination of the listed values. A key of a group (``prompts.path``) goes to those
 options of the sweep that have it, with one value or with several, so ``prompts=simple,file prompts.path=a.json,b.json``
@@ -133,9 +133,9 @@ class Questions:
 
 @dataclass
 class Composer:
-    """Composes questions. Those that differ in their seed and budget alone share all that files say.
+    """Composes questions. Questions that differ only in seed and budget share what the files say.
 
-    Hydra reads and merges some twenty files for each configuration, which takes longer than a small question's answer.
+    Hydra reads and merges some twenty files for each configuration, which takes longer than answering a small question.
 
     ``config_dir``: a folder with options of the user's own, or None. ``searched``: where else Hydra looks.
     """
@@ -195,7 +195,7 @@ def read_questions(overrides: Sequence[str], config_dir: str | None = None, *, s
     Args:
         overrides: as they are typed on the command line.
         config_dir: a folder with options of the user's own, or None.
-        several: whether a list of values is a sweep. Otherwise one is an error, unless an experiment says that it is.
+        several: whether a list of values is a sweep. If not, a list is an error, unless an experiment asks for a sweep.
 
     Raises:
         ConfigError: an override cannot be read, or names no option or key.
@@ -206,7 +206,7 @@ def read_questions(overrides: Sequence[str], config_dir: str | None = None, *, s
         own = {key: str(one.input_line) for key, one in given.items() if is_about(key, ["hydra"])}
         for key in own:
             if given[key].is_sweep_override():
-                raise ConfigError(f"{own[key]} lists several values; a sweep cannot vary what belongs to Hydra.")
+                raise ConfigError(f"{own[key]} lists several values; a sweep cannot vary Hydra's own settings.")
         if "hydra.searchpath" in own:
             hydra = hydra.searching(given["hydra.searchpath"].value())
             del own["hydra.searchpath"]
@@ -269,7 +269,7 @@ def _combinations(
         if not is_sweep:
             raise ConfigError(_several(one))
         if not one.is_discrete_sweep():
-            raise ConfigError(f"{one.input_line} is no list of values: write them out, or as range(START,STOP).")
+            raise ConfigError(f"{one.input_line} is not a list of values: write them out, or as range(START,STOP).")
         choices = tuple(f"{key}={value}" for value in one.sweep_string_iterator())
         if not choices:
             raise ConfigError(f"{one.input_line} matches nothing. Options: {', '.join(hydra.options(key))}.")
@@ -341,14 +341,14 @@ def _owners(key: str, options: Sequence[str], others: Sequence[str], hydra: "_Hy
             values[option] = node
     if not values:
         raise ConfigError(
-            f"{_plain_key(key)} is no key of {group}={','.join(options)}.{nearest(_plain_key(key), known)}"
+            f"{_plain_key(key)} is not a key of {group}={','.join(options)}.{nearest(_plain_key(key), known)}"
             f" 'cupl-bench eval {group}={options[0]} --help' lists all."
         )
     return frozenset([option for option, value in values.items() if value == "???"] or values)
 
 
 def _check_values(swept: Sequence[_Swept], hydra: "_Hydra") -> None:
-    """See that each value of a key of the root is of its type, before anything runs."""
+    """Check that each value of a key of the root is of its type, before anything runs."""
     lines = [line for one in swept if "." not in one.key and not hydra.options(one.key) for line in one.overrides]
     if not lines:
         return
@@ -385,7 +385,7 @@ class _Hydra:
         return [f"hydra.searchpath=[{','.join(map(quoted, self.searched))}]"] if self.searched else []
 
     def options(self, group: str) -> list[str]:
-        """Return the options of a group; none where it is no group."""
+        """Return the options of a group; none where it is not a group."""
         return self.get_group_options(group)
 
     def get_group_options(
@@ -450,7 +450,7 @@ class _Hydra:
                 if isinstance(wrong.__cause__, ConfigAttributeError | ConfigKeyError) or (
                     wrong.__cause__ is None and key not in known and not is_about(key, ["hydra"])
                 ):
-                    said = f"{key} is no key of the configuration.{nearest(key, known)}"
+                    said = f"{key} is not a key of the configuration.{nearest(key, known)}"
                     return f"{said} 'cupl-bench eval --help' lists all."
                 return f"{line} cannot be set: {_one_line(wrong.__cause__ or wrong)}"
         return _one_line(error)
@@ -467,7 +467,7 @@ class _Hydra:
 
 @contextmanager
 def _hydra(config_dir: str | None, searched: Sequence[str] = ()) -> Iterator[_Hydra]:
-    """Hydra at work inside, and as it was before afterwards."""
+    """Start Hydra inside the block, and restore afterwards what was there before."""
     with hydra_here():
         places = tuple(searched)
         if config_dir is not None and not places:
@@ -477,7 +477,7 @@ def _hydra(config_dir: str | None, searched: Sequence[str] = ()) -> Iterator[_Hy
 
 @contextmanager
 def hydra_here() -> Iterator[None]:
-    """Hydra's state of the process is ours inside, and what it was afterwards. One thread at a time."""
+    """Hold Hydra's process-wide state inside the block, one thread at a time, and restore it afterwards."""
     with _lock:
         before, base = GlobalHydra.instance().hydra, VersionBase.instance().version_base
         name = JobRuntime.instance().get("name")
@@ -493,16 +493,16 @@ def hydra_here() -> Iterator[None]:
 
 
 def _own_options(config_dir: str) -> Path:
-    """The absolute path of a folder with options of the user's own, once it is seen to be one."""
+    """Return the absolute path of the user's folder of options, after checking that it is one."""
     folder = absolute(config_dir)
     groups = sorted(one.name for one in conf_dir().iterdir() if one.is_dir())
     if not folder.is_dir():
         beside = [one.name for one in folder.parent.iterdir() if one.is_dir()] if folder.parent.is_dir() else []
-        raise ConfigError(f"--config-dir {config_dir} is no folder.{nearest(folder.name, beside)}")
+        raise ConfigError(f"--config-dir {config_dir} is not a folder.{nearest(folder.name, beside)}")
     if not any((folder / group).is_dir() for group in groups):
         raise ConfigError(
-            f"--config-dir {config_dir} holds none of the groups' folders ({first(groups, 4)}). An option of yours lies"
-            " in the folder of its group, such as prompts/mine.yaml; name the folder above that."
+            f"--config-dir {config_dir} holds none of the groups' folders ({first(groups, 4)}). Put an option of yours"
+            " into the folder of its group, such as prompts/mine.yaml, and name the folder above that."
         )
     return folder
 
@@ -549,14 +549,14 @@ def _keys_in(node: object, prefix: str) -> list[str]:
 
 
 def _no_option(group: str, option: str, options: Sequence[str]) -> str:
-    return f"{group}={option} is no option of {group}.{nearest(option, options)} Options: {', '.join(options)}."
+    return f"{group}={option} is not an option of {group}.{nearest(option, options)} Options: {', '.join(options)}."
 
 
 def _several(one: Override) -> str:
     key, _, values = str(one.input_line).partition("=")
     return (
-        f"{key}={values} are several values. With -m each is a question of its own. One list is {key}=[{values}], one"
-        f" text '{key}=\"{values}\"'."
+        f"{key}={values} are several values. With -m each value becomes a question of its own. Write one list as"
+        f" {key}=[{values}], one text '{key}=\"{values}\"'."
     )
 
 
@@ -567,8 +567,8 @@ def _unreadable(override: str) -> str:
     example = "a value, with commas" if '"' in value or "'" in value else value.removeprefix("[").removesuffix("]")
     written = f'["{example}"]' if value.startswith("[") else f'"{example}"'
     return (
-        f"{override} cannot be read. A text with accents, commas, quotes, braces, # or = stands in quotes of its own,"
-        f" and all of it in quotes for the shell: '{key}={written}'"
+        f"{override} cannot be read. Put a text with accents, commas, quotes, braces, # or = into quotes of its own,"
+        f" and the whole override into quotes for the shell: '{key}={written}'"
     )
 
 

@@ -1,6 +1,7 @@
 """From a composed configuration to plain objects, and the checks before any work.
 
-Two halves: the *question* (data set, backbone, prompts, precision) moves numbers; the *machine* does not.
+A configuration has two halves: the *question* (data set, backbone, prompts, precision) changes numbers, the
+*machine* does not.
 """
 
 import copy
@@ -60,7 +61,7 @@ __all__ = [
 
 
 def question_of(config: DictConfig) -> Question:
-    """The question that a configuration asks, with every value checked.
+    """Return the question that a configuration asks, with every value checked.
 
     Raises:
         ConfigError: a value is missing, of the wrong type or out of range.
@@ -71,8 +72,8 @@ def question_of(config: DictConfig) -> Question:
         if lost := [key for key in keys if key not in plain[group]]:
             option = plain[group].get("name", plain[group]["_target_"])
             raise ConfigError(
-                f"the file of {group}={option} lacks {lost[0]}. Beside the settings of its class, a file of {group}/"
-                f" has {', '.join(keys)}; other files of the group show them."
+                f"the file of {group}={option} lacks {lost[0]}. Besides the settings of its class, a file of {group}/"
+                f" has {', '.join(keys)}; see the other files of the group."
             )
     checked = _check_dataset(plain["dataset"])
     asked = {group: OmegaConf.to_container(config[group], resolve=False) for group in GROUPS}
@@ -89,16 +90,14 @@ def question_of(config: DictConfig) -> Question:
 
 
 def _check_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a data set that are no parameters of its class and that can move a number, each checked."""
+    """Return the checked settings of a data set that are not parameters of its class and can move a number."""
     primary, decode, skip_broken = (settings[name] for name in ("primary", "decode", "skip_broken"))
     if primary not in ("top1", "mean_per_class"):
-        raise ConfigError(f"dataset.primary={primary} is not a metric; it is top1 or mean_per_class.")
+        raise ConfigError(f"dataset.primary={primary} is not a metric; choose top1 or mean_per_class.")
     if decode not in get_args(Decode):
-        past = (
-            " nvjpeg, which decoded on a GPU, is no longer there; fast is nearest to it." if decode == "nvjpeg" else ""
-        )
+        past = " nvjpeg, which decoded on a GPU, was removed; fast is the nearest to it." if decode == "nvjpeg" else ""
         raise ConfigError(
-            f"dataset.decode={decode} is no way to decode; it is one of {', '.join(get_args(Decode))}.{past}"
+            f"dataset.decode={decode} is not a way to decode; choose one of {', '.join(get_args(Decode))}.{past}"
         )
     if not isinstance(skip_broken, bool):
         raise ConfigError(f"dataset.skip_broken={skip_broken} should be true or false.")
@@ -106,7 +105,7 @@ def _check_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _question(words: QuestionRecord, plain: Mapping[str, Mapping[str, Any]], places: Mapping[str, Path]) -> Question:
-    """The question that ``words`` ask, whose settings without interpolations are ``plain``."""
+    """Return the question that ``words`` ask, whose settings without interpolations are ``plain``."""
     dataset = cast(DatasetSource, _build(plain["dataset"], "dataset"))
     for key, path in places.items():  # a later run would take its figures or images for a class
         place = absolute(path)
@@ -134,7 +133,7 @@ def _question(words: QuestionRecord, plain: Mapping[str, Mapping[str, Any]], pla
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """The folders of this machine that a recorded question is asked again in, and whether its record is trusted."""
+    """The folders in which this machine asks a recorded question again, and whether the record is trusted."""
 
     results_dir: Path
     cache_dir: Path
@@ -142,7 +141,7 @@ class Place:
 
 
 def ask_again(words: QuestionRecord, place: Place) -> Question:
-    """The question of a record, which may be a stranger's.
+    """Return the question of a record, which may be a stranger's.
 
     Raises:
         ResultsError: the record does not hold it whole, or it would look something up here, run a class of the user's
@@ -161,7 +160,7 @@ def ask_again(words: QuestionRecord, place: Place) -> Question:
 
 
 def dataset_again(words: QuestionRecord, place: Place) -> DatasetSource:
-    """The data set of a record alone.
+    """Return the data set of a record alone.
 
     Raises:
         ResultsError: as `ask_again`.
@@ -175,15 +174,16 @@ def dataset_again(words: QuestionRecord, place: Place) -> DatasetSource:
 
 
 def _check_trust(plain: Mapping[str, Mapping[str, Any]], trust: bool) -> None:
-    """See that settings of a record run no class but the package's, and fetch no address but the package's."""
+    """Check that settings of a record run no class but the package's, and fetch no address but the package's."""
     if trust:
         return
     if foreign := [
         f"{where.lstrip('.')}: {node['_target_']}" for where, node in nodes(plain, "") if not _is_ours(node["_target_"])
     ]:
         raise ResultsError(
-            f"{len(foreign)} parts of this question are classes from outside the package, first: {first(foreign, 3)}."
-            " A record can come from anybody, so they are not run unasked. Add --trust where you know them."
+            f"{len(foreign)} parts of this question are classes from outside the package, first: {first(foreign, 3)}. A"
+            " record can come from anybody, so they are not run without your consent. Add --trust if you know and trust"
+            " them."
         )
     pinned = {
         value
@@ -195,13 +195,14 @@ def _check_trust(plain: Mapping[str, Mapping[str, Any]], trust: bool) -> None:
     named = {value: where for where, value in leaves(plain, "") if isinstance(value, str) and "://" in value}
     if addresses := [f"{where.lstrip('.')}={value}" for value, where in named.items() if value not in pinned]:
         raise ResultsError(
-            f"{len(addresses)} addresses stand in this record, first: {first(addresses, 3)}. A record can come from"
-            " anybody, so they are not fetched unasked. Add --trust where you know them, or name a file in their place."
+            f"{len(addresses)} addresses are named in this record, first: {first(addresses, 3)}. A record can come from"
+            " anybody, so they are not fetched without your consent. Add --trust if you know and trust them, or name a"
+            " file in their place."
         )
 
 
 def _is_ours(target: object) -> bool:
-    """Whether a class is of this package, or was loaded already by what the user asked; imports nothing else."""
+    """Return whether a class is of this package, or was loaded by what the user asked; import nothing else."""
     if not isinstance(target, str):
         return False
     name_of_module, _, name = target.rpartition(".")
@@ -213,7 +214,7 @@ def _is_ours(target: object) -> bool:
 
 
 def filled(words: QuestionRecord) -> tuple[QuestionRecord, tuple[str, ...]]:
-    """The words with the settings that our classes have gained since, at their defaults of today, and which they are.
+    """Return the words completed with today's defaults of settings that our classes gained since, and their names.
 
     Defaults are those of the option that the record names, else of another option of the same class.
     """
@@ -248,7 +249,7 @@ def _fill(
 
 @lru_cache(maxsize=8)
 def _options(group: str) -> Mapping[str, dict[str, Any]]:
-    """The options of a group that come with the package, as their files have them."""
+    """Return the options of a group that come with the package, as their files have them."""
     contents = {
         path.stem: yaml.safe_load(path.read_text("utf-8")) for path in sorted((conf_dir() / group).glob("*.yaml"))
     }
@@ -256,7 +257,7 @@ def _options(group: str) -> Mapping[str, dict[str, Any]]:
 
 
 def dataset_of(config: DictConfig) -> DatasetSource:
-    """The data set of a configuration alone, whatever its other groups hold.
+    """Return the data set of a configuration alone, whatever its other groups hold.
 
     Raises:
         ConfigError: a value is missing, of the wrong type or out of range.
@@ -264,10 +265,17 @@ def dataset_of(config: DictConfig) -> DatasetSource:
     return cast(DatasetSource, _build(_plain(config, "dataset"), "dataset"))
 
 
+<<<<<<< HEAD
 def _with_texts(config: DictConfig) -> DictConfig:
     """The same with the texts of its data set that are known without being named (`_texts_found`)."""
     found = _texts_found(_plain(config, "dataset"))
     if not found:
+=======
+def _with_templates(config: DictConfig) -> DictConfig:
+    """Return the configuration with the templates beside the shards, where the data set names none itself."""
+    found = _templates_beside(_plain(config, "dataset"))
+    if found is None:
+>>>>>>> prose
         return config
     config = config.copy()
     for name, value in found.items():
@@ -275,6 +283,7 @@ def _with_texts(config: DictConfig) -> DictConfig:
     return config
 
 
+<<<<<<< HEAD
 def _texts_found(dataset: Mapping[str, Any]) -> dict[str, Any]:
     """The texts of a data set that its settings do not name: those that lie beside its shards, or of ``names_of``."""
     texts = dataset.get("texts")
@@ -283,6 +292,10 @@ def _texts_found(dataset: Mapping[str, Any]) -> dict[str, Any]:
     if dataset["_target_"] == f"{FeaturesSource.__module__}.{FeaturesSource.__name__}" and dataset.get("names_of"):
         known = _options("dataset").get(str(dataset["names_of"]), {}).get("texts", {})
         return {name: value for name, value in known.items() if not texts.get(name) and value}
+=======
+def _templates_beside(dataset: Mapping[str, Any]) -> str | None:
+    """Return the file of templates beside the shards of a data set that names none; None where there is none."""
+>>>>>>> prose
     if dataset["_target_"] != f"{WebdatasetSource.__module__}.{WebdatasetSource.__name__}":
         return {}
     if texts.get("templates") is not None:
@@ -295,7 +308,7 @@ def _texts_found(dataset: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def machine_of(config: DictConfig) -> Machine:
-    """Where a configuration runs; paths are made absolute here, once.
+    """Return where and how a configuration runs; make its paths absolute here, once.
 
     Raises:
         ConfigError: a value is out of range, or the device is not there.
@@ -333,7 +346,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 
 
 def tracker_of(config: DictConfig) -> Tracker:
-    """What takes finished runs, besides the disk.
+    """Return the tracker that takes finished runs, besides the disk.
 
     Raises:
         ConfigError: a value is missing, of the wrong type or out of range.
@@ -348,7 +361,7 @@ def tracker_of(config: DictConfig) -> Tracker:
 
 
 def describing_of(config: DictConfig) -> tuple[str, DatasetSource, Endpoint, Recipe]:
-    """A data set and its name, the language model that is asked about its classes, and what it is asked.
+    """Return a data set's name and source, the language model to ask about its classes, and the recipe of questions.
 
     Raises:
         ConfigError: a value is missing, of the wrong type or out of range.
@@ -364,14 +377,14 @@ def describing_of(config: DictConfig) -> tuple[str, DatasetSource, Endpoint, Rec
 
 
 def check_keys(config: DictConfig) -> None:
-    """See that nothing was appended to the root (`+key=value`) that no one would read.
+    """Check that nothing was appended to the root (`+key=value`) that no one would read.
 
     Raises:
         ConfigError: a key is none of the schema's.
     """
     known = [one.name for one in fields(Config)]
     if unknown := [str(key) for key in config if key not in known]:
-        raise ConfigError(f"{unknown[0]} is no key of the configuration.{nearest(unknown[0], known)}")
+        raise ConfigError(f"{unknown[0]} is not a key of the configuration.{nearest(unknown[0], known)}")
 
 
 def _device(name: str) -> torch.device:
@@ -379,7 +392,9 @@ def _device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and world_size() > 1:  # each process its own
         if world_size() > torch.cuda.device_count():
-            raise ConfigError(f"{world_size()} processes want a GPU each; here are {torch.cuda.device_count()}.")
+            raise ConfigError(
+                f"{world_size()} processes need a GPU each; this machine has {torch.cuda.device_count()}."
+            )
         name = f"cuda:{local_rank()}"
     try:
         device = torch.device(name)
@@ -392,7 +407,7 @@ def _device(name: str) -> torch.device:
 
 
 def _plain(config: DictConfig, group: str) -> dict[str, Any]:
-    """A group with its interpolations resolved, as plain data."""
+    """Return a group with its interpolations resolved, as plain data."""
     try:
         content = OmegaConf.to_container(config[group], resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -406,9 +421,9 @@ def _plain(config: DictConfig, group: str) -> dict[str, Any]:
 
 
 def _build(node: Mapping[str, Any], where: str) -> object:
-    """The object that a node describes: its class called with its keys, all of them and no others.
+    """Return the object that a node describes: its class called with all of its keys and no others.
 
-    This is the one place that turns configurations into objects.
+    Only this function turns configurations into objects.
     """
     name_of_target = str(node["_target_"])
     try:
@@ -417,12 +432,14 @@ def _build(node: Mapping[str, Any], where: str) -> object:
         parameters = inspect.signature(target).parameters
     except Exception as error:  # whatever importing it may raise
         reason = " ".join(str(error).split())[:160]
-        raise ConfigError(f"{where}._target_={name_of_target} is no dataclass that can be built ({reason}).") from error
+        raise ConfigError(
+            f"{where}._target_={name_of_target} is not a dataclass that can be built ({reason})."
+        ) from error
     ours = OF_THE_RUN.get(where, ())
     given = {name: value for name, value in node.items() if name not in ("_target_", *ours)}
     if unknown := [name for name in given if name not in parameters]:
         raise ConfigError(
-            f"{where}.{unknown[0]} is no setting.{nearest(unknown[0], parameters)} It has {sorted(parameters)}."
+            f"{where}.{unknown[0]} is not a setting.{nearest(unknown[0], parameters)} It has {sorted(parameters)}."
         )
     # What has a default came later: records that were made before do not name it.
     without_default = [name for name, one in parameters.items() if one.default is inspect.Parameter.empty]
@@ -441,13 +458,13 @@ def _build(node: Mapping[str, Any], where: str) -> object:
 
 
 def _unresolved(error: OmegaConfBaseException, group: str) -> str:
-    """What is wrong with a value that refers to another one."""
+    """Return what is wrong with a value that refers to another one."""
     key = str(getattr(error, "full_key", None) or group)
-    return f"{key} refers to something that is not there: {str(error).splitlines()[0]}."
+    return f"{key} refers to something that does not exist: {str(error).splitlines()[0]}."
 
 
 def _built(value: object, where: str) -> object:
-    """``value`` with each node in it, at any depth of maps, replaced by its object."""
+    """Return ``value`` with each node in it, at any depth of maps, replaced by its object."""
     if not isinstance(value, dict):
         return value
     if "_target_" in value:

@@ -204,7 +204,7 @@ class _Best:
 class _Tally:
     """How the number of right images changes when one class takes a new similarity, for each such change.
 
-    ``own``: images of the class itself that are right then; ``change``: of all images, right then less right now.
+    ``own``: images of the class itself that are right then; ``change``: of all images, right then minus right now.
     """
 
     count: int
@@ -350,7 +350,7 @@ def _rules_of_templates(
 def _two_best(
     to_template: Callable[[int], torch.Tensor], num_templates: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of each image and class the similarity to the nearest and second nearest template, and which the nearest is."""
+    """Return for each image and class the two highest template similarities, and which template is the nearest."""
     nearest = to_template(0)
     second = torch.full_like(nearest, -torch.inf)
     which = torch.zeros(nearest.shape, dtype=torch.int64, device=nearest.device)
@@ -371,7 +371,7 @@ def measure_subsets(
     aggregation: Aggregation,
     device: torch.device | None = None,
 ) -> list[float]:
-    """Top-1 with each of several choices of prompts.
+    """Return the top-1 accuracy with each of several choices of prompts.
 
     ``subsets``: for each choice the rows of every class, and their weights or None. The other arguments are those of
     `measure_prompts`.

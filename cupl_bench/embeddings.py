@@ -65,7 +65,7 @@ class ClassEmbeddings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "aggregation", Aggregation(self.aggregation))
         if (self.aggregation == Aggregation.MAX_SIMILARITY) == (self.prompts is None or self.owner is None):
-            raise ValueError("the features of each prompt go with max_similarity, and with nothing else")
+            raise ValueError("features of single prompts belong to max_similarity alone")
 
     @property
     def num_columns(self) -> int:
@@ -79,7 +79,10 @@ class ClassEmbeddings:
 
 
 def unit_rows(rows: Float32[np.ndarray, "n d"], what: str) -> Float32[np.ndarray, "n d"]:
-    """``rows`` scaled to length one, computed in float64.
+    """Return ``rows`` scaled to length one, computed in float64.
+
+    >>> unit_rows(np.array([[0, 2], [-4, 0]], dtype=np.float32), "features").tolist()
+    [[0.0, 1.0], [-1.0, 0.0]]
 
     Raises:
         ValueError: a row is zero or not finite; ``what`` names the rows.
@@ -98,7 +101,10 @@ def build_class_embeddings(
     aggregation: Aggregation = Aggregation.MEAN,
     weights: Sequence[Sequence[float]] | None = None,
 ) -> ClassEmbeddings:
-    """Class embeddings from unit features of distinct prompts.
+    """Return class embeddings built from unit features of distinct prompts.
+
+    >>> build_class_embeddings(np.eye(2, dtype=np.float32), rows_of_class=[[0], [1, 1]]).matrix.tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
 
     Args:
         features: unit rows, one per distinct prompt.
@@ -117,11 +123,11 @@ def build_class_embeddings(
     """
     aggregation = Aggregation(aggregation)  # so that no text and no nonsense is taken for the last rule below
     if empty := [label for label, rows in enumerate(rows_of_class) if len(rows) == 0]:
-        raise ValueError(f"{len(empty)} of {len(rows_of_class)} classes own no prompt, first: {empty[:5]}")
+        raise ValueError(f"{len(empty)} of {len(rows_of_class)} classes have no prompt, first: {empty[:5]}")
     if weights is not None and [len(row) for row in weights] != [len(rows) for rows in rows_of_class]:
-        raise ValueError("weights are not of the shape of the prompts")
+        raise ValueError("weights do not have the shape of the prompts")
     if weights is not None and aggregation == Aggregation.MAX_SIMILARITY:
-        raise ValueError("the nearest prompt is the same whatever prompts weigh: max_similarity takes no weights")
+        raise ValueError("weights do not change which prompt is nearest: max_similarity takes no weights")
     means = np.empty((len(rows_of_class), features.shape[1]), dtype=np.float64)
     distinct: list[np.ndarray] = []
     for label, rows in enumerate(rows_of_class):
@@ -148,7 +154,12 @@ def build_class_embeddings(
 def distinct_rows(
     rows: Sequence[int], weights: Sequence[float] | None
 ) -> tuple[Int64[np.ndarray, " m"], Float64[np.ndarray, " m"]]:
-    """Return the distinct rows in rising order, and the weight of all prompts that each stands for."""
+    """Return the distinct rows in rising order, and the weight of all prompts that each stands for.
+
+    >>> rows, weights = distinct_rows([3, 1, 3], weights=None)
+    >>> rows.tolist(), weights.tolist()
+    ([1, 3], [1.0, 2.0])
+    """
     if weights is None:
         members, counts = np.unique(np.asarray(rows, dtype=np.int64), return_counts=True)
         return members, counts.astype(np.float64)
@@ -169,6 +180,10 @@ def zero_shot_weights(
     images has been taken off, so that a class that a template favours whatever it sees does not count. The weights are
     the softmax of the scores. The paper also takes off the mean over pretraining images, half and half; there are none
     here, so the mean is of the images that are then classified alone (``debias_mode='test'`` of its notebook).
+
+    >>> both_alike = [np.eye(2, dtype=np.float32)] * 2
+    >>> zero_shot_weights(np.eye(2, dtype=np.float32), both_alike, logit_scale=100.0).tolist()
+    [0.5, 0.5]
 
     Args:
         images: unit features of the images; those on the disk are read twice, tile by tile.

@@ -25,7 +25,7 @@ WRITTEN = (
 
 
 def describe_environment(device: torch.device, places: Sequence[Path], command: str | None) -> dict[str, object]:
-    """Versions of what can move a number, the commit of a checkout, the device, and the command line that asked.
+    """Return the versions of what can move a number, the commit of a checkout, the device and the command line.
 
     ``places``: the folders that the program writes into: new files there do not make a checkout dirty.
     """
@@ -53,7 +53,7 @@ def _version(package: str) -> str | None:
 
 @cache
 def _commit(places: tuple[Path, ...]) -> tuple[str | None, bool | None]:
-    """Commit and dirty flag, where this file is tracked by git; an installed copy has neither.
+    """Return commit and dirty flag where git tracks this file; an installed copy has neither.
 
     Dirty is a checkout in which a file of the commit is changed, or one that the program did not write is new.
     """

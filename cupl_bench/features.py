@@ -65,7 +65,7 @@ class ImageFeatures:
     num_encoded: int
 
     def of_kept(self, values: Shaped[np.ndarray, " n"]) -> Shaped[np.ndarray, " k"]:
-        """The values of these images among ``values`` of all; a copy only where some are left out."""
+        """Return the values of these images among ``values`` of all; a copy only where some are left out."""
         return values if self.kept.all() else values[self.kept]
 
 
@@ -83,7 +83,7 @@ class TextFeatures:
 
 @dataclass
 class Shard:
-    """Rows that wait to be written, and are written whatever ends the work: an error, Ctrl-C, a signal of Slurm."""
+    """Rows that wait to be written, and are written even if the work ends by an error, Ctrl-C or a signal of Slurm."""
 
     store: RowStore | PixelStore
     max_rows: int
@@ -118,7 +118,7 @@ class Shard:
 class DecodedImages(TorchDataset[tuple[int, torch.Tensor | CuplBenchError]]):
     """Images ready for the image tower, or why one is not; for worker processes.
 
-    An error is given and not raised: what a worker raises arrives with its traceback for a text.
+    An error is returned, not raised: PyTorch would replace its message by the worker's traceback.
     """
 
     dataset: Images
@@ -186,7 +186,7 @@ def encode_images(
     num_workers: int,
     skip_broken: bool,
 ) -> ImageFeatures:
-    """Unit features of all images, those of equal content computed once.
+    """Return the unit features of all images; images of equal content are encoded once.
 
     Args:
         dataset: the images.
@@ -194,7 +194,7 @@ def encode_images(
         store: where features of this backbone, transform and precision lie.
         pixels: where the pixels that a backbone reads are kept for the next one, if they are.
         decode_by: whether pixels are those of the model's own transform or nearly those.
-        batch_size: images encoded together; moves features by rounding alone.
+        batch_size: images encoded together; changes features by rounding only.
         num_workers: processes that decode; 0 decodes in this one.
         skip_broken: whether images that cannot be decoded are left out.
 
@@ -214,7 +214,7 @@ def encode_images(
     shares = gathered(encode_own)
     done = np.sort(np.concatenate([indices for indices, _ in shares]))
     if not np.array_equal(done, missing):
-        raise RuntimeError(f"{len(missing)} images were to be encoded, each once; {len(done)} were")
+        raise RuntimeError(f"{len(missing)} images were to be encoded once each, but {len(done)} were")
     keys = Keys.of(dataset.image_keys)
     store.present(keys)  # reads what other processes wrote
     why_broken = {key: reason for _, broken in shares for key, reason in broken.items()}
@@ -228,14 +228,14 @@ def encode_images(
         if not kept.any():
             raise DatasetError(f"{message} Are these images at all?")
         if not skip_broken:
-            raise DatasetError(f"{message} Mend or remove them, or leave them out with dataset.skip_broken=true.")
+            raise DatasetError(f"{message} Repair or remove them, or leave them out with dataset.skip_broken=true.")
         log.warning("%s They are left out.", message)
         keys = keys[kept]
     return ImageFeatures(stored=store.find(keys), kept=kept, num_encoded=len(missing) - len(why_broken))
 
 
 def missing_images(dataset: Images, store: RowStore) -> Int64[np.ndarray, " m"]:
-    """The first image of each content that has no row, in order."""
+    """Return the first image of each content that has no row, in order."""
     keys = Keys.of(dataset.image_keys)
     missing = np.flatnonzero(~store.present(keys))
     contents = KeyIndex()
@@ -245,7 +245,7 @@ def missing_images(dataset: Images, store: RowStore) -> Int64[np.ndarray, " m"]:
 
 
 def broken_before_whole(dataset: Images, indices: Int64[np.ndarray, " m"]) -> Iterator[tuple[int, BrokenImageError]]:
-    """Those of these images that are broken, with the reason, up to the first that is whole."""
+    """Yield the broken ones of these images with the reason, up to the first image that is whole."""
     for index in indices.tolist():
         try:
             decode(dataset.content(index))
@@ -306,7 +306,7 @@ def _batches(
     batch_size: int,
     num_workers: int,
 ) -> Iterator[tuple[list[int], torch.Tensor, list[tuple[int, CuplBenchError]]]]:
-    """Indices and pixels of a batch, and which images of it have none, and why."""
+    """Yield indices and pixels of each batch, and which of its images have none, and why."""
     # Broken images have no features and are met again by every run: they alone are no reason to load a model.
     start = 0
     for one in broken_before_whole(dataset, missing):
@@ -359,7 +359,7 @@ def _batches(
 
 @contextmanager
 def _workers_may_die() -> Iterator[None]:
-    """Inside, a process that decodes and was killed is told as what it is; PyTorch raises that between any two steps.
+    """Turn PyTorch's error for a killed decoding process, raised between any two steps of the block, into ours.
 
     Raises:
         MachineError: one was killed, or could not hand over what it had decoded.
@@ -370,21 +370,21 @@ def _workers_may_die() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise MachineError(
-            f"A process that decodes images has ended before its time ({str(error).splitlines()[0].strip()}). Most"
-            " often the memory of the machine, or its shared memory (/dev/shm), does not hold so much: take fewer"
-            " num_workers (0 decodes in the run itself) or a smaller batch_size. What was encoded is kept."
+            f"A process that decodes images has ended unexpectedly ({str(error).splitlines()[0].strip()}). Most often"
+            " the memory of the machine, or its shared memory (/dev/shm), is too small: take fewer num_workers (0"
+            " decodes in the run itself) or a smaller batch_size. What was encoded is kept."
         ) from error
 
 
 def _started(loader: DataLoader[Any]) -> Iterator[Any]:
-    """The batches of a loader, without processes of its own where none can be started."""
+    """Return the batches of a loader, decoded in this process where no other can be started."""
     try:
         return iter(loader)
     except OSError as error:
         if not loader.num_workers:
             raise
         log.warning(
-            "no process can be started that decodes images (%s): they are decoded in this one, as num_workers=0 does",
+            "no process that decodes images can be started (%s): this process decodes them, as with num_workers=0",
             error.strerror or error,
         )
         return iter(
@@ -398,10 +398,10 @@ def _started(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 def _end_where_nothing_arrives(_: int) -> None:
-    """In a worker: a batch that cannot be handed over ends it. Python would drop the batch, and the run wait for it."""
+    """End a worker that cannot hand over a batch; Python would drop the batch, and the run would wait for it."""
 
     def end(error: Exception, _: object) -> None:
-        log.error("a process that decodes images cannot hand them over: %s", error)
+        log.error("a process that decodes images cannot hand over its batch: %s", error)
         os._exit(1)
 
     Queue._on_queue_feeder_error = staticmethod(end)  # type: ignore[attr-defined]  # the hook that Python has for it
@@ -413,7 +413,7 @@ Failed = list[tuple[int, CuplBenchError]]
 def _collate(
     items: Sequence[tuple[int, torch.Tensor | CuplBenchError]],
 ) -> tuple[list[int], torch.Tensor | np.ndarray, Failed]:
-    """A batch; as an array, which goes through a pipe, where a worker finds no room for it in shared memory."""
+    """Return a batch; as an array, which goes through a pipe, where shared memory has no room for it."""
     parted = [(index, pixels) for index, pixels in items if isinstance(pixels, torch.Tensor)]
     failed = [(index, error) for index, error in items if isinstance(error, CuplBenchError)]
     indices, found = [index for index, _ in parted], [pixels for _, pixels in parted]
@@ -434,7 +434,7 @@ def encode_texts(
     tokenizer: str | None,
     batch_size: int,
 ) -> TextFeatures:
-    """Unit features of ``texts``, each distinct token sequence computed once, ever.
+    """Return the unit features of ``texts``; each distinct token sequence is encoded only once, ever.
 
     Args:
         texts: the prompts.
@@ -487,7 +487,7 @@ def encode_texts(
 
 @dataclass(frozen=True)
 class _TokenMemo:
-    """For each text that was tokenized the key of its tokens, and whether it was cut to fit.
+    """The key of the tokens of each text that was tokenized, and whether the text was cut to fit.
 
     ``rows``: 16 bytes of the key, then 1 or 0; None where the tokenizer has no key.
     """
@@ -502,7 +502,7 @@ class _TokenMemo:
         return cls(RowStore(folder=store.folder / "tokens" / tokenizer[:32], facts=facts, dtype=np.uint8))
 
     def read(self, texts: Sequence[str]) -> tuple[list[bytes | None], list[bool]]:
-        """The key of each text's tokens, None where it is not known, and which texts were cut."""
+        """Return the key of each text's tokens, None where it is not known, and which texts were cut."""
         keys: list[bytes | None] = [None] * len(texts)
         truncated = [False] * len(texts)
         if self.rows is not None:
@@ -530,5 +530,6 @@ def finite_units(features: torch.Tensor, what: str) -> Float32[np.ndarray, "b d"
         return unit_rows(features.float().cpu().numpy(), f"features of {what}")
     except ValueError as error:
         raise BackboneError(
-            f"{error}. Half precision overflows in some models: try precision=fp32; else the weights are damaged."
+            f"{error}. Half precision overflows in some models: try precision=fp32. If that fails too, the weights are"
+            " damaged."
         ) from error

@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM: raised where they come, and remembered.
 
-An interrupt is raised between any two steps, so inside of libraries too. There it may be swallowed (``Exception ignored
-in ...``), or become an error that looks like a mistake of the user's. So code that goes on to the next piece of work,
-or records or tells an error, asks first whether an interrupt came.
+An interrupt is raised between any two steps of Python, also inside a library. The library may swallow it (``Exception
+ignored in ...``), or turn it into an error that looks like a mistake of the user. Therefore code that starts the next
+piece of work, or records or reports an error, asks first whether an interrupt came.
 """
 
 import signal
@@ -23,9 +23,9 @@ _came: list[type[KeyboardInterrupt]] = []
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise inside, and nothing but the interrupt leaves it once one came.
+    """Raise on Ctrl-C and SIGTERM inside the block; once one came, nothing but the interrupt leaves it.
 
-    Where the process was started to ignore a signal (``nohup``, a shell's background), it still does.
+    A process that was started to ignore a signal (``nohup``, a shell's background) still ignores it.
 
     Raises:
         KeyboardInterrupt: Ctrl-C came; `Terminated`, which is one, for SIGTERM.
@@ -48,7 +48,7 @@ def interruptible() -> Iterator[None]:
 
 
 def raise_if_interrupted() -> None:
-    """Raise the interrupt that came, before code that would go on as if there had been none.
+    """Raise the interrupt that came, before code that would continue as if there had been none.
 
     Raises:
         KeyboardInterrupt: one came.

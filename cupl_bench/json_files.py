@@ -19,7 +19,7 @@ def read_json(path: Path, what: str, error: type[CuplBenchError]) -> object:
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         if repeated := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
-            raise error(f"{path}: {len(repeated)} keys stand more than once, first: {first(repeated)}.")
+            raise error(f"{path}: {len(repeated)} keys appear more than once, first: {first(repeated)}.")
         return dict(pairs)
 
     text = read_text(path, what, error)

@@ -22,7 +22,7 @@ class Keys(Sequence[bytes]):
 
     @classmethod
     def of(cls, keys: Iterable[bytes]) -> "Keys":
-        """``keys`` in one array; those that are `Keys` as they are."""
+        """Return ``keys`` in one array; `Keys` are returned as they are."""
         if isinstance(keys, Keys):
             return keys
         return cls(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))

@@ -1,10 +1,10 @@
 """No two jobs do the same work at once: leases, as files on a disk that all of them see.
 
-The lock is filelock's `SoftFileLease`: a file that is created exclusively and touched every few seconds. Who waits
-watches it with a clock of its own, so that no two clocks are ever compared: a holder that was killed on this machine is
-found out at once, on another after EXPIRY_SECONDS without a touch. Beside it lies a note of who holds it and why.
+The lock is filelock's `SoftFileLease`: a file that is created exclusively and touched every few seconds. A waiting
+process watches it with its own clock, so no two clocks are ever compared. The death of a holder is noticed at once on
+the same machine, and after EXPIRY_SECONDS without a touch on another. A note beside the file says who holds it and why.
 
-A lease saves work and no more. Where it fails (a holder that slept through its expiry, a file system that creates files
+A lease only saves work. Where it fails (a holder that slept through its expiry, a file system that creates files
 twice), two jobs compute the same rows, and the stores keep them once.
 """
 
@@ -53,10 +53,11 @@ class Holder:
 def held(path: Path, what: str, before_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lease ``path`` inside the block; wait for another holder first, and say for whom.
 
-    ``before_waiting``: releases the leases that this process holds. Two processes that wait for each other's would
-    wait for ever.
+    ``before_waiting``: releases the leases that this process holds, because two processes that wait for each other's
+    leases would wait for ever.
 
-    Where no lease can be written, nothing else can, and there is no work to share: what is inside goes on without.
+    If no lease can be written, nothing else can be written either, and there is no work to share: the block then runs
+    without a lease.
     """
     lease = SoftFileLease(
         path, lease_duration=EXPIRY_SECONDS, heartbeat_interval=BEAT_SECONDS, on_compromise=_tell_loss
@@ -81,7 +82,7 @@ def held(path: Path, what: str, before_waiting: Callable[[], None] = lambda: Non
 def holder_of(path: Path) -> Holder | None:
     """Return the holder of a lease: None where nobody holds it, or where it was not touched for longer than it lasts.
 
-    The one place that compares clocks, this machine's and the file server's: for people to read, not to decide.
+    Only this function compares two clocks, this machine's and the file server's; people read it, no code decides by it.
     """
     try:
         age = time.time() - path.stat().st_mtime
@@ -119,11 +120,11 @@ def _acquire(lease: SoftFileLease, path: Path, what: str, before_waiting: Callab
                 continue
         else:
             if told:
-                log.info("waited    for %s: going on with what is there", what)
+                log.info("waited    for %s: continuing with what is there", what)
             return
         holder = holder_of(path)
         if not told and holder is not None:
-            log.info("waiting   for %s: in the hands of %s", what, holder)
+            log.info("waiting   for %s: held by %s", what, holder)
             told = True
         # filelock takes an expired lease by exchanging two names in one step, which network file systems refuse.
         try:
@@ -138,7 +139,7 @@ def _acquire(lease: SoftFileLease, path: Path, what: str, before_waiting: Callab
 
 
 def _remove(path: Path, judged: tuple[int, int]) -> None:
-    """Take an expired lease out of the way; one that came in its place meanwhile is put back."""
+    """Move an expired lease away; put back a new lease that has taken its place meanwhile."""
     aside = path.with_suffix(f".{os.getpid()}.expired")
     try:
         path.rename(aside)
@@ -153,7 +154,7 @@ def _remove(path: Path, judged: tuple[int, int]) -> None:
 
 def _tell_loss(loss: LeaseCompromise) -> None:
     log.warning(
-        "The lease %s was lost (%s): another job may compute the same. Nothing is lost by that but time.",
+        "The lease %s was lost (%s): another job may compute the same rows. That costs time and nothing else.",
         loss.lock_file,
         loss.reason,
     )

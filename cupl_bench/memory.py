@@ -40,9 +40,9 @@ def out_of_memory(what: str) -> MachineError:
 
 @dataclass
 class Parts:
-    """Encodes ``at_once`` things together, and half as many from then on wherever the memory does not hold them.
+    """Encodes ``at_once`` things together, and half as many from then on if they do not fit into memory.
 
-    ``what`` these things are, for messages. How many are encoded together moves features by rounding alone.
+    ``what``: the name of these things, for messages. Their number at once changes features by rounding only.
     """
 
     what: str
@@ -69,12 +69,12 @@ class Parts:
     def _halve(self, failed: int) -> None:
         if failed == 1:
             raise BackboneError(
-                f"The memory of the device does not hold one of the {self.what}. Free it (nvidia-smi shows who holds"
-                " it), or take precision=bf16, a smaller backbone or device=cpu."
+                f"The memory of the device is too small for even one of the {self.what}. Free it (nvidia-smi shows who"
+                " holds it), or take precision=bf16, a smaller backbone or device=cpu."
             )
         self.at_once = failed // 2
         log.warning(
-            "out of memory with %s %s at once: going on with %s; batch_size=%s starts there",
+            "out of memory with %s %s at once: continuing with %s; batch_size=%s starts with that",
             f"{failed:,}", self.what, f"{self.at_once:,}", self.at_once,
         )  # fmt: skip
         if torch.cuda.is_available():
@@ -84,7 +84,7 @@ class Parts:
 def _tried(encode: Callable[[int, int], Tensor], start: int, stop: int) -> Tensor | None:
     """Return the result of ``encode``; None where the device's memory does not hold it.
 
-    A function of its own, so that what the failed attempt held is given back when this returns.
+    This is a function of its own so that the memory of the failed attempt is free when it returns.
     """
     try:
         return encode(start, stop)

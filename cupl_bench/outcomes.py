@@ -40,7 +40,7 @@ class Outcome:
 def write_outcome(folder: Path, number: int, outcome: Outcome) -> None:
     """Keep the outcome of question ``number`` of the sweep whose logs lie in ``folder``, a folder of results_dir/logs.
 
-    It is then the last outcome of its question, unless that was left.
+    It becomes the last outcome of its question, unless the question was not asked.
     """
     content = json.dumps(asdict(outcome)).encode()
     write_atomically(folder / "outcomes" / f"{number:06d}.json", content)
@@ -60,8 +60,8 @@ def read_outcomes(folder: Path) -> list[Outcome]:
 def last_outcomes(results_dir: Path) -> dict[str, Outcome]:
     """Return how each question below a results folder ended last.
 
-    Earlier versions kept outcomes beside their logs alone, in folders that are named by a local time: of those the one
-    that was written last counts.
+    Earlier versions kept outcomes only beside their logs, in folders named by a local time; of those outcomes the one
+    written last counts.
     """
     found: dict[str, Outcome] = {}
     for path in sorted((results_dir / "logs").glob("*/outcomes/*.json"), key=_written):
@@ -103,4 +103,4 @@ def _read(path: Path) -> Outcome:
     try:
         return Outcome(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise ResultsError(f"{path} is no outcome of a question ({error}). Remove it.") from error
+        raise ResultsError(f"{path} is not an outcome of a question ({error}). Remove it.") from error

@@ -1,4 +1,4 @@
-"""The words of a question: what a record keeps of it, and what asks it again.
+"""The words of a question: a record keeps them, and they are enough to ask it again.
 
 A record may come from anybody, so nothing here looks anything up for it: of the interpolations that configurations know
 (``${...}``), only those of our own files are replaced, by what the record itself holds and by places of this machine.
@@ -26,7 +26,7 @@ OF_THE_RUN: Mapping[str, tuple[str, ...]] = {
     "backbone": ("name",),
     "prompts": ("name",),
 }
-"""Keys of a group that are no parameters of its class."""
+"""Keys of a group that are not parameters of its class."""
 FIELDS = ("decode", "skip_broken", "primary")
 """Keys that an option of ``dataset`` has and that are fields of their own here."""
 VALUES = ("precision", "budget", "seed")
@@ -109,13 +109,13 @@ class QuestionRecord(BaseModel):
         return {**getattr(self, group), **own}
 
     def check_whole(self) -> None:
-        """See that nothing of the question is lost.
+        """Check that nothing of the question is lost.
 
         Raises:
             ResultsError: a group or a value is not recorded, or was in memory alone.
         """
         if memory := [need for need in self.beyond_words if need.endswith("in memory alone")]:
-            raise ResultsError(f"This question cannot be asked again by its words: {first(memory, 3)}.")
+            raise ResultsError(f"This question cannot be asked again from its record: {first(memory, 3)}.")
         lost = [f"{group}.{key}" for group in GROUPS for key in ("_target_", "name") if key not in getattr(self, group)]
         lost += [name for name in ("precision", "primary", "seed") if getattr(self, name) is None]
         if lost:
@@ -154,7 +154,7 @@ class _Replacing:
     _open: list[str] = field(default_factory=list)
 
     def all_of(self, value: Any, where: str) -> Any:
-        """``value`` with the interpolations of all its texts replaced; ``where`` is its key."""
+        """Return ``value`` with the interpolations of all its texts replaced; ``where`` is its key."""
         if isinstance(value, Mapping):
             return {key: self.all_of(one, f"{where}.{key}") for key, one in value.items()}
         if isinstance(value, list | tuple):
@@ -171,7 +171,7 @@ class _Replacing:
             end = match.end()
             length += len(parts[-1])
             if length > LONGEST:
-                raise ResultsError(f"{where} of the record becomes longer than any setting is.")
+                raise ResultsError(f"{where} of the record becomes longer than any setting may be.")
         return "".join([*parts, text[end:]])
 
     def _one(self, match: re.Match[str], text: str, where: str) -> Any:
@@ -186,30 +186,34 @@ class _Replacing:
         elif match["key"]:
             return self._of_key(match["key"], where)
         raise ResultsError(
-            f"{where} of the record is {text!r}. What it stands for was known to the machine that recorded it, and"
-            f" nothing is looked up here for a record. Give the value: {where}=..."
+            f"{where} of the record is {text!r}. Only the machine that recorded it knew the value, and nothing is"
+            f" looked up here for a record. Give the value: {where}=..."
         )
 
     def _of_key(self, key: str, where: str) -> Any:
         if key in self._found:
             return self._found[key]
         if key in self._open:
-            raise ResultsError(f"{where} of the record stands for itself.")
+            raise ResultsError(f"{where} of the record refers to itself.")
         node: Any = self.tree
         for part in key.split("."):
             if not isinstance(node, Mapping) or part not in node:
-                raise ResultsError(f"{where} of the record stands for {key}, which the record does not hold.")
+                raise ResultsError(f"{where} of the record refers to {key}, which the record does not hold.")
             node = node[part]
         self._open.append(key)
         if len(self._open) > 20:
-            raise ResultsError(f"{where} of the record stands for too many other keys in turn.")
+            raise ResultsError(f"{where} of the record refers to too many other keys in turn.")
         self._found[key] = self.all_of(node, key)
         self._open.pop()
         return self._found[key]
 
 
 def literal(value: Any) -> Any:
-    """``value`` written so that `QuestionRecord.resolved` gives it back as it is."""
+    """Return ``value`` written so that `QuestionRecord.resolved` gives it back as it is.
+
+    >>> literal("costs ${price}") == "costs " + chr(92) + "${price}"
+    True
+    """
     if isinstance(value, Mapping):
         return {key: literal(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -52,7 +52,7 @@ ARTIFACTS = {
 
 
 class Frozen(BaseModel):
-    """A part of a record: nothing more than its fields, and none of them changed later."""
+    """A part of a record: it holds its fields and nothing else, and cannot be changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -205,7 +205,7 @@ class Record(Frozen):
     def _names_its_own_files(self) -> "Record":
         for name, path in ({} if self.artifacts is None else self.artifacts.model_dump(exclude_none=True)).items():
             if path != ARTIFACTS[name].format(self.run_key):
-                raise ValueError(f"artifacts.{name} is {path!r}, which is no place of this run's files")
+                raise ValueError(f"artifacts.{name} is {path!r}, which is not a place of this run's files")
         return self
 
 
@@ -260,14 +260,14 @@ def read_record(path: Path) -> Record:
 
     Raises:
         UnreadableError: the file may not be read.
-        ResultsError: the file is no record of this version.
+        ResultsError: the file is not a record of this version.
     """
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise ResultsError(f"{path} is no file, so it is no record.")
+            raise ResultsError(f"{path} is not a file, so it is not a record.")
         if found.st_size > RECORD_LIMIT:
-            raise ResultsError(f"{path} has {found.st_size / 1e6:,.0f} MB; no record is as large. Move it elsewhere.")
+            raise ResultsError(f"{path} has {found.st_size / 1e6:,.0f} MB; no record is that large. Move it elsewhere.")
         record = Record.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise ResultsError(f"{path} cannot be read ({error.strerror}).") from error
@@ -276,8 +276,8 @@ def read_record(path: Path) -> Record:
     except ValidationError as error:
         what = [f"{'.'.join(str(part) for part in one['loc']) or 'file'}: {one['msg']}" for one in error.errors()]
         raise ResultsError(
-            f"{path} is no record of schema {SCHEMA_VERSION}: {first(what, 3)}. Move it out of the records folder and"
-            " run its question again."
+            f"{path} is not a record of schema {SCHEMA_VERSION}: {first(what, 3)}. Move it out of the records folder"
+            " and run its question again."
         ) from error
     if record.run_key != path.stem:
         raise ResultsError(f"{path} holds the record of run {record.run_key}; a record's name is its run key.")
@@ -302,9 +302,9 @@ def finished_record(path: Path) -> Record | None:
 
 
 def read_records(results_dir: Path, *, tell: bool = True) -> list[Record]:
-    """Return all records below a results folder, by the time they were made. Files that are none are passed over.
+    """Return all records below a results folder, by the time they were made. Files that are not records are skipped.
 
-    ``tell``: whether those are named, which a command does once.
+    ``tell``: whether the skipped files are named, which a command does once.
 
     Raises:
         ResultsError: there is no record.
@@ -325,7 +325,7 @@ def read_records(results_dir: Path, *, tell: bool = True) -> list[Record]:
         raise ResultsError(f"None of {len(others)} files in {results_dir / 'records'} is a record. The last: {why}")
     if others and tell:
         log.warning(
-            "%d files in %s are passed over, for they are no records that can be read: %s. The last: %s",
+            "%d files in %s are skipped, because they cannot be read as records: %s. The last: %s",
             len(others), results_dir / "records", first(others), why,
         )  # fmt: skip
     return sorted(records, key=lambda record: record.created_at)

@@ -1,4 +1,4 @@
-"""Compare two answers to one question, image by image, and tell what differs in what they were made from."""
+"""Compare two answers to one question, image by image, and say what differs in their inputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -89,14 +89,22 @@ class Metrics:
 
 
 def tile_images(num_columns: int) -> int:
-    """Return how many images are compared at once with so many rows."""
+    """Return how many images are compared at once with so many rows.
+
+    >>> tile_images(4), tile_images(10_000_000)
+    (32768, 1)
+    """
     return min(TILE_IMAGES, max(1, TILE_VALUES // num_columns))
 
 
 def similarities(images: Float32[torch.Tensor, "n d"], classes: ClassEmbeddings) -> Float32[torch.Tensor, "n c"]:
-    """Cosine similarity of each image to each class, in float32.
+    """Return the cosine similarity of each image to each class, in float32.
 
     Equal class embeddings get equal similarities to the last bit: each distinct row is multiplied once.
+
+    >>> classes = ClassEmbeddings(aggregation=Aggregation.MEAN, matrix=np.eye(2, dtype=np.float32))
+    >>> similarities(torch.tensor([[0.0, 1.0]]), classes).tolist()
+    [[0.0, 1.0]]
     """
     return _similarity_to(classes, images.device)(images)
 
@@ -130,7 +138,12 @@ def predict(
     columns: Int64[np.ndarray, " s"] | None = None,
     logit_scale: float = 1.0,
 ) -> Predictions:
-    """Classify every image; the arguments and errors are those of `predict_parts`."""
+    """Classify every image; the arguments and errors are those of `predict_parts`.
+
+    >>> classes = ClassEmbeddings(aggregation=Aggregation.MEAN, matrix=np.eye(2, dtype=np.float32))
+    >>> predict(np.array([[0, 1], [1, 0]], dtype=np.float32), classes).prediction.tolist()
+    [1, 0]
+    """
     return _joined(list(predict_parts(features, classes, device, columns, logit_scale)))
 
 
@@ -147,6 +160,10 @@ def predict_parts(
     logit_scale: float = 1.0,
 ) -> Iterator[Predictions]:
     """Classify every image, in tiles of bounded memory, and give the answers in parts, in order.
+
+    >>> classes = ClassEmbeddings(aggregation=Aggregation.MEAN, matrix=np.eye(2, dtype=np.float32))
+    >>> [len(part.prediction) for part in predict_parts(np.eye(2, dtype=np.float32), classes)]
+    [2]
 
     Args:
         features: unit image features in float32 (n x d); those on the disk are read tile by tile.
@@ -216,11 +233,15 @@ def _best(
 def wilson(hits: int, count: int) -> tuple[float, float]:
     """Return Wilson's 95% interval of a proportion.
 
+    >>> low, high = wilson(hits=8, count=10)
+    >>> f"{low:.3f} to {high:.3f}"
+    '0.490 to 0.943'
+
     Raises:
         ValueError: ``count`` is zero.
     """
     if count == 0:
-        raise ValueError("an accuracy of no image does not exist")
+        raise ValueError("there is no image, and an accuracy needs at least one")
     low, high = wilson_intervals(np.array([hits]), np.array([count]))
     return float(low[0]), float(high[0])
 
@@ -228,7 +249,12 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
 def wilson_intervals(
     hits: Int[np.ndarray, " k"], counts: Int[np.ndarray, " k"]
 ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    """Return Wilson's 95% interval of each proportion, low and high ends; NaN where the count is zero."""
+    """Return Wilson's 95% interval of each proportion, low and high ends; NaN where the count is zero.
+
+    >>> low, high = wilson_intervals(hits=np.array([8, 0]), counts=np.array([10, 0]))
+    >>> low.round(3).tolist(), high.round(3).tolist()
+    ([0.49, nan], [0.943, nan])
+    """
     # The formula itself: scipy.stats takes a second to import, a third of a run whose features are stored.
     z = float(ndtri(0.975))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -242,8 +268,13 @@ def wilson_intervals(
 def count(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes: int) -> Tally:
     """Count the right predictions of each class.
 
+    >>> classes = ClassEmbeddings(aggregation=Aggregation.MEAN, matrix=np.eye(2, dtype=np.float32))
+    >>> tally = count(predict(np.eye(2, dtype=np.float32), classes), labels=np.array([0, 0]), num_classes=2)
+    >>> tally.images.tolist(), tally.hits.tolist()
+    ([2, 0], [1, 0])
+
     Raises:
-        ValueError: a label is no class.
+        ValueError: a label is not a class.
     """
     if len(labels) and (labels.min() < 0 or labels.max() >= num_classes):
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, classes from 0 to {num_classes - 1}")
@@ -255,7 +286,11 @@ def count(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes
 
 
 def measure(tally: Tally) -> Metrics:
-    """Top-1 with its interval, top-5, and the mean over the classes that have images of their top-1.
+    """Return top-1 with its interval, top-5, and the mean top-1 over the classes that have images.
+
+    >>> metrics = measure(Tally(images=np.array([3, 1]), hits=np.array([1, 1]), num_among_five=4))
+    >>> metrics.top1, round(metrics.mean_per_class, 3)
+    (0.5, 0.667)
 
     Raises:
         ValueError: there is no image.
@@ -293,7 +328,14 @@ def measure_tiers(
     labels: Int64[np.ndarray, " n"],
     tiers: Sequence[str],
 ) -> Mapping[str, TierMetrics]:
-    """Accuracy by tier, in the order in which the tiers first stand; ``tiers[i]`` is the tier of label i."""
+    """Return accuracy by tier, in the order in which tiers first appear; ``tiers[i]`` is the tier of label i.
+
+    >>> classes = ClassEmbeddings(aggregation=Aggregation.MEAN, matrix=np.eye(2, dtype=np.float32))
+    >>> images, labels = np.eye(2, dtype=np.float32), np.array([0, 0])
+    >>> tally = count(predict(images, classes), labels, num_classes=2)
+    >>> measure_tiers(images, classes, tally, labels, tiers=["known", "known"])["known"].top1
+    0.5
+    """
     out = {}
     for tier in dict.fromkeys(tiers):
         members = np.array([label for label, name in enumerate(tiers) if name == tier], dtype=np.int64)

@@ -84,7 +84,7 @@ def tell_unreadable(error: UnreadableError) -> None:
     """Warn, once for each message, that what a file of the cache holds is computed without it."""
     if str(error) not in _told:
         _told.add(str(error))
-        log.warning("%s It stays as it is; what it holds is computed again.", error)
+        log.warning("%s It is left as it is, and what it holds is computed again.", error)
 
 
 def files_in(folder: Path, ending: str) -> list[Path]:
@@ -125,7 +125,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write into; it comes to ``path`` if all went well inside, and leaves nothing otherwise.
+    """Open a file to write into; it moves to ``path`` if the block succeeds, and is removed otherwise.
 
     Raises:
         ResultsError: the folder cannot be made or written, or the disk is full.
@@ -133,7 +133,7 @@ def writing_atomically(path: Path) -> Iterator[BinaryIO]:
     """
     if is_unreadable(path):
         raise UnreadableError(
-            f"{path} is there and cannot be read, so it is not replaced. If it is another user's, ask for permission"
+            f"{path} exists but cannot be read, so it is not replaced. If it is another user's, ask for permission"
             " (chmod), or name another place with results_dir=... or cache_dir=..."
         )
     temporary = None
@@ -198,7 +198,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise DamagedFileError(f"{path} cannot be read ({error})") from error
     if _digest(arrays) != written:
-        raise DamagedFileError(f"{path} does not have the content that was written")
+        raise DamagedFileError(f"{path} does not hold the content that was written")
     return arrays, facts
 
 
@@ -317,7 +317,7 @@ class RowStore:
             self._add(path, Keys(keys), rows)
 
     def _add(self, path: Path, keys: Keys, rows: Shaped[np.ndarray, "r d"]) -> None:
-        """Know these rows; memory lets go of them, and reads them again from the file where they are wanted."""
+        """Remember these rows; memory lets go of them, and reads them again from the file where they are wanted."""
         self._known.add(path.name)
         try:
             shard = _Shard.of(path, rows)
@@ -346,7 +346,7 @@ class RowStore:
         self._add(path, packed, rows)
 
     def read(self, keys: Sequence[bytes]) -> Shaped[np.ndarray, "n d"]:
-        """Row i belongs to ``keys[i]``.
+        """Return a row for each key; row i belongs to ``keys[i]``.
 
         Raises:
             KeyError: a key has no row; ask `present` first.

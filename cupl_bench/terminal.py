@@ -79,7 +79,7 @@ def show_log() -> None:
 
 
 def show_table(table: "pd.DataFrame", title: str) -> None:
-    """Show a table that fits the terminal; as wide as it needs to be where standard output is no terminal.
+    """Show a table that fits the terminal; as wide as it needs to be where standard output is not a terminal.
 
     What all rows share is said once, in the title. Where the terminal is too narrow, the columns that tell least are
     left out and named below.
@@ -127,7 +127,7 @@ def show_table(table: "pd.DataFrame", title: str) -> None:
         console.print(grid)
     say(drawn.get().removesuffix("\n"))
     if left_out:
-        say(f"left out for want of width: {', '.join(left_out)}")
+        say(f"left out because the terminal is too narrow: {', '.join(left_out)}")
 
 
 def _width(table: "pd.DataFrame") -> int:

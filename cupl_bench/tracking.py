@@ -138,7 +138,7 @@ class WandbTracker:
 
 
 def per_class_counts(predictions: Path, class_names: Sequence[str] | None) -> pd.DataFrame:
-    """For each class that has images: ``label``, ``class_name``, ``num_images``, ``num_correct``, ``top1``."""
+    """Return for each class that has images ``label``, ``class_name``, ``num_images``, ``num_correct``, ``top1``."""
     frame = pd.read_parquet(predictions, columns=["label", "correct"])
     counts = frame.groupby("label")["correct"].agg(num_images="size", num_correct="sum").reset_index()
     counts["top1"] = counts["num_correct"] / counts["num_images"]

@@ -20,9 +20,10 @@ settings.load_profile("cupl_bench")
 
 SLOW = [
     "describe/test_faults.py", "describe/test_real_server.py", "faults/test_disks.py", "faults/test_interrupts.py",
-    "faults/test_stored_things.py", "prompts/test_inspection.py", "prompts/test_strategies_cli.py",
-    "report/test_figures.py", "report/test_significance.py", "scripts/test_train_demo.py", "test_archive.py",
-    "test_cli.py", "test_cluster.py", "test_demo.py", "test_one_pass.py", "test_ranks.py",
+    "faults/test_stored_things.py", "journeys/test_cli.py", "journeys/test_cluster.py", "journeys/test_demo.py",
+    "journeys/test_one_pass.py", "journeys/test_ranks.py", "prompts/test_inspection.py",
+    "prompts/test_strategies_cli.py", "report/test_figures.py", "report/test_significance.py",
+    "scripts/test_train_demo.py", "test_archive.py",
 ]  # fmt: skip
 """The files that took four fifths of the time of all, by ``pytest --durations=0``; --quick leaves them out."""
 

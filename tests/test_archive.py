@@ -102,12 +102,14 @@ def test_a_member_that_leads_elsewhere_is_refused(cli: Cli, archive: Path, tmp_p
         manifest = manifest_of(archive)
         manifest["files"][name] = hashlib.sha256(b"x").hexdigest()
         changed = rewritten(archive, {name: b"x", "manifest.json": json.dumps(manifest).encode()})
-        refused(cli, changed, tmp_path, "holds 1 members that no run has, first")
+        refused(cli, changed, tmp_path, "holds 1 members that belong to no run, first")
     assert not list(tmp_path.rglob("evil.json"))
 
 
 def test_members_beside_the_manifest_are_refused(cli: Cli, archive: Path, tmp_path: Path) -> None:
-    refused(cli, rewritten(archive, {"records/0123456789ab.json": b"{}"}), tmp_path, "its members are not those of its")
+    refused(
+        cli, rewritten(archive, {"records/0123456789ab.json": b"{}"}), tmp_path, "its members are not those that its"
+    )
     refused(cli, rewritten(archive, {"manifest.json": None}), tmp_path, "holds no manifest.json")
     newer = manifest_of(archive) | {"archive_version": 2}
     refused(cli, rewritten(archive, {"manifest.json": json.dumps(newer).encode()}), tmp_path, "version 2; this program")
@@ -247,7 +249,7 @@ def test_a_bomb_is_not_unpacked(theirs: Path, tmp_path: Path, name: str) -> None
                 member.write(bytes(4_000_000))
     tracemalloc.start()
     try:
-        with pytest.raises(ResultsError, match=r"would become 200 MB: runs do not shrink so far"):
+        with pytest.raises(ResultsError, match=r"would unpack to 200 MB: archives of runs never shrink that much"):
             import_runs(bomb, tmp_path / "new")
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
@@ -268,7 +270,9 @@ def test_links_and_pipes_are_not_exported(mine: Path, tmp_path: Path, how: str) 
         path = record_path(mine, KEY) if how == "record" else path
         path.rename(tmp_path / "private")
         path.symlink_to(tmp_path / "private")
-    with pytest.raises(ResultsError, match="is no file" if how == "pipe" else "is a link, or lies behind one"):
+    with pytest.raises(
+        ResultsError, match="is not a file" if how == "pipe" else "is a link, or lies in a folder that is one"
+    ):
         export_runs(mine, [], tmp_path / "runs.zip")
     assert not (tmp_path / "runs.zip").exists()
 
@@ -299,7 +303,7 @@ def test_what_is_no_file_is_not_replaced(mine: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
     for target in (tmp_path / "pipe", tmp_path / "link", tmp_path, Path("/dev/null")):
-        with pytest.raises(ResultsError, match="is there and is no file, so it is not replaced"):
+        with pytest.raises(ResultsError, match="exists and is not a file, so it is not replaced"):
             export_runs(mine, [], target)
     assert (tmp_path / "pipe").is_fifo()
     assert Path("/dev/null").is_char_device()

@@ -89,15 +89,15 @@ def test_a_key_of_a_recipe_that_sweeps_goes_to_its_options() -> None:
     [
         (
             ["prompts=simple,file", "prompts.pth=x"],
-            "prompts.pth is no key of prompts=simple,file. Did you mean 'prompts.path'",
+            "prompts.pth is not a key of prompts=simple,file. Did you mean 'prompts.path'",
         ),
         (["prompts=simple,file", "prompts.pth=x,y"], "Did you mean 'prompts.path'"),
         (["dataset=cub,flowers", "dataset.protocl=custom"], "Did you mean 'dataset.protocol'"),
-        (["dataset=cub,flwers"], "dataset=flwers is no option of dataset. Did you mean 'flowers'"),
+        (["dataset=cub,flwers"], "dataset=flwers is not an option of dataset. Did you mean 'flowers'"),
         (["dataset=glob(zz*)"], "dataset=glob(zz*) matches nothing. Options: aircraft, "),
         (["batch_size=1,x"], "batch_size=x cannot be set: Value 'x'"),
-        (["hydra.verbose=true,false"], "cannot vary what belongs to Hydra"),
-        (["seed=interval(0,1)"], "seed=interval(0,1) is no list of values"),
+        (["hydra.verbose=true,false"], "cannot vary Hydra's own settings"),
+        (["seed=interval(0,1)"], "seed=interval(0,1) is not a list of values"),
         (["prompts=null"], "it cannot be null"),
     ],
 )
@@ -182,7 +182,7 @@ def test_options_of_ones_own_are_swept_and_matched(own_options: Path) -> None:
 )
 def test_a_mistyped_folder_of_options_is_a_mistake(cli, own_options: Path, command: str) -> None:
     assert cli(command, "--config-dir", str(own_options.with_name("mien"))) == 2
-    assert "is no folder. Did you mean 'mine'" in cli.err
+    assert "is not a folder. Did you mean 'mine'" in cli.err
     assert cli(command, f"--config-dir={own_options / 'prompts'}") == 2
     assert "holds none of the groups' folders" in cli.err
     assert len(cli.err.strip().splitlines()) == 1

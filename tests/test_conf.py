@@ -117,9 +117,9 @@ def test_the_default_transform_is_open_clips() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["+foo=1"], "foo is no key of the configuration"),
+        (["+foo=1"], "foo is not a key of the configuration"),
         (["+bach_size=1"], "Did you mean 'batch_size'"),
-        (["+prompts.foo=1"], r"prompts.foo is no setting"),
+        (["+prompts.foo=1"], r"prompts.foo is not a setting"),
         (["+prompts.temlates=1"], "Did you mean 'templates'"),
         (["prompts.aggregation=median"], "prompts.aggregation='median' is of the wrong type or value"),
         (["prompts.templates=3"], "prompts.templates.*=3 is of the wrong type"),

@@ -52,7 +52,7 @@ def test_mean_and_mean_similarity_are_different_classifiers() -> None:
 
 
 def test_a_class_without_prompts_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"2 of 3 classes own no prompt, first: \[0, 2\]"):
+    with pytest.raises(ValueError, match=r"2 of 3 classes have no prompt, first: \[0, 2\]"):
         build_class_embeddings(UNITS, [[], [1], []])
 
 
@@ -93,7 +93,7 @@ def test_weighted_means_are_the_plain_formula_and_heed_ratios_alone(rows_of_clas
 
 
 def test_weights_of_another_shape_or_for_the_nearest_prompt_are_errors() -> None:
-    with pytest.raises(ValueError, match="not of the shape"):
+    with pytest.raises(ValueError, match="do not have the shape"):
         build_class_embeddings(UNITS, [[0, 1], [2]], Aggregation.MEAN, [[1.0], [1.0]])
     with pytest.raises(ValueError, match="max_similarity takes no weights"):
         build_class_embeddings(UNITS, [[0, 1], [2]], Aggregation.MAX_SIMILARITY, [[1.0, 2.0], [1.0]])

@@ -83,7 +83,7 @@ def test_a_waiter_tells_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         process.send_signal(signal.SIGSTOP)  # as dead as on another machine: its process is there, its heart is not
         with held(path, "photos"):
             assert holder_of(path).pid == os.getpid()
-    assert f"waiting   for photos: in the hands of process {process.pid} on " in caplog.text
+    assert f"waiting   for photos: held by process {process.pid} on " in caplog.text
     assert caplog.text.count("waiting") == caplog.text.count("waited") == 1
 
 

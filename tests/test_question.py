@@ -107,7 +107,7 @@ def test_nothing_of_a_record_is_looked_up(text: str, key: str, place: Place, mon
 
 def test_what_stands_for_itself_or_grows_without_end_is_refused(place: Place) -> None:
     texts = {"a": "${dataset.texts.b}", "b": "${dataset.texts.a}"}
-    with pytest.raises(ResultsError, match="stands for itself"):
+    with pytest.raises(ResultsError, match="refers to itself"):
         ask_again(QuestionRecord.model_validate(old(dataset__texts=texts)), place)
     texts = {f"t{i}": f"${{dataset.texts.t{i + 1}}}" * 30 for i in range(15)} | {"t15": "x" * 30}
     with pytest.raises(ResultsError, match="longer than any setting"):
@@ -175,7 +175,7 @@ def test_a_record_cannot_claim_to_be_complete() -> None:
     claimed = words.model_dump() | {"beyond_words": []}
     assert QuestionRecord.model_validate(claimed).beyond_words == words.beyond_words
     with pytest.raises(
-        ResultsError, match="cannot be asked again by its words: 'backbone: open_clip, which was in mem"
+        ResultsError, match="cannot be asked again from its record: 'backbone: open_clip, which was in mem"
     ):
         words.check_whole()
 

@@ -42,7 +42,7 @@ def test_a_foreign_file_is_passed_over_and_named(
         assert read_records(tmp_path) == [record]
         assert read_records(tmp_path, tell=False) == [record]
     (message,) = caplog.messages
-    assert f"1 files in {tmp_path / 'records'} are passed over" in message
+    assert f"1 files in {tmp_path / 'records'} are skipped" in message
     assert name in message
 
 

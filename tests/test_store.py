@@ -86,7 +86,7 @@ def test_shapes_and_names_are_part_of_the_checksum(tmp_path: Path) -> None:
     header = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])
     assert header["x"]["shape"] == [2, 3]
     path.write_bytes(content.replace(b'"shape":[2,3]', b'"shape":[3,2]'))
-    with pytest.raises(DamagedFileError, match="does not have the content"):
+    with pytest.raises(DamagedFileError, match="does not hold the content"):
         read_arrays(path)
 
 

@@ -22,7 +22,7 @@ WIDE = pd.DataFrame(
         "mean per class": ["66.2", "85.5"],
         "never": ["0.9", "76.6"],
         "never alone": ["14.9", "95.3"],
-        "less simple [95%]": ["", "+19.3 [+17.3, +21.2]"],
+        "minus simple [95%]": ["", "+19.3 [+17.3, +21.2]"],
     }
 )
 
@@ -54,14 +54,16 @@ def lines_of(text: str) -> list[str]:
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])
 def test_a_table_fits_the_terminal_and_says_what_it_leaves_out(shown, columns: int) -> None:
     lines = lines_of(shown(Tty(), COLUMNS=str(columns)))
-    left_out = [line for line in lines if line.startswith("left out for want of width: ")]
+    left_out = [line for line in lines if line.startswith("left out because the terminal is too narrow: ")]
     assert bool(left_out) == (columns < 110)
     table = [line for line in lines if line not in left_out]
     assert max(map(len, table)) <= columns
     words = " ".join(table).split()
-    assert {"less", "simple", "[95%]", "+19.3", "+21.2]"} <= set(words)  # the column that tells most stays at any width
+    assert {"minus", "simple", "[95%]", "+19.3", "+21.2]"} <= set(
+        words
+    )  # the column that tells most stays at any width
     if columns == 80:
-        assert left_out[0].startswith("left out for want of width: never alone")
+        assert left_out[0].startswith("left out because the terminal is too narrow: never alone")
 
 
 def test_a_pipe_gets_the_whole_table_plain(shown) -> None:

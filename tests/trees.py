@@ -69,7 +69,7 @@ def _devkit(root: Path, numbers: dict[str, int], truth: list[str]) -> None:
 
 
 FOXES = {"n02119789": 1, "n02100735": 2, "n02119022": 3, "n01440764": 449}
-"""wnid -> ILSVRC2012_ID, which is no label."""
+"""wnid -> ILSVRC2012_ID, which is not a label."""
 
 
 def imagenet_flat(root: Path) -> Expected:

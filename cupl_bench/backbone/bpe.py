@@ -26,7 +26,7 @@ class FastBpe:
     """Texts to ids without padding, as ``tokenizer([text])`` gives them, and whether each was cut to fit."""
 
     def __init__(self, tokenizer: Any, clean_plain: Callable[[str], str]) -> None:
-        """Reads the tokenizer's own merges, vocabulary, cleaning and context length.
+        """Read the tokenizer's own merges, vocabulary, cleaning and context length.
 
         Args:
             tokenizer: open_clip's `SimpleTokenizer`.

@@ -28,7 +28,7 @@ def hub_folder(name: str, revision: str | None, patterns: Sequence[str], *, down
 
     def unreachable(error: Exception) -> BackboneError:
         return BackboneError(
-            f"{name} is no folder here and cannot be had from the hub ({' '.join(str(error).split())[:200]})."
+            f"{name} is not a folder here and cannot be downloaded from the hub ({' '.join(str(error).split())[:200]})."
             f" Without a network, run 'hf download {name}' elsewhere and give the folder in {key}."
         )
 

@@ -22,7 +22,7 @@ ALONE = "open_clip_without_models"
 
 
 def pretrained_table() -> Any:
-    """`open_clip.pretrained`, the module; its own if open_clip is imported, else that file alone."""
+    """Return the module `open_clip.pretrained`: open_clip's own if it is imported, else that file alone."""
     if "open_clip.pretrained" in sys.modules:
         return sys.modules["open_clip.pretrained"]
     if ALONE not in sys.modules:
@@ -49,5 +49,5 @@ def model_config(architecture: str) -> dict[str, Any] | None:
 
 
 def merges_file() -> Path:
-    """The merges of CLIP's own tokenizer."""
+    """Return the file of merges of CLIP's own tokenizer."""
     return open_clip_file("bpe_simple_vocab_16e6.txt.gz")

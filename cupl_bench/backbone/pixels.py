@@ -125,7 +125,7 @@ def split_transform(
 
 
 def transform_of_open_clip(facts: Mapping[str, Any]) -> ImageTransform:
-    """open_clip's inference transform of a `PreprocessCfg`, in two parts.
+    """Return open_clip's inference transform for a `PreprocessCfg`, in two parts.
 
     Source: open_clip 3.3.0, `transform.py`, `image_transform_v2`: resize, crop, RGB; to floats, normalise.
     """

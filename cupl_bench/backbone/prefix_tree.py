@@ -216,7 +216,7 @@ def _shared_lengths(tokens: Int[Array, "s t"]) -> Int[Array, " s"]:
 
 
 def _blocks(new_nodes: Int[Array, " s"], max_nodes: int) -> list[tuple[int, int]]:
-    """Ranges of sequences of about equal numbers of new nodes, at most about ``max_nodes``."""
+    """Return ranges of sequences with about equal numbers of new nodes, at most about ``max_nodes`` each."""
     ends = new_nodes.cumsum()
     count = -(-int(ends[-1]) // max_nodes)
     block = (ends - 1) * count // int(ends[-1])
@@ -277,7 +277,7 @@ def _tree(tokens: Int[Array, "s t"], lengths: Int[Array, " s"], shared: Int[Arra
 
 
 def _forward(tower: CausalTextTower, tree: _Tree) -> Float[Tensor, "s d"]:
-    """Features of the leaves, computed in the tower's dtype, given in float32."""
+    """Return the features of the leaves, computed in the tower's dtype and given in float32."""
     tokens, depths, keys, key_ends, leaves = (
         torch.from_numpy(array).to(tower.device)
         for array in (tree.tokens, tree.depths, tree.keys, tree.key_ends, tree.leaves)
@@ -314,7 +314,7 @@ def _normed(norm: nn.Module, x: Float[Tensor, "n w"], dtype: torch.dtype) -> Flo
 def _attention_bias(
     keys: Int[Tensor, "rows keys"], key_ends: Int[Tensor, "rows keys"], queries: int, dtype: torch.dtype
 ) -> Float[Tensor, "rows 1 queries keys"]:
-    """0 where a query sees a key, which is an ancestor or itself, and minus infinity elsewhere."""
+    """Return 0 where a query sees a key, which is an ancestor or itself, and minus infinity elsewhere."""
     query = torch.arange(len(keys) * queries, device=keys.device).view(len(keys), queries, 1)
     seen = (keys[:, None, :] <= query) & (query <= key_ends[:, None, :])
     return torch.zeros(seen.shape, dtype=dtype, device=keys.device).masked_fill_(~seen, -math.inf)[:, None]
@@ -331,7 +331,10 @@ def find_causal_tower(model: nn.Module) -> CausalTextTower | None:
 
 
 def _tower_of_open_clip(model: Any) -> CausalTextTower | None:
-    """Source: open_clip 3.3.0, `CLIP.encode_text`, `TextTransformer.forward`, `ResidualAttentionBlock`."""
+    """Return the text tower of a model of open_clip, or None.
+
+    Source: open_clip 3.3.0, `CLIP.encode_text`, `TextTransformer.forward`, `ResidualAttentionBlock`.
+    """
     models, parts = _loaded("open_clip.model"), _loaded("open_clip.transformer")
     if models is None or parts is None:
         return None
@@ -406,7 +409,10 @@ def _tower_of_open_clip(model: Any) -> CausalTextTower | None:
 
 
 def _tower_of_transformers(model: Any) -> CausalTextTower | None:
-    """Source: transformers 5.23, `CLIPTextModel.forward`, `CLIPEncoderLayer`, `get_text_features`."""
+    """Return the text tower of a model of transformers, or None.
+
+    Source: transformers 5.23, `CLIPTextModel.forward`, `CLIPEncoderLayer`, `get_text_features`.
+    """
     parts, activations = (
         _loaded("transformers.models.clip.modeling_clip"),
         _loaded("transformers.activations"),

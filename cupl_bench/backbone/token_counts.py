@@ -30,8 +30,8 @@ def token_counter(architecture: str) -> tuple[Callable[[Sequence[str]], list[int
         tokenizer = import_module("open_clip").get_tokenizer(architecture, context_length=UNCUT)
     except Exception as error:
         raise BackboneError(
-            f"The tokenizer of {architecture} cannot be had here ({' '.join(str(error).split())[:200]}). ViT-B-32 has"
-            " one that needs no download."
+            f"The tokenizer of {architecture} is not available here ({' '.join(str(error).split())[:200]}). ViT-B-32"
+            " has one that needs no download."
         ) from error
     if (fast := FastBpe.from_tokenizer(tokenizer)) is not None:
         return lambda texts: [len(ids) for ids in fast(texts)[0]], context_length

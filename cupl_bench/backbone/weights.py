@@ -134,10 +134,10 @@ def read_weights(path: Path) -> Mapping[Any, Any]:
         return load_file(path)
     if _is_torchscript(path):
         raise BackboneError(
-            f"{path} is a TorchScript archive, a program, and no program of a file is run here. OpenAI's models: give"
-            " the tag, backbone.pretrained=openai, which has the same weights. Others: where you trust the file, run"
-            f" python -c \"import torch; torch.save(torch.jit.load({str(path)!r}, map_location='cpu').state_dict(),"
-            " 'weights.pt')\" and give weights.pt."
+            f"{path} is a TorchScript archive, a program, and programs from files are never run here. OpenAI's models:"
+            " give the tag, backbone.pretrained=openai, which has the same weights. For other models: if you trust the"
+            f' file, run python -c "import torch; torch.save(torch.jit.load({str(path)!r},'
+            " map_location='cpu').state_dict(), 'weights.pt')\" and give weights.pt."
         )
     try:
         with torch.serialization.safe_globals(HARMLESS):
@@ -148,7 +148,7 @@ def read_weights(path: Path) -> Mapping[Any, Any]:
         if refused := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise BackboneError(
                 f"{path} holds objects of {refused[1]}, which can only be read by running code, and that is never done"
-                " here. Where you trust the file, save its weights alone: torch.save(model.state_dict(), 'weights.pt')."
+                " here. If you trust the file, save its weights alone: torch.save(model.state_dict(), 'weights.pt')."
             ) from error
         raise
     if not isinstance(content, Mapping):
@@ -207,8 +207,8 @@ def choose_weights(
             fitting[name] = fitted
     if len(fitting) > 1:
         raise BackboneError(
-            f"{path} holds {len(fitting)} sets of weights that fit {architecture}: {first([*fitting])}. Which of them"
-            f" is meant is yours to say: backbone.state_dict_key={next(iter(fitting))}."
+            f"{path} holds {len(fitting)} sets of weights that fit {architecture}: {first([*fitting])}. Say which one"
+            f" is meant: backbone.state_dict_key={next(iter(fitting))}."
         )
     for name, fitted in fitting.items():
         if more := [parameter for parameter in fitted if parameter not in wanted]:

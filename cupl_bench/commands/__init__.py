@@ -51,7 +51,8 @@ COMMANDS = {
         ),
     ),
     "status": Command(
-        summary="what of a sweep is done, running, failed or missing; arguments as for eval, none for the last one",
+        summary="which questions of a sweep are done, running, failed or missing; arguments as for eval, or none for"
+        " the last sweep",
         groups=(*QUESTION, "experiment"),
         keys=(*ASKED, "results_dir"),
         sweeps=True,
@@ -94,13 +95,13 @@ COMMANDS = {
         summary="counts, repeats and faults of prompts, without a model; class=NAME lists one",
         plain=(
             "FILE",
-            "a file of prompts, looked at as it is; without one, dataset= and prompts= say what is looked at",
+            "a file of prompts, inspected as it is; without a file, dataset= and prompts= choose the prompts",
         ),
         own={
             "class": "list the prompts of this class alone, by its name or label",
             "tokenizer": "the open_clip architecture whose tokenizer counts (ViT-B-32)",
         },
-        flags={"--strict": "exit with 2 where something is wrong"},
+        flags={"--strict": "exit with code 2 if something is wrong"},
         groups=("dataset", "prompts"),
         keys=("budget", "seed", "cache_dir", "output"),
         examples=(
@@ -121,13 +122,13 @@ COMMANDS = {
     ),
     "export": Command(
         summary="[RUN_KEY ...] to=FILE.zip: finished runs as one file",
-        plain=("RUN_KEY", "a run; without one, all that are finished"),
+        plain=("RUN_KEY", "the key of a run; without any, all finished runs"),
         own={"to": "the file to write; required"},
         keys=("results_dir",),
         examples=("cupl-bench export to=runs.zip",),
     ),
     "import": Command(
-        summary="FILE.zip ...: runs of another machine, checked, beside one's own",
+        summary="FILE.zip ...: add the runs of another machine to yours, after checking them",
         plain=("FILE.zip", "what 'cupl-bench export' wrote"),
         keys=("results_dir",),
         module="import_archive",

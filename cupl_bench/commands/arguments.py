@@ -24,7 +24,8 @@ FLAGS = {
 }
 """Flags of every command."""
 OF_SWEEPS = {
-    "-m, --multirun": "ask a question for each combination of the listed values (eval; the others need no flag)",
+    "-m, --multirun": "ask a question for each combination of the listed values (for eval; other commands need no"
+    " flag)",
     "--cfg PART": "print the composed configuration (job, hydra or all) and do nothing else",
 }
 """Flags of the commands that sweep."""
@@ -75,7 +76,7 @@ def split(name: str, command: Command, arguments: Sequence[str]) -> Arguments:
     found, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
         raise ConfigError(
-            f"{unknown[0]} is no flag of '{name}'.{nearest(unknown[0].partition('=')[0], known)}"
+            f"{unknown[0]} is not a flag of '{name}'.{nearest(unknown[0].partition('=')[0], known)}"
             f" 'cupl-bench {name} --help' lists them."
         )
     overrides, plain, own = [], [], {}

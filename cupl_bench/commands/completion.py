@@ -89,7 +89,7 @@ def _flags(asked: Command) -> list[str]:
 
 
 def _keys(asked: Command, words: Sequence[str], folders: Sequence[Path], begun: str) -> list[str]:
-    """Groups and keys with their =; of a group, the keys of the options that the line chooses."""
+    """Return groups and keys with their =; of a group, the keys of the options that the line chooses."""
     group = begun.partition(".")[0]
     if "." in begun and group in asked.groups:
         given = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]

@@ -20,7 +20,7 @@ TOKENIZER = "ViT-B-32"
 
 
 def command(given: Arguments) -> int:
-    """Ask, and write a CuPL JSON; with `describe.plan=true` count what would be asked. Gives the exit code."""
+    """Ask, and write a CuPL JSON; with `describe.plan=true` count what would be asked. Return the exit code."""
     from cupl_bench.config import describing_of, machine_of
 
     config = compose(given.overrides, given.config_dir)
@@ -37,7 +37,8 @@ def command(given: Arguments) -> int:
     if repeated := sorted({name for name in class_names if class_names.count(name) > 1}):
         complain(
             f"{len(repeated)} class names repeat, first: {repeated[0]!r}. A language model cannot tell such classes"
-            " apart; each gets answers of its own under 'NAME [LABEL]'. Another list of names may: dataset.names=..."
+            " apart; each gets answers of its own under 'NAME [LABEL]'. Another list of names may tell them apart:"
+            " dataset.names=..."
         )
     if recipe.plan:
         _show_plan(description.plan())
@@ -67,9 +68,9 @@ def _show_plan(plan: Plan) -> None:
         "cost": "?" if plan.cost is None else f"<= {plan.cost:.2f}",
     }
     show_table(pd.DataFrame([row]), "What describe would ask")
-    say("tokens in: 4 characters each; out: if every answer were as long as describe.max_tokens lets it be")
+    say("tokens in: 4 characters each; out: if every answer had describe.max_tokens tokens")
     if plan.cost is None:
-        say("the cost needs llm.price_input and llm.price_output, of a million tokens")
+        say("the cost needs llm.price_input and llm.price_output, each for a million tokens")
 
 
 def _show(written: Written, dataset: str) -> None:
@@ -80,7 +81,7 @@ def _show(written: Written, dataset: str) -> None:
     each = f"{low}" if low == high else f"{low} to {high}"
     say(f"sentences  {written.sentences:,}, {each} of each class; {written.left_out:,} answers left out")
     cost = "" if written.cost is None else f", cost {written.cost:.4f}"
-    unknown = f"; {written.uncounted:,} replies told no count" if written.uncounted else ""
+    unknown = f"; {written.uncounted:,} replies did not report their tokens" if written.uncounted else ""
     say(f"tokens     {written.input_tokens:,} in, {written.output_tokens:,} out{cost}{unknown}")
     say(f"provenance {written.provenance}")
     say(f"next       cupl-bench eval dataset={dataset} prompts=file prompts.path={written.output}")

@@ -27,7 +27,7 @@ SHOWN = 5
 
 
 def command(given: Arguments) -> int:
-    """Write and show the effects of the prompts of each question that the arguments ask; gives the exit code."""
+    """Write and show the effects of the prompts of each question that the arguments ask; return the exit code."""
     from cupl_bench.config import Output, machine_of, question_of
     from cupl_bench.run.bench import Workbench
     from cupl_bench.run.encode import gather
@@ -59,7 +59,7 @@ def command(given: Arguments) -> int:
 def write_effects(material: "Material", results_dir: Path) -> dict[str, object]:
     """Measure, show and write `effects/<run_key>.parquet` and `curves/<run_key>.parquet`.
 
-    Gives what a program is told: the question, the paths, and the rows of both.
+    Return what a program is told: the question, the paths, and the rows of both.
     """
     from cupl_bench.store import write_atomically
 
@@ -84,7 +84,7 @@ def write_effects(material: "Material", results_dir: Path) -> dict[str, object]:
 
 
 def _effects(material: "Material") -> "pd.DataFrame":
-    """A row per template, where prompts are parallel, and one per distinct prompt of each class."""
+    """Return a row per template where prompts are parallel, else one per distinct prompt of each class."""
     import pandas as pd
 
     from cupl_bench.effects import measure_prompts, measure_templates
@@ -133,7 +133,7 @@ def _effects(material: "Material") -> "pd.DataFrame":
 
 
 def _curve(material: "Material") -> "pd.DataFrame":
-    """A row per number of prompts: mean, spread, least and greatest top-1 of the draws."""
+    """Return a row per number of prompts: mean, spread, least and greatest top-1 of the draws."""
     import numpy as np
     import pandas as pd
 

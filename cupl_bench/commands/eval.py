@@ -120,7 +120,7 @@ class Job:
                 say(f"\njob {number}: {question.name}")
             results_dir = Path(config.results_dir).expanduser().absolute()
             if config.rerun == Rerun.failed and from_first(lambda: self._never_ran(question.name, results_dir)):
-                note = "never ran, and was left: rerun=failed"
+                note = "never ran, and rerun=failed does not start it"
                 self._leave(number, Outcome(job=question.name, run_key=None, note=note, left=True))
             elif (outcome := self._run(config, question, number, results_dir)) is not None:
                 self._leave(number, outcome)
@@ -170,7 +170,7 @@ class Job:
                 if type(raised).__module__.startswith("submitit"):
                     raise raised from None  # its time is up, and nothing of this job may start any more
                 # It could not put the job back, or Slurm did so and ended the command that asked: work until killed.
-                log.warning("the job was not put back by itself (%s): going on", raised)
+                log.warning("the job could not put itself back into the queue (%s): continuing", raised)
                 hurry.set()
                 self._answer(question, number)
                 return
@@ -199,7 +199,7 @@ class Job:
 
 
 def _raised_by_submitit(error: BaseException | None) -> BaseException | None:
-    """The error that began in submitit, whose handler a signal of Slurm calls between any two steps of ours."""
+    """Return the error that began in submitit, whose handler a signal of Slurm can call between any two steps."""
     while error is not None:
         if any(
             str(frame.f_globals.get("__name__")).startswith("submitit") for frame, _ in walk_tb(error.__traceback__)
@@ -210,7 +210,7 @@ def _raised_by_submitit(error: BaseException | None) -> BaseException | None:
 
 
 def command(given: Arguments) -> int:
-    """Answer what the arguments ask; returns the exit code."""
+    """Answer what the arguments ask; return the exit code."""
     given = asked(given)
     questions = read_questions(given.overrides, given.config_dir, several=given.multirun)
     if given.cfg is not None:
@@ -231,7 +231,7 @@ def command(given: Arguments) -> int:
 
 
 def _alone(questions: Questions, job: Job) -> int:
-    """Answer one question, which is no sweep, and name its record."""
+    """Answer one question, which is not a sweep, and name its record."""
     run_alone(job, questions)
     if job.failure is not None:
         raise job.failure
@@ -255,7 +255,7 @@ def _sweep(questions: Questions, job: Job) -> int:
         if not read_outcomes(folder):
             raise ConfigError(f"hydra/launcher={questions.launcher} ended without any answer: {reason}") from error
         complain(
-            f"a job of hydra/launcher={questions.launcher} broke off: {reason}. Others may go on: cupl-bench status"
+            f"a job of hydra/launcher={questions.launcher} broke off: {reason}. Others may still run: cupl-bench status"
         )
     raise_if_interrupted()
     outcomes = read_outcomes(folder)
@@ -286,7 +286,7 @@ def _sweep(questions: Questions, job: Job) -> int:
 
 
 def _told(results_dir: Path, outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
-    """What a program is told of finished runs; the record of each holds more."""
+    """Return what a program is told of finished runs; the record of each holds more."""
     told: list[dict[str, object]] = []
     for run_key in dict.fromkeys(outcome.run_key for outcome in outcomes if outcome.run_key is not None):
         path = record_path(results_dir, run_key)

@@ -13,7 +13,7 @@ __all__ = ["command"]
 
 
 def command(given: Arguments) -> int:
-    """Export the runs whose keys are given (none: all that are finished) to the file ``to=``; gives the exit code."""
+    """Export the runs whose keys are given (none: all that are finished) to the file ``to=``; return the exit code."""
     config = compose(given.overrides, given.config_dir)
     if not given.own.get("to"):
         raise ConfigError("export needs one file to write: cupl-bench export [RUN_KEY ...] to=runs.zip")

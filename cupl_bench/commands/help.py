@@ -59,7 +59,7 @@ def page(name: str, chosen: dict[str, list[str]], flags: dict[str, str], config_
         _section("Flags", flags.items()),
         _groups(command, chosen, folders),
         *(_keys_of_group(group, chosen.get(group, []), folders) for group in command.groups),
-        _section("Keys (key=value; in brackets what they are unless given)", _rows(_of_root(command), "")),
+        _section("Keys (key=value; defaults in brackets)", _rows(_of_root(command), "")),
         _without_effect(command),
         "Examples\n" + "\n".join(f"  {line}" for line in command.examples),
     ]
@@ -103,7 +103,7 @@ def _without_effect(command: Command) -> str:
     others = [one.path for one in root_keys(conf_dir()) if one.path not in command.keys]
     if not others:
         return ""
-    return _wrapped(f"Keys of other commands are taken and change nothing here: {', '.join(others)}.")
+    return _wrapped(f"Keys of other commands are accepted and have no effect here: {', '.join(others)}.")
 
 
 def _wrapped(text: str) -> str:

@@ -36,7 +36,7 @@ def images_here(config: Any) -> OpenImages:
             log.debug("no images of %s: %s", record.dataset.name, error)
             return None
         if dataset.fingerprint != record.dataset.fingerprint:
-            log.warning("the images of %s are others now than run %s saw", record.dataset.name, record.run_key)
+            log.warning("the images of %s are no longer those that run %s saw", record.dataset.name, record.run_key)
             return None
         return dataset if dataset.features is None else None  # features that were given have no images
 

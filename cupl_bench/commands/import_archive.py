@@ -13,7 +13,7 @@ __all__ = ["command"]
 
 
 def command(given: Arguments) -> int:
-    """Import the archives among the arguments into ``results_dir``; gives the exit code."""
+    """Import the archives among the arguments into ``results_dir``; return the exit code."""
     config = compose(given.overrides, given.config_dir)
     archives = given.plain
     if not archives:
@@ -21,7 +21,7 @@ def command(given: Arguments) -> int:
     results_dir = absolute(config.results_dir)
     for archive in archives:
         found = import_runs(Path(archive).expanduser(), results_dir)
-        mended = f", {len(found.mended)} had lost files here and are mended" if found.mended else ""
+        mended = f", {len(found.mended)} had lost files here and are repaired" if found.mended else ""
         kept = f", {len(found.kept)} were here before and are kept" if found.kept else ""
         say(f"{archive}: {len(found.new)} runs are new{mended}{kept}; 'cupl-bench report' compares them")
     return 0

@@ -50,7 +50,7 @@ def launch(job: Callable[[int], None], questions: Questions, folder: Path) -> No
 
 
 def run_alone(job: Callable[[int], None], questions: Questions) -> None:
-    """Run the one job of a question that is no sweep, with Hydra's log of it.
+    """Run the one job of a question that is not a sweep, with Hydra's log of it.
 
     Raises:
         Exception: whatever the job raises.

@@ -13,7 +13,7 @@ __all__ = ["command"]
 
 
 def command(given: Arguments) -> int:
-    """Show the plan of what the arguments ask; gives the exit code."""
+    """Show the plan of what the arguments ask; return the exit code."""
     import pandas as pd
 
     from cupl_bench.config import Output, machine_of, question_of

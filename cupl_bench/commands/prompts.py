@@ -37,7 +37,7 @@ def command(given: Arguments) -> int:
     as_json = config.output == Output.json
     if files and overrides:
         raise ConfigError(
-            f"{first(files)} would be looked at as they are, without {first(overrides)}. Give files, or a data set and"
+            f"{first(files)} would be inspected as they are, without {first(overrides)}. Give files, or a data set and"
             " prompts."
         )
     names = [Path(file).name for file in files]

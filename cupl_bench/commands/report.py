@@ -32,12 +32,12 @@ class Report:
 
 
 def write_report(results_dir: Path, config: Any, *, quick: bool = False) -> Report:
-    """Compare the runs once, and write the tables, the figures and the page of it.
+    """Compare the runs once, and write tables, figures and the page from that comparison.
 
     Args:
         results_dir: where the records lie.
         config: says where the caches are, and which baseline is asked for.
-        quick: write the tables alone where the others take more than a few seconds.
+        quick: write only the tables if figures and page would take more than a few seconds.
 
     Raises:
         ResultsError: there is nothing to compare, or it is not comparable.
@@ -70,8 +70,8 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False) -> Repo
 def report_sweep(results_dir: Path, run_keys: Sequence[str], config: Any) -> "Any":
     """Show the runs of a sweep side by side, and write the report of the folder that they lie in.
 
-    Gives the rows of the sweep in the comparison of all runs. Where another run of the folder keeps it from being
-    compared, that is told, and the runs of the sweep are shown alone: they are answered.
+    Return the rows of the sweep in the comparison of all runs. If another run of the folder prevents that comparison,
+    a message says so, and the runs of the sweep are shown without one.
     """
     from cupl_bench.errors import ResultsError
     from cupl_bench.records import read_record, record_path
@@ -95,7 +95,7 @@ def report_sweep(results_dir: Path, run_keys: Sequence[str], config: Any) -> "An
 
 
 def command(given: Arguments) -> int:
-    """Write the tables, the figures and the page, and show the tables; gives the exit code."""
+    """Write the tables, the figures and the page, and show the tables; return the exit code."""
     from cupl_bench.config import Output
     from cupl_bench.report.comparison import shown_pooled
 

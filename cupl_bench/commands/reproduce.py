@@ -22,9 +22,9 @@ __all__ = ["command"]
 def command(given: Arguments) -> int:
     """Reproduce the runs whose records or keys are given; 0 if all are equal or within tolerance, else 1.
 
-    Overrides say where it runs (``device=cpu``, ``batch_size=...``) and replace parts of the recorded question that are
-    elsewhere on this machine (``dataset.path=...``). ``--trust``: the records may name classes from outside the package
-    and addresses, which are then run and fetched.
+    Overrides say where it runs (``device=cpu``, ``batch_size=...``) and give the places of files that lie elsewhere on
+    this machine (``dataset.path=...``). With ``--trust``, classes from outside the package that a record names are
+    run, and its addresses are fetched.
     """
     runs = given.plain
     if not runs:
@@ -42,8 +42,8 @@ def _reproduce(run: str, given: Arguments) -> str:
     machine_overrides = [one for one in overrides if "." not in one.partition("=")[0]]
     if other := [one for one in machine_overrides if one.partition("=")[0].lstrip("+~") in QuestionRecord.model_fields]:
         raise ConfigError(
-            f"{first(other)} would be another question than the recorded one; 'cupl-bench eval' asks it. Parts that are"
-            " elsewhere on this machine are named by their keys, such as dataset.path=..."
+            f"{first(other)} would change the recorded question; 'cupl-bench eval' asks the changed one. If a file or"
+            " folder lies elsewhere on this machine, give its place by its key, such as dataset.path=..."
         )
     config = compose(machine_overrides, given.config_dir)
     path = Path(run).expanduser()
@@ -63,9 +63,9 @@ def _reproduce(run: str, given: Arguments) -> str:
         words, Place(results_dir=here.results_dir, cache_dir=here.cache_dir, trust="--trust" in given.flags)
     )
     for line in gained:
-        say(f"filled    {line}: the record is of a time that had no such setting; this is its default of today")
+        say(f"filled    {line}: the record is older than this setting; this is today's default")
     for where, name in _of_the_hub(words):
-        say(f"hub       {where}={name} is fetched from the hub, unless it is here")
+        say(f"hub       {where}={name} is fetched from the hub, unless this machine has it")
     with tempfile.TemporaryDirectory(prefix="cupl-bench-reproduce-") as folder:
         machine = replace(here, results_dir=Path(folder, "results"), cache_dir=Path(folder, "cache"), rerun="always")
         again = answer(question, machine, Workbench())
@@ -75,7 +75,7 @@ def _reproduce(run: str, given: Arguments) -> str:
 
 
 def _with_parts(words: QuestionRecord, overrides: Sequence[str], config: Any) -> QuestionRecord:
-    """The words with some of their settings replaced by the user, whose own interpolations are resolved."""
+    """Return the words with the user's replacements for some of their settings, interpolations resolved."""
     from omegaconf import OmegaConf
 
     settings = {group: copy.deepcopy(words.option(group)) for group in GROUPS}
@@ -85,7 +85,7 @@ def _with_parts(words: QuestionRecord, overrides: Sequence[str], config: Any) ->
         for part in path:
             node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last not in node:
-            raise ConfigError(f"{key} is no part of the recorded question.")
+            raise ConfigError(f"{key} is not a part of the recorded question.")
         own = OmegaConf.create({"value": value, "cache_dir": config.cache_dir, "results_dir": config.results_dir})
         node[last] = literal(OmegaConf.to_container(own, resolve=True)["value"])  # type: ignore[index, call-overload]
     values = words.model_dump(include={"precision", "budget", "seed"})
@@ -93,7 +93,7 @@ def _with_parts(words: QuestionRecord, overrides: Sequence[str], config: Any) ->
 
 
 def _of_the_hub(words: QuestionRecord) -> list[tuple[str, str]]:
-    """The names on the hub that the data set and the backbone have, where they are no folders of this machine."""
+    """Return the names on the hub of the data set and the backbone, where they are not folders of this machine."""
     sources = ("hf.HfSource", "transformers.TransformersSource")
     return [
         (f"{where}.path", str(node.get("path")))

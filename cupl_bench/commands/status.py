@@ -45,7 +45,7 @@ def _last(given: Arguments) -> tuple[Path, list[str]]:
     files = sorted((results_dir / "logs").glob("*/sweep.json"))
     if not files:
         raise ResultsError(
-            f"{results_dir} knows of no sweep. Name another results_dir, or give the arguments of 'cupl-bench eval'."
+            f"{results_dir} holds no sweep. Name another results_dir, or give the arguments of 'cupl-bench eval'."
         )
     arguments = json.loads(files[-1].read_bytes())["arguments"]
     say(f"the last sweep: cupl-bench eval {' '.join(arguments)}")

@@ -223,7 +223,7 @@ class Dataset:
         )
 
     def part(self, shard: Shard) -> "Dataset":
-        """Part i of n of the images, whose row 0 is the first of the part."""
+        """Return part i of n of the images, whose row 0 is the first of the part."""
         own = part_of(shard, len(self.labels))
         here = slice(own.start, own.stop)
         return replace(
@@ -251,7 +251,7 @@ class PartSource(DatasetSource, Protocol):
     """A source that lists a part of its images without reading the others, or holding what is known of them."""
 
     def part(self, cache_dir: Path, shard: Shard | None) -> Dataset:
-        """Part i of n of the images; all of them if None."""
+        """Return part i of n of the images; all of them if None."""
         ...
 
 

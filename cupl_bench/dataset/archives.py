@@ -37,8 +37,7 @@ def fetch(url: str, md5: str | None, folder: Path) -> Path:
         return Path(pooch.retrieve(url, known_hash=known, fname=url.rsplit("/", 1)[-1], path=folder, progressbar=False))
     except (OSError, ValueError) as error:
         raise DatasetError(
-            f"{url} cannot be downloaded ({error}). Fetch it by hand, where there is a network, and put it into"
-            f" {folder}."
+            f"{url} cannot be downloaded ({error}). Download it on a machine with a network, and put it into {folder}."
         ) from error
 
 
@@ -47,16 +46,16 @@ def _check_md5(archive: Path, md5: str) -> None:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
         raise DatasetError(
-            f"{archive} is not the published file, or not whole (md5 {found}, expected {md5}). Download it again."
+            f"{archive} is not the published file, or is incomplete (md5 {found}, expected {md5}). Download it again."
         )
 
 
 def unpack(archive: Path, folder: Path, md5: str | None = None) -> Path:
-    """``folder`` with the content of ``archive``; what was unpacked before is taken, half an archive never is.
+    """Return ``folder`` with the content of ``archive``; reuse what was unpacked before, never half an archive.
 
     Raises:
-        DatasetError: it is no archive, is damaged, is not the content that ``md5`` names, or a path in it would leave
-            the folder.
+        DatasetError: it is not an archive, is damaged, is not the content that ``md5`` names, or a path in it would
+            leave the folder.
     """
     if folder.is_dir():
         return folder
@@ -126,8 +125,8 @@ def _unpack_tar(archive: Path, folder: Path) -> None:
             target = links[target]
         if not (folder / target).is_file():
             raise DatasetError(
-                f"{archive} holds the link {name!r}, which leads to no file of it; it is not unpacked. Unpack it by"
-                " hand and name its folder with dataset.path=FOLDER."
+                f"{archive} holds the link {name!r}, which does not lead to a file of the archive; it is not unpacked."
+                " Unpack it by hand and name its folder with dataset.path=FOLDER."
             )
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         _link(folder / name, folder / target)

@@ -48,7 +48,7 @@ class Classes(Facts):
         """
         if variant not in self.names:
             raise DatasetError(
-                f"dataset.names={variant} is no list of names here; there are {sorted(self.names)}."
+                f"dataset.names={variant} is not a list of names here; there are {sorted(self.names)}."
                 f"{nearest(variant, self.names)}"
             )
         return self.names[variant]

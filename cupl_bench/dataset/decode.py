@@ -45,10 +45,10 @@ PIXELS_UNKNOWN = 8_000_000
 
 
 def decode(content: bytes) -> Image.Image:
-    """The image in mode RGB; of an animation the first frame.
+    """Return the image in mode RGB; of an animation the first frame.
 
     Raises:
-        BrokenImageError: the bytes are no image, are cut short, or unpack to a size that Pillow calls a bomb.
+        BrokenImageError: the bytes are not an image, are cut short, or unpack to a size that Pillow calls a bomb.
         MemoryError: there is too little memory to know.
         MachineError: the decoder of JPEGs is not installed as it should be.
     """
@@ -59,7 +59,7 @@ def decode(content: bytes) -> Image.Image:
 
 
 def decode_tensor(content: bytes) -> UInt8[Tensor, "3 h w"]:
-    """The same pixels as a tensor.
+    """Return the same pixels as a tensor.
 
     Raises:
         BrokenImageError, MemoryError, MachineError: as `decode`.
@@ -71,7 +71,7 @@ def decode_tensor(content: bytes) -> UInt8[Tensor, "3 h w"]:
 
 
 def _open(content: bytes) -> Image.Image | UInt8[Tensor, "3 h w"]:
-    """The image in mode RGB, as whichever decoder made it."""
+    """Return the image in mode RGB, as whichever decoder made it."""
     with _opened(content) as image:
         if not _is_jpeg(image):
             _check_range(image)
@@ -107,10 +107,10 @@ def _is_jpeg(image: Image.Image) -> bool:
 
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
-    """What Pillow takes the bytes for; for Pillow's work alone, whose errors inside are about the bytes.
+    """Yield what Pillow opens of the bytes; errors raised inside the block count as faults of the bytes.
 
     Raises:
-        BrokenImageError: the bytes are no whole image.
+        BrokenImageError: the bytes are not a whole image.
         MemoryError: memory is short, which decoders also call a broken stream: nothing is known about the bytes.
         OSError: one of the system, not of the image.
     """
@@ -135,7 +135,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
 
 
 def _decode_jpeg(content: bytes) -> UInt8[Tensor, "3 h w"] | None:
-    """The pixels, or None if torchvision refuses the file, as it does one cut short: Pillow judges that."""
+    """Return the pixels, or None if torchvision refuses the file, such as one cut short: Pillow then judges it."""
     try:
         from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -154,7 +154,7 @@ def _decode_jpeg(content: bytes) -> UInt8[Tensor, "3 h w"] | None:
 
 
 def _has_memory(num_pixels: int) -> bool:
-    """Whether an image of that size can be decoded. Nothing is touched: the memory is asked for and given back."""
+    """Return whether memory for an image of that size can be allocated; it is freed at once, and never written."""
     try:
         np.empty(num_pixels * BYTES_PER_PIXEL, dtype=np.uint8)
     except MemoryError:
@@ -163,7 +163,7 @@ def _has_memory(num_pixels: int) -> bool:
 
 
 def extensions() -> frozenset[str]:
-    """The file name endings, in lower case with their dot, that Pillow can read."""
+    """Return the file name endings, in lower case with their dot, that Pillow can read."""
     return frozenset(
         ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind != "PDF"
     )

@@ -27,10 +27,10 @@ KEPT_AT_ONCE = 16_384
 
 
 def _stamp(path: str | Path) -> tuple[int, int, int]:
-    """Size, and times of change in nanoseconds; the second time cannot be set back by a program."""
+    """Return size and times of change in nanoseconds; a program cannot set the second time back."""
     stat = os.stat(path)  # noqa: PTH116 - called for each image
     if not S_ISREG(stat.st_mode):  # reading a pipe would wait for ever
-        raise OSError(errno.EINVAL, "it is no file but a pipe, a socket, a device or a folder", str(path))
+        raise OSError(errno.EINVAL, "it is not a file but a pipe, a socket, a device or a folder", str(path))
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
@@ -39,7 +39,7 @@ def _is_settled(stamp: tuple[int, int, int]) -> bool:
 
 
 def _mark(*facts: object) -> bytes:
-    """16 bytes that change with where an image lies and when that changed."""
+    """Return 16 bytes that change with where an image lies and when that changed."""
     return hashlib.sha256("\0".join(map(str, facts)).encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
 
 
@@ -70,7 +70,7 @@ def keys_of_files(folder: str, names: ImageNames, root: Path, cache_dir: Path) -
             settled.append(_is_settled(stamp))
     if refused:
         raise DatasetError(
-            f"{num_refused} of {len(names)} files cannot be read, first: {'; '.join(refused)}. Mend or remove them."
+            f"{num_refused} of {len(names)} files cannot be read, first: {'; '.join(refused)}. Repair or remove them."
         )
 
     def read(index: int) -> bytes:
@@ -78,7 +78,7 @@ def keys_of_files(folder: str, names: ImageNames, root: Path, cache_dir: Path) -
         try:
             return path.read_bytes()
         except OSError as error:
-            raise DatasetError(f"{path} cannot be read ({error.strerror}). Mend or remove it.") from error
+            raise DatasetError(f"{path} cannot be read ({error.strerror}). Repair or remove it.") from error
 
     memo = _memo(cache_dir, "files", str(root.resolve()))
     return _remembered(memo, Keys.of([bytes(marks)]), np.frombuffer(settled, dtype=bool), read)
@@ -109,7 +109,7 @@ def keys_inside(
 
 
 def _memo(cache_dir: Path, *names: str) -> RowStore:
-    """Content keys by the marks of images: jobs that read parts of a data set remember side by side."""
+    """Return the store of content keys by the marks of images; jobs on parts of a data set share it."""
     folder = cache_dir / "keys" / content_key({"names": names})[:24]
     return RowStore(folder=folder, facts={"content": "content keys of images"}, dtype=np.uint8)
 

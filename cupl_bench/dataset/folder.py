@@ -51,7 +51,7 @@ class FolderSource:
         return self.part(cache_dir, None)
 
     def part(self, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
-        """Part i of n of the images; all of them if None."""
+        """Return part i of n of the images; all of them if None."""
         root = Path(self.path)
         if not root.is_dir():
             siblings = [entry.name for entry in root.parent.iterdir()] if root.parent.is_dir() else []
@@ -80,14 +80,14 @@ class FolderSource:
         if empty := [folder for folder, count in zip(folders, counts, strict=True) if not count]:
             raise DatasetError(
                 f"{len(empty)} of {len(folders)} class folders of {root} hold no image, first: {first(empty)}."
-                f" Images end in one of {', '.join(sorted(endings)[:8])} ...; remove folders that are no class."
+                f" Images end in one of {', '.join(sorted(endings)[:8])} ...; remove folders that are not classes."
             )
         names, label_of = self._labels(folders)
         labels = np.repeat(np.array([label_of[folder] for folder in folders], dtype=np.int64), counts)
         notes = []
         if others:
             notes.append(
-                f"{len(others)} files are no images by their names and are left out, first:"
+                f"{len(others)} files are not images by their names and are left out, first:"
                 f" {first([name.rpartition('/')[2] for name in others], 3)}"
             )
         if without := len(names) - len(folders):

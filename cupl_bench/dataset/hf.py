@@ -77,7 +77,7 @@ class HfSource:
         return self.part(cache_dir, None)
 
     def part(self, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
-        """Part i of n of the images; all of them if None."""
+        """Return part i of n of the images; all of them if None."""
         rows = self.rows()
         names, labels = self._named(rows)
         own, num_whole = chosen(labels, self.limit, self.seed, shard)

@@ -14,7 +14,7 @@ __all__ = ["ImageNames"]
 
 @dataclass(frozen=True, eq=False)
 class ImageNames(Sequence[str]):
-    """Names as a person reads them: bytes that are no UTF-8 stand there as escapes.
+    """Names as a person reads them: bytes that are not UTF-8 stand there as escapes.
 
     ``column``: the bytes of each name.
     """
@@ -44,7 +44,7 @@ class ImageNames(Sequence[str]):
         return self._bytes(which).decode("utf-8", "backslashreplace")
 
     def file_name(self, index: int) -> str:
-        """Return name i as Python opens it: bytes that are no UTF-8 stand there as half surrogate pairs."""
+        """Return name i as Python opens it: bytes that are not UTF-8 stand there as half surrogate pairs."""
         return self._bytes(index).decode("utf-8", "surrogateescape")
 
     def take(self, indices: Int64[np.ndarray, " m"]) -> "ImageNames":

@@ -43,7 +43,7 @@ def listed(images: Iterable[GivenImage]) -> ListedImages:
     An image of Pillow is kept as a PNG of its RGB pixels, which loses nothing.
 
     Raises:
-        DatasetError: the list is empty, a file cannot be read, or an item is no image.
+        DatasetError: the list is empty, a file cannot be read, or an item is not an image.
     """
     contents: list[bytes] = []
     ids: list[str] = []
@@ -88,7 +88,7 @@ class ImageList:
         """Return the data set.
 
         Raises:
-            DatasetError: a label is no class, names are missing, or an image cannot be read.
+            DatasetError: a label is not a class, names are missing, or an image cannot be read.
         """
         images = listed(image for image, _ in self.pairs)
         labels = [label for _, label in self.pairs]
@@ -102,7 +102,7 @@ class ImageList:
             if len(set(names)) < len(names):
                 raise DatasetError("Some class names stand twice: give labels as numbers, which tell them apart.")
             if unknown := sorted(set(named) - set(names)):
-                raise DatasetError(f"{len(unknown)} labels are no class name, first: {first(unknown)}.")
+                raise DatasetError(f"{len(unknown)} labels are not class names, first: {first(unknown)}.")
             number = {name: label for label, name in enumerate(names)}
             labels = [number[label] for label in named]
         return Dataset(

@@ -50,7 +50,7 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _read_pairs(path: Path) -> dict[str, str]:
-    """Lines of a key, a space and a value; the value may hold spaces."""
+    """Return the values by key of lines that hold a key, a space and a value; the value may hold spaces."""
     pairs: dict[str, str] = {}
     for number, line in enumerate(_read_lines(path), start=1):
         key, _, value = line.partition(" ")
@@ -87,7 +87,7 @@ def _read_mat(path: Path, variable: str) -> Any:
 
 
 def _above(folder: Path) -> list[Path]:
-    """``folder`` and the four above it, the nearest first."""
+    """Return ``folder`` and the four above it, the nearest first."""
     return [folder, *folder.absolute().parents[:4]]
 
 
@@ -120,14 +120,14 @@ class ClassFolders(Place):
     numbers: bool
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:
-        """None where no folder is a class."""
+        """Return the images and labels; None where no folder is a class."""
         if not base.is_dir() or not any(self._is_class(folder, classes) for folder in self._top(base)):
             return None
         endings = extensions()
         found: list[str | int] = []
         others: list[str] = []
         names = ImageNames.of(self._images(base, endings, found, others))
-        left = f"{len(others)} files are no images of a class folder and are left out, first: {first(others, 3)}"
+        left = f"{len(others)} files are not images of a class folder and are left out, first: {first(others, 3)}"
         return Listing(
             where=str(base),
             classes=found,
@@ -176,7 +176,7 @@ class ImagenetFlat(Place):
     kind: Literal["imagenet_flat"]
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """None where no file is named as ImageNet's validation images are.
+        """Return the images and labels; None where no file is named like ImageNet's validation images.
 
         Raises:
             DatasetError: names have no wnid, and no file near them has the label of each image.
@@ -226,11 +226,11 @@ class ImagenetFlat(Place):
         wnid_of = {int(synset.ILSVRC2012_ID): str(synset.WNID) for synset in synsets if int(synset.num_children) == 0}
         lines = _read_lines(truth)
         if unknown := [line for line in lines if not line.isdigit() or int(line) not in wnid_of]:
-            raise DatasetError(f"{len(unknown)} lines of {truth} are no class of {meta}, first: {first(unknown)}.")
+            raise DatasetError(f"{len(unknown)} lines of {truth} name no class of {meta}, first: {first(unknown)}.")
         return {number: wnid_of[int(line)] for number, line in enumerate(lines, start=1)}
 
     def _of_kaggle(self, solution: Path) -> dict[int, str]:
-        """Rows are an image without its ending, and a wnid and four numbers for each of its boxes, in any order."""
+        """Return the label of each image; a row is an image without ending, then a wnid and four numbers per box."""
         label_of: dict[int, str] = {}
         wrong: list[str] = []
         rows = csv.reader(_read_lines(solution))
@@ -259,7 +259,7 @@ class Cub(Place):
     kind: Literal["cub"]
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """None where there is no `images.txt`.
+        """Return the images and labels; None where there is no `images.txt`.
 
         Raises:
             DatasetError: a file is missing, or the files name different images or classes.
@@ -296,7 +296,7 @@ class Flowers(Place):
     kind: Literal["flowers"]
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """None where there is no `setid.mat`.
+        """Return the images and labels; None where there is no `setid.mat`.
 
         Raises:
             DatasetError: the other file is missing or damaged, or the split names images that have no label.
@@ -334,7 +334,7 @@ class SplitFile(Place):
     drop: int
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """None where there is no such text file.
+        """Return the images and labels; None where there is no such text file.
 
         Raises:
             DatasetError: a line names no image or no class.
@@ -384,7 +384,7 @@ class Cars(Place):
     kind: Literal["cars"]
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """None where there is no `cars_test_annos_withlabels.mat`.
+        """Return the images and labels; None where there is no `cars_test_annos_withlabels.mat`.
 
         Raises:
             DatasetError: the devkit is missing or does not fit.
@@ -416,7 +416,7 @@ class Cifar(Place):
     name: Literal["CIFAR10", "CIFAR100"]
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """None where the folder of the pickles is not there.
+        """Return the images and labels; None where the folder of the pickles is not there.
 
         Raises:
             DatasetError: a file is missing or not the published one.
@@ -485,7 +485,7 @@ class CoopSplit(Place):
     sha256: str | None = None
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """None where there is no such split file.
+        """Return the images and labels; None where there is no such split file.
 
         Raises:
             DatasetError: it does not hold what it should.
@@ -534,7 +534,7 @@ class Parquet(Place):
     numbers: bool
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:
-        """None where there is no such file.
+        """Return the images and labels; None where there is no such file.
 
         Raises:
             DatasetError: as `HfSource`; or numbers in another count than the classes.
@@ -588,7 +588,7 @@ class Webdataset(Place):
     numbers: bool
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """None where there is no shard.
+        """Return the images and labels; None where there is no shard.
 
         Raises:
             DatasetError: as `WebdatasetSource`; or labels are numbers and there is no `classnames.txt`.

@@ -32,7 +32,7 @@ def chosen(
 
 
 def _some_of_each(labels: Int64[np.ndarray, " n"], limit: int, seed: int) -> Int64[np.ndarray, " m"]:
-    """``limit`` places of each class (all where there are fewer), drawn without replacement, in their own order."""
+    """Return ``limit`` places of each class (or all that it has), drawn without replacement, in their own order."""
     drawn = np.random.default_rng(seed).permutation(len(labels))
     taken: dict[int, int] = {}
     kept: list[int] = []

@@ -42,7 +42,7 @@ class Files:
         return keys_of_files(self.folder, self.names, self.root, cache_dir)
 
     def read(self) -> Callable[[int], bytes]:
-        """Reads the bytes of image i."""
+        """Return a function that reads the bytes of image i."""
         return ReadFile(self.folder, self.names)
 
 
@@ -64,7 +64,7 @@ class Rows:
         return replace(self, names=self.names.take(indices), indices=self.indices[indices])
 
     def missing(self) -> Int64[np.ndarray, " m"]:
-        """None: a row that is listed is there."""
+        """Return no index: a row that is listed is there."""
         return np.empty(0, dtype=np.int64)
 
     def keys(self, cache_dir: Path) -> Keys:
@@ -72,7 +72,7 @@ class Rows:
         return self.row_keys(self.indices, cache_dir)
 
     def read(self) -> Callable[[int], bytes]:
-        """Reads the bytes of image i."""
+        """Return a function that reads the bytes of image i."""
         return ReadTaken(self.read_row, self.indices)
 
 

@@ -65,7 +65,7 @@ class NamedSource:
         return self.part(cache_dir, None)
 
     def part(self, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
-        """Part i of n of the images; all of them if None."""
+        """Return part i of n of the images; all of them if None."""
         spec = read_spec(self.spec)
         protocol = spec.protocol(self.protocol)
         classes = spec.classes.without(protocol.without)
@@ -139,8 +139,8 @@ class NamedSource:
         others = [layout for layout in layouts if layout not in own]
         if (other := next(_listed(others, places, classes), None)) is not None:
             raise DatasetError(
-                f"What lies in {other.listing.where} answers dataset.protocol={first(other.protocols)}, not"
-                f" {self.protocol}. Take that, or dataset.protocol=custom. {self._how(spec)}"
+                f"The images in {other.listing.where} belong to dataset.protocol={first(other.protocols)}, not to"
+                f" {self.protocol}. Take that protocol, or dataset.protocol=custom. {self._how(spec)}"
             )
         remote = self._remote(spec)
         if self.path is not None or remote is None:
@@ -162,7 +162,7 @@ class NamedSource:
         known = ["auto", "local", *(remote.title for remote in spec.remotes)]
         if self.source not in known:
             raise DatasetError(
-                f"dataset.source={self.source} is no source of {spec.name}; it has {known}."
+                f"dataset.source={self.source} is not a source of {spec.name}; it has {known}."
                 f"{nearest(self.source, known)}"
             )
         if self.source == "auto":
@@ -203,7 +203,7 @@ class NamedSource:
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise DatasetError(
                 f"{len(twice)} of {len(names)} images of {listing.where} are listed more than once, first:"
-                f" {first(twice, 3)}. Mend the list: each would count more than once."
+                f" {first(twice, 3)}. Correct the list: each image would count more than once."
             )
         if not len(missing):
             return listing
@@ -215,7 +215,7 @@ class NamedSource:
             )
         if self.protocol != CUSTOM:
             raise DatasetError(
-                f"{len(missing)} of {len(listing.classes)} images of {listing.where} are listed but not there, first:"
+                f"{len(missing)} of {len(listing.classes)} images of {listing.where} are listed but missing, first:"
                 f" {first(examples)}. Complete it, or say dataset.protocol=custom to take what is there."
             )
         kept = listing.take(np.delete(np.arange(len(listing.classes)), missing))
@@ -230,7 +230,7 @@ class NamedSource:
         labels: Int64[np.ndarray, " n"],
         names: tuple[str, ...],
     ) -> None:
-        """See that these are the images of the protocol.
+        """Check that these are the images of the protocol.
 
         Raises:
             DatasetError: there are more or fewer images, or a class has none.
@@ -245,8 +245,8 @@ class NamedSource:
         hint = f" That is the size of dataset.protocol={others[0]}." if others else ""
         raise DatasetError(
             f"{listing.where} holds {len(labels):,} images of {len(names) - len(without)} classes; {spec.title}, split"
-            f" {protocol.split}, has {protocol.num_images:,} of {len(names)}.{lost} Its number could not be compared"
-            f" with any other's.{hint} Complete the data, or say dataset.protocol=custom, which the record will tell."
+            f" {protocol.split}, has {protocol.num_images:,} of {len(names)}.{lost} Its accuracy could not be compared"
+            f" with any other.{hint} Complete the data, or say dataset.protocol=custom, which the record will state."
         )
 
 
@@ -323,7 +323,7 @@ def _labels(spec: Spec, classes: Classes, listing: Listing) -> Int64[np.ndarray,
         if label in word_of:
             raise DatasetError(
                 f"{listing.where}: the classes {word_of[label]!r} and {word!r} are both"
-                f" {classes.ids[int(label or 0)]!r} of {spec.title}; one of them is another class."
+                f" {classes.ids[int(label or 0)]!r} of {spec.title}; one of the two must be another class."
             )
         word_of[label] = word
     return np.array([label_of[word] for word in listing.classes], dtype=np.int64)

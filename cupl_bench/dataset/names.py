@@ -18,18 +18,33 @@ NO_WORDS = frozenset(("", "class", "cls", "label", "category", "id", "idx", "ind
 
 
 def normalised(name: str) -> str:
-    """Return the letters and digits of ``name``, without case, accents, spaces or punctuation."""
+    """Return the letters and digits of ``name``, without case, accents, spaces or punctuation.
+
+    >>> normalised("Black-footed Albatross"), normalised("Café")
+    ('blackfootedalbatross', 'cafe')
+    """
     decomposed = unicodedata.normalize("NFKD", name.casefold())
     return "".join(character for character in decomposed if character.isalnum())
 
 
 def is_unicode(text: str) -> bool:
-    """Return whether ``text`` can be written: JSON can hold half of a surrogate pair, which no file or table can."""
+    """Return whether ``text`` can be written: JSON can hold half of a surrogate pair, which no file or table can.
+
+    >>> is_unicode("tree frog"), is_unicode(chr(0xD800))
+    (True, False)
+    """
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def read_class_names(path: Path) -> list[str] | dict[str, str]:
     """Return the list or the map of class names in ``path``.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "names.json")
+    ...     _ = path.write_text('["tree frog", "newt"]')
+    ...     read_class_names(path)
+    ['tree frog', 'newt']
 
     Raises:
         DatasetError: the file is missing, not JSON, empty, or holds anything but text.
@@ -44,12 +59,16 @@ def read_class_names(path: Path) -> list[str] | dict[str, str]:
             f"{path}: {len(wrong)} of {len(names)} class names are blank or not text, first: {first(wrong)}."
         )
     if wrong := [name for name in [*names, *(content if isinstance(content, dict) else ())] if not is_unicode(name)]:
-        raise DatasetError(f"{path}: {len(wrong)} texts are no Unicode text (half a surrogate pair): {first(wrong)}.")
+        raise DatasetError(f"{path}: {len(wrong)} texts are not Unicode text (half a surrogate pair): {first(wrong)}.")
     return content
 
 
 def other_lists(class_names: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Yield the other lists of names of the data sets whose classes these are: data set, list, names in label order."""
+    """Yield the other lists of names of the data sets whose classes these are: data set, list, names in label order.
+
+    >>> list(other_lists(["a name that no data set has"]))
+    []
+    """
     names = tuple(class_names)
     seen = {names}
     for dataset in spec_names():
@@ -74,7 +93,13 @@ def _lists_of(spec: Mapping[str, Any]) -> Iterator[dict[str, tuple[str, ...]]]:
 
 
 def without_words(class_names: Sequence[str]) -> str | None:
-    """Return a warning if class names are ids or numbers, of which a text tower knows nothing; None if none is."""
+    """Return a warning if class names are ids or numbers, of which a text tower knows nothing; None if none is.
+
+    >>> without_words(["tree frog"]) is None
+    True
+    >>> without_words(["0001"]).partition(".")[0]
+    "1 of 1 class names are numbers and no words, first: '0001'"
+    """
     of_all = f"of {len(class_names):,} class names are"
     if ids := [name for name in class_names if WORDNET_ID.fullmatch(name)]:
         return (

@@ -134,7 +134,7 @@ class Hub(Facts):
                 self.repo, repo_type="dataset", revision=self.revision, allow_patterns=list(self.files)
             )
         except GatedRepoError as error:
-            raise DatasetError(f"{self.repo} is gated, and you are not let in. {log_in}") from error
+            raise DatasetError(f"{self.repo} is gated, and your account has no access. {log_in}") from error
         except LocalEntryNotFoundError as error:
             raise DatasetError(
                 f"{self.repo} cannot be reached and is not in the hub's cache here. Where there is a network:"

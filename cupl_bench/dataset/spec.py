@@ -57,7 +57,7 @@ class Spec(Facts):
         known = [*self.protocols, CUSTOM]
         if name not in known:
             raise DatasetError(
-                f"dataset.protocol={name} is no protocol of {self.name}; it has {known}.{nearest(name, known)}"
+                f"dataset.protocol={name} is not a protocol of {self.name}; it has {known}.{nearest(name, known)}"
             )
         return next(iter(self.protocols.values())) if name == CUSTOM else self.protocols[name]
 
@@ -78,4 +78,4 @@ def read_spec(name: str) -> Spec:
             content["classes"] = whole if indices is None else whole.subset(indices)
         return Spec.model_validate(content)
     except (ValidationError, KeyError, TypeError) as error:
-        raise DatasetError(f"The spec {name!r} is not as it should be: {error}") from error
+        raise DatasetError(f"The spec {name!r} is not valid: {error}") from error

@@ -94,7 +94,7 @@ class WebdatasetSource:
         return self.part(cache_dir, None)
 
     def part(self, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
-        """Part i of n of the images; all of them if None."""
+        """Return part i of n of the images; all of them if None."""
         names = self.names()
         if names is None:
             raise DatasetError(
@@ -165,7 +165,7 @@ class WebdatasetSource:
         def keys(indices: Int64[np.ndarray, " m"], cache_dir: Path) -> Keys:
             return keys_inside(shards, [str(len(names))], indices, read, cache_dir)
 
-        left = f"{others.total():,} members are no image and no .cls label of a sample and are not read: {held}"
+        left = f"{others.total():,} members are neither images nor .cls labels of a sample and are not read: {held}"
         return Samples(
             labels=np.array(labels, dtype=np.int64),
             names=names,
@@ -175,7 +175,7 @@ class WebdatasetSource:
         )
 
     def templates(self) -> Path | None:
-        """CLIP_benchmark's file of templates beside the shards or one folder above; None where there is none."""
+        """Return CLIP_benchmark's file of templates beside the shards or one folder above; None where there is none."""
         return self._beside(TEMPLATES)
 
     def _shards(self) -> list[Path]:
@@ -195,9 +195,9 @@ class WebdatasetSource:
             found = [Path(path) for path in glob.glob(self.path)]  # noqa: PTH207 - the pattern may be absolute
         if packed := [path.name for path in found if path.name.lower().endswith(COMPRESSED)]:
             raise DatasetError(
-                f"{len(packed)} of {len(found)} shards of {self.path} are compressed, first: {first(packed)}."
-                " Images are read by their place in the file, which takes plain .tar shards: unpack the compression"
-                " (such as with gunzip) and take those."
+                f"{len(packed)} of {len(found)} shards of {self.path} are compressed, first: {first(packed)}. Images"
+                " are read by their place in the file, which needs plain .tar shards: decompress them (for instance"
+                " with gunzip) and take those."
             )
         if not found:
             raise DatasetError(
@@ -229,7 +229,7 @@ class WebdatasetSource:
         return next((place for place in (folder / name, folder.parent / name) if place.is_file()), None)
 
     def _folder_of_split(self, folder: Path) -> Path:
-        """``folder``, or the one in it that holds the shards of the split, where it holds none itself."""
+        """Return ``folder`` if it holds shards itself, else the folder inside it that holds those of the split."""
         if any(map(_is_shard, folder.iterdir())):
             return folder
         inside = sorted(child for child in folder.iterdir() if child.is_dir() and any(map(_is_shard, child.iterdir())))
@@ -264,7 +264,7 @@ def _is_shard(path: Path) -> bool:
 
 
 def _by_split(shards: Sequence[Path]) -> dict[str, list[Path]]:
-    """Shards by the split that stands in their names; those in whose names there is none are left out."""
+    """Return shards by the split that their names contain; leave out those whose names contain none."""
     found: defaultdict[str, list[Path]] = defaultdict(list)
     for path in shards:
         splits = {SPLIT_OF[word] for word in re.findall("[a-z]+", path.name.lower()) if word in SPLIT_OF}

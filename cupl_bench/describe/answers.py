@@ -93,7 +93,7 @@ class ClassNames:
     """The names of a data set, to be found in sentences; plurals count, and the longest name at a place."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        """Takes the names of all classes, which may repeat."""
+        """Take the names of all classes, which may repeat."""
         self._named: dict[tuple[str, ...], str] = {}
         for name in names:
             *front, last = _words(name) or [""]

@@ -41,7 +41,7 @@ REFUSALS_LATER = 20
 """After so many refusals in a row the server is at fault, not the questions: before its first answer, and after it."""
 
 SECRET_LENGTH = 8
-"""A key that is shorter (`EMPTY`, `none`) is no secret, and may be a word of an answer."""
+"""A key that is shorter (`EMPTY`, `none`) is not a secret, and may be a word of an answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ def limits_of(recipe: Recipe) -> dict[str, float | int | list[str] | None]:
 
 
 def without_key(text: str, key: str | None) -> str:
-    """``text`` without the key, if a server has repeated it."""
+    """Return ``text`` without the key, if a server has repeated it."""
     if key is None or len(key) < SECRET_LENGTH:
         return text
     for form in (key, key.replace("/", "\\/"), quote(key, safe="")):
@@ -288,7 +288,7 @@ class _Asking:
                     try:
                         reply = Reply.model_validate_json(content)
                     except ValidationError as error:
-                        wrong = f"is no answer ({error.errors()[0]['type']}): {self._excerpt(content)}"
+                        wrong = f"is not an answer ({error.errors()[0]['type']}): {self._excerpt(content)}"
                         continue
                     if reply.choices:
                         return reply

@@ -96,7 +96,9 @@ class Description:
         count = Counter(self.class_names)
         keys = [f"{name} [{label}]" if count[name] > 1 else name for label, name in enumerate(self.class_names)]
         if twice := [key for key, times in Counter(keys).items() if times > 1]:
-            raise DescribeError(f"{len(twice)} class names look like those of repeated ones, first: {first(twice)}.")
+            raise DescribeError(
+                f"{len(twice)} class names look like the keys of repeated names, first: {first(twice)}."
+            )
         return keys
 
     @property
@@ -185,7 +187,9 @@ class Description:
         keys, output, rows = self.keys(), self.output(), self.asks()
         provenance = output.with_name(f"{output.stem}.provenance.json")
         if output.exists() and not provenance.exists():
-            raise DescribeError(f"{output} is a file of another origin. Name another place: describe.output=...")
+            raise DescribeError(
+                f"{output} exists and was not written by this command. Name another place: describe.output=..."
+            )
         every = [ask for row in rows for ask in row]
         with opened(self.journal) as journal:
             left = _left(every, journal)
@@ -210,8 +214,8 @@ class Description:
         except CuplBenchError as error:
             missing = sum(len(ask.indices) for ask in _left(left, journal))
             raise type(error)(
-                f"{error} {total - missing:,} of {total:,} answers are in {self.journal}; the same command goes on from"
-                " there and asks none of them again."
+                f"{error} {total - missing:,} of {total:,} answers are in {self.journal}; the same command continues"
+                " from there and asks none of them again."
             ) from None
 
     def _made(
@@ -262,7 +266,7 @@ class Description:
             raise DescribeError(
                 f"{len(bare)} of {len(keys)} classes are left without a sentence, first: {first(bare, 3)}. Of all"
                 f" answers {found}. No file is written; every answer is in {self.journal}. Keep more with"
-                " describe.leave_out=[...], ask for more with describe.n=..., or in other words."
+                " describe.leave_out=[...], ask for more with describe.n=..., or ask in other words."
             )
         distinct = {entry.response: entry for row in entries for entry in row}.values()
         input_tokens = sum(entry.prompt_tokens or 0 for entry in distinct)

@@ -92,7 +92,7 @@ class Journal:
         self.take(entries)
 
     def take(self, entries: Sequence[Entry]) -> None:
-        """Know entries that are on the disk; of two answers with one index the first counts."""
+        """Remember entries that are on the disk; of two answers with one index the first counts."""
         for entry in entries:
             self._answers.setdefault(entry.request, {}).setdefault(entry.index, entry)
 
@@ -172,7 +172,5 @@ def _entries(content: bytes, path: Path) -> list[Entry]:
     lines = [line for line in content.split(b"\n") if line.strip()]
     found = [entry for line in lines if (entry := _entry(line)) is not None]
     if len(found) < len(lines):
-        log.warning(
-            "%d of %d lines of %s are damaged and count as not there", len(lines) - len(found), len(lines), path
-        )
+        log.warning("%d of %d lines of %s are damaged and are ignored", len(lines) - len(found), len(lines), path)
     return found

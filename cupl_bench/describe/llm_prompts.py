@@ -58,7 +58,11 @@ def article(name: str, rule: Literal["fixed", "paper"]) -> str:
 
 
 def filled(template: str, class_name: str, thing: str, rule: Literal["fixed", "paper"]) -> str:
-    """``template`` with each gap filled; braces in the class name stay as they are."""
+    """Return ``template`` with each gap filled; braces in the class name stay as they are.
+
+    >>> filled("Describe what {a} {} looks like", "owl", thing="", rule="fixed")
+    'Describe what an owl looks like'
+    """
     gaps = {"{a}": article(class_name, rule), "{}": class_name}
     return re.sub(r"\{a?\}", lambda gap: gaps[gap.group()], template.replace("{thing}", thing))
 

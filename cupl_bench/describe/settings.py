@@ -59,7 +59,9 @@ class Endpoint:
                 " environment variable that llm.key_from names."
             )
         if address.scheme not in ("http", "https") or not address.hostname:
-            raise ConfigError(f"llm.base_url={self.base_url} is no address; give one such as http://localhost:8000/v1.")
+            raise ConfigError(
+                f"llm.base_url={self.base_url} is not an address; give one such as http://localhost:8000/v1."
+            )
 
     def cost(self, input_tokens: int, output_tokens: int) -> float | None:
         """Return the price of so many tokens; None where it is not known."""
@@ -83,7 +85,7 @@ class Recipe:
     ``plan``: count what would be asked, and ask nothing.
 
     Raises:
-        ConfigError: ``leave_out`` names no mark, or ``output`` is no JSON file.
+        ConfigError: ``leave_out`` names no mark, or ``output`` is not a JSON file.
     """
 
     name: str
@@ -103,7 +105,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if unknown := [mark for mark in self.leave_out if mark not in MARKS]:
             raise ConfigError(
-                f"describe.leave_out={unknown[0]} is no mark of an answer.{nearest(unknown[0], MARKS)} There are"
+                f"describe.leave_out={unknown[0]} is not a mark of an answer.{nearest(unknown[0], MARKS)} There are"
                 f" {', '.join(MARKS)}."
             )
         if self.output is not None and not self.output.endswith(".json"):

@@ -162,7 +162,7 @@ class PromptStrategy(Protocol):
     """Writes prompts for every class."""
 
     def __call__(self, class_names: Sequence[str]) -> Prompts:
-        """Row i of the result answers ``class_names[i]``."""
+        """Return the prompts of each class; row i of the result answers ``class_names[i]``."""
         ...
 
 

@@ -89,7 +89,7 @@ def worded(class_name: str) -> str:
 
 
 def read_lists(source: str, what: str) -> Mapping[str, Sequence[str]]:
-    """Class name -> list of texts, which may be empty, from any form that prompts come in.
+    """Return the list of texts of each class name, maybe empty, from any form that prompts come in.
 
     Raises:
         PromptsError: the file cannot be had, or holds anything else; ``what`` says what it should hold.

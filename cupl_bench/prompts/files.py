@@ -46,7 +46,7 @@ _downloads: ContextVar[bool] = ContextVar("downloads", default=True)
 
 @contextmanager
 def no_downloads() -> Iterator[None]:
-    """Inside, a file of prompts that would be downloaded is an error: for a plan, which fetches nothing."""
+    """Raise inside the block if a file of prompts would be downloaded: a plan fetches nothing."""
     token = _downloads.set(False)
     try:
         yield
@@ -55,7 +55,7 @@ def no_downloads() -> Iterator[None]:
 
 
 def check_download(url: str) -> None:
-    """See that ``url`` may be downloaded.
+    """Check that ``url`` may be downloaded.
 
     Raises:
         PromptsNotHereError: inside of `no_downloads`.
@@ -85,7 +85,7 @@ def path_of(source: str) -> Path:
     """Return the path of ``source`` on this machine, downloaded and checked.
 
     Raises:
-        PromptsError: it cannot be downloaded, is no name of the library, or its sha256 is another than the pinned one.
+        PromptsError: it cannot be downloaded, is not a name of the library, or differs from the pinned sha256.
     """
     pin = PIN.search(source)
     place, digest = (source[: pin.start()], pin.group(1).lower()) if pin else (source, None)

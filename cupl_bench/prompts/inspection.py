@@ -42,7 +42,7 @@ FAULTS = {
 class Inspection:
     """Counts over all prompts, repeats included; `first_cases` shows some of each fault.
 
-    ``repeats_within``: prompts less distinct prompts, summed over classes. ``repeats_across``: distinct prompts that
+    ``repeats_within``: prompts minus distinct prompts, summed over classes. ``repeats_across``: distinct prompts that
     stand in more than one class. ``tokens``: mean and percentiles with the tokens of start and end,
     uncut. ``twins``: pairs of classes.
     """
@@ -65,7 +65,7 @@ class Inspection:
     first_cases: Mapping[str, Sequence[str]]
 
     def as_json(self) -> dict[str, object]:
-        """Everything, as plain data."""
+        """Return everything as plain data."""
         return asdict(self)
 
     def faults(self) -> dict[str, int]:
@@ -162,7 +162,7 @@ def _marks(class_name: str, text: str) -> list[str]:
 
 
 def _twins(texts: Sequence[Sequence[str]], classes_of: Mapping[str, Sequence[int]]) -> list[tuple[int, int]]:
-    """Pairs of classes whose distinct prompts are nearly the same."""
+    """Return the pairs of classes whose distinct prompts are nearly the same."""
     shared: Counter[tuple[int, int]] = Counter()
     for labels in classes_of.values():
         # A prompt of very many classes (a constant one) tells no pair from another; rows that are equal still meet.

@@ -44,12 +44,16 @@ class TopDescriptionsStrategy:
 def distinctiveness(
     class_names: Sequence[str], rows: Sequence[Sequence[str]], keys: Sequence[str]
 ) -> list[list[float]]:
-    """For each sentence of each class the mean over its different words of log(classes / classes that use the word).
+    """Return for each sentence the mean over its distinct words of log(classes / classes that use the word).
 
     Zero for a sentence whose every word all classes use; log(classes) if no other class uses any. Words are runs of
     letters and digits in lower case. Left out are those that begin with a word (of three letters or more) of the
     class's own name, since no other class has "ostriches"; a sentence of nothing else scores zero. Classes that share a
     key of the file count as one class.
+
+    >>> found = distinctiveness(["ant", "bee"], [["red legs"], ["red wings"]], keys=["ant", "bee"])
+    >>> [[round(score, 2) for score in row] for row in found]
+    [[0.35], [0.35]]
     """
     words = [[set(WORD.findall(text.lower())) for text in row] for row in rows]
     of_key = {key: set().union(*row) for key, row in zip(keys, words, strict=True)}

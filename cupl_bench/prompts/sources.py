@@ -44,14 +44,21 @@ OPEN_CLIP_LISTS = {
 
 
 def fill(template: str, class_name: str) -> str:
-    """``template`` with the class name for each ``{}``; other braces, and braces in the name, stay as they are."""
+    """Return ``template`` with the class name for each ``{}``; other braces, and those in the name, stay.
+
+    >>> fill("a photo of a {}.", "tree frog")
+    'a photo of a tree frog.'
+    """
     return template.replace("{}", class_name)
 
 
 def read_templates(source: str | Sequence[str]) -> list[str]:
-    """Templates from a list, a file that holds one, or a list that open_clip carries by name.
+    """Return templates from a list, a file that holds one, or a list that open_clip carries by name.
 
     A file is JSON, or a `.txt` with a template on each line, where ``{c}`` means the same as ``{}``: CLIP_benchmark's.
+
+    >>> read_templates(["a photo of a {}."])
+    ['a photo of a {}.']
 
     Raises:
         PromptsError: there is none, one is not text, or one lacks the ``{}`` that stands for the class name.
@@ -82,7 +89,7 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
             f" first: {first(wrong)}."
         )
     if wrong := [template for template in templates if not is_unicode(template)]:
-        raise PromptsError(f"{where}: {len(wrong)} templates are no Unicode text, first: {first(wrong)}.")
+        raise PromptsError(f"{where}: {len(wrong)} templates are not Unicode text, first: {first(wrong)}.")
     return templates
 
 
@@ -111,13 +118,13 @@ def _templates_of_dataset(source: str) -> list[str]:
 
 
 def _open_clip_templates(name: str) -> list[str]:
-    """A template list of open_clip, read from its one file: importing the whole package takes seconds."""
+    """Return a template list of open_clip, read from its one file: importing the whole package takes seconds."""
     lists = runpy.run_path(str(open_clip_file("zero_shot_metadata.py")))
     return [make("{}") for make in lists[name]]
 
 
 def read_descriptions(source: str, *, may_be_empty: bool = False) -> Descriptions:
-    """Image-prompts or descriptors, class name -> list of texts, from any form that `content_of` reads.
+    """Return the texts of each class name, image-prompts or descriptors, from any form that `content_of` reads.
 
     ``may_be_empty``: whether a class may have no text, as one without descriptors.
 
@@ -143,8 +150,8 @@ def read_descriptions(source: str, *, may_be_empty: bool = False) -> Description
     if (wrong := [name for name, sentences in content.items() if not sentences]) and not may_be_empty:
         raise PromptsError(
             f"{source}: {len(wrong)} of {len(content)} classes hold an empty list, first: {first(wrong)}. If these are"
-            f" descriptors, say prompts=dclip dataset.texts.descriptors={source}, which takes a class without any; if"
-            " sentences are yet to come, prompts.missing=templates fills such classes from templates."
+            f" descriptors, say prompts=dclip dataset.texts.descriptors={source}, which accepts a class without any; if"
+            " sentences are still missing, prompts.missing=templates fills such classes from templates."
         )
     if wrong := [name for name, row in content.items() if not all(isinstance(text, str) for text in row)]:
         odd = next(text for text in content[wrong[0]] if not isinstance(text, str))
@@ -154,7 +161,7 @@ def read_descriptions(source: str, *, may_be_empty: bool = False) -> Description
         )
     if wrong := [name for name, row in content.items() if not all(is_unicode(text) for text in (name, *row))]:
         raise PromptsError(
-            f"{source}: {len(wrong)} of {len(content)} classes hold what is no Unicode text (half a surrogate pair),"
+            f"{source}: {len(wrong)} of {len(content)} classes hold what is not Unicode text (half a surrogate pair),"
             f" first: {first(wrong)}."
         )
     return content
@@ -365,7 +372,7 @@ def _by_normalised(words: Iterable[str]) -> dict[str, list[str]]:
 def _aliases_as_spelt(
     aliases: Mapping[str, str], class_names: Sequence[str], keys: Sequence[str], where: str
 ) -> dict[str, str]:
-    """Aliases in the spelling of the class names and of the file."""
+    """Return the aliases in the spelling of the class names and of the file."""
     if not aliases:
         return {}
 
@@ -378,11 +385,12 @@ def _aliases_as_spelt(
     starts = {name: spelt(name, names, close_names) for name in aliases}
     if lost := [key for key, found in ends.items() if not found]:
         raise PromptsError(
-            f"{len(lost)} aliases lead to no class of {where}, first: {first(lost)}.{nearest(lost[0], keys)}"
+            f"{len(lost)} aliases name no class of {where}, first: {first(lost)}.{nearest(lost[0], keys)}"
         )
     if lost := [name for name, found in starts.items() if not found]:
         raise PromptsError(
-            f"{len(lost)} aliases start from no class name, first: {first(lost)}.{nearest(lost[0], class_names)}"
+            f"{len(lost)} aliases are given for unknown class names, first:"
+            f" {first(lost)}.{nearest(lost[0], class_names)}"
         )
     if several := [word for word, found in (*starts.items(), *ends.items()) if len(found) > 1]:
         raise PromptsError(
@@ -408,8 +416,8 @@ def _other_list(
             continue
         if None not in found and (ignore_extra or set(keys) <= set(found)):
             return (
-                f"All of them join with another list of class names of {dataset}: take dataset.names={variant}, whose"
-                " scores are those of these names."
+                f"All of them match another list of class names of {dataset}: take dataset.names={variant}; the scores"
+                " are then those of these names."
             )
     return None
 
@@ -427,5 +435,9 @@ def _how_to_mend(lost: Sequence[str], extra: Sequence[str], missing: str | None)
 
 
 def replace_name(text: str, old: str, new: str) -> str:
-    """``text`` with the whole words ``old``, in any case, replaced by ``new``."""
+    """Return ``text`` with the whole words ``old``, in any case, replaced by ``new``.
+
+    >>> replace_name("A frog, not a frogfish.", "frog", "toad")
+    'A toad, not a frogfish.'
+    """
     return re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", lambda _: new, text, flags=re.IGNORECASE)

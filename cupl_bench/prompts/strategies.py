@@ -106,7 +106,10 @@ class ConceptStrategy:
 
 
 def with_concept(opening: str, concept: str | None) -> str:
-    """``opening`` followed by the concept of the data set, such as "A photo of a bird: a ".
+    """Return ``opening`` followed by the concept of the data set, such as "A photo of a bird: a ".
+
+    >>> with_concept("A photo of a ", "bird")
+    'A photo of a bird: a '
 
     Raises:
         PromptsError: there is no concept.
@@ -241,7 +244,7 @@ def _cleaned(sentences: Sequence[str]) -> list[str]:
 
 
 def _derangement(keys: Sequence[str], generator: random.Random) -> list[int]:
-    """For each class another class, drawn as one cycle, whose sentences are not its own."""
+    """Return for each class another class, drawn as one cycle, whose sentences are not its own."""
     order = list(range(len(keys)))
     generator.shuffle(order)
     donors = [0] * len(keys)
@@ -259,7 +262,7 @@ def file_name(path: str, digest: str) -> str:
 
 
 def read_aliases(path: str | None) -> dict[str, str]:
-    """Class name -> name in a file of prompts, from a JSON file; empty where there is none.
+    """Return the name in a file of prompts for each class name in a JSON file of aliases; empty without a file.
 
     Raises:
         PromptsError: it holds anything else.

@@ -40,15 +40,15 @@ class UnionStrategy:
         for name, part in parts.items():
             if part.aggregation != self.aggregation:
                 raise PromptsError(
-                    f"prompts.members.{name} aggregates by {part.aggregation}, the union by {self.aggregation}; one"
-                    " number comes of one aggregation. Set both to the same."
+                    f"prompts.members.{name} aggregates by {part.aggregation}, the union by {self.aggregation}; a"
+                    " number needs one aggregation. Set both to the same."
                 )
             if part.given is not None:
                 raise PromptsError(f"prompts.members.{name} gives vectors and no texts, which no union can encode.")
             if part.weigh_by_images:
-                raise PromptsError(f"prompts.members.{name} is weighed by images, which a union is not.")
+                raise PromptsError(f"prompts.members.{name} is weighed by images, which a union cannot be.")
         if len(seeds := {part.seed for part in parts.values() if part.seed is not None}) > 1:
-            raise PromptsError(f"The members draw with different seeds {sorted(seeds)}; a record has one.")
+            raise PromptsError(f"The members draw with different seeds {sorted(seeds)}, but a record has one seed.")
         labels = range(len(class_names))
         join = [part.join for part in parts.values() if part.join is not None]
         sources = [part.source for part in parts.values() if part.source is not None]

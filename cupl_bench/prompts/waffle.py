@@ -23,7 +23,7 @@ CLIP_VOCABULARY = "clip_vocabulary"
 
 OPENING = "A photo of a "
 CLIP_MERGES = 48894
-"""How many merges of the file CLIP's tokenizer takes: its 49,152 tokens less 256 and 2."""
+"""How many merges of the file CLIP's tokenizer takes: its 49,152 tokens minus 256 and 2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class WaffleStrategy:
         return f"{opening}{worded(class_name)}, {which(descriptor, 'original')}."
 
     def random_descriptors(self, class_names: Sequence[str], pairs: int) -> list[str]:
-        """``pairs`` times a word sequence and a character sequence, in this order.
+        """Return ``pairs`` times a word sequence and a character sequence, in this order.
 
         Raises:
             PromptsError: the number of pairs is none, or there is no word.
@@ -173,7 +173,7 @@ def read_words(source: str) -> list[str]:
 
 
 def _clip_words() -> list[str]:
-    """The tokens of CLIP's tokenizer that are whole words of three or more letters, as open_clip carries them."""
+    """Return the whole words of three or more letters among the tokens of CLIP's tokenizer, as open_clip has them."""
     content = gzip.decompress(open_clip_file("bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode("utf-8")
     merges = content.split("\n")[1 : 1 + CLIP_MERGES]
     tokens = ["".join(merge.split()) for merge in merges]

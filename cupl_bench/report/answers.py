@@ -162,7 +162,7 @@ def read_answers(results_dir: Path, run: Run) -> Answers:
         ) from error
     if table.num_rows != record.dataset.num_images:
         raise ResultsError(
-            f"{path} holds {table.num_rows:,} predictions, and the record of run {record.run_key} speaks of"
+            f"{path} holds {table.num_rows:,} predictions, but the record of run {record.run_key} has"
             f" {record.dataset.num_images:,} images. {again}"
         )
     right = int(np.count_nonzero(table.column("label").to_numpy() == table.column("prediction").to_numpy()))
@@ -197,7 +197,7 @@ def same_images(ours: Answers, other: Answers) -> bool:
 def class_facts(results_dir: Path, records: Sequence[Record]) -> pd.DataFrame:
     """Return the classes by label, ``class_name`` and ``tier``, as runs of one group tell them.
 
-    The label as text, and no tier, where none of the runs tells: records of earlier versions name no file of prompts.
+    If no run tells them, the name is the label as text and the tier is missing: old records name no file of prompts.
     """
     labels = range(records[0].dataset.num_classes)
     facts = pd.DataFrame({"class_name": [str(label) for label in labels], "tier": None}, index=list(labels))
@@ -278,8 +278,8 @@ def _tell_changed_files(members: Sequence[Run]) -> None:
             if changed:
                 newest = max(changed, key=lambda one: one.record.created_at)
                 log.warning(
-                    "%s of run %s and %s of run %s were asked in the same words, but what they read held other prompts:"
-                    " both are shown, and the second is the newer",
+                    "%s of run %s and %s of run %s were asked in the same words, but the files that they read held"
+                    " different prompts: both are shown, and the second is newer",
                     run.prompts, run.record.run_key, newest.prompts, newest.record.run_key,
                 )  # fmt: skip
                 break
@@ -359,7 +359,7 @@ def _tell_kept_apart(groups: Sequence[Group]) -> None:
         differ = [name for name in Group._fields if len({getattr(group, name) for group in several}) > 1]
         if differ:
             log.warning(
-                "%s x %s stands in %d groups that are not compared: they differ in %s",
+                "%s x %s is split into %d groups that are not compared: they differ in %s",
                 dataset, backbone, len(several), ", ".join(differ),
             )  # fmt: skip
 
@@ -403,7 +403,7 @@ def _cell(run: Run) -> tuple[str, str, str, int | None]:
 
 
 def _sweeps(pairs: set[tuple[str, str]]) -> list[tuple[set[str], set[str]]]:
-    """Data sets and backbones that runs connect, directly or through others."""
+    """Return the sets of data sets and backbones that runs connect, directly or through others."""
     sweeps: list[tuple[set[str], set[str]]] = []
     for dataset, backbone in sorted(pairs):
         touched = [sweep for sweep in sweeps if dataset in sweep[0] or backbone in sweep[1]]

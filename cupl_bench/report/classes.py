@@ -61,10 +61,11 @@ def _shares(part: Int64[np.ndarray, " c"], images: Int64[np.ndarray, " c"]) -> F
 
 
 def moved_confusions(answers: Answers, baseline: Answers, classes: pd.DataFrame) -> pd.DataFrame:
-    """Classes and others that their images were taken for: the pairs that a run mends most, and after them those made.
+    """Return the pairs of classes that a run confuses less than the baseline, and after them those it confuses more.
 
-    ``images``: how many are taken for it; ``baseline_images``: by the baseline; ``change``: the one less the other, so
-    that a confusion that is mended is negative and one that is made positive. `MOVED_PAIRS` of each at most.
+    ``images``: how many images of the class the run takes for the other; ``baseline_images``: how many the baseline
+    does; ``change``: the first minus the second, negative for a mended confusion and positive for a new one. There
+    are at most `MOVED_PAIRS` of each kind.
     """
     count = len(classes)
     ours, before = (_confused(one, count) for one in (answers, baseline))

@@ -1,6 +1,6 @@
 """Runs side by side: a row per question, grouped so that only like is compared with like; read and resampled once.
 
-`compare` is the one way from records to numbers: what a terminal, the files, the figures and the page show comes of the
+`compare` is the only way from records to numbers: the terminal, the files, the figures and the page all show the
 `Comparison` that it returns.
 """
 
@@ -43,7 +43,16 @@ from cupl_bench.report.significance import (
 )
 from cupl_bench.report.texts import interval, percent, points
 
-__all__ = ["Comparison", "GroupAnswers", "baseline_names", "compare", "less", "shown", "shown_pooled", "strategy_names"]
+__all__ = [
+    "Comparison",
+    "GroupAnswers",
+    "baseline_names",
+    "compare",
+    "minus",
+    "shown",
+    "shown_pooled",
+    "strategy_names",
+]
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +65,7 @@ QUALIFIERS = ("aggregation", "budget", "seed")
 
 @dataclass(frozen=True, kw_only=True)
 class GroupAnswers:
-    """The runs of a group with their answers, in memory for as long as the group is looked at.
+    """The runs of a group with their answers, in memory while the group is compared.
 
     ``baseline``: the run that the others are compared with, None where the group has none. ``classes``: a row per class
     and run (`report.classes.per_class`).
@@ -211,10 +220,10 @@ def _asked_baseline(asked: str, runs: Sequence[Run]) -> str:
     if meant:
         raise ResultsError(
             f"baseline={asked} stands for {len(meant)} strategies of the records: {first(meant)}. Give the name of one"
-            f" as it stands here: baseline='\"{meant[0]}\"'."
+            f" as it is written here: baseline='\"{meant[0]}\"'."
         )
     raise ResultsError(
-        f"baseline={asked} is no strategy of the records, which hold {first(names)}.{nearest(asked, names)}"
+        f"baseline={asked} is not a strategy of the records, which hold {first(names)}.{nearest(asked, names)}"
     )
 
 
@@ -399,9 +408,9 @@ def _best(read: Sequence[tuple[int, Sequence[Answers]]]) -> int | None:
 
 
 def _pooled(table: pd.DataFrame, draws: Mapping[int, np.ndarray]) -> pd.DataFrame:
-    """Means over data sets of each strategy of a backbone, with the baseline on the same data sets beside them.
+    """Return means over data sets of each strategy of a backbone, with the baseline on the same data sets beside them.
 
-    A data set that stands here in several versions is no single number and is left out.
+    A data set that stands here in several versions is not a single number and is left out.
     """
     rows = []
     by = ["backbone", "backbone_shown", "precision", "prompts", "aggregation", "budget", "baseline"]
@@ -471,7 +480,7 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
             out["baseline"] = [
                 "" if pd.isna(name) else name for name in read["baseline"].where(read["difference"].notna())
             ]
-        out[f"{less(names)} [95%]"] = [
+        out[f"{minus(names)} [95%]"] = [
             f"{points(value)} {interval(low, high, signed=True)}{'' if significant else ' n.s.'}" if known else ""
             for value, low, high, known, significant in zip(
                 read["difference"], read["difference_low"], read["difference_high"],
@@ -487,7 +496,7 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
 
 
 def shown_pooled(pooled: pd.DataFrame) -> pd.DataFrame:
-    """Means over data sets as a person reads them."""
+    """Return the means over data sets as a person reads them."""
     out = pd.DataFrame(index=pooled.index)
     out["backbone"] = pooled["backbone_shown"]
     if pooled["precision"].nunique() > 1:
@@ -519,13 +528,13 @@ def baseline_names(runs: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(runs.loc[runs["difference"].notna(), "baseline"]))
 
 
-def less(names: Sequence[str]) -> str:
+def minus(names: Sequence[str]) -> str:
     """Return what a column of differences is called: by its baseline, where there is one for all.
 
-    >>> less(["simple"]), less(["simple", "name_only"])
-    ('less simple', 'less baseline')
+    >>> minus(["simple"]), minus(["simple", "name_only"])
+    ('minus simple', 'minus baseline')
     """
-    return f"less {names[0]}" if len(names) == 1 else "less baseline"
+    return f"minus {names[0]}" if len(names) == 1 else "minus baseline"
 
 
 def strategy_names(table: pd.DataFrame) -> list[str]:

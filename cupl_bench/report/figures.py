@@ -1,7 +1,7 @@
 """Figures for papers, as PDF and PNG: a column wide (3.3 inches), 7 points, the same bytes for the same runs.
 
-Strategies differ by colour (Okabe and Ito's, told apart by the colour-blind) and by the shape of their markers, and
-no two by neither. Names that are too long are cut so that no two become the same. Fonts are embedded as TrueType.
+Strategies differ by colour (those of Okabe and Ito, which colour-blind readers can tell apart) or by the shape of their
+markers. Names that are too long are cut so that no two become the same. Fonts are embedded as TrueType.
 Nothing is drawn on a display.
 """
 
@@ -28,7 +28,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from scipy import stats
 
 from cupl_bench.errors import short
-from cupl_bench.report.comparison import Comparison, baseline_names, less, strategy_names
+from cupl_bench.report.comparison import Comparison, baseline_names, minus, strategy_names
 from cupl_bench.report.significance import ALPHA
 from cupl_bench.store import write_atomically
 
@@ -132,7 +132,7 @@ def _texts(comparison: Comparison, runs: pd.DataFrame) -> set[str]:
 
 
 def _families(letters: set[str]) -> list[str]:
-    """DejaVu Sans, which comes with matplotlib, and installed fonts for the letters that it lacks, if there are any."""
+    """Return DejaVu Sans, which comes with matplotlib, and installed fonts for the letters that it lacks, if any."""
     families = ["DejaVu Sans"]
     missing = {ord(letter) for letter in letters if letter.isprintable()}
     missing -= set(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())
@@ -147,7 +147,7 @@ def _families(letters: set[str]) -> list[str]:
             missing -= held
     if missing:
         log.warning(
-            "%d letters of the names are in no font here: figures show boxes for them, first: %s",
+            "%d letters of the names are in no installed font: figures show boxes for them, first: %s",
             len(missing), " ".join(f"U+{letter:04X}" for letter in sorted(missing)[:3]),
         )  # fmt: skip
     return families
@@ -188,7 +188,7 @@ def _short(name: object, length: int = 26) -> str:
 
 
 def _shortened(names: Sequence[object], length: int = 26) -> list[str]:
-    """Names cut to a length so that no two that differ become the same: from the end, else from the middle."""
+    """Return names cut to a length, at the end or else in the middle, so that names that differ stay different."""
     texts = [" ".join(str(name).split()) for name in names]
     out = {text: _short(text, length) for text in texts}
     for tail in (length // 2, length - 2):
@@ -213,7 +213,7 @@ def _points(values: Any) -> Float64[np.ndarray, " k"]:
 
 
 def _look(kind: object, places: "Places") -> dict[str, Any]:
-    """Colour and marker of a strategy, which no other of the first 182 has."""
+    """Return the colour and marker of a strategy; no other of the first 182 has them."""
     place = places[kind]
     colour = COLOURS[place % len(COLOURS)]
     hollow = place // (len(COLOURS) * len(MARKERS)) % 2
@@ -228,7 +228,7 @@ def _legend_size(labels: Sequence[str]) -> tuple[int, int]:
 
 
 def _legend_height(labels: Sequence[str]) -> float:
-    """Inches that a legend needs beyond its first two rows, for which the figures have room."""
+    """Return how many inches a legend needs beyond its first two rows, for which the figures have room."""
     return ROW * max(0, _legend_size(labels)[1] - 2) if len(labels) > 1 else 0.0
 
 
@@ -244,7 +244,7 @@ Places = dict[Any, int]
 
 
 def _strategies(comparison: Comparison, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
-    """For each backbone: accuracies with intervals, or, over several data sets, differences to the baseline."""
+    """Draw for each backbone accuracies with intervals or, over several data sets, differences to the baseline."""
     del comparison, results_dir
     read = runs[~runs["of_seeds"].astype(bool)]
     for (backbone, precision), members in read.groupby(["backbone", "precision"], sort=False):
@@ -312,7 +312,7 @@ def _draw_differences(
         for between in range(1, len(data_sets)):
             axes.axhline(between - 0.5, color="#dddddd", linewidth=0.5)
     axes.grid(visible=False, axis="y")
-    baselines = less(baseline_names(members))
+    baselines = minus(baseline_names(members))
     axes.set_xlabel(f"top-1 {_short(baselines, 24)}, in points: {_short(members.iloc[0]['backbone'], 22)}")
     _legend(figure, axes)
 
@@ -320,7 +320,7 @@ def _draw_differences(
 def _reach(
     middle: Float64[np.ndarray, " k"], low: Float64[np.ndarray, " k"], high: Float64[np.ndarray, " k"]
 ) -> Float64[np.ndarray, "2 k"]:
-    """Lengths of error bars; an interval need not hold its middle to the last digit."""
+    """Return the lengths of error bars, none negative: rounding may put a mean just outside its interval."""
     reach: Float64[np.ndarray, "2 k"] = np.maximum(np.stack([middle - low, high - middle]), 0.0)
     return reach
 
@@ -334,7 +334,7 @@ def _dot(axes: Axes, value: float, low: float, high: float, row: int, look: dict
 
 
 def _most_changed(comparison: Comparison, runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """Of each data set and backbone the run that differs most from the baseline; the greatest differences first."""
+    """Return for each data set and backbone the run that differs most from the baseline, greatest difference first."""
     single = runs[(runs["run_key"] != "") & runs["difference"].notna()]
     if not len(single):
         return []
@@ -366,7 +366,7 @@ def _classes(comparison: Comparison, runs: pd.DataFrame, places: Places, results
 
 
 def _change(table: pd.DataFrame, run: dict[str, Any]) -> Figure:
-    label = f"{_short(run['strategy'], 20)} less {_short(run['baseline'], 16)}, in points"
+    label = f"{_short(run['strategy'], 20)} minus {_short(run['baseline'], 16)}, in points"
     if len(table) <= ALL_NAMED:
         figure = Figure(figsize=(WIDTH, 0.5 + ROW * len(table)))
         _forest(figure.add_subplot(), table, label)
@@ -440,7 +440,7 @@ def _confusions(comparison: Comparison, runs: pd.DataFrame, places: Places, resu
 
 
 def _budget(comparison: Comparison, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
-    """Accuracy against the number of prompts of each class: mean and band, over draws or over seeds."""
+    """Draw accuracy against the number of prompts of each class: mean and band, over draws or over seeds."""
     del comparison
     written = 0
     for (dataset, backbone, _), members in runs.groupby(["dataset", "backbone", "precision"], sort=False):
@@ -491,7 +491,7 @@ def _measured_curves(members: pd.DataFrame, results_dir: Path) -> Iterator[Curve
 
 
 def _curves_of_runs(members: pd.DataFrame) -> Iterator[Curve]:
-    """Runs with budgets; the band is two standard deviations of the seeds, where there are several."""
+    """Yield curves of runs with budgets; the band is two standard deviations over the seeds, if several."""
     read = members[~members["of_seeds"].astype(bool)]
     for (prompts, aggregation), own in read.groupby(["prompts", "aggregation"], sort=False):
         budgets = own[own["budget"].notna()].sort_values("budget")
@@ -515,7 +515,7 @@ def _curves_of_runs(members: pd.DataFrame) -> Iterator[Curve]:
 
 
 def _scaling(comparison: Comparison, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
-    """Accuracy over backbones, the weakest first, for each data set, and for the mean of the data sets."""
+    """Draw accuracy over backbones, the weakest first, for each data set and for their mean."""
     del comparison, results_dir
     read = runs[~runs["of_seeds"].astype(bool)]
     if read["precision"].nunique() > 1:

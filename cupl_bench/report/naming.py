@@ -1,7 +1,7 @@
-"""Names of what stands in a table: a row is a question, and a name is for people.
+"""Names for the rows of a table: each row is a question, and a name is for people.
 
 Two questions may share a name: ``prompts=file`` with two files, two lists of templates, two folders of images, two
-models of one option. Where they do, each gets what tells it apart: a setting, the name of a file, or a short digest.
+models of one option. Each then gets what distinguishes it: a setting, the name of a file, or a short digest.
 """
 
 import re
@@ -57,7 +57,7 @@ class Arena:
 def tell_apart(facts: Sequence[Facts], kinds: Iterable[str], arenas: Sequence[Arena]) -> list[list[str]]:
     """Return for each thing the texts that, beside its name, tell it apart; none where the name is enough.
 
-    A kind of fact is taken where it makes more things of an arena different, and then stands for all things.
+    A kind of fact is used if it distinguishes more things of an arena; it is then shown for all things.
 
     Args:
         facts: of each thing.
@@ -109,7 +109,7 @@ def recorded(record: Record, group: str) -> Mapping[str, Any]:
 
 
 def leaves(settings: object, prefix: str = "") -> dict[str, Any]:
-    """Return settings by their dotted keys; none for what is no map.
+    """Return settings by their dotted keys; none for what is not a map.
 
     >>> leaves({"a": {"b": 1}, "c": 2})
     {'a.b': 1, 'c': 2}

@@ -45,7 +45,7 @@ COLUMNS = [
 
 @lru_cache(maxsize=1)
 def read_published() -> pd.DataFrame:
-    """The rows of results/published.csv, which an installed package carries with it; values are percent."""
+    """Return the rows of results/published.csv, which an installed package carries with it; values are percent."""
     return pd.read_csv(shipped("report/published.csv", "results/published.csv"), keep_default_na=False)
 
 
@@ -96,7 +96,7 @@ def _strategy(record: Record) -> str:
 
 @lru_cache(maxsize=256)
 def _option(name: str) -> Mapping[str, Any]:
-    """The option of a group as its file has it."""
+    """Return the option of a group as its file has it."""
     path = conf_dir() / name
     content = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
     return content if isinstance(content, dict) else {}
@@ -116,7 +116,7 @@ def _changed(record: Record) -> list[str]:
             continue
         given, option = leaves(recorded(record, group)), leaves(_option(f"{group}/{name}.yaml"))
         if not option:
-            changed.append(f"{group}={name} is no option of this version")
+            changed.append(f"{group}={name} is not an option of this version")
             continue
         for key in (*option, *(sorted(given.keys() - option.keys()) if group == "prompts" else ())):
             if key in NOT_COMPARED[group] or key not in given:

@@ -41,7 +41,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """Accuracy of one strategy less another's on the same images; fractions, intervals of 95%.
+    """Accuracy of one strategy minus another's on the same images; fractions, intervals of 95%.
 
     ``gained`` and ``lost``: images that only the one, or only the other, has right; None for a mean over seeds.
     ``p``: McNemar's exact test; for a mean over seeds the paired t test over images.
@@ -60,6 +60,10 @@ class Paired:
 def percentile_interval(draws: Float64[np.ndarray, " b"], size: int) -> Interval:
     """Return the 95% percentile interval of a bootstrap over ``size`` units, its tails widened for small samples.
 
+    >>> low, high = percentile_interval(np.linspace(0, 1, 10_001), size=1_000)
+    >>> f"{low:.3f} to {high:.3f}"
+    '0.025 to 0.975'
+
     Source: Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69 (2015), on
     the expanded percentile interval: the plain one is that of a normal sample with the variance divided by n and the
     quantile of z; the expanded one takes n - 1 and t. From a few hundred units on they are the same.
@@ -76,10 +80,13 @@ def _expanded_tail(size: int) -> float:
 
 
 def image_bootstrap(values: Float64[np.ndarray, " n"], seed: int) -> Float64[np.ndarray, " b"]:
-    """Means of ``DRAWS`` resamples of the images.
+    """Return the means of ``DRAWS`` resamples of the images.
 
     A paired difference takes few distinct values, so the counts of a resample are multinomial: exact, whatever the
     number of images.
+
+    >>> image_bootstrap(np.array([1.0, 1.0, 0.0]), seed=0).shape
+    (10000,)
     """
     distinct, counts = np.unique(values, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=DRAWS)
@@ -109,7 +116,13 @@ def _resampled_images(images: bytes) -> Float64[np.ndarray, " b"]:
 
 
 def class_bootstrap(values: Float64[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Interval | None:
-    """Return the 95% interval of the mean of ``values`` over drawn classes with their images; None for one class."""
+    """Return the 95% interval of the mean of ``values`` over drawn classes with their images; None for one class.
+
+    >>> class_bootstrap(np.array([1.0, 0.0]), labels=np.array([0, 0])) is None
+    True
+    >>> class_bootstrap(np.array([1.0, 1.0]), labels=np.array([0, 1]))
+    (1.0, 1.0)
+    """
     images = np.bincount(labels)
     seen = images > 0
     num_classes = int(seen.sum())
@@ -128,7 +141,11 @@ def class_bootstrap(values: Float64[np.ndarray, " n"], labels: Int[np.ndarray, "
 def mcnemar_exact(
     gained: Int[np.ndarray, " k"] | Sequence[int], lost: Int[np.ndarray, " k"] | Sequence[int]
 ) -> Float64[np.ndarray, " k"]:
-    """Two-sided p of each pair of counts of discordant images; 1 where there are none."""
+    """Return the two-sided p of each pair of counts of discordant images; 1 where there are none.
+
+    >>> mcnemar_exact(gained=[6, 0], lost=[1, 0]).tolist()
+    [0.125, 1.0]
+    """
     fewer, total = np.minimum(gained, lost), np.add(gained, lost)
     return np.asarray(np.minimum(1.0, 2 * stats.binom.cdf(fewer, total, 0.5)), dtype=np.float64)
 
@@ -137,6 +154,9 @@ def holm(p: Float[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
     """Return each p corrected for all of them, after Holm; NaN stays and does not count.
 
     The step-down rule itself: that of statsmodels collects garbage at each call, which takes the most of a report.
+
+    >>> holm(np.array([0.01, 0.5, 0.02])).tolist()
+    [0.03, 0.5, 0.04]
     """
     out = np.full(len(p), np.nan)
     known = np.flatnonzero(~np.isnan(p))
@@ -149,6 +169,11 @@ def paired(
     ours: Bool[np.ndarray, " n"], baseline: Bool[np.ndarray, " n"], labels: Int[np.ndarray, " n"], seed: int
 ) -> Paired:
     """Test whether one strategy is better than another on the same images, by both bootstraps and McNemar's test.
+
+    >>> ours, baseline = np.array([True, True, False]), np.array([True, False, False])
+    >>> found = paired(ours, baseline, labels=np.array([0, 1, 1]), seed=0)
+    >>> found.gained, found.lost, round(found.difference, 3), found.p
+    (1, 0, 0.333, 1.0)
 
     Args:
         ours: which images it has right.
@@ -171,6 +196,10 @@ def paired_mean(
 
     The intervals hold for these seeds; how far other seeds would go is the spread over the seeds.
 
+    >>> seeds, baseline = [np.array([True, True]), np.array([True, False])], np.array([True, False])
+    >>> paired_mean(seeds, baseline, labels=np.array([0, 1]), seed=0).difference
+    0.25
+
     Raises:
         ValueError: there are fewer than two images.
     """
@@ -179,9 +208,12 @@ def paired_mean(
 
 
 def difference_p(ours: Sequence[Bool[np.ndarray, " n"]], others: Sequence[Bool[np.ndarray, " n"]]) -> float:
-    """Two-sided p that two strategies are equally good on the same images; each with its runs, one or a seed each.
+    """Return the two-sided p that two strategies are equally good on the same images; each has one run per seed.
 
     McNemar's exact test for one run against one; for means over seeds the paired t test over images.
+
+    >>> difference_p([np.array([True, True])], [np.array([True, False])])
+    1.0
     """
     if len(ours) == len(others) == 1:
         return float(mcnemar_exact([int((ours[0] & ~others[0]).sum())], [int((others[0] & ~ours[0]).sum())])[0])
@@ -215,7 +247,12 @@ def _paired(
 
 
 def over_datasets(differences: Sequence[float]) -> Interval | None:
-    """Return the 95% interval of the mean over data sets, taken as a sample: Student's t; None for one."""
+    """Return the 95% interval of the mean over data sets, taken as a sample: Student's t; None for one.
+
+    >>> low, high = over_datasets([0.01, 0.02, 0.03])
+    >>> f"{low:+.3f} to {high:+.3f}"
+    '-0.005 to +0.045'
+    """
     values = np.asarray(differences, dtype=np.float64)
     if len(values) < 2:
         return None
@@ -227,6 +264,10 @@ def mean_per_class_interval(hits: Int64[np.ndarray, " c"], images: Int64[np.ndar
     """Return the 95% interval of the mean over classes of their accuracies, images drawn within each class.
 
     The normal interval of a stratified mean, classes that have images having equal weight.
+
+    >>> low, high = mean_per_class_interval(hits=np.array([8, 5]), images=np.array([10, 10]))
+    >>> f"{low:.3f} to {high:.3f}"
+    '0.441 to 0.859'
     """
     seen = images > 0
     rate, count = hits[seen] / images[seen], images[seen]
@@ -237,7 +278,10 @@ def mean_per_class_interval(hits: Int64[np.ndarray, " c"], images: Int64[np.ndar
 
 
 def calibration_error(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 15) -> float:
-    """Expected calibration error: the gap between confidence and accuracy, by bins of equal width.
+    """Return the expected calibration error: the gap between confidence and accuracy, by bins of equal width.
+
+    >>> calibration_error(np.array([1.0, 1.0]), correct=np.array([True, False]))
+    0.5
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599, section 2, with its 15 bins.
     """

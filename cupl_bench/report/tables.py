@@ -67,7 +67,7 @@ def write_tables(comparison: Comparison, results_dir: Path) -> list[Path]:
 
 
 def _changes(comparison: Comparison) -> str:
-    """For each run the classes and confusions that changed most against the baseline, as Markdown."""
+    """Return for each run the classes and confusions that changed most against the baseline, as Markdown."""
     parts = ["# Which classes\n\nEach run against its baseline on the same images: the classes and the confusions that"
              " changed most. per_class.parquet and confusions.parquet hold more. n.s.: not significant, McNemar's exact"
              " test corrected for all classes of the run after Holm.\n"]  # fmt: skip
@@ -78,7 +78,7 @@ def _changes(comparison: Comparison) -> str:
             continue
         title = " x ".join(str(_inert_markdown(part)) for part in (row["dataset_shown"], row["backbone_shown"], name))
         of_run = [_pipes(columns, rows[row["run_key"]]) for columns, rows in read if row["run_key"] in rows]
-        parts += [f"## {title}, less {_inert_markdown(row['baseline'])}\n", *of_run]
+        parts += [f"## {title}, minus {_inert_markdown(row['baseline'])}\n", *of_run]
     return "\n".join(parts)
 
 
@@ -140,7 +140,7 @@ def _per_text(table: pd.DataFrame, change: Callable[[object], object]) -> pd.Dat
 
 
 def _inert(value: object) -> object:
-    """Names are a user's: a spreadsheet must not run one as a formula."""
+    """Return text that no spreadsheet runs as a formula: names are a user's."""
     return f"'{value}" if isinstance(value, str) and SPREADSHEET_FORMULA.match(value) else value
 
 

@@ -22,7 +22,7 @@ Rerun = Literal["missing", "always", "never", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a run asks; all of it can move the number and enters the run key.
+    """What a run asks; all of it can change the number, and enters the run key.
 
     ``config`` is the same in words, from which it was built and which the record keeps: it is not hashed.
     """

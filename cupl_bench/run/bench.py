@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class Workbench:
     """The last data set, the last backbone (or its text tower, where none asked for more) and the open stores.
 
-    Sources are equal when their settings are, so a question finds what the one before it has left.
+    Sources are equal when their settings are, so a question reuses what the question before it has loaded.
     ``several_backbones``: whether pixels are worth keeping for the next backbone.
     """
 
@@ -46,13 +46,13 @@ class Workbench:
         """Return the data set of ``source``, or part i of n of it, listed once."""
         wanted = (source, cache_dir, shard)
         if self._dataset is None or self._dataset[0] != wanted:
-            self._dataset = self._images = None  # lets go of the last list before the next one takes memory
+            self._dataset = self._images = None  # frees the last list before the next one takes memory
             self._dataset = (wanted, listed_by(*wanted))
             self._say_names(self._dataset[1])
         return self._dataset[1]
 
     def _say_names(self, dataset: Dataset) -> None:
-        """Warn of class names that are no words, once of each list of them; those of a spec are meant as they are."""
+        """Warn once of a list of class names that are not words; the names in a spec are always intended."""
         if (dataset.origin or {}).get("names") or dataset.class_names in self._warned_of:
             return
         if warning := without_words(dataset.class_names):
@@ -88,10 +88,10 @@ class Workbench:
     def images(
         self, dataset: Dataset, store: RowStore, skip_broken: bool, encode: Callable[[], ImageFeatures]
     ) -> ImageFeatures:
-        """Return the features of all images, looked up once: many prompt strategies are compared with the same."""
+        """Return the features of all images, looked up once for all prompt strategies."""
         if (last := self._images) is not None and last[0] is dataset and last[1] is store and last[2] == skip_broken:
             return replace(last[3], num_encoded=0)
-        self._images = None  # lets go of the last list before the next one takes memory
+        self._images = None  # frees the last list before the next one takes memory
         images = encode()
         self._images = (dataset, store, skip_broken, images)
         return images

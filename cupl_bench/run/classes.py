@@ -28,7 +28,7 @@ def class_embeddings(prepared: Prepared, images: ImageFeatures) -> tuple[ClassEm
     """Return the class embeddings, and how many prompts were cut to fit the context.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     prompts, path = prepared.prompts, class_embeddings_path(prepared)
     if prompts.given is not None and prompts.given.is_of_classes and prompts.aggregation == Aggregation.MEAN:
@@ -63,10 +63,10 @@ def class_embeddings_path(prepared: Prepared) -> Path:
         "tokenizer": facts.tokenizer,
         "prompts": prepared.prompts.digest,
     }
-    if prepared.prompts.weigh_by_images:  # which can be read at all is decided by the images themselves
+    if prepared.prompts.weigh_by_images:  # the weights depend on which images can be decoded
         named["image_features"] = facts.image_key(question.precision, question.decode)
         named["images"] = bytes_key(Keys.of(prepared.dataset.image_keys).packed.tobytes()).hex()
-        # Where none is left out it does not matter whether any might be.
+        # If no image is left out, it does not matter whether any could be.
         named |= {"skip_broken": False} if prepared.left_out is None else {"left_out": prepared.left_out}
     return machine.cache_dir / "class_embeddings" / f"{content_key(named)[:32]}.safetensors"
 
@@ -107,7 +107,7 @@ def _warn_truncated(num_truncated: int, prompts: Prompts) -> None:
 
 
 def _read(path: Path, aggregation: Aggregation) -> tuple[ClassEmbeddings, int] | None:
-    """Return what is kept in a file; None where there is none that can be used."""
+    """Return the class embeddings that a file holds; None if there is no usable file."""
     try:
         arrays, facts = read_arrays(path)
     except FileNotFoundError:
@@ -128,5 +128,7 @@ def _read(path: Path, aggregation: Aggregation) -> tuple[ClassEmbeddings, int] |
         )
         return classes, int(str(facts["num_truncated"]))
     except (KeyError, ValueError) as error:  # ValueError: of an aggregation that was once handed over as text
-        set_aside(path, f"{path} is not as this version writes it ({error}), as files of other versions may be")
+        set_aside(
+            path, f"{path} is not in the form of this version ({error}); files of other versions may have another form"
+        )
         return None

@@ -1,4 +1,4 @@
-"""From a prepared question to one that waits for its scores alone."""
+"""From a prepared question to one that waits for nothing but its scores."""
 
 import logging
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ __all__ = ["Material", "Waiting", "assist", "encode", "encode_part", "gather"]
 log = logging.getLogger(__name__)
 
 BYTES_PER_PROMPT = 150
-"""What a prompt takes in memory, about: a sentence and its place in a list."""
+"""About how much memory a prompt takes: a sentence and its place in a list."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +40,18 @@ class Waiting:
 
     @property
     def num_bytes(self) -> int:
-        """Of memory that a question holds while it waits, about; image features lie on the disk."""
+        """About how much memory a question holds while it waits; image features lie on the disk."""
         return self.classes.num_bytes + BYTES_PER_PROMPT * self.prepared.prompts.num_prompts
 
 
 def encode(prepared: Prepared) -> Record | Waiting:
     """Make the image features and the class embeddings of a question.
 
-    Return its record instead where it turns out to be answered already: which images are left out belongs to the
-    question, and may be known only when all were tried.
+    Return its record instead if the question turns out to be answered already: the images that are left out belong
+    to the question, and are sometimes known only after all images were tried.
 
     Raises:
-        CuplBenchError: something that the user can mend; a failed record tells it too.
+        CuplBenchError: something that the user can correct; a failed record tells it too.
     """
     with prepared.stages.working():
         say_question(prepared)
@@ -70,10 +70,10 @@ def encode(prepared: Prepared) -> Record | Waiting:
 
 
 def assist(question: Question, machine: Machine, bench: Workbench) -> None:
-    """Encode a share of the images: what the other processes of torchrun do while rank 0 answers a question.
+    """Encode a share of the images in another process of torchrun, while rank 0 answers the question.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     prepared = prepare(question, machine, bench)
     if isinstance(prepared, Prepared):
@@ -81,10 +81,10 @@ def assist(question: Question, machine: Machine, bench: Workbench) -> None:
 
 
 def encode_part(question: Question, machine: Machine, bench: Workbench, part: int, parts: int) -> str:
-    """Encode a part of the images, from 1 to ``parts``, for a run that finds them done; return what was done in words.
+    """Encode a part of the images, from 1 to ``parts``, for a later run to reuse; return in words what was done.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     own = in_turn(lambda: bench.dataset(question.dataset, machine.cache_dir, (part, parts)))
     num_whole = own.num_whole or 0
@@ -123,10 +123,10 @@ class Material:
 
 
 def gather(question: Question, machine: Machine, bench: Workbench) -> Material:
-    """Return the features of a question, from the stores; what is not there is encoded.
+    """Return the features of a question, read from the stores; encode what they lack.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     prepared = prepared_of(question, machine, bench)
     say_key(prepared)

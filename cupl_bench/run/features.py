@@ -1,4 +1,4 @@
-"""The features of one question, from the stores; what is not there is encoded, by one process at a time."""
+"""The features of one question, read from the stores; one process at a time encodes what they lack."""
 
 import logging
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def image_features(prepared: Prepared) -> ImageFeatures:
     """Return the features of all images; every process of torchrun calls it and encodes its share.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     if (given := prepared.dataset.features) is not None:
         log.info("images    %s given as features, nothing to encode", f"{len(given):,}")
@@ -60,7 +60,7 @@ def text_features(prepared: Prepared) -> TextFeatures:
     """Return the features of the distinct prompts.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     stages = prepared.stages
     if (given := prepared.prompts.given) is not None:
@@ -92,7 +92,7 @@ def text_features(prepared: Prepared) -> TextFeatures:
 
 @contextmanager
 def _alone(prepared: Prepared, store: RowStore) -> Iterator[None]:
-    """Compute rows of this store for this data set while no other process does; who waits finds them done."""
+    """Compute rows of this store for this data set in one process at a time; the others wait and then find them."""
     if rank():  # rank 0 holds the lease for all
         yield
         return

@@ -14,10 +14,10 @@ __all__ = ["all_but_scores", "run", "run_together"]
 
 
 def run(question: Question, machine: Machine, bench: Workbench) -> Record:
-    """Answer a question, or find its answer, and leave the record.
+    """Answer a question, or find its answer, and return the record, which is also written.
 
     Raises:
-        CuplBenchError: something that the user can mend; once the run key is known, a failed record tells it too.
+        CuplBenchError: something that the user can correct; once the run key is known, a failed record tells it too.
     """
     found: Record | Waiting | Exception = all_but_scores(question, machine, bench)
     if isinstance(found, Waiting):
@@ -40,7 +40,7 @@ def all_but_scores(question: Question, machine: Machine, bench: Workbench) -> Re
 def run_together(asked: Iterable[Callable[[], tuple[Question, Machine]]], bench: Workbench) -> list[Record | Exception]:
     """Answer questions of the same images; return for each, in order, its record or its own error.
 
-    Their scores are computed in one pass, or in a few where what waits for them would take much memory.
+    Their scores are computed in one pass, or in a few passes where the waiting questions would take much memory.
     """
     found: dict[int, Record | Exception] = {}
     waiting: dict[int, Waiting] = {}
@@ -54,7 +54,7 @@ def run_together(asked: Iterable[Callable[[], tuple[Question, Machine]]], bench:
             score()
         try:
             one = all_but_scores(*ask(), bench)
-        except Exception as error:  # noqa: BLE001 - given to who asks, so that it takes no other question with it
+        except Exception as error:  # noqa: BLE001 - given to the caller, so that no other question fails with it
             raise_if_interrupted()
             found[place] = error
             continue

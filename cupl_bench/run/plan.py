@@ -36,7 +36,7 @@ class Plan:
 def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     """Return what `run` would reuse and compute for a question; load no model and download nothing.
 
-    ``texts_to_encode`` is an upper bound: which texts share their tokens is known to the tokenizer alone.
+    ``texts_to_encode`` is an upper bound: only the tokenizer knows which texts share their tokens.
     """
     source = question.dataset
     try:
@@ -45,7 +45,10 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     except DataNotHereError:
         if not isinstance(source, NamedSource):
             raise
-        with no_downloads(), suppress(PromptsNotHereError):  # prompts that can never be had are told before the images
+        with (
+            no_downloads(),
+            suppress(PromptsNotHereError),
+        ):  # prompts that cannot be had at all are reported before the images
             prompts_of(question.prompts, source.class_names())
         return Plan(dataset_here=source.not_here())
     prompts = prompts_of(question.prompts, dataset.class_names)

@@ -1,4 +1,4 @@
-"""A question with all that is found out before the first image is decoded: its run key, and whether it is answered."""
+"""A question with all that is known before the first image is decoded: its run key, and whether it is answered."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A question with everything that was found out before the first image is decoded.
+    """A question with everything that is known before the first image is decoded.
 
     ``left_out``: the digest of the images that cannot be decoded, as far as that is known; None where all can.
     """
@@ -66,13 +66,13 @@ class Prepared:
                 "backbone": [
                     question.backbone_name, facts.image_key(question.precision, question.decode),
                     facts.text_key(question.precision),
-                    # CLIP's own is in no key, so that the records made before it was looked at are found.
+                    # CLIP's own tokenizer is in no key, so that records from before this rule are found.
                     *([] if facts.tokenization is None else [facts.tokenization]),
                 ],
                 "prompts": [question.prompts_name, self.prompts.digest],
-                # Only where it is asked for; so that seeds that drew the same prompts have a record each.
+                # With a budget the seed enters too: seeds that drew the same prompts have their own records.
                 **({} if self.prompts.budget is None else {"budget": [self.prompts.budget, self.prompts.seed]}),
-                # What is asked of fewer images is another question, and which these are depends on the machine too.
+                # Fewer images make another question, and the machine may decide which images these are.
                 **({} if self.left_out is None else {"left_out": self.left_out}),
             }
         )  # fmt: skip
@@ -121,7 +121,7 @@ def prepare(question: Question, machine: Machine, bench: Workbench) -> Record | 
     Every process of torchrun calls it, and gets the same.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     stages = Stages()
     with stages.working():
@@ -136,7 +136,7 @@ def prepared_of(question: Question, machine: Machine, bench: Workbench) -> Prepa
     """Return a question with its data set, its prompts and the facts of its backbone.
 
     Raises:
-        CuplBenchError: something that the user can mend.
+        CuplBenchError: something that the user can correct.
     """
     _check_results_dir(machine.results_dir)
     dataset = bench.dataset(question.dataset, machine.cache_dir)
@@ -171,7 +171,7 @@ def with_width(dataset: Dataset, prompts: Prompts, facts: BackboneFacts, name: s
 
 
 def _check_results_dir(results_dir: Path) -> None:
-    """See that records can be written, before any work is done.
+    """Check that records can be written, before any work is done.
 
     Raises:
         ResultsError: they cannot.
@@ -182,8 +182,13 @@ def _check_results_dir(results_dir: Path) -> None:
 
 
 def left_out_before(prepared: Prepared) -> str | None:
+<<<<<<< HEAD
     """Return what a question leaves out, where that is known without encoding: all that is not encoded is broken."""
     if not prepared.question.skip_broken or prepared.dataset.features is not None:
+=======
+    """Return the digest of the images left out, if known without encoding: every image without features is broken."""
+    if not prepared.question.skip_broken:
+>>>>>>> prose
         return None
     keys = prepared.dataset.image_keys
     missing = missing_images(prepared.dataset, prepared.images)
@@ -197,7 +202,7 @@ def left_out_of(dataset: Dataset, images: ImageFeatures) -> str | None:
 
 
 def _digest_of_keys(keys: Iterable[bytes]) -> str | None:
-    """Return a digest that does not depend on how often and in which order keys come; None for none."""
+    """Return a digest of the keys that depends neither on their order nor on repeats; None for no keys."""
     distinct = sorted(set(keys))
     return bytes_key(b"".join(distinct)).hex() if distinct else None
 
@@ -218,7 +223,7 @@ def finished(prepared: Prepared) -> Record | None:
         else:
             if record.status == "ok" and not counts_as_finished(prepared, record):
                 log.warning(
-                    "          the record is of an earlier version, which did not tell %s: running again",
+                    "          the record is from an earlier version, which did not record %s: running again",
                     "the tokenizer" if record.dataset.num_broken == 0 else "the images that were left out",
                 )
             elif record.status == "ok" and _artifacts_are_whole(prepared, record):
@@ -226,7 +231,8 @@ def finished(prepared: Prepared) -> Record | None:
                 return record
     if prepared.machine.rerun == "never":
         raise ResultsError(
-            f"There is no finished record of this question ({prepared.record_path}), and rerun=never forbids to run it."
+            f"There is no finished record of this question ({prepared.record_path}), and rerun=never forbids running"
+            " it."
         )
     return None
 
@@ -234,7 +240,7 @@ def finished(prepared: Prepared) -> Record | None:
 def counts_as_finished(prepared: Prepared, record: Record) -> bool:
     """Return whether a record answers its question.
 
-    Those of earlier versions told in no key which images were left out, nor by which tokenizer prompts were read.
+    In earlier versions no key said which images were left out, nor which tokenizer read the prompts.
     """
     left_out_is_told = record.dataset.num_broken == 0 or prepared.left_out is not None
     return record.status == "ok" and left_out_is_told and _is_of_this_tokenizer(prepared.facts, record)
@@ -243,7 +249,7 @@ def counts_as_finished(prepared: Prepared, record: Record) -> bool:
 def _is_of_this_tokenizer(facts: BackboneFacts, record: Record) -> bool:
     """Return whether a record of this key was made with this tokenizer.
 
-    One that was made before tokenizers were looked at may be that of a model with other merges beside its config.
+    A record from before tokenizers entered the key may come from a model with other merges beside its config.
     """
     own_merges = "bpe_path" in facts.model.get("text_cfg", {}).get("tokenizer_kwargs", {})
     return not own_merges or "tokenization" in record.backbone.model_fields_set

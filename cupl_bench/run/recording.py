@@ -1,4 +1,4 @@
-"""The record of a question: who asked what, and the answer or why there is none."""
+"""The record of a question: what was asked, and the answer or the reason why there is none."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +70,7 @@ def record_of(
 
 @contextmanager
 def failure_recorded(prepared: Prepared) -> Iterator[None]:
-    """Leave a failed record of what goes wrong inside, where the user or the machine is at fault.
+    """Write a failed record if the block raises an error of the user or of the machine.
 
     Raises:
         CuplBenchError: what went wrong; a lack of memory is told as one.

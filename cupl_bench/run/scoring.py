@@ -30,20 +30,21 @@ __all__ = ["is_time_to_score", "logit_scale_of", "score_together"]
 log = logging.getLogger(__name__)
 
 WAITING_BYTES = 256_000_000
-"""What the questions may hold that wait for their scores: 80 strategies of 1,000 classes, at width 768."""
+"""How much memory waiting questions may hold: 80 strategies of 1,000 classes, at width 768."""
 
 
 def is_time_to_score(waiting: Iterable[Waiting]) -> bool:
-    """Return whether to score now: those that wait hold much memory, or this process may soon be killed."""
+    """Return whether to score now: the waiting questions hold much memory, or this process may soon be killed."""
     return hurry.is_set() or sum(one.num_bytes for one in waiting) > WAITING_BYTES
 
 
 def score_together(waiting: Sequence[Waiting]) -> list[Record | Exception]:
     """Score questions, write their records, and return for each, in order, its record or its own error.
 
-    The question that is furthest behind always goes on, so that image features are read once for all: what one has
-    read is in memory for the others. Each has tiles, files, seconds and failures of its own, and its predictions are
-    to the last bit those of a pass alone. A question that is there twice is scored once, and then finds its answer.
+    The question that is furthest behind is always advanced next, so image features are read once for all questions:
+    what one has read is still in memory for the others. Each question has its own tiles, files, times and failures,
+    and its predictions equal, to the last bit, those of a pass alone. A question that occurs twice is scored once;
+    the second then finds the answer.
     """
     outcomes: dict[int, Record | Exception] = {}
     left = dict(enumerate(waiting))
@@ -80,7 +81,7 @@ class _Scoring:
         """Score one more part; return the record where there is none left.
 
         Raises:
-            CuplBenchError: something that the user can mend; a failed record tells it too.
+            CuplBenchError: something that the user can correct; a failed record tells it too.
         """
         prepared = self.waiting.prepared
         with failure_recorded(prepared), prepared.stages.working():
@@ -110,7 +111,7 @@ def _one_pass(scorings: Mapping[int, _Scoring]) -> dict[int, Record | Exception]
             outcome: Record | Exception | None
             try:
                 outcome = left[place].goes_on()
-            except Exception as error:  # noqa: BLE001 - given to who asks, so that it takes no other question with it
+            except Exception as error:  # noqa: BLE001 - given to the caller, so that no other question fails with it
                 raise_if_interrupted()
                 outcome = error
             if outcome is not None:
@@ -184,8 +185,13 @@ def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:
     return record
 
 
+<<<<<<< HEAD
 def logit_scale_of(prepared: Prepared) -> float:
     """Return the model's own factor from similarities to logits, remembered so that no model is loaded for it."""
+=======
+def _logit_scale(prepared: Prepared) -> float:
+    """Return the model's factor from similarities to logits, which is stored so that no model is loaded for it."""
+>>>>>>> prose
     text_key = prepared.facts.text_key(prepared.question.precision)
     path = prepared.machine.cache_dir / "logit_scales" / f"{text_key[:32]}.json"
     try:

@@ -1,4 +1,4 @@
-"""Wall time of one question, also where others of the sweep are worked on in between."""
+"""Wall time of one question, even if other questions of the sweep are worked on in between."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ __all__ = ["Stages"]
 class Stages:
     """Seconds of each stage of a question, and of all the work on it.
 
-    Loading the backbone happens inside other stages, and is taken out of them.
+    The backbone is loaded inside other stages; that time is subtracted from them.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)

@@ -23,7 +23,7 @@ def write_predictions(
 ) -> Generator[Tally, None, None]:
     """Write predictions part by part, and yield what is right of each part once it is written.
 
-    The file is there when the last part was asked for; where that never happens, nothing is left.
+    The file exists once the last part was asked for; if that never happens, no file is left.
 
     Raises:
         ResultsError: the file cannot be written.

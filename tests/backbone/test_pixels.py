@@ -214,7 +214,7 @@ def test_fast_is_another_question_with_features_of_its_own(cli, on_photos, tiny:
     assert "0 reused, 15 encoded" in cli.out
     assert cli.record().run_key != exact.run_key
     assert on_photos("dataset.decode=quick") == 2
-    assert "it is one of exact, fast." in cli.err
+    assert "choose one of exact, fast." in cli.err
 
 
 def test_a_transform_without_a_fast_form_says_so(cli, on_photos, tiny: TinyModel, tmp_path: Path) -> None:

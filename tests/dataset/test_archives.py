@@ -125,8 +125,8 @@ def test_a_link_to_no_file_is_refused_with_the_remedy(links: list[tarfile.TarInf
     with pytest.raises(
         DatasetError,
         match=re.escape(
-            "holds the link 'loop', which leads to no file of it; it is not unpacked. Unpack it by hand and name its"
-            " folder with dataset.path=FOLDER."
+            "holds the link 'loop', which does not lead to a file of the archive; it is not unpacked. Unpack it by hand"
+            " and name its folder with dataset.path=FOLDER."
         ),
     ):
         unpack(packed(tmp_path / "bad.tar", plain("images/a.jpg"), *links), tmp_path / "set")

@@ -166,7 +166,7 @@ RESPONSE = httpx.Response(403, request=httpx.Request("GET", "https://huggingface
     [
         (
             errors.GatedRepoError("gated", response=RESPONSE),
-            "is gated, and you are not let in. Accept its terms on"
+            "is gated, and your account has no access. Accept its terms on"
             " https://huggingface.co/datasets/ILSVRC/imagenet-1k, run 'hf auth login'",
         ),
         (
@@ -201,7 +201,7 @@ def test_a_missing_data_set_says_where_to_put_it(name: str, tmp_path: Path) -> N
     with pytest.raises(DatasetError, match="is not in .* Another place is named with dataset.path=FOLDER") as caught:
         load(name, tmp_path, source="local")
     assert str(tmp_path / "datasets" / name) in str(caught.value)
-    with pytest.raises(DatasetError, match=r"dataset.source=locl is no source of .*Did you mean 'local'"):
+    with pytest.raises(DatasetError, match=r"dataset.source=locl is not a source of .*Did you mean 'local'"):
         load(name, tmp_path, source="locl")
 
 
@@ -247,7 +247,7 @@ def test_an_archive_in_its_place_is_checked_and_unpacked(tmp_path: Path) -> None
     folder.mkdir(parents=True)
     (folder / "CUB_200_2011.tgz").write_bytes(b"half of it")
     with pytest.raises(
-        DatasetError, match=r"CUB_200_2011.tgz is not the published file, or not whole \(md5 .*Download it again"
+        DatasetError, match=r"CUB_200_2011.tgz is not the published file, or is incomplete \(md5 .*Download it again"
     ):
         load("cub", tmp_path)
     assert [path.name for path in folder.iterdir()] == ["CUB_200_2011.tgz"]
@@ -255,7 +255,7 @@ def test_an_archive_in_its_place_is_checked_and_unpacked(tmp_path: Path) -> None
 
 def test_a_failed_download_names_the_file_and_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pooch, "retrieve", raises(OSError("Name or service not known")))
-    with pytest.raises(DatasetError, match="CUB_200_2011.tgz cannot be downloaded .*Fetch it by hand"):
+    with pytest.raises(DatasetError, match="CUB_200_2011.tgz cannot be downloaded .*Download it on a machine"):
         load("cub", tmp_path)
 
 

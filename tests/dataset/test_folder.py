@@ -129,7 +129,7 @@ def test_nested_hidden_odd_and_foreign_files(tmp_path: Path) -> None:
     (root / "b" / os.fsdecode(b"\xff\xfe.jpg")).write_bytes(encoded(10))
     found = load(root, tmp_path / "cache")
     assert found.labels.tolist() == [0, 0, 1, 1, 1]
-    assert any("1 files are no images" in note for note in found.notes)
+    assert any("1 files are not images" in note for note in found.notes)
     json.dumps(list(found.image_ids))
     "".join(found.image_ids).encode("utf-8")
 

@@ -131,7 +131,7 @@ def test_imagenets_duplicate_names_stay_unless_asked(tmp_path: Path) -> None:
     assert len(set(told.class_names)) == 1000
     assert [place for place in range(1000) if told.class_names[place] != found.class_names[place]] == [744, 836]
     assert told.fingerprint != found.fingerprint
-    with pytest.raises(DatasetError, match="dataset.names=disambigated is no list.*Did you mean 'disambiguated'"):
+    with pytest.raises(DatasetError, match="dataset.names=disambigated is not a list.*Did you mean 'disambiguated'"):
         load("imagenet", tmp_path / "set", tmp_path / "cache", names="disambigated")
 
 
@@ -276,7 +276,7 @@ def test_a_whole_archive_is_a_protocol_of_its_own(name: str, tmp_path: Path) -> 
         with pytest.raises(DatasetError, match="holds 20 images of 10 classes; EuroSAT .* has 27,000 of 10"):
             load(name, tmp_path / "set", tmp_path / "cache", protocol="standard")
         return
-    with pytest.raises(DatasetError, match="answers dataset.protocol='all', not standard"):
+    with pytest.raises(DatasetError, match="belong to dataset.protocol='all', not to standard"):
         load(name, tmp_path / "set", tmp_path / "cache", protocol="standard")
 
 
@@ -357,7 +357,7 @@ def test_a_class_without_images_is_refused_even_if_the_size_fits(tmp_path: Path)
 def test_a_missing_image_is_refused_or_left_out_and_told(tmp_path: Path) -> None:
     trees.dtd(tmp_path / "set")
     (tmp_path / "set" / "dtd" / "dtd" / "images" / "woven" / "woven_0002.jpg").unlink()
-    with pytest.raises(DatasetError, match="1 of 47 images .* are listed but not there, first: 'woven/woven_0002.jpg'"):
+    with pytest.raises(DatasetError, match="1 of 47 images .* are listed but missing, first: 'woven/woven_0002.jpg'"):
         load("dtd", tmp_path / "set", tmp_path / "cache", protocol="standard")
     found = load("dtd", tmp_path / "set", tmp_path / "cache")
     assert found.split == "custom: 46 of 1880 images of test1"
@@ -424,7 +424,7 @@ def test_the_fingerprint_is_of_content_not_of_places(tmp_path: Path) -> None:
 def test_a_protocol_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(
         DatasetError,
-        match=r"dataset.protocol=cop is no protocol of flowers; it has \['standard', 'coop', 'custom'\].*'coop'",
+        match=r"dataset.protocol=cop is not a protocol of flowers; it has \['standard', 'coop', 'custom'\].*'coop'",
     ):
         load("flowers", tmp_path, tmp_path / "cache", protocol="cop")
     with pytest.raises(DatasetError, match="There is no data set 'flower'. Did you mean 'flowers'"):
@@ -491,11 +491,11 @@ def test_coops_trees(name: str, inside: bool, tmp_path: Path) -> None:
 )
 def test_coops_trees_of_imagenet(name: str, inside: str, tmp_path: Path) -> None:
     expected = trees.wnid_folders(name, inside)(tmp_path)
-    (tmp_path / inside / "README.txt").write_text("which is no image")
+    (tmp_path / inside / "README.txt").write_text("which is not an image")
     for path in (tmp_path, tmp_path / inside.partition("/")[0], tmp_path / inside):
         found = load(name, path, tmp_path / "cache")
         assert ids_of(found, name) == expected
-        assert any(note.startswith("1 files are no images of a class folder") for note in found.notes)
+        assert any(note.startswith("1 files are not images of a class folder") for note in found.notes)
 
 
 def test_the_layout_whose_images_are_there_is_taken(tmp_path: Path) -> None:

@@ -250,5 +250,5 @@ def test_two_swapped_classes_or_a_shifted_list_do_not_pass(tmp_path: Path) -> No
         read_spec(str(tmp_path / "dtd.json"))
     content["clases"] = {}
     (tmp_path / "dtd.json").write_text(json.dumps(content))
-    with pytest.raises(DatasetError, match="is not as it should be"):
+    with pytest.raises(DatasetError, match="is not valid"):
         read_spec(str(tmp_path / "dtd.json"))

@@ -152,7 +152,7 @@ def test_what_is_not_read_is_counted(tmp_path: Path) -> None:
     found = load(named_set(tmp_path / "set", members), tmp_path / "cache")
     assert found.labels.tolist() == [0, 1]
     assert len(found.notes) == 1
-    assert found.notes[0].startswith("5 members are no image and no .cls label of a sample")
+    assert found.notes[0].startswith("5 members are neither images nor .cls labels of a sample")
     for kind in (".json (2)", "further images (1)", "hidden (1)", "without an ending (1)"):
         assert kind in found.notes[0]
 

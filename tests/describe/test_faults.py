@@ -63,7 +63,7 @@ def test_tries_are_counted_whatever_fails(fault, describe, cli, server) -> None:
     server.always = fault
     assert describe("llm.concurrency=1", "llm.tries=2") == 2
     assert len(server.received) == 2
-    assert "goes on from there" in cli.err
+    assert "continues from there" in cli.err
 
 
 def test_tries_of_different_faults_are_counted_together(describe, server) -> None:
@@ -231,7 +231,7 @@ def test_no_more_requests_at_a_time_than_allowed(describe, server) -> None:
 def test_replies_without_a_count_of_tokens(describe, cli, server) -> None:
     server.always = "no usage"
     assert describe("describe.leave_out=[]") == 0
-    assert "0 in, 0 out; 9 replies told no count" in cli.out
+    assert "0 in, 0 out; 9 replies did not report their tokens" in cli.out
 
 
 def test_a_run_that_failed_goes_on_where_it_was(describe, cli, server, journal) -> None:
@@ -239,7 +239,7 @@ def test_a_run_that_failed_goes_on_where_it_was(describe, cli, server, journal) 
     assert describe("llm.concurrency=1") == 2
     before = journal()
     assert f"{8} of {TOTAL} answers are in {before.path}" in cli.err
-    assert "goes on from there" in cli.err
+    assert "continues from there" in cli.err
     assert not list(before.path.parent.glob("*[0-9a-f].json"))
     server.always = None
     server.received.clear()
@@ -326,7 +326,7 @@ def test_a_place_that_cannot_be_written(describe, cli, server, tmp_path) -> None
 def test_a_file_of_another_origin_is_not_replaced(describe, cli, server, tmp_path) -> None:
     (tmp_path / "mine.json").write_text("{}")
     assert describe("describe.output=mine.json") == 2
-    assert "file of another origin" in cli.err
+    assert "was not written by this command" in cli.err
     assert not server.received
     assert (tmp_path / "mine.json").read_text() == "{}"
     assert describe("describe.output=yours.json") == 0

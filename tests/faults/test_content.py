@@ -286,7 +286,7 @@ def test_a_record_of_before_that_left_images_out_is_not_taken_for_the_whole(cli,
     path = cli.results / "records" / f"{record.run_key}.json"
     path.write_text(record.model_copy(update={"dataset": old}).model_dump_json())
     assert on_photos("dataset.skip_broken=true") == 0
-    assert "did not tell the images that were left out" in cli.err
+    assert "did not record the images that were left out" in cli.err
     assert read_record(path).dataset.num_broken == 0
 
 
@@ -313,7 +313,7 @@ def test_a_worker_that_is_killed_is_one_message(cli, on_photos, monkeypatch: pyt
 
     monkeypatch.setattr(DecodedImages, "__getitem__", killed)
     assert on_photos("num_workers=1", "batch_size=2") == 2
-    assert "has ended before its time" in cli.err
+    assert "has ended unexpectedly" in cli.err
     assert "num_workers" in cli.err
     assert "Traceback" not in cli.err
 
@@ -328,7 +328,7 @@ def test_a_batch_that_cannot_be_handed_over_ends_the_run(cli, on_photos, monkeyp
     plainly = features._collate
     monkeypatch.setattr(features, "_collate", lambda items: (plainly(items)[0], np.ones(3).view(Unsendable), []))
     assert on_photos("num_workers=1") == 2
-    assert "has ended before its time" in cli.err
+    assert "has ended unexpectedly" in cli.err
 
 
 def test_processes_that_cannot_be_started_are_done_without(cli, on_photos, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +337,7 @@ def test_processes_that_cannot_be_started_are_done_without(cli, on_photos, monke
 
     monkeypatch.setattr("torch.utils.data.dataloader._MultiProcessingDataLoaderIter", refused)
     assert on_photos("num_workers=2") == 0, cli.err
-    assert "no process can be started" in cli.err
+    assert "no process that decodes images can be started" in cli.err
 
 
 # Permission is no damage ----------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def test_texts_that_are_no_unicode_are_refused_before_any_work(cli, on_photos, t
     rows = {name: ["a \\ud800 ."] for name in ("ant", "bee", "cat", "dog", "eel")}
     (tmp_path / "p.json").write_text(json.dumps(rows).replace("\\\\", "\\"))
     assert on_photos("prompts=file", f"prompts.path={tmp_path / 'p.json'}") == 2, cli.err
-    assert "is no Unicode text" in cli.err
+    assert "is not Unicode text" in cli.err
 
 
 def zipped(name: str, content: bytes = b"a picture " * 20) -> bytearray:
@@ -253,7 +253,7 @@ def test_other_files_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> N
         read_llm_prompts(str(tmp_path / "p.json"), "demo")
     (tmp_path / "outcomes").mkdir()
     (tmp_path / "outcomes" / "000000.json").write_bytes(DEEP)
-    with pytest.raises(ResultsError, match="no outcome of a question"):
+    with pytest.raises(ResultsError, match="is not an outcome of a question"):
         read_outcomes(tmp_path)
     save_file({"a": np.zeros(1)}, tmp_path / "a.safetensors", metadata={"facts": DEEP.decode(), "sha256": ""})
     with pytest.raises(DamagedFileError):

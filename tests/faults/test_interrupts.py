@@ -47,7 +47,7 @@ def test_ctrl_c_and_sigterm_keep_what_was_encoded(undisturbed, tmp_path: Path, n
     assert stored_rows(tmp_path / "cache", "image_features") == 0
     running.kill(number)
     assert running.wait() == code, running.text()
-    assert "the same command goes on from there" in running.text()
+    assert "the same command continues from there" in running.text()
     assert "Traceback" not in running.text()
     encoded = (tmp_path / "count").stat().st_size
     stored = stored_rows(tmp_path / "cache", "image_features")
@@ -80,7 +80,7 @@ def test_an_interrupt_that_a_library_turns_into_an_error_is_no_failure(
     running = start(undisturbed.arguments(results, cache, "dataset.skip_broken=true"), tmp_path / "ended.txt", *faults)
     assert running.wait() == code, running.text()
     assert running.text().endswith(
-        "cupl-bench: interrupted; what was encoded is kept, the same command goes on from there\n"
+        "cupl-bench: interrupted; what was encoded is kept, and the same command continues from there\n"
     )
     assert not list((results / "records").glob("*.json"))
     assert not written_outcomes(results)

@@ -58,14 +58,14 @@ def test_batches_are_halved_and_give_the_same_answers(cli, on_photos, monkeypatc
     np.testing.assert_allclose(scores(cli), undisturbed, atol=1e-5)
     assert cli.record().run_key == key
     assert sizes == [3, 3, 3, 3, 3, 2, 2, 1]
-    assert "out of memory with 12 images at once: going on with 6; batch_size=6 starts there" in cli.err
+    assert "out of memory with 12 images at once: continuing with 6; batch_size=6 starts with that" in cli.err
     assert cli.err.count("images at once") == 2  # told once for each halving, not for each batch
 
 
 def test_a_memory_that_holds_not_even_one_is_a_clear_refusal(cli, on_photos, monkeypatch: pytest.MonkeyPatch) -> None:
     hold(monkeypatch, images=0, texts=100)
     assert on_photos("batch_size=2") == 2
-    assert "does not hold one of the images" in cli.err
+    assert "too small for even one of the images" in cli.err
     assert "Traceback" not in cli.err
 
 

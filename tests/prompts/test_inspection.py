@@ -139,7 +139,7 @@ def test_the_demo_and_a_folder(cli: Cli, photos: Path) -> None:
         (["nowhere.json"], "nowhere.json does not exist"),
         (["output=yaml"], "output=yaml cannot be set: Invalid value 'yaml', expected one of [table, json]"),
         (["tokenizer=ViT-B-33"], "open_clip has no architecture 'ViT-B-33', whose tokenizer could count. Did you mean"),
-        (["mine.json", "dataset=flowers"], "'mine.json' would be looked at as they are, without 'dataset=flowers'"),
+        (["mine.json", "dataset=flowers"], "'mine.json' would be inspected as they are, without 'dataset=flowers'"),
         (["prompts=file"], "prompts.path is not set"),
     ],
 )

@@ -30,7 +30,7 @@ LISTS = [
 def test_a_file_of_another_list_of_names_is_recognised(dataset: str, one: str, other: str) -> None:
     """The advice was prompts.extra=ignore, or to write the names anew, where a list that joins was there."""
     lists = read_spec(dataset).classes.names
-    with pytest.raises(PromptsError, match=f"join with another list .*: take dataset.names={other}") as caught:
+    with pytest.raises(PromptsError, match=f"match another list .*: take dataset.names={other}") as caught:
         join_by_name(lists[one], list(dict.fromkeys(lists[other])), "the file")
     assert "prompts.extra" not in str(caught.value)
 

@@ -56,7 +56,7 @@ def test_an_unknown_list_offers_the_nearest() -> None:
         (b'{"a": []}', "1 of 1 classes hold an empty list, first: 'a'"),
         (b'{"a": ["x"], "b": ["y", 7]}', "1 of 2 classes hold something that is not text, first: 'b' holds 7"),
         (b'{"a": [null]}', "holds None"),
-        (b'{"a": ["x"], "a": ["y"]}', "1 keys stand more than once, first: 'a'"),
+        (b'{"a": ["x"], "a": ["y"]}', "1 keys appear more than once, first: 'a'"),
         (b'{"a": ["\xff"]}', "is not UTF-8 text"),
         (b"[" * 100_000, "nested too deeply|is not JSON"),
     ],
@@ -126,9 +126,9 @@ def test_two_candidates_are_an_error() -> None:
 def test_aliases_mend_renames_and_are_checked() -> None:
     join = join_by_name(["ball moss"], ["air plant"], "file", {"ball moss": "air plant"})
     assert (join.keys, join.counts["aliased"]) == (("air plant",), 1)
-    with pytest.raises(PromptsError, match="1 aliases lead to no class.*Did you mean 'air plant'"):
+    with pytest.raises(PromptsError, match="1 aliases name no class of.*Did you mean 'air plant'"):
         join_by_name(["ball moss"], ["air plant"], "file", {"ball moss": "air plants"})
-    with pytest.raises(PromptsError, match="1 aliases start from no class name"):
+    with pytest.raises(PromptsError, match="1 aliases are given for unknown class names"):
         join_by_name(["ball moss"], ["air plant"], "file", {"bal moss": "air plant"})
 
 

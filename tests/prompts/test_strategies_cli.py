@@ -166,7 +166,7 @@ def test_classify_takes_weights_but_not_those_of_images(cli, photos: Path, tiny:
     image = str(photos / "ant" / "0.jpg")
     names = "class_names=[ant,bee]"
     assert cli("classify", image, names, *tiny.overrides, "prompts=zpe") == 2
-    assert "a few images say too little" in cli.err
+    assert "a few images are not enough" in cli.err
 
 
 def test_templates_that_are_weighed_cannot_be_nearest(cli, on_photos) -> None:

@@ -190,7 +190,7 @@ def test_each_row_is_compared_with_simple_on_the_same_images(store: Store) -> No
     assert table.loc["simple", ["difference", "p", "p_holm"]].isna().all()
     assert table["best"].to_dict() == {"simple": False, "cupl": True, "ensemble": False}
     read = shown(store.table())
-    assert [cell.endswith("n.s.") for cell in read["less simple [95%]"]] == [False, False, True]
+    assert [cell.endswith("n.s.") for cell in read["minus simple [95%]"]] == [False, False, True]
 
 
 def test_the_best_is_bold_only_where_it_is_significantly_better_than_every_other(store: Store) -> None:
@@ -219,7 +219,7 @@ def test_no_difference_is_minus_zero(store: Store) -> None:
     store.add("simple", 0.5)
     store.add("cupl", 0.5)
     table = store.table().assign(difference=-1e-5, difference_low=-2e-5, difference_high=-1e-5)
-    assert shown(table)["less simple [95%]"].iloc[-1].startswith("+0.0 [+0.0, +0.0]")
+    assert shown(table)["minus simple [95%]"].iloc[-1].startswith("+0.0 [+0.0, +0.0]")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_what_differs_is_never_compared_and_is_named(
         table = store.table()
     assert table["difference"].isna().all()
     assert not table["best"].any()
-    assert f"birds x small stands in 2 groups that are not compared: they differ in {differs}" in caplog.text
+    assert f"birds x small is split into 2 groups that are not compared: they differ in {differs}" in caplog.text
 
 
 def test_other_images_of_the_same_number_are_never_compared(store: Store, caplog: pytest.LogCaptureFixture) -> None:
@@ -435,7 +435,7 @@ def test_two_questions_never_share_a_row_and_their_names_differ(
     assert "left out" not in caplog.text
     assert set(shown(runs)["prompts"]) == set(runs["prompts"])
     text = (store.folder / "tables" / "classes.md").read_text()
-    assert all(f"x {name}, less simple" in text for name in runs["prompts"][1:])
+    assert all(f"x {name}, minus simple" in text for name in runs["prompts"][1:])
 
 
 def test_the_same_words_with_another_content_are_two_rows_and_it_is_said_which_is_newer(
@@ -445,7 +445,7 @@ def test_the_same_words_with_another_content_are_two_rows_and_it_is_said_which_i
     newer = store.add("file", 0.7, config=asked(path="a.json"), digest="1" * 64)
     with caplog.at_level(logging.WARNING):
         assert len(store.table()) == 2
-    assert "were asked in the same words, but what they read held other prompts" in caplog.text
+    assert "were asked in the same words, but the files that they read held different prompts" in caplog.text
     assert f"file (111111) of run {newer.run_key}" in caplog.text
 
 
@@ -552,7 +552,7 @@ def test_something_is_always_compared_and_the_baseline_is_named(
     assert set(runs["baseline"]) == {expected}
     assert set(runs.loc[runs["difference"].isna(), "prompts"]) == {expected}
     assert set(runs.loc[runs["run_key"].isin(runs["baseline_run_key"]), "prompts"]) == {expected}
-    assert f"less {expected} [95%]" in shown(runs)
+    assert f"minus {expected} [95%]" in shown(runs)
     assert expected in shown_pooled(comparison.pooled)
     assert set(comparison.classes["baseline_run_key"].dropna()) == set(runs["baseline_run_key"])
 
@@ -564,7 +564,7 @@ def test_two_baselines_stand_in_the_rows(store: Store) -> None:
     comparison = store.compared()
     read = shown(comparison.runs)
     assert list(read["baseline"]) == ["", "simple", "", "name_only"]
-    assert "less baseline [95%]" in read
+    assert "minus baseline [95%]" in read
     assert len(comparison.pooled) == 0  # differences to two baselines have no mean
 
 
@@ -580,7 +580,7 @@ def test_a_baseline_that_is_not_there_is_refused_with_the_names(store: Store, ca
     store.add("file", config=asked(path="a.json"), source="a.json")
     store.add("file", config=asked(path="b.json"), source="b.json")
     store.add("simple", dataset="cars", fingerprint="c" * 64)
-    with pytest.raises(ResultsError, match=r"baseline=simpel is no strategy .* Did you mean 'simple'"):
+    with pytest.raises(ResultsError, match=r"baseline=simpel is not a strategy .* Did you mean 'simple'"):
         store.table("simpel")
     with pytest.raises(ResultsError, match=r"baseline=file stands for 2 strategies .*'file \(a.json\)'"):
         store.table("file")
@@ -593,12 +593,12 @@ def test_the_command_takes_a_baseline_and_names_it(cli, store: Store) -> None:
     for place, name in enumerate(("simple", "cupl", "ensemble")):
         store.add(name, 0.5 + place / 10)
     assert cli.raw("report", f"results_dir={store.folder}", f"cache_dir={cli.cache}", "baseline=cupl") == 0, cli.err
-    assert "less cupl [95%]" in cli.out
+    assert "minus cupl [95%]" in cli.out
     assert "baseline: cupl" in cli.out
-    assert "less cupl" in (store.folder / "tables" / "classes.md").read_text()
-    assert "less cupl" in (store.folder / "tables" / "comparison.tex").read_text()
+    assert "minus cupl" in (store.folder / "tables" / "classes.md").read_text()
+    assert "minus cupl" in (store.folder / "tables" / "comparison.tex").read_text()
     assert cli.raw("report", f"results_dir={store.folder}", f"cache_dir={cli.cache}", "baseline=none_of_them") == 2
-    assert "baseline=none_of_them is no strategy" in cli.err
+    assert "baseline=none_of_them is not a strategy" in cli.err
 
 
 # Compared once --------------------------------------------------------------------------------------------------------
@@ -637,7 +637,7 @@ def test_a_sweep_ends_with_its_table_though_another_run_of_the_folder_is_damaged
     (path,) = (cli.results / "predictions").iterdir()
     path.write_bytes(b"no parquet")
     assert on_photos("-m", "prompts=name_only,templates", "prompts.templates=['{}!']") == 0, cli.err
-    assert "less name_only [95%]" in cli.out
+    assert "minus name_only [95%]" in cli.out
     assert "no report was written" in cli.err
 
 

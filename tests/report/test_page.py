@@ -163,8 +163,10 @@ def test_images_that_are_gone_or_others_now_mean_no_thumbnails_and_a_line(
     finally:
         shutil.rmtree(photos, ignore_errors=True)
         away.rename(photos)
-    assert "are others now than run" in caplog.text
-    assert overview_of(swept)["notes"] == ["No thumbnails of folder: its images are not on the machine of the report."]
+    assert "are no longer those that run" in caplog.text
+    assert overview_of(swept)["notes"] == [
+        "No thumbnails of folder: its images are not on the machine that wrote the report."
+    ]
 
 
 def test_more_thumbnails_than_the_page_takes_are_told(swept: Path, opener, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ class DemoSource:
         return content_key({**sources, "pillow": PIL.__version__, "numpy": np.__version__, "seed": self._seed})
 
     def _draw(self, path: Path) -> np.ndarray:
-        """PPM files, one per row, all of the same size; kept in ``path``."""
+        """Return the pictures as PPM files, one per row, all of the same size; keep them in ``path``."""
         jobs = [
             (label, number)
             for label in range(len(drawing.evaluated_species()))

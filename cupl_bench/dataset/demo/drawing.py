@@ -46,7 +46,7 @@ Heads = Literal["one", "few", "many"]
 Style = Literal["plain", "blurry", "dark", "bright", "grey", "sketch", "painting", "pixelated"]
 Background = Literal["meadow", "sky", "night", "soil", "paper", "stone", "hedge", "water"]
 Colour = tuple[int, int, int]
-_Number = float | int  # the tests check types at run time, where an int is no float
+_Number = float | int  # the tests check types at run time, where an int is not a float
 _T = TypeVar("_T")
 
 PALETTE: Final[dict[str, Colour]] = {
@@ -151,7 +151,7 @@ class Dice:
         return low + int(self.unit() * (high - low + 1))
 
     def chance(self, probability: float) -> bool:
-        """True with the given probability."""
+        """Return True with the given probability."""
         return self.unit() < probability
 
     def pick(self, options: Sequence[_T]) -> _T:
@@ -194,7 +194,7 @@ def draw_flower(species: Species, generator: np.random.Generator) -> Image.Image
 
 
 def draw_one(seed: int, class_index: int, number: int) -> Image.Image:
-    """Picture `number` of class `class_index`: 64 x 64, RGB.
+    """Return picture `number` of class `class_index`: 64 x 64, RGB.
 
     Raises:
         IndexError: There is no such class.
@@ -206,7 +206,7 @@ def draw_one(seed: int, class_index: int, number: int) -> Image.Image:
 
 
 def draw_split(seed: int, per_class: int = TEST_PER_CLASS) -> Iterator[tuple[int, int, Image.Image]]:
-    """Yields (class index, number, picture) class by class; each picture equals `draw_one` of its key."""
+    """Yield (class index, number, picture) class by class; each picture equals `draw_one` of its key."""
     for class_index in range(len(evaluated_species())):
         for number in range(per_class):
             yield class_index, number, draw_one(seed, class_index, number)
@@ -370,7 +370,7 @@ def _plant(pen: _Pen, traits: Traits, dice: Dice) -> None:
 
 
 def _places(traits: Traits, dice: Dice, zoom: float) -> list[tuple[complex, float]]:
-    """Middles and radii of the heads, furthest first, in pixels of the large canvas."""
+    """Return the middles and radii of the heads, furthest first, in pixels of the large canvas."""
     heads = traits.species.heads
     count = {"one": 1, "few": dice.whole(2, 3), "many": dice.whole(4, 6)}[heads]
     radius = {"one": 38.0, "few": 25.0, "many": 17.0}[heads] * zoom
@@ -491,7 +491,7 @@ def _points(flat: Sequence[int]) -> list[complex]:
 
 
 def _petal_width(traits: Traits) -> float:
-    """Width of a petal as a share of its length, so that few petals are broad and many are slim."""
+    """Return a petal's width as a share of its length, so that few petals are broad and many are slim."""
     if traits.species.petal_shape in ("round", "notched"):
         return {3: 1.5, 4: 1.5, 5: 1.25}.get(traits.petals, min(1.2, 7.0 / traits.petals))
     return {3: 1.7, 4: 1.5, 5: 1.3}.get(traits.petals, min(1.2, 9.0 / traits.petals))

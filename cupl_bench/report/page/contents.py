@@ -18,7 +18,7 @@ from jaxtyping import Float32, Float64
 from cupl_bench.identity import content_key
 from cupl_bench.records import Record
 from cupl_bench.report.answers import Answers, same_images
-from cupl_bench.report.comparison import Comparison, GroupAnswers, baseline_names, less, shown_pooled, strategy_names
+from cupl_bench.report.comparison import Comparison, GroupAnswers, baseline_names, minus, shown_pooled, strategy_names
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.significance import Paired, holm, paired
 
@@ -84,7 +84,7 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
             for group, members in groups.items()
         ],
         "baselines": baselines,
-        "less": less(baselines),
+        "minus": minus(baselines),
         "pooled": _as_read(shown_pooled(comparison.pooled)) if len(comparison.pooled) else None,
         "published": _as_read(shown_published(comparison.published)) if len(comparison.published) else None,
         "missing": _as_read(missing) if len(missing) else None,
@@ -202,7 +202,7 @@ def run_contents(
 
 
 def _thousandths(values: Float32[np.ndarray, " n"]) -> list[int]:
-    """Whole numbers: a page needs no more."""
+    """Return whole thousandths: a page needs no more."""
     return np.round(np.nan_to_num(values, posinf=0.0) * 1000).astype(int).tolist()  # type: ignore[no-any-return]
 
 
@@ -259,7 +259,7 @@ def effects_of_run(path: Path, texts: Sequence[Sequence[str]]) -> dict[str, Any]
 
 
 def _curve(results_dir: Path, record: Record) -> dict[str, Any] | None:
-    """Accuracy against the number of prompts, where `cupl-bench effects` has measured it."""
+    """Return accuracy against the number of prompts; None unless `cupl-bench effects` has measured it."""
     path = results_dir / "curves" / f"{record.run_key}.parquet"
     return None if not path.is_file() else {str(name): list(column) for name, column in pd.read_parquet(path).items()}
 

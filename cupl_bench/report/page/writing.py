@@ -124,13 +124,15 @@ def _add_thumbnails(
     open_images: OpenImages,
     folder: Path,
 ) -> list[str]:
-    """Put the files of thumbnails into the lists of images; gives what a reader should know about them."""
+    """Put the files of thumbnails into the lists of images; return what a reader should know about them."""
     notes: list[str] = []
     left = AT_MOST
     for key, (record, places) in shown.items():
         images = open_images(record)
         if images is None:
-            notes.append(f"No thumbnails of {record.dataset.name}: its images are not on the machine of the report.")
+            notes.append(
+                f"No thumbnails of {record.dataset.name}: its images are not on the machine that wrote the report."
+            )
             continue
         taken = sorted(places)[:left]
         if len(taken) < len(places):
@@ -152,7 +154,7 @@ def _remove_others(folder: Path, written: Mapping[str, int]) -> None:
 
 
 def _plain(value: object) -> object:
-    """``value`` as JSON knows it: numbers of NumPy and pandas as Python's, NaN and NA as None."""
+    """Return ``value`` as JSON knows it: numbers of NumPy and pandas as Python's, NaN and NA as None."""
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -170,7 +172,7 @@ def _plain(value: object) -> object:
 
 
 def as_json(content: object) -> str:
-    """JSON that may stand inside a script element: no character of it can end the element or a line."""
+    """Return JSON that may stand inside a script element: no character of it can end the element or a line."""
     try:
         text = _dumped(content)
     except (TypeError, ValueError):  # something that JSON does not know, which is seldom: most are long columns

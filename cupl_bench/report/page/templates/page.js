@@ -182,7 +182,7 @@ window.cuplBench = (() => {
     const several = overview.baselines.length > 1;
     const has = (name) => runs.some((run) => known(run[name]));
     const columns = [["", false, "Choose two to compare"], ["Data set"], ["Backbone"], ["Prompts"], ["Images", true], ["Top-1 [95%]", true],
-      has("difference") && [`${overview.less[0].toUpperCase()}${overview.less.slice(1)} [95%]`, true, `Paired difference to ${overview.baselines.join(", ")}; interval over images`], several && ["Baseline"], has("p_holm") && ["p (Holm)", true, "McNemar's exact test, corrected for the whole table"], has("top5") && ["Top-5", true],
+      has("difference") && [`${overview.minus[0].toUpperCase()}${overview.minus.slice(1)} [95%]`, true, `Paired difference to ${overview.baselines.join(", ")}; interval over images`], several && ["Baseline"], has("p_holm") && ["p (Holm)", true, "McNemar's exact test, corrected for the whole table"], has("top5") && ["Top-5", true],
       ["Mean per class", true], has("calibration_error") && ["Calibration error", true, "Expected calibration error, in points"],
       ...tierNames.map((tier) => [tier, true, `Top-1 of the tier: ${tier}`])].filter(Boolean);
 
@@ -324,7 +324,7 @@ window.cuplBench = (() => {
     const difference = (sum(gained) - sum(lost)) / images.labels.length;
     const tested = !pair ? "not tested: single runs of several seeds are compared through their mean"
       : pair.family === "table" ? "corrected after Holm for all differences of the table" : `corrected after Holm for the ${group.num_pairs} pairs of this data set and backbone`;
-    main.append(el("p", { class: "lead" }, el("a", { href: address.run(a) }, one.strategy), " less ", el("a", { href: address.run(b) }, other.strategy), `: ${one.dataset} \u00d7 ${one.backbone}, ${count(images.labels.length)} images`),
+    main.append(el("p", { class: "lead" }, el("a", { href: address.run(a) }, one.strategy), " minus ", el("a", { href: address.run(b) }, other.strategy), `: ${one.dataset} \u00d7 ${one.backbone}, ${count(images.labels.length)} images`),
       el("ul", { class: "tiles", id: "significance" },
         ...[[`${signed(difference, 2)}`, `points (${percent(one.top1)} against ${percent(other.top1)})`], [pair ? span(pair.difference_low, pair.difference_high) : "\u2013", "95% interval over images"],
           [(pair && span(pair.difference_classes_low, pair.difference_classes_high)) || "\u2013", "95% interval over classes"], [`${count(sum(gained))} / ${count(sum(lost))}`, "images gained / lost"],
@@ -349,7 +349,7 @@ window.cuplBench = (() => {
     const mixed = table("Confusions that moved most", [["Class"], ["taken for"], [shortened(other.strategy, 24), true], [shortened(one.strategy, 24), true], ["Change", true]],
       moved.map(([label, prediction, from, to]) => el("tr", null, cell(el("a", { href: address.of_class(a, label) }, group.class_names[label]), null, "name"), cell(group.class_names[prediction], null, "name"),
         numeric(count(from), from), numeric(count(to), to), numeric(`${to > from ? "+" : "\u2212"}${Math.abs(to - from)}`, to - from, direction(from - to)))));
-    main.append(el("h2", null, "Which confusions"), el("p", { class: "lead" }, "How many images of a class are taken for another; less is better."), el("div", { class: "scroll" }, mixed));
+    main.append(el("h2", null, "Which confusions"), el("p", { class: "lead" }, "How many images of a class are taken for another; fewer is better."), el("div", { class: "scroll" }, mixed));
     const colours = getComputedStyle(document.documentElement);
     await Promise.all([interactive(grid, { order: [[grid.tHead.rows[0].cells.length - 3, "desc"]] }), interactive(mixed),
       order.length ? chart(figure, [{ type: "bar", x: order.map((_, place) => place), y: order.map((label) => 100 * change(label)), hoverinfo: "text",
@@ -370,10 +370,10 @@ window.cuplBench = (() => {
     const before = baseline && baseline !== key && group.images[baseline] === group.images[key] ? group.right[baseline] : null;
     main.append(el("h1", null, title(run)),
       el("ul", { class: "tiles" }, ...[[withInterval(run.top1, run.top1_low, run.top1_high), "top-1"], known(run.top5) && [percent(run.top5), "top-5"], [percent(run.mean_per_class), "mean per class"],
-        known(run.difference) && [withInterval(run.difference, run.difference_low, run.difference_high, signed), `less ${singles.get(baseline)?.strategy ?? "baseline"}`],
+        known(run.difference) && [withInterval(run.difference, run.difference_low, run.difference_high, signed), `minus ${singles.get(baseline)?.strategy ?? "baseline"}`],
         known(run.calibration_error) && [percent(run.calibration_error), "calibration error"], [count(run.num_images), "images"], [count(run.num_prompts), "prompts"]].filter(Boolean).map(([value, name]) => el("li", null, el("b", null, value), el("span", null, name)))));
     if (before) main.append(el("p", null, el("a", { href: address.compare(key, baseline) }, `Compare with ${singles.get(baseline).strategy}`)));
-    const columns = [["Class"], ...(group.tiers ? [["Tier"]] : []), ["Images", true], ["Top-1 [95%]", true], ...(before ? [["Change", true, `Less ${singles.get(baseline).strategy}, in points`], ["p (Holm)", true, "McNemar's exact test, corrected for all classes of the run"]] : []), ["Most taken for"]];
+    const columns = [["Class"], ...(group.tiers ? [["Tier"]] : []), ["Images", true], ["Top-1 [95%]", true], ...(before ? [["Change", true, `Minus ${singles.get(baseline).strategy}, in points`], ["p (Holm)", true, "McNemar's exact test, corrected for all classes of the run"]] : []), ["Most taken for"]];
     const worst = new Map();
     const confused = confusions(images.labels, content.predictions);
     for (const [pair, number] of confused) {
@@ -394,7 +394,7 @@ window.cuplBench = (() => {
     if (content.curve) main.append(el("h2", null, "How many prompts"), el("p", { class: "lead" }, "Mean of the draws, and the band from the least to the greatest."), figure);
     const effects = content.effects ? await load(content.effects) : null;
     if (effects?.templates.length) {
-      main.append(el("h2", null, "Templates"), el("div", { class: "scroll" }, table("Templates", [["Template"], ["Adds", true, "Top-1 with it less top-1 without it, in points"], ["Alone", true, "Top-1 with this template alone"]],
+      main.append(el("h2", null, "Templates"), el("div", { class: "scroll" }, table("Templates", [["Template"], ["Adds", true, "Top-1 with it minus top-1 without it, in points"], ["Alone", true, "Top-1 with this template alone"]],
         effects.templates.map(([text, adds, alone]) => el("tr", null, cell(text, null, "text"), numeric(signed(adds, 2), adds, direction(adds)), numeric(percent(alone), alone))))));
     }
     const join = record.prompts.join ? Object.entries(record.prompts.join).map(([how, number]) => `${number} ${how}`).join(", ") : null;
@@ -469,9 +469,9 @@ window.cuplBench = (() => {
       return el("tr", null, cell(prompt, null, "text"), ...(prompts.weights ? [numeric(prompts.weights[label][place].toPrecision(3), prompts.weights[label][place])] : []),
         ...(effects ? [numeric(effect ? signed(effect[0]) : "", effect?.[0], direction(effect?.[0])), numeric(effect ? percent(effect[1]) : "", effect?.[1]), numeric(effect ? signed(effect[2], 2) : "", effect?.[2], direction(effect?.[2]))] : []));
     });
-    const grid = table("Prompts", [["Prompt"], ...(prompts.weights ? [["Weight", true]] : []), ...(effects ? [["Adds", true, "Top-1 of this class with the prompt less without it, in points"], ["Alone", true, "Top-1 of this class with this prompt alone"], ["Adds to all", true, "The same of all images"]] : [])], rows);
+    const grid = table("Prompts", [["Prompt"], ...(prompts.weights ? [["Weight", true]] : []), ...(effects ? [["Adds", true, "Top-1 of this class with the prompt minus without it, in points"], ["Alone", true, "Top-1 of this class with this prompt alone"], ["Adds to all", true, "The same of all images"]] : [])], rows);
     main.append(el("h2", null, `Prompts (${count(rows.length)}, ${count(seen.size)} distinct)`),
-      el("p", { class: "lead" }, effects ? "What each adds: with it less without it, in points." : "What each prompt adds is measured by cupl-bench effects with the arguments of the run."), el("div", { class: "scroll" }, grid));
+      el("p", { class: "lead" }, effects ? "What each adds: top-1 with it minus top-1 without it, in points." : "What each prompt adds is measured by cupl-bench effects with the arguments of the run."), el("div", { class: "scroll" }, grid));
     await interactive(grid);
   }
 
@@ -514,7 +514,7 @@ window.cuplBench = (() => {
   }
 
   function start() {
-    if (overview.baselines.length) document.getElementById("baselines").textContent = `, less ${overview.baselines.join(" or ")}`;
+    if (overview.baselines.length) document.getElementById("baselines").textContent = `, minus ${overview.baselines.join(" or ")}`;
     const theme = () => document.documentElement.classList.toggle("dark", dark.matches);
     theme();
     dark.addEventListener("change", () => { theme(); show(); });

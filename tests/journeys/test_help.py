@@ -79,11 +79,11 @@ def test_options_of_ones_own_are_explained_by_their_own_comments(cli, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["eval", "--mutlirun"], "--mutlirun is no flag of 'eval'. Did you mean '--multirun'"),
-        (["report", "-m"], "-m is no flag of 'report'"),
+        (["eval", "--mutlirun"], "--mutlirun is not a flag of 'eval'. Did you mean '--multirun'"),
+        (["report", "-m"], "-m is not a flag of 'report'"),
         (["report", "nonsense"], "'nonsense' is neither key=value nor a flag; 'cupl-bench report --help'"),
-        (["classify", "bakbone=demo"], "bakbone is no key of the configuration. Did you mean 'backbone'"),
-        (["export", "tu=x.zip"], "tu is no key of the configuration"),
+        (["classify", "bakbone=demo"], "bakbone is not a key of the configuration. Did you mean 'backbone'"),
+        (["export", "tu=x.zip"], "tu is not a key of the configuration"),
         (["eval", "--config-dir"], "Argument --config-dir/-cd: expected one argument"),
         (["completion"], "completion needs the shell, bash or zsh"),
         (["help", "evla"], "Did you mean 'eval'"),
@@ -152,7 +152,7 @@ def program(tmp_path: Path) -> dict[str, str]:
     script.parent.mkdir()
     script.write_text(f'#!/bin/sh\nexec {sys.executable} -m cupl_bench "$@"\n')
     script.chmod(0o755)
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[2])
     return {**os.environ, "PATH": f"{script.parent}:{os.environ['PATH']}", "PYTHONPATH": root}
 
 

@@ -19,7 +19,7 @@ from cupl_bench.errors import BackboneError
 from cupl_bench.records import read_records
 from cupl_bench.store import RowStore, read_arrays
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_sweep_is_ordered_by_what_it_costs(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_what_is_a_sweep() -> None:
 
 def test_an_option_that_is_none_is_refused_before_anything_runs(cli, on_photos) -> None:
     assert on_photos("-m", "prompts=simple,nope") == 2
-    assert "prompts=nope is no option of prompts" in cli.err
+    assert "prompts=nope is not an option of prompts" in cli.err
     assert not (cli.results / "records").exists()
 
 

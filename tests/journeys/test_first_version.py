@@ -18,7 +18,7 @@ KEYS = {"simple": "96bc991c2cb4", "file": "abfc3806b838", "templates": "079e81f3
 
 @pytest.fixture
 def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(Path(__file__).parent / "version_0_1", tmp_path / "old")
+    shutil.copytree(Path(__file__).parents[1] / "version_0_1", tmp_path / "old")
     monkeypatch.chdir(tmp_path / "old")
     return tmp_path / "old"
 

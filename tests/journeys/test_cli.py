@@ -237,19 +237,22 @@ def test_images_that_are_all_broken_are_an_error(cli, tiny: TinyModel, tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["prompts=cupll"], "prompts=cupll is no option of prompts. Did you mean 'cupl'"),
-        (["datset=folder"], "datset is no key of the configuration. Did you mean 'dataset'"),
-        (["prompts.temlates=[a]"], "prompts.temlates is no key of the configuration. Did you mean 'prompts.templates'"),
+        (["prompts=cupll"], "prompts=cupll is not an option of prompts. Did you mean 'cupl'"),
+        (["datset=folder"], "datset is not a key of the configuration. Did you mean 'dataset'"),
+        (
+            ["prompts.temlates=[a]"],
+            "prompts.temlates is not a key of the configuration. Did you mean 'prompts.templates'",
+        ),
         (["batch_size=0"], "batch_size=0 should be 1 or more"),
         (["batch_size=many"], "batch_size=many cannot be set: Value 'many'"),
         (["precision=fp64"], "expected one of [fp32, bf16, fp16]"),
-        (["+foo=1"], "foo is no key of the configuration"),
+        (["+foo=1"], "foo is not a key of the configuration"),
         (["prompts=[cupl"], "prompts=[cupl cannot be read."),
-        (["dataset.path=my photos ü"], """in quotes for the shell: 'dataset.path="my photos ü"'"""),
+        (["dataset.path=my photos ü"], """into quotes for the shell: 'dataset.path="my photos ü"'"""),
         (["prompts.templates=[a photo of a {}.]"], """the shell: 'prompts.templates=["a photo of a {}."]'"""),
-        (["prompts=simple,cupl"], "With -m each is a question of its own."),
+        (["prompts=simple,cupl"], "With -m each value becomes a question of its own."),
         (["nonsense"], "'nonsense' is neither key=value nor a flag"),
-        (["rerun=never"], "rerun=never forbids to run it"),
+        (["rerun=never"], "rerun=never forbids running it"),
         (["prompts=ensemble"], "no hand-written templates of its own"),
         (["prompts=cupl"], "no descriptions of its own"),
         (["prompts=templates", "prompts.templates=[no braces]"], "1 of 1 templates lack the {}"),
@@ -366,7 +369,7 @@ def test_a_damaged_record_is_set_aside_and_made_again(cli, on_photos, content: s
     first = cli.record()
     (cli.results / "records" / f"{first.run_key}.json").write_text(content)
     assert cli("report") == 2
-    assert "is no record of schema 1" in cli.err
+    assert "is not a record of schema 1" in cli.err
     assert on_photos() == 0
     assert numbers(cli.record()) == numbers(first)
 
@@ -438,7 +441,7 @@ def test_a_sweep_ends_with_one_table_and_one_line_for_each_failure(cli, on_photo
     code = on_photos("-m", "prompts=simple,name_only,ensemble")
     assert code == 2
     assert cli.out.count("Accuracy in percent") == 1
-    assert "less simple" in cli.out
+    assert "minus simple" in cli.out
     failures = [line for line in cli.err.splitlines() if "failed: " in line]
     assert len(failures) == 1
     assert "prompts=ensemble" in failures[0]
@@ -470,7 +473,7 @@ def test_a_key_of_some_swept_options_goes_to_those_alone(
     assert cli("status", *of_photos, *arguments) == 0, cli.err
     assert "3 questions: 3 done" in cli.out
     assert on_photos("-m", "prompts=simple,file", "prompts.pth=x") == 2
-    assert "prompts.pth is no key" in cli.err
+    assert "prompts.pth is not a key" in cli.err
     assert "prompts.path" in cli.err
 
 
@@ -572,7 +575,7 @@ def test_classify_takes_a_file_of_descriptions_and_several_images(
         (["class_names=[a,b]"], "classify needs an image"),
         (["nowhere.jpg", "class_names=[a,b]"], "nowhere.jpg cannot be read"),
         (["IMAGE"], "classify needs class names"),
-        (["IMAGE", "class_names=[a]"], "leaves nothing to choose from"),
+        (["IMAGE", "class_names=[a]"], "leaves no choice; give two names"),
         (["TEXT", "class_names=[a,b]"], "cannot be decoded"),
     ],
 )
@@ -592,7 +595,7 @@ def test_a_strategy_is_one_class_and_one_file(
     cli, photos: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The example of docs/own/strategy.md, in a folder of configurations of its own."""
-    page = (Path(__file__).parents[1] / "docs/own/strategy.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/own/strategy.md").read_text()
     code, settings = (page.split(f"```{kind}\n# my_")[1].split("```")[0] for kind in ("python", "yaml"))
     code, settings = f"# my_{code}", f"# my_{settings}"
     Path("my_prompts.py").write_text(code)

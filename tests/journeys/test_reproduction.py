@@ -86,7 +86,7 @@ def test_overrides_are_read_as_those_of_eval(cli: Cli, key: str, photos: Path) -
 @pytest.mark.parametrize("override", ["prompts=simple", "seed=1", "precision=bf16"])
 def test_another_question_is_refused(cli: Cli, key: str, override: str) -> None:
     assert cli("reproduce", key, override) == 2
-    assert f"'{override}' would be another question than the recorded one" in cli.err
+    assert f"'{override}' would change the recorded question" in cli.err
 
 
 def test_mistakes(cli: Cli, key: str) -> None:
@@ -94,7 +94,7 @@ def test_mistakes(cli: Cli, key: str) -> None:
     for arguments, message in [
         (["reproduce"], "reproduce needs a record"),
         (["reproduce", "0123456789ab"], "cannot be read"),
-        (["reproduce", key, "dataset.pat=x"], "dataset.pat is no part of the recorded question"),
+        (["reproduce", key, "dataset.pat=x"], "dataset.pat is not a part of the recorded question"),
     ]:
         assert cli(*arguments) == 2
         assert message in cli.err
@@ -136,7 +136,7 @@ def test_a_way_to_decode_that_is_no_longer_there_is_read_and_not_asked_again(
     assert cli("report") == 0
     assert "images 15" in cli.out
     message = (
-        "dataset.decode=nvjpeg is no way to decode; it is one of exact, fast. nvjpeg, which decoded on a GPU, is no"
+        "dataset.decode=nvjpeg is not a way to decode; choose one of exact, fast. nvjpeg, which decoded on a GPU, was"
     )
     assert cli("reproduce", key) == 2
     assert message in cli.err

@@ -33,20 +33,20 @@ def test_a_sweep_is_done_running_failed_and_missing(cli, on_photos, tiny, photos
     again = ["-m", "prompts=name_only,ensemble,cupl", "rerun=failed"]
     assert on_photos(*again) == 2
     assert cli.out.count("finished before") == 1
-    assert "1 of 3 questions: never ran, and was left: rerun=failed" in cli.out
+    assert "1 of 3 questions: never ran, and rerun=failed does not start it" in cli.out
     assert "1 of 3 jobs failed" in cli.err
     assert on_photos("prompts=ensemble", "dataset.texts.templates=openai_imagenet_7", "rerun=failed") == 0
-    assert "never ran, and was left" in cli.out
+    assert "never ran, and rerun=failed does not start it" in cli.out
     assert len(cli.records()) == 2
 
 
 def test_where_there_is_no_sweep(cli) -> None:
     assert cli("status") == 2
-    assert "knows of no sweep" in cli.err
+    assert "holds no sweep" in cli.err
     assert cli("status", "--help") == 0
     assert cli.out.startswith("cupl-bench status")
     assert cli("status", "prompts=nope") == 2
-    assert "prompts=nope is no option of prompts" in cli.err
+    assert "prompts=nope is not an option of prompts" in cli.err
     assert cli("status", "prompts=simple") == 0
     assert "1 questions: 0 done, 0 running, 0 failed, 1 missing" in cli.out
 
@@ -112,4 +112,4 @@ def test_an_outcome_that_rots_is_named(cli, tmp_path: Path) -> None:
     for content in ("", "{}", "[]", json.dumps({"job": "a", "run_key": None, "more": 1})):
         place.write_text(content)
         assert cli("status", "prompts=simple") == 2
-        assert f"{place} is no outcome of a question" in cli.err
+        assert f"{place} is not an outcome of a question" in cli.err

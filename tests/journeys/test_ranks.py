@@ -13,7 +13,7 @@ from making import TinyModel, make_folder
 from cupl_bench.records import read_record
 from cupl_bench.store import read_arrays
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

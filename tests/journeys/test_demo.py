@@ -14,7 +14,7 @@ import pytest
 from cupl_bench.records import Record, read_records
 from cupl_bench.report.comparison import compare
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STRATEGIES = ["name_only", "simple", "ensemble", "cupl", "cupl_ensemble"]
 
 
