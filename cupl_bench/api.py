@@ -68,15 +68,9 @@ def evaluate(
         dataset: the name of an option; a list of (image, label) pairs (`GivenImage`; a class index or a class name);
             `Features` that were computed elsewhere; or a function of the cache folder that gives a `Dataset`.
         backbone: the name of an option, or a `Model` in memory.
-<<<<<<< HEAD
         prompts: the name of an option; a list of templates; a map class name -> sentences; an array of class vectors
             (C x D); or a function of the class names that gives `Prompts` or a list of texts for each class.
-        progress: whether what takes long shows a bar, in a notebook or on a terminal.
-=======
-        prompts: the name of an option; a list of templates; a map class name -> sentences; or a function of the class
-            names that gives `Prompts` or a list of texts for each class.
         progress: whether long work shows a progress bar, in a notebook or on a terminal.
->>>>>>> prose
         keys: keys of the root, such as ``results_dir``, ``cache_dir``, ``precision``, ``seed``, ``rerun``; and
             ``config_dir``, a folder with options of your own.
 

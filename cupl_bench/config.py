@@ -265,17 +265,10 @@ def dataset_of(config: DictConfig) -> DatasetSource:
     return cast(DatasetSource, _build(_plain(config, "dataset"), "dataset"))
 
 
-<<<<<<< HEAD
 def _with_texts(config: DictConfig) -> DictConfig:
-    """The same with the texts of its data set that are known without being named (`_texts_found`)."""
+    """Return the configuration with the texts of its data set that are known without being named."""
     found = _texts_found(_plain(config, "dataset"))
     if not found:
-=======
-def _with_templates(config: DictConfig) -> DictConfig:
-    """Return the configuration with the templates beside the shards, where the data set names none itself."""
-    found = _templates_beside(_plain(config, "dataset"))
-    if found is None:
->>>>>>> prose
         return config
     config = config.copy()
     for name, value in found.items():
@@ -283,19 +276,14 @@ def _with_templates(config: DictConfig) -> DictConfig:
     return config
 
 
-<<<<<<< HEAD
 def _texts_found(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """The texts of a data set that its settings do not name: those that lie beside its shards, or of ``names_of``."""
+    """Return the texts that a data set does not name itself: those beside its shards, or those of ``names_of``."""
     texts = dataset.get("texts")
     if not isinstance(texts, dict):
         return {}
     if dataset["_target_"] == f"{FeaturesSource.__module__}.{FeaturesSource.__name__}" and dataset.get("names_of"):
         known = _options("dataset").get(str(dataset["names_of"]), {}).get("texts", {})
         return {name: value for name, value in known.items() if not texts.get(name) and value}
-=======
-def _templates_beside(dataset: Mapping[str, Any]) -> str | None:
-    """Return the file of templates beside the shards of a data set that names none; None where there is none."""
->>>>>>> prose
     if dataset["_target_"] != f"{WebdatasetSource.__module__}.{WebdatasetSource.__name__}":
         return {}
     if texts.get("templates") is not None:

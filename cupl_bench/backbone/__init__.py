@@ -128,7 +128,7 @@ class TextEncoder(Protocol):
         ...
 
     def encode(self, sequences: Sequence[TokenIds], batch_size: int) -> Float32[Tensor, "p d"]:
-        """Features of the sequences, on the CPU, not scaled."""
+        """Return the features of the sequences, on the CPU, not scaled."""
         ...
 
     @property

@@ -273,7 +273,7 @@ class OpenClipSource:
         return config, content.get("preprocess_cfg", {})
 
     def _tag(self) -> str | None:
-        """``pretrained`` where it is a tag of the architecture."""
+        """Return ``pretrained`` where it is a tag of the architecture, else None."""
         if self._config_path() is not None:
             return None
         tags = pretrained_table().list_pretrained_tags_by_model(self.architecture)
@@ -510,7 +510,7 @@ def _check_built_activation(model: torch.nn.Module, facts: BackboneFacts) -> Non
 
 
 def _quick_gelu_of_digests() -> dict[str, bool]:
-    """First eight digits of the sha256 of published weights -> whether they were trained with QuickGELU.
+    """Return whether published weights were trained with QuickGELU, by the first eight digits of their sha256.
 
     Source: the addresses in open_clip's table of pretrained weights carry the digests.
     """

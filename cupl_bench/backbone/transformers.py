@@ -159,7 +159,7 @@ class TransformersSource:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Inside, whatever goes wrong is told as a fault of the folder."""
+        """Report whatever goes wrong inside the block as a fault of the folder."""
         try:
             yield
         except (BackboneError, MemoryError):

@@ -182,13 +182,8 @@ def _check_results_dir(results_dir: Path) -> None:
 
 
 def left_out_before(prepared: Prepared) -> str | None:
-<<<<<<< HEAD
-    """Return what a question leaves out, where that is known without encoding: all that is not encoded is broken."""
-    if not prepared.question.skip_broken or prepared.dataset.features is not None:
-=======
     """Return the digest of the images left out, if known without encoding: every image without features is broken."""
-    if not prepared.question.skip_broken:
->>>>>>> prose
+    if not prepared.question.skip_broken or prepared.dataset.features is not None:
         return None
     keys = prepared.dataset.image_keys
     missing = missing_images(prepared.dataset, prepared.images)

@@ -185,13 +185,8 @@ def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:
     return record
 
 
-<<<<<<< HEAD
 def logit_scale_of(prepared: Prepared) -> float:
-    """Return the model's own factor from similarities to logits, remembered so that no model is loaded for it."""
-=======
-def _logit_scale(prepared: Prepared) -> float:
     """Return the model's factor from similarities to logits, which is stored so that no model is loaded for it."""
->>>>>>> prose
     text_key = prepared.facts.text_key(prepared.question.precision)
     path = prepared.machine.cache_dir / "logit_scales" / f"{text_key[:32]}.json"
     try:
