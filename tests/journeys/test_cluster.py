@@ -217,7 +217,7 @@ def test_what_slurm_interrupts_is_no_failure_of_the_question(cli, on_photos, mon
     assert "failed" not in cli.err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(os.getuid() != 0, reason="a Slurm of its own is started as root")
 @pytest.mark.skipif(
     not all(shutil.which(name) for name in ("slurmctld", "slurmd", "munged")),

@@ -43,7 +43,7 @@ def rows_of(cache: Path) -> dict[bytes, np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_a_sharded_run_is_the_single_run(cli, many: Path, tiny: TinyModel, tmp_path: Path, processes: int) -> None:
     """And where one job fails, every process goes on with the next."""
     question = ["eval", "-m", "dataset=folder", f"dataset.path={many / 'broken'},{many / 'photos'}", *tiny.overrides]
