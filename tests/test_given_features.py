@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from making import make_tiny
 from safetensors.numpy import save_file
 
 import cupl_bench
@@ -458,6 +459,7 @@ def test_given_features_with_a_text_tower_answer_as_images_do_and_are_marked_eve
     cli.results = cli.results.parent / "others"
     assert cli("eval", "-m", *given, "prompts=simple,name_only") == 0, cli.err
     assert "folder [given features]" in cli.out
+    assert "the scores mean nothing" not in cli.out + cli.err
     for name, record in cli.records().items():
         assert record.metrics == expected[name].metrics
         assert record.run_key != expected[name].run_key
@@ -474,6 +476,17 @@ def test_given_features_with_a_text_tower_answer_as_images_do_and_are_marked_eve
     assert sorted(frame["features"]) == ["encoded"] * 2 + ["given"] * 2
     assert cli("effects", *given, "prompts=simple") == 0, cli.err
     assert cli("plan", *given, "prompts=ensemble", "prompts.templates=['{}']") == 0, cli.err
+
+
+def test_prompts_of_another_model_than_the_features_are_warned_of(cli, photos: Path, tiny, tmp_path: Path) -> None:
+    other = make_tiny(tmp_path / "other", seed=9)
+    folder = tmp_path / "out"
+    assert cli("features", "dataset=folder", f"dataset.path={photos}", *tiny.overrides, f"to={folder}") == 0, cli.err
+    given = ["dataset=features", f"dataset.path={folder}", "prompts=simple"]
+    assert cli("eval", *given, *tiny.overrides) == 0, cli.err
+    assert "the scores mean nothing" not in cli.out + cli.err
+    assert cli("eval", *given, *other.overrides) == 0, cli.err
+    assert "the scores mean nothing" in cli.out + cli.err
 
 
 def test_budget_zpe_export_and_import_work_on_given_features(cli, on_photos, photos: Path, tiny) -> None:

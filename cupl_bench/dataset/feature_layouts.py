@@ -35,7 +35,7 @@ class FeatureSet:
 
     ``blocks``: arrays, one after another; of each the axis that counts images is the first, but where ``columns`` says
     that it is the second. ``labels``: class indices, one-hot rows, or names; None where the files have none.
-    ``said_to_be_of``: the model whose features these are, as far as the files say it.
+    ``said_to_be_of``: the model whose features these are, as far as the files say it; ``weights_sha256``: its weights.
     """
 
     files: tuple[Path, ...]
@@ -46,6 +46,7 @@ class FeatureSet:
     image_ids: Sequence[str] | None = None
     split: str | None = None
     said_to_be_of: str | None = None
+    weights_sha256: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -94,6 +95,7 @@ def _read_folder(folder: Path) -> FeatureSet:
         image_ids=_column(folder / "images.parquet", "image_id"),
         split=str(said["dataset"].get("split", "given")),
         said_to_be_of=str(said["backbone"].get("name", "not said")),
+        weights_sha256=str(said["backbone"].get("weights_sha256", "")) or None,
     )
 
 

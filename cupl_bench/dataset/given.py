@@ -172,6 +172,7 @@ def dataset_of_features(
         blocks=blocks,
         sha256=sha256,
         said_to_be_of=said_to_be_of,
+        weights_sha256=found.weights_sha256,
         is_unit=blocks[0].dtype == np.float32 and max(high - 1, 1 - low) < ALMOST_ONE,
         stamps=stamps,
     )

@@ -167,6 +167,14 @@ def with_width(dataset: Dataset, prompts: Prompts, facts: BackboneFacts, name: s
             f"backbone={name} encodes nothing, and neither features nor class vectors are given: name a backbone that"
             " can be loaded."
         )
+    features = dataset.features
+    encodes_prompts = facts.embed_dim is not None and prompts.given is None
+    if features and encodes_prompts and features.weights_sha256 not in (None, facts.weights_sha256):
+        log.warning(
+            "the image features are of %s with the weights %s, and %s encodes the prompts with the weights %s: unless"
+            " these are the same in another file, the scores mean nothing",
+            features.said_to_be_of, str(features.weights_sha256)[:12], name, facts.weights_sha256[:12],
+        )  # fmt: skip
     return facts if facts.embed_dim is not None else replace(facts, embed_dim=next(iter(told.values())))
 
 
