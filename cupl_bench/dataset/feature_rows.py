@@ -28,9 +28,10 @@ ALMOST_ONE = 1e-5
 class GivenFeatures:
     """Features of images, a row for each, read from their files where a part is taken.
 
-    ``sha256``: of the rows as they stand in the files, 64 hex digits.
-    ``said_to_be_of``: the model that they are said to be of, and ``weights_sha256`` its weights; nothing in a file proves it. ``blocks``: arrays of rows, one after another. ``places``: the rows of them
-    that are taken, in order; None: all. ``is_unit``: whether rows have the length one and are taken as they are.
+    ``sha256``: of the rows as they stand in the files, 64 hex digits. ``said_to_be_of``: the model that they are said
+    to be of, and ``weights_sha256`` its weights; nothing in a file proves it. ``blocks``: arrays of rows, one after
+    another. ``places``: the rows of them that are taken, in order; None: all. ``is_unit``: whether rows have the length
+    one and are taken as they are.
     """
 
     blocks: tuple[np.ndarray, ...]
