@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import logging
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,7 @@ WITH_EXAMPLES = sorted(
 def test_examples_are_true(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUPL_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(logging.getLogger("cupl_bench"), "handlers", [])  # those of a command line before
     assert doctest.testmod(importlib.import_module(module)).failed == 0
 
 

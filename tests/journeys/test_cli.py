@@ -37,6 +37,7 @@ def test_a_run_leaves_what_the_contract_says(cli, on_photos) -> None:
         "num_classes": 5,
         "num_broken": 0,
         "origin": None,
+        "features": None,
     }
     assert set(content["backbone"]) >= {
         "name",
