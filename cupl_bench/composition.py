@@ -28,7 +28,7 @@ from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from hydra.version import VersionBase
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
@@ -165,6 +165,13 @@ class Composer:
                 return hydra.composed(overrides)
             return config
 
+    def remember(self, overrides: Sequence[str], settings: DictConfig) -> None:
+        """Keep what ``overrides``, without seed and budget, composed to: ``settings``, with Hydra's own node."""
+        config = copy.deepcopy(settings)
+        with open_dict(config):
+            del config["hydra"]
+        self._shared = (list(overrides), config)
+
 
 def compose(overrides: Sequence[str], config_dir: str | Path | None = None) -> DictConfig:
     """Return the configuration that ``overrides`` compose to.
@@ -217,13 +224,19 @@ def read_questions(overrides: Sequence[str], config_dir: str | None = None, *, s
             for key, one in asked.items()
             if not one.is_sweep_override() and not (is_about(key, GROUPS) and _plain_key(key) != _root(key))
         ]
-        settings = hydra.composed([*plain, *own.values()], with_hydra=True)
-        is_sweep = several or settings.hydra.mode == RunMode.MULTIRUN
-        lines = [f"{key}={value}" for key, value in (settings.hydra.sweeper.params or {}).items()]
-        swept = {one.get_key_element(): one for one in hydra.parsed(lines)} if is_sweep else {}
+        is_sweep, swept = several, {}
+        if own or any(_root(key) == "experiment" for key in asked):  # nothing else says that a sweep is meant
+            settings = hydra.composed([*plain, *own.values()], with_hydra=True)
+            is_sweep = several or settings.hydra.mode == RunMode.MULTIRUN
+            lines = [f"{key}={value}" for key, value in (settings.hydra.sweeper.params or {}).items()]
+            swept = {one.get_key_element(): one for one in hydra.parsed(lines)} if is_sweep else {}
         jobs = _combinations({**swept, **asked}, hydra, is_sweep=is_sweep)
-        settings = hydra.composed([*jobs[0][0].overrides, *own.values()], with_hydra=True)
-        return Questions(jobs=jobs, is_sweep=is_sweep, composer=Composer(config_dir, hydra.searched), settings=settings)
+        first_asked = list(jobs[0][0].overrides)
+        settings = hydra.composed([*first_asked, *own.values()], with_hydra=True)
+        composer = Composer(config_dir, hydra.searched)
+        if not own and not any(is_about(one, VALUES) for one in first_asked):
+            composer.remember(first_asked, settings)
+        return Questions(jobs=jobs, is_sweep=is_sweep, composer=composer, settings=settings)
 
 
 def values_of(overrides: Sequence[str]) -> dict[str, Any]:
