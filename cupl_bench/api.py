@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
+from cupl_bench.backbone import identified_by
 from cupl_bench.backbone.in_memory import Model
 from cupl_bench.composition import compose, quoted
 from cupl_bench.config import machine_of, question_of
@@ -22,7 +23,6 @@ from cupl_bench.dataset.in_memory import Features, GivenImage, ImageList, listed
 from cupl_bench.embeddings import build_class_embeddings
 from cupl_bench.errors import ConfigError, CuplBenchError
 from cupl_bench.features import encode_images as encode_into_store
-from cupl_bench.features import encode_texts
 from cupl_bench.progress import showing_progress
 from cupl_bench.prompts import PromptStrategy, prompts_of
 from cupl_bench.prompts.budget import BudgetStrategy
@@ -32,8 +32,11 @@ from cupl_bench.question import QuestionRecord
 from cupl_bench.records import Record
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
+from cupl_bench.run.classes import rows_of_class
+from cupl_bench.run.features import features_of_prompts
 from cupl_bench.run.flow import run, run_together
-from cupl_bench.store import RowStore
+from cupl_bench.run.prepare import Towers
+from cupl_bench.run.scoring import logit_scale_of
 
 __all__ = [
     "EmbeddedClasses",
@@ -268,26 +271,12 @@ def class_embeddings(
     written = prompts_of(question.prompts, tuple(class_names))
     if written.weigh_by_images:
         raise ConfigError(f"prompts={question.prompts_name} weighs prompts by images, and there are none here.")
-    bench = Workbench()
-    facts = question.backbone.identify(machine.cache_dir, download=True)
-
-    def load() -> Any:
-        return bench.backbone(question.backbone, facts, machine.device, question.precision)
-
-    if written.given is not None:
-        rows, row = written.given.rows, written.given.row_of
-    else:
-        store = _store(machine, "text_features", facts.text_key(question.precision), question, facts)
-        texts = written.distinct()
-        features = encode_texts(texts, load, store, tokenizer=facts.tokenizer, batch_size=machine.batch_size)
-        rows, row = features.rows, dict(zip(texts, features.row_of_text, strict=True))
+    towers = _towers(question, machine)
+    features = features_of_prompts(towers, written)
     built = build_class_embeddings(
-        rows,
-        [[row[text] for text in texts] for texts in written.texts],
-        written.aggregation,
-        written.weights,
+        features.rows, rows_of_class(written, features), written.aggregation, written.weights
     )
-    return EmbeddedClasses(matrix=built.matrix, class_names=tuple(class_names), logit_scale=load().logit_scale)
+    return EmbeddedClasses(matrix=built.matrix, class_names=tuple(class_names), logit_scale=logit_scale_of(towers))
 
 
 def encode_images(
@@ -305,13 +294,11 @@ def encode_images(
         CuplBenchError: an image cannot be read or decoded, or another mistake that the user can mend.
     """
     question, machine = _asked(overrides, {"dataset": None, "backbone": backbone, "prompts": None}, keys)
-    bench = Workbench()
-    facts = question.backbone.identify(machine.cache_dir, download=True)
-    store = _store(machine, "image_features", facts.image_key(question.precision, question.decode), question, facts)
+    towers = _towers(question, machine)
     features = encode_into_store(
         listed(images),
-        lambda: bench.backbone(question.backbone, facts, machine.device, question.precision),
-        store,
+        towers.load,
+        towers.images,
         decode_by=question.decode,
         batch_size=machine.batch_size,
         num_workers=machine.num_workers,
@@ -320,10 +307,9 @@ def encode_images(
     return features.stored[:]
 
 
-def _store(machine: Machine, kind: str, key: str, question: Question, facts: Any) -> RowStore:
-    return RowStore(
-        folder=machine.cache_dir / kind / key[:32], facts={"precision": question.precision, **facts.as_record()}
-    )
+def _towers(question: Question, machine: Machine) -> Towers:
+    facts = identified_by(question.backbone, machine.cache_dir, download=True)
+    return Towers(question=question, machine=machine, bench=Workbench(), facts=facts)
 
 
 def _asked(

@@ -11,11 +11,12 @@ from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, enco
 from cupl_bench.identity import PROTOCOL_VERSION, content_key
 from cupl_bench.lease import held
 from cupl_bench.pixel_store import PixelStore
+from cupl_bench.prompts import Prompts
 from cupl_bench.ranks import rank
-from cupl_bench.run.prepare import Prepared
+from cupl_bench.run.prepare import Prepared, Towers
 from cupl_bench.store import RowStore
 
-__all__ = ["image_features", "text_features"]
+__all__ = ["features_of_prompts", "image_features", "text_features"]
 
 log = logging.getLogger(__name__)
 
@@ -63,24 +64,11 @@ def text_features(prepared: Prepared) -> TextFeatures:
         CuplBenchError: something that the user can correct.
     """
     stages = prepared.stages
-    if (given := prepared.prompts.given) is not None:
-        texts = prepared.prompts.distinct()
-        log.info("texts     %s given as features, nothing to encode", f"{len(texts):,}")
-        return TextFeatures(
-            rows=given.rows,
-            row_of_text=[given.row_of[text] for text in texts],
-            truncated=[False] * len(texts),
-            num_encoded=0,
-            note=None,
-        )
+    if prepared.prompts.given is not None:
+        log.info("texts     %s given as features, nothing to encode", f"{len(prepared.prompts.distinct()):,}")
+        return features_of_prompts(prepared, prepared.prompts)
     with _alone(prepared, prepared.texts), stages.stage("text_features"):
-        features = encode_texts(
-            prepared.prompts.distinct(),
-            prepared.load_text,
-            prepared.texts,
-            tokenizer=prepared.facts.tokenizer,
-            batch_size=prepared.machine.batch_size,
-        )
+        features = features_of_prompts(prepared, prepared.prompts)
     stages.cached["text_features"] = features.num_encoded == 0
     log.info(
         "texts     %s distinct: %s reused, %s encoded%s (%.1f s)",
@@ -88,6 +76,26 @@ def text_features(prepared: Prepared) -> TextFeatures:
         f" by {features.note}" if features.num_encoded else "", stages.seconds["text_features"],
     )  # fmt: skip
     return features
+
+
+def features_of_prompts(towers: Towers, prompts: Prompts) -> TextFeatures:
+    """Return the features of the distinct prompts: given ones as they are, others from the store or the text tower.
+
+    Raises:
+        CuplBenchError: something that the user can correct.
+    """
+    texts = prompts.distinct()
+    if (given := prompts.given) is not None:
+        return TextFeatures(
+            rows=given.rows,
+            row_of_text=[given.row_of[text] for text in texts],
+            truncated=[False] * len(texts),
+            num_encoded=0,
+            note=None,
+        )
+    return encode_texts(
+        texts, towers.load_text, towers.texts, tokenizer=towers.facts.tokenizer, batch_size=towers.machine.batch_size
+    )
 
 
 @contextmanager

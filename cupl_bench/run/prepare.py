@@ -23,6 +23,7 @@ from cupl_bench.store import RowStore, set_aside, write_atomically
 
 __all__ = [
     "Prepared",
+    "Towers",
     "counts_as_finished",
     "finished",
     "left_out_before",
@@ -38,20 +39,58 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class Towers:
+    """The backbone of a question: where its features are stored, and what loads it once one must be encoded."""
+
+    question: Question
+    machine: Machine
+    bench: Workbench
+    facts: BackboneFacts
+    stages: Stages = field(default_factory=Stages)
+
+    @property
+    def images(self) -> RowStore:
+        """The store of this backbone's image features."""
+        return self._store("image_features", self.facts.image_key(self.question.precision, self.question.decode))
+
+    @property
+    def texts(self) -> RowStore:
+        """The store of this backbone's text features."""
+        return self._store("text_features", self.facts.text_key(self.question.precision))
+
+    def _store(self, kind: str, key: str) -> RowStore:
+        facts = {"precision": self.question.precision, **self.facts.as_record()}
+        return self.bench.store(self.machine.cache_dir / kind / key[:32], facts)
+
+    def load(self) -> Backbone:
+        """Return the backbone; only images that must be encoded ask for it."""
+        with self._loading():
+            return self.bench.backbone(self.question.backbone, self.facts, self.machine.device, self.question.precision)
+
+    def load_text(self) -> TextTower:
+        """Return the text tower; only what must be encoded asks for it."""
+        with self._loading():
+            return self.bench.text_tower(
+                self.question.backbone, self.facts, self.machine.device, self.question.precision
+            )
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        with self.stages.stage("load_backbone"):
+            yield
+        self.stages.cached["load_backbone"] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Towers):
     """A question with everything that is known before the first image is decoded.
 
     ``left_out``: the digest of the images that cannot be decoded, as far as that is known; None where all can.
     """
 
-    question: Question
-    machine: Machine
-    bench: Workbench
     dataset: Dataset
     prompts: Prompts
-    facts: BackboneFacts
     left_out: str | None = None
-    stages: Stages = field(default_factory=Stages)
 
     @property
     def key(self) -> str:
@@ -78,41 +117,9 @@ class Prepared:
         )  # fmt: skip
 
     @property
-    def images(self) -> RowStore:
-        """The store of this backbone's image features."""
-        return self._store("image_features", self.facts.image_key(self.question.precision, self.question.decode))
-
-    @property
-    def texts(self) -> RowStore:
-        """The store of this backbone's text features."""
-        return self._store("text_features", self.facts.text_key(self.question.precision))
-
-    def _store(self, kind: str, key: str) -> RowStore:
-        facts = {"precision": self.question.precision, **self.facts.as_record()}
-        return self.bench.store(self.machine.cache_dir / kind / key[:32], facts)
-
-    @property
     def record_path(self) -> Path:
         """Where the record of this question lies."""
         return record_path(self.machine.results_dir, self.key)
-
-    def load(self) -> Backbone:
-        """Return the backbone; only images that must be encoded ask for it."""
-        with self._loading():
-            return self.bench.backbone(self.question.backbone, self.facts, self.machine.device, self.question.precision)
-
-    def load_text(self) -> TextTower:
-        """Return the text tower; only what must be encoded asks for it."""
-        with self._loading():
-            return self.bench.text_tower(
-                self.question.backbone, self.facts, self.machine.device, self.question.precision
-            )
-
-    @contextmanager
-    def _loading(self) -> Iterator[None]:
-        with self.stages.stage("load_backbone"):
-            yield
-        self.stages.cached["load_backbone"] = False
 
 
 def prepare(question: Question, machine: Machine, bench: Workbench) -> Record | Prepared:

@@ -19,7 +19,7 @@ from cupl_bench.records import (
 )
 from cupl_bench.run.classes import weights_of
 from cupl_bench.run.encode import Waiting
-from cupl_bench.run.prepare import Prepared, finished
+from cupl_bench.run.prepare import Towers, finished
 from cupl_bench.run.recording import failure_recorded, record_of
 from cupl_bench.run.writing import write_class_embeddings, write_predictions, write_prompts
 from cupl_bench.scores import Tally, measure, measure_tiers, predict_parts
@@ -185,10 +185,10 @@ def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:
     return record
 
 
-def logit_scale_of(prepared: Prepared) -> float:
+def logit_scale_of(towers: Towers) -> float:
     """Return the model's factor from similarities to logits, which is stored so that no model is loaded for it."""
-    text_key = prepared.facts.text_key(prepared.question.precision)
-    path = prepared.machine.cache_dir / "logit_scales" / f"{text_key[:32]}.json"
+    text_key = towers.facts.text_key(towers.question.precision)
+    path = towers.machine.cache_dir / "logit_scales" / f"{text_key[:32]}.json"
     try:
         scale = float(json.loads(path.read_text(encoding="utf-8")))
         if math.isfinite(scale):
@@ -200,7 +200,7 @@ def logit_scale_of(prepared: Prepared) -> float:
         tell_unreadable(unreadable(path, error))
     except (ValueError, TypeError) as error:
         set_aside(path, error)
-    scale = prepared.load_text().logit_scale
+    scale = towers.load_text().logit_scale
     if not is_unreadable(path):
         write_atomically(path, json.dumps(scale).encode())
     return scale

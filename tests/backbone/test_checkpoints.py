@@ -199,7 +199,7 @@ def test_places_of_an_image_that_are_interpolated_are_said(
     assert "images of 5 places" in caplog.text
     assert "reads 17: they are interpolated" in caplog.text
     config = json.loads(large.read_text())
-    name = "large-for-a-test"
+    name = "local-large-for-a-test"
     (tmp_path / f"{name}.json").write_text(json.dumps(config))
     open_clip.add_model_config(tmp_path / f"{name}.json")
     theirs = open_clip.create_model(name, pretrained=str(small.weights)).eval()
