@@ -471,7 +471,9 @@ def test_given_features_with_a_text_tower_answer_as_images_do_and_are_marked_eve
     table = pd.read_csv(cli.results / "tables/comparison.csv")
     assert sorted(table["dataset_shown"]) == ["folder"] * 2 + ["folder [given features]"] * 2
     assert "[given features]" in (cli.results / "tables/comparison.md").read_text()
-    assert "[given features]" in (cli.results / "report/index.html").read_text()
+    page = (cli.results / "report/index.html").read_text()
+    assert "[given features]" in page
+    assert page.count("No thumbnails of folder: its image features were given, without images.") == 1
     frame = cupl_bench.load_results(cli.results)
     assert sorted(frame["features"]) == ["encoded"] * 2 + ["given"] * 2
     assert cli("effects", *given, "prompts=simple") == 0, cli.err

@@ -220,6 +220,8 @@ def _told(key: str, value: object) -> str:
         value, key = value[0], ""
     if isinstance(value, str | int | float | bool) and len(str(value)) <= LONG:
         return f'"{value}"' if key == "" else f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+    if value is None:
+        return f"no {key}"
     digest = content_key({"value": _plain(value)})[:SHORT]
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"{len(value)} {key}, {digest}"

@@ -130,9 +130,12 @@ def _add_thumbnails(
     for key, (record, places) in shown.items():
         images = open_images(record)
         if images is None:
-            notes.append(
-                f"No thumbnails of {record.dataset.name}: its images are not on the machine that wrote the report."
+            why = (
+                "its image features were given, without images."
+                if record.dataset.features
+                else "its images are not on the machine that wrote the report."
             )
+            notes.append(f"No thumbnails of {record.dataset.name}: {why}")
             continue
         taken = sorted(places)[:left]
         if len(taken) < len(places):
@@ -143,7 +146,7 @@ def _add_thumbnails(
         of_dataset = {place if index is None else index[place]: place for place in taken}
         files = write_thumbnails(images, list(of_dataset), folder)
         lists[key]["thumbnails"] = {of_dataset[place]: name for place, name in files.items()}
-    return notes
+    return list(dict.fromkeys(notes))
 
 
 def _remove_others(folder: Path, written: Mapping[str, int]) -> None:
