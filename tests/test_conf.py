@@ -58,7 +58,14 @@ def test_an_option_names_every_parameter_of_its_class_and_builds(option: str) ->
     assert set(configs.OF_THE_RUN[group]) <= set(node)
     assert node.name == name
     defaults = {name for name, one in parameters.items() if one.default is not one.empty}
-    came_later = {"missing", "fill", "state_dict_key", "limit", "seed"}  # records of before do not name them
+    came_later = {
+        "missing",
+        "fill",
+        "state_dict_key",
+        "limit",
+        "seed",
+        "config_name",
+    }  # records of before do not name them
     assert defaults <= came_later
     question_of(config)
 

@@ -57,6 +57,7 @@ class HfSource:
     ``image_column`` and ``label_column``: found by their types where there is only one candidate.
     ``class_names``: a JSON list in label order, for labels that are bare numbers.
     ``revision``: branch, tag or commit on the hub.
+    ``config_name``: which configuration of a data set that has several.
     ``limit``: so many images of each class, drawn with ``seed``; for a quick look.
 
     Images are taken as stored bytes and decoded by `cupl_bench.dataset.decode`: the library's own decoder would
@@ -72,6 +73,7 @@ class HfSource:
     revision: str | None
     limit: PositiveInt | None = None
     seed: NonNegativeInt = 0
+    config_name: str | None = None  # a default, for records that were made before it was there
 
     def __call__(self, cache_dir: Path) -> Dataset:
         return self.part(cache_dir, None)
@@ -146,6 +148,14 @@ class HfSource:
         names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
         return HfRows(read=read, keys=keys, label_column=label_column, values=values, names=names)
 
+    def _split_of(self, splits: Any) -> Any:
+        if self.split not in splits:
+            raise DatasetError(
+                f"{self.path} has no split {self.split!r}; it has {first(sorted(splits))}."
+                f"{nearest(self.split, splits)} dataset.split names one."
+            )
+        return splits[self.split]
+
     def _load(self) -> Any:
         import datasets
         from datasets.exceptions import DatasetNotFoundError, DatasetsError
@@ -159,7 +169,13 @@ class HfSource:
         files = None if self.data_files is None else {self.split: self.data_files}
         try:
             with _quiet(datasets):
-                return datasets.load_dataset(self.path, data_files=files, split=self.split, revision=self.revision)
+                if (Path(self.path) / "state.json").is_file():  # one split, as `Dataset.save_to_disk` writes it
+                    return datasets.load_from_disk(self.path)
+                if (Path(self.path) / "dataset_dict.json").is_file():
+                    return self._split_of(datasets.load_from_disk(self.path))
+                return datasets.load_dataset(
+                    self.path, self.config_name, data_files=files, split=self.split, revision=self.revision
+                )
         except DatasetNotFoundError as error:
             raise DatasetError(
                 f"{self.path} is not on the hub, or it is gated: {error} If it is gated, accept its terms on its page"
@@ -178,6 +194,17 @@ class HfSource:
                 " dataset.path=parquet 'dataset.data_files=hf://datasets/OWNER/NAME/data/test-*.parquet'."
             ) from error
         except (DatasetsError, ValueError, OSError) as error:
+            if files is None and len(configs := _configs(self.path, self.revision)) > 1:
+                if self.config_name is None:
+                    raise DatasetError(
+                        f"{self.path} has {len(configs)} configurations, {first(configs)}. Choose one:"
+                        f" dataset.config_name={configs[0]}"
+                    ) from error
+                if self.config_name not in configs:
+                    raise DatasetError(
+                        f"dataset.config_name={self.config_name} is not a configuration of {self.path}; it has"
+                        f" {first(configs)}.{nearest(self.config_name, configs)}"
+                    ) from error
             raise DatasetError(
                 f"{self.path} cannot be loaded: {error} Look at dataset.split={self.split} and dataset.data_files."
             ) from error
@@ -263,3 +290,14 @@ def _label_column(table: Any) -> str:
         if usual in table.column_names:
             return usual
     return _only(table, "label", lambda feature: isinstance(feature, datasets.ClassLabel))
+
+
+def _configs(path: str, revision: str | None) -> list[str]:
+    """Return the names of a data set's configurations; none where that cannot be known."""
+    import datasets
+    from datasets.exceptions import DatasetsError
+
+    try:
+        return [str(name) for name in datasets.get_dataset_config_names(path, revision=revision)]
+    except (DatasetsError, ValueError, OSError):
+        return []

@@ -153,3 +153,34 @@ def test_a_limit_takes_so_many_of_each_class(tmp_path: Path) -> None:
     assert sorted(found.labels.tolist()) == [0, 1]
     assert found.split == "test, 1 per class (seed 4)"
     assert [found.read(i) for i in range(2)] == [encoded(int(name)) for name in found.image_ids]
+
+
+def test_a_data_set_of_several_configurations_asks_which(tmp_path: Path) -> None:
+    feature = datasets.ClassLabel(names=["ant", "bee"])
+    for name, labels in (("small", [0, 1]), ("large", [0, 1, 1])):
+        (tmp_path / name).mkdir()
+        write_parquet(tmp_path / name / "test-0.parquet", labels, feature)
+    lines = ["---", "configs:"]
+    for name in ("small", "large"):
+        lines += [f"- config_name: {name}", "  data_files:", "  - split: test", f"    path: {name}/test-*.parquet"]
+    (tmp_path / "README.md").write_text("\n".join([*lines, "---", ""]))
+    with pytest.raises(
+        DatasetError, match=r"2 configurations, 'small', 'large'. Choose one: dataset.config_name=small"
+    ):
+        load(tmp_path, tmp_path / "c")
+    assert len(load(tmp_path, tmp_path / "c", config_name="large").labels) == 3
+    with pytest.raises(DatasetError, match="config_name=larg is not a configuration .* Did you mean 'large'"):
+        load(tmp_path, tmp_path / "c", config_name="larg")
+
+
+def test_what_save_to_disk_wrote_is_read(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_parquet(tmp_path / "in" / "test-0.parquet", [0, 1, 1], datasets.ClassLabel(names=["ant", "bee"]))
+    expected = load(tmp_path / "in", tmp_path / "c")
+    table = datasets.load_dataset(str(tmp_path / "in"), split="test")
+    table.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"test": table, "train": table}).save_to_disk(tmp_path / "several")
+    for name in ("one", "several"):
+        assert load(tmp_path / name, tmp_path / "c").fingerprint == expected.fingerprint
+    with pytest.raises(DatasetError, match="no split 'tset'; it has 'test', 'train'. Did you mean 'test'"):
+        load(tmp_path / "several", tmp_path / "c", split="tset")

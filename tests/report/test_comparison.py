@@ -404,7 +404,11 @@ def asked(**prompts: object) -> dict:
         ({"config": asked(templates=["a {}."])}, {"config": asked(templates=["the {}."])},
          ['file ("a {}.")', 'file ("the {}.")']),
         ({"config": asked(clean=False)}, {"config": asked(clean=True)}, ["file (clean=false)", "file (clean=true)"]),
-        ({"config": asked(variant="base")}, {"config": asked(variant=None)}, ["file (variant=base)", "file (no variant)"]),
+        (
+            {"config": asked(variant="base")},
+            {"config": asked(variant=None)},
+            ["file (variant=base)", "file (no variant)"],
+        ),
         ({"config": asked(weights={"a": 1, "b": 2})}, {"config": asked(weights={"a": 2, "b": 2})},
          ["file (weights.a=1)", "file (weights.a=2)"]),
         ({"config": asked(members={"a": {"path": "1.json"}})}, {"config": asked(members={"a": {"path": "2.json"}})},
