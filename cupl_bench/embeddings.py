@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 
 __all__ = [
+    "ALMOST_ONE",
     "Aggregation",
     "ClassEmbeddings",
     "Features",
@@ -19,6 +20,8 @@ __all__ = [
     "zero_shot_weights",
 ]
 
+ALMOST_ONE = 1e-5
+"""A length that differs from one by less is float32's rounding: such given rows are taken as they are."""
 TILE_IMAGES = 4096
 """Images whose similarities to one template's classes are held at once."""
 

@@ -14,14 +14,12 @@ from cupl_bench.errors import DatasetError, first
 from cupl_bench.identity import bytes_key
 from cupl_bench.keys import KEY_BYTES, Keys
 
-__all__ = ["ALMOST_ONE", "GivenFeatures", "Stamp", "looked_at", "stamp_of"]
+__all__ = ["GivenFeatures", "Stamp", "examine_rows", "stamp_of"]
 
 Stamp = tuple[Path, int, int, int]
 
 TILE_ROWS = 8192
-"""Rows that are looked at together."""
-ALMOST_ONE = 1e-5
-"""A length that differs from one by less is float32's rounding: such rows are taken as they are, to the last bit."""
+"""Rows that are examined together."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,10 +55,14 @@ class GivenFeatures:
             DatasetError: a file was changed since it was first read.
         """
         for path, *known in self.stamps:
-            if stamp_of(path)[1:] != tuple(known):
+            try:
+                is_same = stamp_of(path)[1:] == tuple(known)
+            except OSError:
+                is_same = False
+            if not is_same:
                 raise DatasetError(
-                    f"{path} was changed while this run worked, so nothing of it is scored. Start again when nobody"
-                    " writes there."
+                    f"{path} was changed or removed while this run worked, so nothing of it is scored. Start again when"
+                    " nobody writes there."
                 )
         rows = np.array(self._rows(which), dtype=np.float32, order="C")  # a copy, since files cannot be written to
         return rows if self.is_unit else unit_rows(rows, "features")
@@ -97,8 +99,12 @@ def stamp_of(path: Path) -> Stamp:
     return path, found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def looked_at(blocks: Sequence[np.ndarray], where: str) -> tuple[Keys, str, float, float]:
-    """Return a key for each row, the sha256 of all, and the least and the largest length.
+def examine_rows(blocks: Sequence[np.ndarray], where: str) -> tuple[Keys, str, float, float]:
+    """Return a key for each row (n x 16 bytes), the sha256 of all rows, and the least and the largest length of a row.
+
+    Args:
+        blocks: arrays of rows, each n x d, one after another.
+        where: where they lie, for messages.
 
     Raises:
         DatasetError: a row is not finite, or zero.

@@ -11,10 +11,11 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.feature_layouts import FeatureSet, find_set
-from cupl_bench.dataset.feature_rows import ALMOST_ONE, GivenFeatures, Stamp, looked_at, stamp_of
+from cupl_bench.dataset.feature_rows import GivenFeatures, Stamp, examine_rows, stamp_of
 from cupl_bench.dataset.limit import chosen, limited
 from cupl_bench.dataset.names import normalised, read_class_names
 from cupl_bench.dataset.spec import CUSTOM, Spec, read_spec
+from cupl_bench.embeddings import ALMOST_ONE
 from cupl_bench.errors import DatasetError, first, nearest
 
 __all__ = ["FeaturesSource", "dataset_of_features"]
@@ -142,7 +143,7 @@ def dataset_of_features(
         )
     if len(widths := {block.shape[1] for block in blocks}) > 1:
         raise DatasetError(f"{where} holds features of {len(widths)} widths: {first(sorted(widths))}.")
-    keys, sha256, low, high = looked_at(blocks, where)
+    keys, sha256, low, high = examine_rows(blocks, where)
     labels, own_names = _indices(found.labels, where)
     notes = [
         *found.notes,
@@ -151,13 +152,15 @@ def dataset_of_features(
     ]
     if max(high - 1, 1 - low) > HALF:
         notes.append(f"not unit: lengths from {low:.4g} to {high:.4g}; each row is scaled to length one")
-    split, spec = found.split or "given", None
+    split, spec, recorded = found.split or "given", None, CUSTOM
     if names_of is not None:
         spec = read_spec(names_of)
         protocol, note = _protocol_of(spec, protocol, labels, own_names, where)
         notes.append(note)
         of_classes = spec.classes.without(spec.protocol(protocol).without).named(names)
-        split = spec.protocol(protocol).split if len(labels) == spec.protocol(protocol).num_images else split
+        # The protocol is that of the split only where the number of images says so.
+        recorded = protocol if len(labels) == spec.protocol(protocol).num_images else CUSTOM
+        split = spec.protocol(protocol).split if recorded == protocol else split
         labels = _joined(labels, own_names, of_classes, where) if own_names is not None else labels
     else:
         of_classes, labels = _named(labels, own_names, class_names, found.class_names, where)
@@ -196,7 +199,7 @@ def dataset_of_features(
         read=_no_image,
         key_of=None,
         notes=tuple(notes),
-        origin=None if spec is None else {"source": "given features", "protocol": str(protocol), "names": names},
+        origin=None if spec is None else {"source": "given features", "protocol": recorded, "names": names},
         features=features,
     )
 

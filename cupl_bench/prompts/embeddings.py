@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from cupl_bench.array_files import ArrayFile, read_array_file
 from cupl_bench.dataset.names import read_class_names
-from cupl_bench.embeddings import unit_rows
+from cupl_bench.embeddings import ALMOST_ONE, unit_rows
 from cupl_bench.errors import DatasetError, PromptsError, first, nearest
 from cupl_bench.json_files import read_json
 from cupl_bench.prompts import Aggregation, GivenEmbeddings, Prompts
@@ -20,12 +20,10 @@ from cupl_bench.prompts.sources import join_by_name
 __all__ = ["EmbeddingsStrategy", "GivenVectors", "prompts_of_vectors"]
 
 VECTORS = ("class_embeddings", "embeddings", "text_features", "features", "classifier", "weights", "zeroshot_weights")
-OWNERS = ("classes", "labels", "prompt_class")
+OWNERS = ("classes", "prompt_class")
 NAMES = ("class_names", "classnames", "names")
 PROMPTS_FILE = "prompts.parquet"
 """The table of prompts in a folder of 'cupl-bench features'."""
-ALMOST_ONE = 1e-5
-"""A length that differs from one by less is float32's rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
