@@ -60,7 +60,7 @@ def read_array_file(path: Path, error: type[CuplBenchError]) -> ArrayFile:
         siblings = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
         raise error(f"There is no file {path}.{nearest(path.name, siblings)}")
     if path.suffix not in ENDINGS:
-        raise error(f"{path} is no file of arrays by its name; those end in one of {', '.join(ENDINGS)}.")
+        raise error(f"{path} is not a file of arrays by its name; such files end in one of {', '.join(ENDINGS)}.")
     objects = (
         f"{path} holds objects that would be built by running code inside the file, which is never done here. Save"
         " plain arrays: numpy.savez(FILE, features=..., labels=...), or torch.save of tensors."
@@ -83,7 +83,7 @@ def _damaged(path: Path, problem: Exception) -> str:
     size = path.stat().st_size
     short = " ".join(str(problem).split())[:160]
     return (
-        f"{path} ({size:,} bytes) is no whole file of its kind ({short or type(problem).__name__}). Was its download"
+        f"{path} ({size:,} bytes) is not a whole file of its kind ({short or type(problem).__name__}). Was its download"
         " cut short? Fetch or write it again."
     )
 

@@ -17,7 +17,7 @@ from cupl_bench.dataset.feature_layouts import FOLDER_FILE
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings
 from cupl_bench.errors import ConfigError, ResultsError, first, nearest
 
-__all__ = ["FORMS", "Features", "write_features"]
+__all__ = ["FORMS", "Features", "check_target", "write_features"]
 
 ABOUT = "about.json"
 """What a folder of another program's layout says about itself."""
@@ -42,6 +42,20 @@ class Features:
     facts: Mapping[str, Mapping[str, object]]
 
 
+def check_target(folder: Path, layout: str) -> None:
+    """Check that features can be written to a folder, before anything is encoded for it.
+
+    Raises:
+        ConfigError: there is no such layout.
+        ResultsError: the folder is there already, and holds something.
+    """
+    if layout not in FORMS:
+        raise ConfigError(f"layout={layout} is none of {', '.join(FORMS)}.{nearest(layout, FORMS)}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        here = first(sorted(one.name for one in folder.iterdir()), 3) if folder.is_dir() else "a file"
+        raise ResultsError(f"to={folder} is there already ({here}). Name a new folder, or remove it.")
+
+
 def write_features(folder: Path, features: Features, layout: str) -> list[str]:
     """Write features to a new folder; return the names of its files. It is there whole, or not at all.
 
@@ -54,16 +68,12 @@ def write_features(folder: Path, features: Features, layout: str) -> list[str]:
         ConfigError: there is no such layout, or it cannot hold these class embeddings.
         ResultsError: the folder is there, or cannot be written.
     """
-    if layout not in FORMS:
-        raise ConfigError(f"layout={layout} is none of {', '.join(FORMS)}.{nearest(layout, FORMS)}")
+    check_target(folder, layout)
     if layout != "cupl_bench" and features.classes.aggregation != Aggregation.MEAN:
         raise ConfigError(
             f"layout={layout} holds one unit vector for each class, and {features.classes.aggregation} needs more."
             " Take layout=cupl_bench, or aggregation mean."
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        here = first(sorted(one.name for one in folder.iterdir()), 3) if folder.is_dir() else "a file"
-        raise ResultsError(f"to={folder} is there already ({here}). Name a new folder, or remove it.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:

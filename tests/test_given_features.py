@@ -272,7 +272,7 @@ def test_values_that_no_features_have_are_refused_with_their_numbers(
 def test_files_that_are_damaged_or_run_code_are_refused(tmp_path: Path, arrays: dict) -> None:
     path = write_npz(tmp_path / "in", arrays)
     path.write_bytes(path.read_bytes()[:-700])
-    with pytest.raises(DatasetError, match=r"given.npz \([\d,]+ bytes\) is no whole file .* cut short"):
+    with pytest.raises(DatasetError, match=r"given.npz \([\d,]+ bytes\) is not a whole file .* cut short"):
         source(path)(tmp_path)
     np.savez(tmp_path / "objects.npz", features=np.array([{"a": 1}] * 3, dtype=object), labels=np.arange(3))
     with pytest.raises(DatasetError, match="running code inside the file"):
@@ -282,7 +282,7 @@ def test_files_that_are_damaged_or_run_code_are_refused(tmp_path: Path, arrays: 
         source(tmp_path / "objects.pt")(tmp_path)
     for name, value in (("cut.pt", b"PK\x03\x04 half"), ("cut.safetensors", b"12"), ("cut.npy", b"\x93NUMPY")):
         (tmp_path / name).write_bytes(value)
-        with pytest.raises(DatasetError, match=f"{name} .* bytes. is no whole file"):
+        with pytest.raises(DatasetError, match=f"{name} .* bytes. is not a whole file"):
             source(tmp_path / name)(tmp_path)
 
 

@@ -18,16 +18,17 @@ __all__ = ["command"]
 def command(given: Arguments) -> int:
     """Write the features of one question to the folder ``to=``; gives the exit code."""
     from cupl_bench.config import machine_of, question_of
-    from cupl_bench.feature_folders import write_features
+    from cupl_bench.feature_folders import check_target, write_features
     from cupl_bench.run.bench import Workbench
     from cupl_bench.run.encode import gather
 
     if not given.own.get("to"):
         raise ConfigError("features needs a folder to write: cupl-bench features dataset=... backbone=... to=FOLDER")
-    folder = absolute(given.own["to"])
+    folder, layout = absolute(given.own["to"]), given.own.get("layout", "cupl_bench")
+    check_target(folder, layout)
     config = compose(given.overrides, given.config_dir)
     features = _features(gather(question_of(config), machine_of(config), Workbench()))
-    names = write_features(folder, features, given.own.get("layout", "cupl_bench"))
+    names = write_features(folder, features, layout)
     say(f"{len(features.images):,} images, {len(features.class_names):,} classes, {len(features.prompts):,} prompts:")
     for name in names:
         say(f"  {folder / name}")

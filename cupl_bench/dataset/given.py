@@ -370,7 +370,7 @@ def _only(
     lost = [name for name in wanted if name not in set(names)]
     if lost:
         raise DatasetError(
-            f"dataset.only: {len(lost)} of {len(wanted)} names are no class, first: {first(lost)}."
+            f"dataset.only: {len(lost)} of {len(wanted)} names are not class names, first: {first(lost)}."
             f"{nearest(lost[0], names)}"
         )
     kept = [label for label, name in enumerate(names) if name in set(wanted)]
