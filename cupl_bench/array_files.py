@@ -35,6 +35,11 @@ class ArrayFile:
         """Return the array of the first of these names that the file has; None where it has none of them."""
         return next((self.arrays[name] for name in names if name in self.arrays), None)
 
+    def one_or_only(self, names: tuple[str, ...]) -> np.ndarray | None:
+        """Return the array of the first of these names, or the only array of the file; None where it has neither."""
+        found = self.one_of(names)
+        return next(iter(self.arrays.values())) if found is None and len(self.arrays) == 1 else found
+
     def text_of(self, names: tuple[str, ...]) -> tuple[str, ...] | None:
         """Return the list of texts of the first of these names that the file has; None where it has none of them."""
         return next((self.texts[name] for name in names if name in self.texts), None)

@@ -379,9 +379,9 @@ def test_widths_of_two_models_are_refused_and_chance_is_said(cli, tmp_path: Path
     assert "the image features (dataset) is 16 wide, the class vectors (prompts) is 12 wide" in cli.err
     np.save(tmp_path / "other.npy", unit(np.random.default_rng(5).normal(size=(5, 16))))
     assert ask(cli, path, tmp_path / "other.npy") == 0
-    assert "is at chance (20.00% of 5 classes)" in cli.out + cli.err
+    assert "is no better than chance (20.00% with 5 classes)" in cli.out + cli.err
     assert ask(cli, path, tmp_path / "in/vectors.npy") == 0
-    assert "at chance" not in cli.out + cli.err
+    assert "than chance" not in cli.out + cli.err
     assert cli("eval", "dataset=features", f"dataset.path={path}", *GIVEN, "prompts=simple") == 2
     assert "its weights are not here, so nothing can be encoded" in cli.err
 

@@ -144,9 +144,7 @@ def _holds_both(path: Path) -> bool:
 
 def _read(path: Path, labels_file: Path | None, _: str | None) -> FeatureSet:
     file = read_array_file(path, DatasetError)
-    features = file.one_of(FEATURES)
-    if features is None and len(file.arrays) == 1:
-        features = next(iter(file.arrays.values()))
+    features = file.one_or_only(FEATURES)
     if features is None:
         raise DatasetError(
             f"{path} has no array 'features'; it holds {first(file.names)}. Save numpy.savez(FILE, features=...,"
@@ -193,9 +191,8 @@ def _labels_file(path: Path) -> np.ndarray | Sequence[str]:
             raise DatasetError(f"dataset.labels={path} should hold one class name or one class index for each image.")
         return np.asarray(content, dtype=np.int64) if all(one.strip().isdigit() for one in content) else content
     file = read_array_file(path, DatasetError)
-    found = _labels_of(file)
-    if found is None and len(file.arrays) == 1:
-        found = next(iter(file.arrays.values()))
+    texts = file.text_of(LABELS)
+    found = file.one_or_only(LABELS) if texts is None else texts
     if found is None:
         raise DatasetError(f"dataset.labels={path} has no array 'labels'; it holds {first(file.names)}.")
     return found

@@ -94,9 +94,7 @@ class EmbeddingsStrategy:
             return file.arrays[self.key]
         # A run's own file holds the prompts of its classes beside these, where the nearest prompt decides.
         several = file.arrays.get("prompt_embeddings") if "prompt_class" in file.arrays else None
-        found = file.one_of(VECTORS) if several is None else several
-        if found is None and len(file.arrays) == 1:
-            found = next(iter(file.arrays.values()))
+        found = file.one_or_only(VECTORS) if several is None else several
         if found is None:
             raise PromptsError(
                 f"{file.path} has no array of class vectors by its name; it holds {first(file.names)}. Say which:"

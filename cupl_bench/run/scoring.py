@@ -174,8 +174,8 @@ def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:
     low, high = metrics.top1_ci95
     if low <= 1 / record.dataset.num_classes and record.dataset.features is not None:
         log.warning(
-            "top-1     %s is at chance (%.2f%% of %s classes): features and prompts of two models, or labels in another"
-            " order than the class names, look like this",
+            "top-1     %s is no better than chance (%.2f%% with %s classes). Either the features and the prompts are of"
+            " different models, or the labels are in another order than the class names.",
             key, 100 / record.dataset.num_classes, f"{record.dataset.num_classes:,}",
         )  # fmt: skip
     log.info(
