@@ -162,7 +162,7 @@ def load_results(results_dir: str | Path = "results") -> pd.DataFrame:
     for record in read_records(Path(results_dir).expanduser()):
         if record.metrics is None:
             continue
-        low, high = record.metrics.top1_ci95
+        low, high = record.metrics.top1_ci95 or (None, None)
         rows.append(
             {
                 "run_key": record.run_key,
@@ -171,11 +171,12 @@ def load_results(results_dir: str | Path = "results") -> pd.DataFrame:
                 "features": "encoded" if record.dataset.features is None else "given",
                 "backbone": record.backbone.name,
                 "prompts": record.prompts.name,
-                "scorer": "plain",
+                "scorer": record.scorer.name,
+                "kind": record.kind,
                 "precision": record.backbone.precision,
                 "aggregation": record.prompts.aggregation,
                 "budget": record.prompts.budget,
-                "seed": record.prompts.seed,
+                "seed": record.scorer.parameters.get("seed") if record.prompts.seed is None else record.prompts.seed,
                 "num_images": record.dataset.num_images,
                 "num_classes": record.dataset.num_classes,
                 "num_prompts": record.prompts.num_prompts,

@@ -53,11 +53,11 @@ __all__ = [
 
 OUTER = ("dataset", "backbone", "precision")
 """The keys that decide how images are encoded; the one whose change costs most comes first."""
-INNER = ("prompts", "seed", "budget")
+INNER = ("prompts", "scorer", "seed", "budget")
 """The keys whose change needs no new features of images. All else that a sweep varies counts as costly."""
 VALUES = ("seed", "budget")
 """Those of them that are values and no choice of a group: no other file is read for another of them."""
-GROUPS = ("dataset", "backbone", "prompts", "llm", "describe", "tracking")
+GROUPS = ("dataset", "backbone", "prompts", "scorer", "llm", "describe", "tracking")
 """Groups whose options have keys of their own."""
 HOME = re.compile(r"(?<=[=,\[\"'])~(?=/)")
 """A tilde that stands for the home folder; a shell replaces it only at the beginning of an argument."""

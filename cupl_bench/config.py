@@ -38,6 +38,7 @@ from cupl_bench.question import GROUPS, OF_THE_RUN, QuestionRecord, is_own_class
 from cupl_bench.ranks import local_rank, world_size
 from cupl_bench.run.asking import Machine, Primary, Question
 from cupl_bench.schema import Config, Output, Rerun, conf_dir, register
+from cupl_bench.scorers import Scorer
 from cupl_bench.store import user_cache_dir
 from cupl_bench.tracking import Tracker, no_tracker
 
@@ -127,6 +128,8 @@ def _question(words: QuestionRecord, plain: Mapping[str, Mapping[str, Any]], pla
         precision=cast(Precision, words.precision),
         prompts_name=str(plain["prompts"]["name"]),
         prompts=prompts,
+        scorer_name=str(plain["scorer"]["name"]),
+        scorer=cast(Scorer, _build(plain["scorer"], "scorer")),
         config=words,
     )
 

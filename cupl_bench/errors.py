@@ -9,6 +9,7 @@
     |   `-- DataNotHereError  a data set that is not on this machine
     |-- PromptsError          prompt files, templates, and how they join the class names
     |   `-- PromptsNotHereError  a file of prompts that would be downloaded
+    |-- ScorerError           what a scorer needs and does not get, and the files that it reads
     |-- BackboneError         architectures, weights, tokenizers
     |-- MachineError          memory, processes and libraries of this machine
     `-- ResultsError          records and other files below the results folder
@@ -32,6 +33,7 @@ __all__ = [
     "PromptsError",
     "PromptsNotHereError",
     "ResultsError",
+    "ScorerError",
     "UnreadableError",
     "first",
     "nearest",
@@ -64,6 +66,10 @@ class DataNotHereError(DatasetError):
 
 class PromptsError(CuplBenchError):
     """Prompts are missing, malformed, or do not join the class names."""
+
+
+class ScorerError(CuplBenchError):
+    """A scorer does not get what it needs, or its file is malformed."""
 
 
 class PromptsNotHereError(PromptsError):

@@ -20,11 +20,12 @@ __all__ = ["GROUPS", "OF_THE_RUN", "QuestionRecord", "Settings", "is_own_class",
 Settings = Mapping[str, Any]
 """The keys of an option of a group, ``_target_`` and ``name`` among them, with interpolations as they stand."""
 
-GROUPS = ("dataset", "backbone", "prompts")
+GROUPS = ("dataset", "backbone", "prompts", "scorer")
 OF_THE_RUN: Mapping[str, tuple[str, ...]] = {
     "dataset": ("name", "texts", "skip_broken", "decode", "primary"),
     "backbone": ("name",),
     "prompts": ("name",),
+    "scorer": ("name",),
 }
 """Keys of a group that are not parameters of its class."""
 FIELDS = ("decode", "skip_broken", "primary")
@@ -32,18 +33,20 @@ FIELDS = ("decode", "skip_broken", "primary")
 VALUES = ("precision", "budget", "seed")
 """Keys of the root of a configuration that belong to the question."""
 PACKAGE = __name__.partition(".")[0]
+PLAIN: Mapping[str, str] = {"_target_": f"{PACKAGE}.scorers.plain.PlainScorer", "name": "plain"}
+"""The settings of the scorer of every question that was asked before there was another."""
 LONGEST = 1_000_000
 """Characters that a text may have once its interpolations are replaced."""
 REFERENCE = re.compile(
     r"(?P<escaped>\\\$\{)"
-    r"|\$\{(?:(?P<key>(?:cache_dir|seed|precision|budget|(?:dataset|backbone|prompts)(?:\.\w+)+))"
+    r"|\$\{(?:(?P<key>(?:cache_dir|seed|precision|budget|(?:dataset|backbone|prompts|scorer)(?:\.\w+)+))"
     r"|asset:(?P<asset>[\w./-]+)|(?P<user_cache>user_cache:))\}"
     r"|(?P<other>\$\{)"
 )
 
 
 class QuestionRecord(BaseModel):
-    """The question in words: the settings of the three groups and the values beside them.
+    """The question in words: the settings of the four groups and the values beside them.
 
     ``decode``: how images were decoded. ``primary``: the data set's headline metric. A group, ``precision`` or
     ``primary`` is empty or None where an old or foreign record does not say it.
@@ -57,6 +60,7 @@ class QuestionRecord(BaseModel):
     dataset: Settings = Field(default_factory=dict)
     backbone: Settings = Field(default_factory=dict)
     prompts: Settings = Field(default_factory=dict)
+    scorer: Settings = Field(default_factory=lambda: dict(PLAIN))
     precision: Literal["fp32", "bf16", "fp16"] | None = None
     decode: str = "exact"
     skip_broken: bool = Field(default=False, strict=True)

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from cupl_bench.errors import ResultsError, first
 from cupl_bench.question import QuestionRecord
+from cupl_bench.scorers import Kind, Use, kind_of
 from cupl_bench.store import files_in, unreadable, write_atomically
 
 __all__ = [
@@ -22,10 +23,12 @@ __all__ = [
     "BackboneRecord",
     "DatasetRecord",
     "FeaturesRecord",
+    "Kind",
     "MetricsRecord",
     "PromptsRecord",
     "QuestionRecord",
     "Record",
+    "ScorerRecord",
     "StageRecord",
     "TierRecord",
     "TimingRecord",
@@ -130,21 +133,49 @@ class PromptsRecord(Frozen):
     uses_images: bool = False
 
 
+class ScorerRecord(Frozen):
+    """How features became scores.
+
+    ``parameters``: of the scorer; a file by its sha256. ``constants_from``: where their values come from.
+    ``uses``: what it looked at beside an image and the class embeddings, the weights of the prompts included.
+    ``kind``: the one word for that; in the last three the scores of images depend on each other, and no interval over
+    images holds.
+    """
+
+    name: str
+    parameters: Mapping[str, Any] = Field(default_factory=dict)
+    constants_from: str = "none to choose"
+    uses: tuple[Use, ...] = ()
+    kind: Kind = "zero_shot"
+
+    @model_validator(mode="after")
+    def _is_of_its_kind(self) -> "ScorerRecord":
+        if self.kind != kind_of(self.uses):
+            raise ValueError(f"kind is {self.kind!r}, but what it uses makes it {kind_of(self.uses)!r}")
+        return self
+
+
 class TierRecord(Frozen):
-    """Accuracy on the images of one tier of classes: among all classes, and among the tier's classes alone."""
+    """Accuracy on the images of one tier of classes: among all classes, and among the tier's classes alone.
+
+    ``top1_ci95`` and ``top1_within`` are None of some scorers (`cupl_bench.scores.TierMetrics`).
+    """
 
     num_images: int
     num_classes: int
     top1: Fraction
-    top1_ci95: Interval
-    top1_within: Fraction
+    top1_ci95: Interval | None
+    top1_within: Fraction | None
 
 
 class MetricsRecord(Frozen):
-    """Fractions in [0, 1]. ``primary`` is the value of the metric that ``primary_name`` names."""
+    """Fractions in [0, 1]. ``primary`` is the value of the metric that ``primary_name`` names.
+
+    ``top1_ci95``: None where the scores of images depend on each other, so that no interval over images holds.
+    """
 
     top1: Fraction = Field(ge=0, le=1)
-    top1_ci95: Interval
+    top1_ci95: Interval | None
     top5: Fraction | None = Field(default=None, ge=0, le=1)
     mean_per_class: Fraction = Field(ge=0, le=1)
     primary: Fraction = Field(ge=0, le=1)
@@ -194,12 +225,18 @@ class Record(Frozen):
     dataset: DatasetRecord
     backbone: BackboneRecord
     prompts: PromptsRecord
+    scorer: ScorerRecord = ScorerRecord(name="plain")
     metrics: MetricsRecord | None = None
     timing: TimingRecord | None = None
     environment: Mapping[str, Any]
     config: QuestionRecord | None = None
     artifacts: ArtifactsRecord | None = None
     artifact_digests: Mapping[str, str] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the run: of its scorer and of the weights of its prompts, which older records tell apart."""
+        return kind_of((*self.scorer.uses, *(("other_images",) if self.prompts.uses_images else ())))
 
     @model_validator(mode="after")
     def _names_its_own_files(self) -> "Record":

@@ -49,6 +49,7 @@ class Config:
     dataset: Any = field(default_factory=lambda: {"texts": {"dclip_after": ""}})
     backbone: Any = MISSING
     prompts: Any = MISSING
+    scorer: Any = MISSING
     tracking: Any = MISSING
     llm: Any = MISSING
     describe: Any = MISSING

@@ -1,7 +1,8 @@
 """Similarities -> predictions -> metrics (pure). Float32 similarities; the lowest class index wins a tie, always."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,19 +14,26 @@ from cupl_bench.embeddings import Aggregation, ClassEmbeddings, Features
 __all__ = [
     "Metrics",
     "Predictions",
+    "ScoresAre",
     "Tally",
     "TierMetrics",
     "count",
+    "image_tiles",
     "measure",
     "measure_tiers",
     "predict",
     "predict_parts",
+    "predictions_of",
     "similarities",
+    "similarity_tiles",
     "tile_images",
     "wilson",
     "wilson_intervals",
 ]
 
+ScoresAre = Literal["similarities", "probabilities", "scores"]
+"""What the values of scores are, and so what the confidence of a prediction is: the softmax of similarities at the
+model's temperature; the probability itself; or nothing, for votes, ranks and plans."""
 TILE_VALUES = 4_000_000
 """Similarities held at once (16 MB of float32, near the caches), whatever the number of images."""
 TILE_IMAGES = 32_768
@@ -36,9 +44,11 @@ PART_IMAGES = 65_536
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """The answer to each image. ``top`` holds the (at most five) best labels, best first.
+    """The answer to each image. ``top`` holds the (at most five) best labels, best first; -1 for none.
 
-    ``confidence``: the softmax probability of the prediction at the model's own temperature, in float32.
+    A scorer may leave classes out: then an image can have fewer than five, and a ``margin`` that is not a number.
+    ``confidence``: of similarities the softmax probability of the prediction at the model's own temperature, of
+    probabilities the prediction's own, of other scores not a number; in float32.
     """
 
     prediction: Int64[np.ndarray, " n"]
@@ -52,38 +62,49 @@ class Predictions:
 class Tally:
     """The counts that accuracies are made from: the images of each class, and how many are right. Tallies add up.
 
-    ``num_among_five``: the images of all classes whose label is among their best five.
+    ``num_among_five``: the images of all classes whose label is among their best five. ``num_short``: the images of
+    which fewer than five classes were considered.
     """
 
     images: Int64[np.ndarray, " c"]
     hits: Int64[np.ndarray, " c"]
     num_among_five: int
+    num_short: int = 0
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(
             images=self.images + other.images,
             hits=self.hits + other.hits,
             num_among_five=self.num_among_five + other.num_among_five,
+            num_short=self.num_short + other.num_short,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TierMetrics:
-    """Accuracy on the images of one tier of classes: among all classes, and among the tier's classes alone."""
+    """Accuracy on the images of one tier of classes: among all classes, and among the tier's classes alone.
+
+    Some are None of scorers: the interval where the scores of images depend on each other, and ``top1_within`` of all
+    but the plain scorer, which alone scores a class whatever the others are.
+    """
 
     num_images: int
     num_classes: int
     top1: float
-    top1_ci95: tuple[float, float]
-    top1_within: float
+    top1_ci95: tuple[float, float] | None
+    top1_within: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """Accuracies as fractions in [0, 1]. ``top5`` is None where there are fewer than five classes."""
+    """Accuracies as fractions in [0, 1].
+
+    ``top1_ci95``: None where the scores of images depend on each other, so that no interval over images holds.
+    ``top5``: None where there are fewer than five classes, or a scorer considered fewer for some image.
+    """
 
     top1: float
-    top1_ci95: tuple[float, float]
+    top1_ci95: tuple[float, float] | None
     top5: float | None
     mean_per_class: float
 
@@ -175,36 +196,96 @@ def predict_parts(
     Raises:
         ValueError: there is no image, or a feature or similarity is not a number.
     """
-    if len(features) == 0:
-        raise ValueError("there is no image to classify")
     num_classes = len(classes.matrix) if columns is None else len(columns)
     if num_classes < 2:
         raise ValueError(f"there is nothing to choose from: {num_classes} class")
-    device = device or torch.device("cpu")
-    labels = None if columns is None else torch.from_numpy(columns).to(device)
-    step = tile_images(classes.num_columns)
-    to_classes = _similarity_to(classes, device)
-    waiting: list[Predictions] = []
+    tiles = similarity_tiles(features, classes, device)
+    if columns is not None:
+        labels = torch.from_numpy(columns).to(device)
+        tiles = (tile[:, labels] for tile in tiles)
+    for part in predictions_of(tiles, logit_scale):
+        yield part if columns is None else replace(part, prediction=columns[part.prediction], top=columns[part.top])
+
+
+def image_tiles(features: Features, num_columns: int, device: torch.device | None = None) -> Iterator[torch.Tensor]:
+    """Yield the features of images in tiles, in order, so that their similarities to so many rows fit into memory.
+
+    >>> [len(tile) for tile in image_tiles(np.eye(3, dtype=np.float32), num_columns=2_000_000)]
+    [2, 1]
+
+    Raises:
+        ValueError: there is no image.
+    """
+    if len(features) == 0:
+        raise ValueError("there is no image to classify")
+    step = tile_images(num_columns)
     for start in range(0, len(features), step):
-        tile = to_classes(torch.from_numpy(features[start : start + step]).to(device))
+        yield torch.from_numpy(features[start : start + step]).to(device)
+
+
+def similarity_tiles(
+    features: Features, classes: ClassEmbeddings, device: torch.device | None = None
+) -> Iterator[Float32[torch.Tensor, "m c"]]:
+    """Yield the similarities of images to classes in tiles, in order.
+
+    >>> classes = ClassEmbeddings(aggregation=Aggregation.MEAN, matrix=np.eye(2, dtype=np.float32))
+    >>> [tile.tolist() for tile in similarity_tiles(np.eye(2, dtype=np.float32), classes)]
+    [[[1.0, 0.0], [0.0, 1.0]]]
+
+    Raises:
+        ValueError: there is no image.
+    """
+    to_classes = _similarity_to(classes, device or torch.device("cpu"))
+    for images in image_tiles(features, classes.num_columns, device):
+        yield to_classes(images)
+
+
+def predictions_of(
+    tiles: Iterable[Float32[torch.Tensor, "m c"]],
+    logit_scale: float = 1.0,
+    scores_are: ScoresAre = "similarities",
+) -> Iterator[Predictions]:
+    """Return the predictions of scores that come in tiles; they are given in parts, in order.
+
+    >>> [part.prediction.tolist() for part in predictions_of([torch.tensor([[0.1, 0.2]]), torch.tensor([[0.2, 0.1]])])]
+    [[1, 0]]
+
+    Args:
+        tiles: the scores of each image for each class, higher is likelier; minus infinity where it is not considered.
+        logit_scale: the factor of the model from similarities to logits; enters ``confidence`` alone.
+        scores_are: what the scores are, and so what ``confidence`` is.
+
+    Raises:
+        ValueError: a score is not a number, or no class is considered for an image.
+    """
+    waiting: list[Predictions] = []
+    start = 0
+    for tile in tiles:
         if not torch.isfinite(tile).all():
-            rows = (~torch.isfinite(tile).all(dim=1)).nonzero().flatten()
-            raise ValueError(f"{len(rows)} images have similarities that are not finite, first: {int(rows[0]) + start}")
-        if labels is not None:
-            tile = tile[:, labels]
-        top, values = _best(tile, min(5, num_classes))
-        top = top if labels is None else labels[top]
-        confidence = (logit_scale * values[:, 0] - torch.logsumexp(logit_scale * tile, dim=1)).exp()
+            left_out = torch.isneginf(tile)
+            wrong = ~(torch.isfinite(tile) | left_out).all(dim=1) | left_out.all(dim=1)
+            if rows := wrong.nonzero().flatten().tolist():
+                raise ValueError(f"{len(rows)} images have {scores_are} that are not finite, first: {rows[0] + start}")
+        start += len(tile)
+        top, values = _best(tile, min(5, tile.shape[1]))
+        prediction = top[:, 0].cpu().numpy()
+        top[torch.isneginf(values)] = -1
+        second = values[:, 1] if values.shape[1] > 1 else torch.full_like(values[:, 0], -torch.inf)
+        margin = torch.where(torch.isfinite(second), values[:, 0] - second, torch.nan)
+        if scores_are == "similarities":
+            confidence = (logit_scale * values[:, 0] - torch.logsumexp(logit_scale * tile, dim=1)).exp()
+        else:
+            confidence = values[:, 0] if scores_are == "probabilities" else torch.full_like(values[:, 0], torch.nan)
         waiting.append(
             Predictions(
-                prediction=top[:, 0].cpu().numpy(),
+                prediction=prediction,
                 top=top.cpu().numpy(),
                 score=values[:, 0].cpu().numpy(),
-                margin=(values[:, 0] - values[:, 1]).cpu().numpy(),
+                margin=margin.cpu().numpy(),
                 confidence=confidence.cpu().numpy(),
             )
         )
-        if len(waiting) * step >= PART_IMAGES:
+        if sum(len(one.prediction) for one in waiting) >= PART_IMAGES:
             yield _joined(waiting)
             waiting = []
     if waiting:
@@ -282,6 +363,7 @@ def count(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes
         images=np.bincount(labels, minlength=num_classes),
         hits=np.bincount(labels[predictions.prediction == labels], minlength=num_classes),
         num_among_five=int((predictions.top == labels[:, None]).any(axis=1).sum()),
+        num_short=int((predictions.top == -1).any(axis=1).sum()),
     )
 
 
@@ -302,7 +384,7 @@ def measure(tally: Tally) -> Metrics:
     return Metrics(
         top1=num_right / num_images,
         top1_ci95=wilson(num_right, num_images),
-        top5=tally.num_among_five / num_images if len(seen) >= 5 else None,
+        top5=tally.num_among_five / num_images if len(seen) >= 5 and tally.num_short == 0 else None,
         mean_per_class=float((tally.hits[seen] / tally.images[seen]).mean()),
     )
 
@@ -322,13 +404,16 @@ class _Taken:
 
 
 def measure_tiers(
-    features: Features,
+    features: Features | None,
     classes: ClassEmbeddings,
     tally: Tally,
     labels: Int64[np.ndarray, " n"],
     tiers: Sequence[str],
 ) -> Mapping[str, TierMetrics]:
     """Return accuracy by tier, in the order in which tiers first appear; ``tiers[i]`` is the tier of label i.
+
+    Without ``features`` the accuracy among the tier's classes alone is left out: a scorer that looks at all classes or
+    images would have to score the tier anew.
 
     >>> classes = ClassEmbeddings(aggregation=Aggregation.MEAN, matrix=np.eye(2, dtype=np.float32))
     >>> images, labels = np.eye(2, dtype=np.float32), np.array([0, 0])
@@ -341,7 +426,7 @@ def measure_tiers(
         members = np.array([label for label, name in enumerate(tiers) if name == tier], dtype=np.int64)
         num_images, num_right = int(tally.images[members].sum()), int(tally.hits[members].sum())
         num_within = num_images
-        if len(members) > 1:
+        if features is not None and len(members) > 1:
             here = np.flatnonzero(np.isin(labels, members))
             num_within, start = 0, 0
             for part in predict_parts(_Taken(features, here), classes, columns=members):
@@ -353,6 +438,6 @@ def measure_tiers(
             num_classes=len(members),
             top1=num_right / num_images,
             top1_ci95=wilson(num_right, num_images),
-            top1_within=num_within / num_images,
+            top1_within=None if features is None else num_within / num_images,
         )
     return out

@@ -107,9 +107,10 @@ class WandbTracker:
 
         plain = json.loads(record.model_dump_json())
         metrics, timing = plain.pop("metrics") or {}, plain.pop("timing") or {}
-        name = f"{record.dataset.name} {record.backbone.name} {record.prompts.name}"
+        scorer = "" if record.scorer.name == "plain" else f" {record.scorer.name}"
+        name = f"{record.dataset.name} {record.backbone.name} {record.prompts.name}{scorer}"
         run = self._start(record.run_key, name, sweep, plain, "eval")
-        low, high = metrics.pop("top1_ci95")
+        low, high = metrics.pop("top1_ci95", None) or (None, None)
         run.summary.update({**metrics, "top1_low": low, "top1_high": high, "timing": timing})
         artifact = wandb.Artifact(f"run-{record.run_key}", type="run")
         artifact.add_file(str(record_path(results_dir, record.run_key)), name="record.json")

@@ -31,14 +31,15 @@ class Command:
     sweeps: bool = False
 
 
-QUESTION = ("dataset", "backbone", "prompts")
+FEATURES = ("dataset", "backbone", "prompts")
+QUESTION = (*FEATURES, "scorer")
 ASKED = ("precision", "budget", "seed")
 PLACES = ("results_dir", "cache_dir")
 MACHINE = ("device", "batch_size", "num_workers", "cache_limit_gb")
 
 COMMANDS = {
     "eval": Command(
-        summary="answer a question: a data set, a backbone, prompts; -m sweeps over lists",
+        summary="answer a question: a data set, a backbone, prompts, a scorer; -m sweeps over lists",
         groups=(*QUESTION, "machine", "tracking", "experiment", "hydra/launcher"),
         keys=(*ASKED, *PLACES, *MACHINE, "rerun", "shard", "baseline", "output"),
         sweeps=True,
@@ -47,6 +48,7 @@ COMMANDS = {
             "cupl-bench eval dataset=folder dataset.path=~/photos backbone=vit_b32_openai prompts=simple",
             "cupl-bench eval -m dataset=cub,flowers backbone=vit_b32_openai prompts=simple,ensemble",
             "cupl-bench eval -m prompts=simple,file prompts.path=a.json,b.json",
+            "cupl-bench eval -m prompts=simple,ensemble scorer=plain,autoclip",
             "cupl-bench eval experiment=cupl_table1",
         ),
     ),
@@ -67,7 +69,7 @@ COMMANDS = {
     ),
     "effects": Command(
         summary="what each prompt adds, and accuracy against the number of prompts; arguments as for eval",
-        groups=(*QUESTION, "machine", "experiment"),
+        groups=(*FEATURES, "machine", "experiment"),
         keys=(*ASKED, *PLACES, *MACHINE, "output"),
         sweeps=True,
         examples=("cupl-bench effects prompts=ensemble,cupl",),
@@ -78,7 +80,7 @@ COMMANDS = {
             "to": "the folder to write; required, and it must not be there yet",
             "layout": "cupl_bench (read back by dataset=features), tip_adapter, zlap or clip_retrieval",
         },
-        groups=(*QUESTION, "machine"),
+        groups=(*FEATURES, "machine"),
         keys=(*ASKED, *PLACES, *MACHINE),
         examples=(
             "cupl-bench features dataset=cub backbone=vit_b32_openai prompts=cupl to=cub_vit_b32",

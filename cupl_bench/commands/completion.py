@@ -101,7 +101,11 @@ def _keys(asked: Command, words: Sequence[str], folders: Sequence[Path], begun: 
 
 
 def _with_keys(asked: Command) -> list[str]:
-    return [one for one in asked.groups if one in ("dataset", "backbone", "prompts", "llm", "describe", "tracking")]
+    return [
+        one
+        for one in asked.groups
+        if one in ("dataset", "backbone", "prompts", "scorer", "llm", "describe", "tracking")
+    ]
 
 
 def _own_folders(words: Sequence[str]) -> list[Path]:

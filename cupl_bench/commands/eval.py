@@ -292,6 +292,7 @@ def _told(results_dir: Path, outcomes: Sequence[Outcome]) -> list[dict[str, obje
         path = record_path(results_dir, run_key)
         record = read_record(path)
         names = {"dataset": record.dataset.name, "backbone": record.backbone.name, "prompts": record.prompts.name}
+        names["scorer"] = record.scorer.name
         metrics = None if record.metrics is None else record.metrics.model_dump(mode="json")
         told.append({"run_key": run_key, "record": str(path), **names, "metrics": metrics})
     return told

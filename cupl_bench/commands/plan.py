@@ -39,6 +39,7 @@ def command(given: Arguments) -> int:
             "dataset": question.dataset_name,
             "backbone": question.backbone_name,
             "prompts": question.prompts_name,
+            "scorer": question.scorer_name,
         }
         plans.append({**names, **asdict(found)})
         rows.append(
@@ -57,7 +58,8 @@ def command(given: Arguments) -> int:
     if Output.json in forms:
         answer({"plan": plans, "mistakes": [f"{name}: {error}" for name, error in mistakes]})
     if rows:
-        show_table(pd.DataFrame(rows), "What eval would do")
+        table = pd.DataFrame(rows)
+        show_table(table.drop(columns="scorer") if (table["scorer"] == "plain").all() else table, "What eval would do")
     for line in told_once(mistakes):
         complain(line)
     return 2 if mistakes else 0

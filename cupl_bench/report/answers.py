@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from cupl_bench.errors import ResultsError, first
 from cupl_bench.identity import content_key
-from cupl_bench.records import Record, unlike_artifacts
+from cupl_bench.records import Kind, Record, unlike_artifacts
 from cupl_bench.report.naming import (
     SHORT,
     Arena,
@@ -37,6 +37,7 @@ __all__ = [
     "group_of",
     "missing_cells",
     "read_answers",
+    "same_features",
     "same_images",
 ]
 
@@ -44,7 +45,10 @@ log = logging.getLogger(__name__)
 
 
 class Group(NamedTuple):
-    """Runs that answered the same images with the same features: all that must be equal for a comparison."""
+    """Runs that answered the same images with the same features and scorer: all that must be equal for a comparison.
+
+    ``scorer_key``: a digest of the scorer's parameters; the seed is none of them.
+    """
 
     dataset: str
     split: str
@@ -56,6 +60,8 @@ class Group(NamedTuple):
     precision: str
     transform: str
     decode: str
+    scorer: str
+    scorer_key: str
 
 
 OF_DATASET = ("split", "decode", "num_images", "fingerprint")
@@ -73,7 +79,7 @@ class Strategy(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run with the names that tables give it: no two data sets, backbones or questions about prompts share one.
+    """A run with the names that tables give it: no two data sets, backbones, prompts or scorers share one.
 
     ``collection``: the data set, whatever its split, version or decoding: two folders are two, two splits are one.
     """
@@ -84,6 +90,13 @@ class Run:
     dataset: str
     backbone: str
     prompts: str
+    scorer: str
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the draws: of the prompts, or of the scorer."""
+        of_scorer = self.record.scorer.parameters.get("seed")
+        return of_scorer if self.record.prompts.seed is None else self.record.prompts.seed
 
     @property
     def strategy(self) -> Strategy:
@@ -133,6 +146,8 @@ def group_of(record: Record) -> Group:
         precision=backbone.precision,
         transform=json.dumps(backbone.transform, sort_keys=True),
         decode=decode,
+        scorer=record.scorer.name,
+        scorer_key=content_key({name: value for name, value in record.scorer.parameters.items() if name != "seed"}),
     )
 
 
@@ -239,7 +254,7 @@ def comparable(records: Sequence[Record], results_dir: Path) -> dict[Group, list
     if older:
         log.warning("%d older runs of questions that were answered again are left out: %s", len(older), first(older))
     groups: dict[Group, list[Run]] = {}
-    for run in _named(kept):
+    for run in _by_scorer(_named(kept)):
         groups.setdefault(run.group, []).append(run)
     _tell_kept_apart(list(groups))
     for members in groups.values():
@@ -247,11 +262,32 @@ def comparable(records: Sequence[Record], results_dir: Path) -> dict[Group, list
     return groups
 
 
+def _by_scorer(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs so that those of the same features follow each other, by the kind of their scorer."""
+    first_of: dict[object, int] = {}
+    for place, run in enumerate(runs):
+        first_of.setdefault(same_features(run.group), place)
+    kinds = get_args(Kind)
+    if all(run.group.scorer == "plain" for run in runs):
+        return list(runs)
+    return sorted(
+        runs,
+        key=lambda run: (
+            first_of[same_features(run.group)], run.group.scorer != "plain", kinds.index(run.record.scorer.kind)
+        ),
+    )  # fmt: skip
+
+
+def same_features(group: Group) -> Group:
+    """Return the group without its scorer: runs that are equal in it read the same features of images."""
+    return group._replace(scorer="", scorer_key="")
+
+
 def _asked(record: Record) -> tuple[object, ...]:
     """Return what identifies the question of a run: older runs of it have the same prompts, not only the same name."""
     asked = record.prompts
     own = (asked.name, asked.digest, asked.aggregation, asked.weighting, asked.budget, asked.seed)
-    return group_of(record), *own
+    return group_of(record), *own, record.scorer.parameters.get("seed")
 
 
 def _latest(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
@@ -296,7 +332,7 @@ def _named(records: Sequence[Record]) -> list[Run]:
         of_backbone = {
             field: value
             for field, value in group._asdict().items()
-            if field not in {*OF_DATASET, "dataset", "backbone", "precision"}
+            if field not in {*OF_DATASET, "dataset", "backbone", "precision", "scorer", "scorer_key"}
         }
         keys.append(((group.dataset, *of_dataset.values()), (group.backbone, *of_backbone.values())))
         facts = dataset_facts(record) | {
@@ -318,6 +354,11 @@ def _named(records: Sequence[Record]) -> list[Run]:
     collections = _apart(folders, ("path",))
     of_backbones = _apart(backbones, ("architecture", "pretrained"))
     prompts = tell_prompts_apart(records, groups)
+    scorers: dict[tuple[object, ...], tuple[str, Mapping[str, str]]] = {}
+    for record, group in zip(records, groups, strict=True):
+        facts = {name: f"{name}={_short(value)}" for name, value in record.scorer.parameters.items() if name != "seed"}
+        scorers.setdefault((group.scorer, group.scorer_key), (group.scorer, facts))
+    of_scorers = _apart(scorers, ())
     return [
         Run(
             record=record,
@@ -326,6 +367,7 @@ def _named(records: Sequence[Record]) -> list[Run]:
             dataset=of_datasets[one],
             backbone=of_backbones[other],
             prompts=name,
+            scorer=of_scorers[group.scorer, group.scorer_key],
         )
         for record, group, (one, other), name in zip(records, groups, keys, prompts, strict=True)
     ]
@@ -345,6 +387,11 @@ def _apart(
     return out
 
 
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 2 * SHORT else _digest(value)
+
+
 def _digest(value: object) -> str:
     text = str(value)
     return text[:SHORT] if re.fullmatch(r"[0-9a-f]{16,}", text) else content_key({"value": text})[:SHORT]
@@ -353,7 +400,7 @@ def _digest(value: object) -> str:
 def _tell_kept_apart(groups: Sequence[Group]) -> None:
     """Name what keeps groups of one data set and one backbone apart."""
     named: dict[tuple[str, str], list[Group]] = {}
-    for group in groups:
+    for group in dict.fromkeys(same_features(one) for one in groups):
         named.setdefault((group.dataset, group.backbone), []).append(group)
     for (dataset, backbone), several in named.items():
         differ = [name for name in Group._fields if len({getattr(group, name) for group in several}) > 1]
@@ -367,8 +414,8 @@ def _tell_kept_apart(groups: Sequence[Group]) -> None:
 def missing_cells(records: Sequence[Record]) -> pd.DataFrame:
     """Return the cells of data set x backbone x prompts that the others of their sweep have.
 
-    ``dataset``, ``backbone``, ``prompts``, ``budget`` and ``why``, which is the error of a failed run. Data sets and
-    backbones belong to one sweep if runs connect them.
+    ``dataset``, ``backbone``, ``prompts``, ``budget``, ``scorer`` and ``why``, which is the error of a failed run. Data
+    sets and backbones belong to one sweep if runs connect them.
     """
     answered = [record for record in records if record.status == "ok"]
     open_ones = [
@@ -385,11 +432,11 @@ def missing_cells(records: Sequence[Record]) -> pd.DataFrame:
         strategies = sorted({cell[2:] for cell in of_sweep}, key=str)
         for dataset in sorted(datasets):
             for backbone in sorted(backbones):
-                for prompts, budget in strategies:
-                    cell = (dataset, backbone, prompts, budget)
+                for strategy in strategies:
+                    cell = (dataset, backbone, *strategy)
                     if cell not in finished:
                         rows.append((*cell, failed.get(cell, "not run")))
-    return pd.DataFrame(rows, columns=["dataset", "backbone", "prompts", "budget", "why"])
+    return pd.DataFrame(rows, columns=["dataset", "backbone", "prompts", "budget", "scorer", "why"])
 
 
 def _same_question(one: Record, other: Record) -> bool:
@@ -398,8 +445,8 @@ def _same_question(one: Record, other: Record) -> bool:
     return alike and same_words(one, other)
 
 
-def _cell(run: Run) -> tuple[str, str, str, int | None]:
-    return run.collection, run.group.backbone, run.prompts, run.record.prompts.budget
+def _cell(run: Run) -> tuple[str, str, str, int | None, str]:
+    return run.collection, run.group.backbone, run.prompts, run.record.prompts.budget, run.scorer
 
 
 def _sweeps(pairs: set[tuple[str, str]]) -> list[tuple[set[str], set[str]]]:

@@ -24,6 +24,7 @@ from cupl_bench.report.answers import (
     comparable,
     missing_cells,
     read_answers,
+    same_features,
     same_images,
 )
 from cupl_bench.report.classes import moved_confusions, per_class
@@ -42,6 +43,7 @@ from cupl_bench.report.significance import (
     percentile_interval,
 )
 from cupl_bench.report.texts import interval, percent, points
+from cupl_bench.scorers import INDEPENDENT
 
 __all__ = [
     "Comparison",
@@ -154,6 +156,7 @@ def compare(
     """
     groups = comparable(records, results_dir)
     baselines = _baselines(groups, baseline)
+    by_plain = _ByPlain.of(groups)
     rows: list[dict[str, object]] = []
     draws: dict[int, np.ndarray] = {}
     classes: list[pd.DataFrame] = []
@@ -167,7 +170,7 @@ def compare(
         read = GroupAnswers(group=group, members=answers, baseline=base, classes=pd.concat(of_group, ignore_index=True))
         classes.append(read.classes)
         _tell_others(read)
-        _add_rows(read, rows, draws)
+        _add_rows(read, rows, draws, by_plain)
         if look is not None:
             look(read)
     table, pooled = _table(rows, draws)
@@ -180,6 +183,39 @@ def compare(
         missing=missing_cells(records),
         groups=groups,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ByPlain:
+    """The answers of the plain scorer to the questions that another scorer was asked too.
+
+    ``asked``: these questions. ``found``: the answers; runs of the plain scorer come before the others.
+    """
+
+    asked: frozenset[tuple[object, ...]]
+    found: dict[tuple[object, ...], Answers]
+
+    @classmethod
+    def of(cls, groups: Mapping[Group, Sequence[Run]]) -> "_ByPlain":
+        runs = [run for members in groups.values() for run in members if run.group.scorer != "plain"]
+        return cls(asked=frozenset(_without_scorer(run) for run in runs), found={})
+
+    def difference(self, answers: Answers) -> Paired | None:
+        """Return the difference to the plain scorer with the same prompts; remember the answers of the plain one."""
+        key = _without_scorer(answers.run)
+        if answers.run.group.scorer == "plain":
+            if key in self.asked:
+                self.found[key] = answers
+            return None
+        plain = self.found.get(key)
+        if plain is None or len(answers.labels) < 2 or not same_images(answers, plain):
+            return None
+        return paired(answers.hits, plain.hits, answers.labels, seed=int(answers.record.run_key, 16))
+
+
+def _without_scorer(run: Run) -> tuple[object, ...]:
+    asked = run.record.prompts
+    return same_features(run.group), asked.digest, asked.budget, asked.seed
 
 
 # The baseline --------------------------------------------------------------------------------------------------------
@@ -238,7 +274,9 @@ def _tell_others(group: GroupAnswers) -> None:
 # Rows ----------------------------------------------------------------------------------------------------------------
 
 
-def _add_rows(group: GroupAnswers, rows: list[dict[str, object]], draws: dict[int, np.ndarray]) -> None:
+def _add_rows(
+    group: GroupAnswers, rows: list[dict[str, object]], draws: dict[int, np.ndarray], by_plain: _ByPlain
+) -> None:
     """Add the rows of a group, and the resamples of each difference that the tables read, by the place of its row."""
     start = len(rows)
     read: list[tuple[int, list[Answers]]] = []  # the rows that are read: one of each strategy
@@ -250,7 +288,8 @@ def _add_rows(group: GroupAnswers, rows: list[dict[str, object]], draws: dict[in
             difference = _difference(group, answers)
             if difference is not None and len(runs) == 1:
                 draws[len(rows)] = difference.draws
-            rows.append(_row(group, answers, difference) | {"of_seeds": len(runs) > 1})
+            minus_plain = _scorer_columns(by_plain.difference(answers), _is_by_image(answers))
+            rows.append(_row(group, answers, difference) | minus_plain | {"of_seeds": len(runs) > 1})
     for row in rows[start:]:
         row["best"] = False
     if (best := _best(read)) is not None:
@@ -264,6 +303,8 @@ def _table(rows: Sequence[dict[str, object]], draws: Mapping[int, np.ndarray]) -
     table[counts] = table[counts].astype("Float64").astype("Int64")  # whole numbers, though some are missing
     of_table = table["p"].astype(float).where(~table["of_seeds"].astype(bool)).to_numpy()
     table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(of_table))
+    of_scorers = table["scorer_p"].astype(float).where(~table["of_seeds"].astype(bool)).to_numpy()
+    table.insert(table.columns.get_loc("scorer_p") + 1, "scorer_p_holm", holm(of_scorers))
     pooled = _pooled(table, draws)
     tail = [
         "dataset_shown", "backbone_shown", "prompts_name", "prompts_file", "prompts_digest", "baseline",
@@ -287,21 +328,37 @@ def _difference(group: GroupAnswers, answers: Answers) -> Paired | None:
     return paired(answers.hits, against.hits, answers.labels, seed=int(answers.record.run_key, 16))
 
 
+def _is_by_image(*answers: Answers) -> bool:
+    """Return whether the score of each image depends on no other image, so that intervals over images hold."""
+    return all(one.record.kind in INDEPENDENT for one in answers)
+
+
+def _scorer_columns(difference: Paired | None, by_image: bool) -> dict[str, object]:
+    """Return the difference of a scorer to the plain one."""
+    names = ("scorer_difference", "scorer_difference_low", "scorer_difference_high", "scorer_p")
+    if difference is None:
+        return dict.fromkeys(names)
+    of_images = (*difference.over_images, difference.p) if by_image else (None, None, None)
+    return dict(zip(names, (difference.difference, *of_images), strict=True))
+
+
 def _row(group: GroupAnswers, answers: Answers, difference: Paired | None) -> dict[str, object]:
     record = answers.record
     metrics = record.metrics
     assert metrics is not None  # noqa: S101 - comparable() lets finished records through, and those have metrics
     images = np.bincount(answers.labels, minlength=record.dataset.num_classes)
     hits = np.bincount(answers.labels[answers.hits], minlength=record.dataset.num_classes)
-    of_classes = mean_per_class_interval(hits, images)
+    by_image = _is_by_image(answers)
+    of_classes = mean_per_class_interval(hits, images) if by_image else (None, None)
+    low, high = metrics.top1_ci95 if by_image and metrics.top1_ci95 else (None, None)
     confidence = answers.confidence
     row = _identity(group, answers.run) | {
-        "seed": record.prompts.seed,
+        "seed": answers.run.seed,
         "num_seeds": None,
         "num_prompts": record.prompts.num_prompts,
         "top1": metrics.top1,
-        "top1_low": metrics.top1_ci95[0],
-        "top1_high": metrics.top1_ci95[1],
+        "top1_low": low,
+        "top1_high": high,
         "top1_sd": None,
         "top5": metrics.top5,
         "mean_per_class": metrics.mean_per_class,
@@ -310,7 +367,7 @@ def _row(group: GroupAnswers, answers: Answers, difference: Paired | None) -> di
         "primary": metrics.primary_name,
         "calibration_error": None if confidence is None else calibration_error(confidence, answers.hits),
     }
-    row |= _difference_columns(difference)
+    row |= _difference_columns(difference, by_image and (group.baseline is None or _is_by_image(group.baseline)))
     for tier, values in (metrics.tiers or {}).items():
         row[f"top1_{tier}"] = values.top1
         row[f"top1_{tier}_alone"] = values.top1_within
@@ -325,6 +382,8 @@ def _identity(group: GroupAnswers, run: Run) -> dict[str, object]:
         "backbone": record.backbone.name,
         "precision": record.backbone.precision,
         "prompts": run.prompts,
+        "scorer": run.scorer,
+        "kind": record.kind,
         "aggregation": record.prompts.aggregation,
         "budget": record.prompts.budget,
         "num_images": record.dataset.num_images,
@@ -347,13 +406,17 @@ def _baseline_name(run: Run) -> str:
     return f"{run.prompts} ({', '.join(parts)})" if parts else run.prompts
 
 
-def _difference_columns(difference: Paired | None) -> dict[str, object]:
+def _difference_columns(difference: Paired | None, by_image: bool) -> dict[str, object]:
+    """Return the columns of a difference; without what resamples images where that does not hold."""
     names = (
         "difference", "difference_low", "difference_high", "difference_classes_low", "difference_classes_high",
         "gained", "lost", "p",
     )  # fmt: skip
     if difference is None:
         return dict.fromkeys(names)
+    if not by_image:
+        of_images = {"difference": difference.difference, "gained": difference.gained, "lost": difference.lost}
+        return dict.fromkeys(names) | of_images
     values = (
         difference.difference, *difference.over_images, *(difference.over_classes or (None, None)),
         difference.gained, difference.lost, difference.p,
@@ -368,6 +431,7 @@ def _seeds_row(
     of_runs = pd.DataFrame([_row(group, answers, None) for answers in runs])
     numbers = [name for name in of_runs if name.startswith(("top", "mean_per_class", "num_prompts", "calibration"))]
     means = {name: of_runs[name].astype(float).mean() for name in numbers if of_runs[name].notna().all()}
+    by_image = _is_by_image(*runs)
     row: dict[str, object] = {str(name): None for name in of_runs} | _identity(group, runs[0].run) | means
     row |= {
         "prompts_digest": None,
@@ -382,13 +446,14 @@ def _seeds_row(
     if all(same_images(answers, runs[0]) for answers in runs) and len(runs[0].labels) > 1:
         seed = int(runs[0].record.run_key, 16)
         mean_hits = np.stack([answers.hits for answers in runs]).astype(np.float64).mean(axis=0)
-        low, high = percentile_interval(image_bootstrap(mean_hits, seed), len(mean_hits))
-        row |= {"top1_low": low, "top1_high": high}
+        if by_image:
+            low, high = percentile_interval(image_bootstrap(mean_hits, seed), len(mean_hits))
+            row |= {"top1_low": low, "top1_high": high}
         against = group.against(runs[0])
         if against is not None:
             difference = paired_mean([answers.hits for answers in runs], against.hits, runs[0].labels, seed=seed)
             draws[place] = difference.draws
-            row |= _difference_columns(difference)
+            row |= _difference_columns(difference, by_image and _is_by_image(against))
     return row
 
 
@@ -398,7 +463,7 @@ def _best(read: Sequence[tuple[int, Sequence[Answers]]]) -> int | None:
     hits: dict[int, list[Bool[np.ndarray, " n"]]] = {
         place: [answers.hits for answers in runs]
         for place, runs in read
-        if all(same_images(answers, first_run) for answers in runs)
+        if all(same_images(answers, first_run) for answers in runs) and _is_by_image(*runs)
     }
     if len(hits) < 2:
         return None
@@ -413,7 +478,7 @@ def _pooled(table: pd.DataFrame, draws: Mapping[int, np.ndarray]) -> pd.DataFram
     A data set that stands here in several versions is not a single number and is left out.
     """
     rows = []
-    by = ["backbone", "backbone_shown", "precision", "prompts", "aggregation", "budget", "baseline"]
+    by = ["backbone", "backbone_shown", "precision", "prompts", "scorer", "kind", "aggregation", "budget", "baseline"]
     read = table[~table["of_seeds"].astype(bool)]
     top1_of = dict(zip(table["run_key"], table["top1"], strict=True))
     for key, members in read.groupby(by, dropna=False, sort=False):
@@ -422,8 +487,10 @@ def _pooled(table: pd.DataFrame, draws: Mapping[int, np.ndarray]) -> pd.DataFram
         taken = with_difference[~several]
         if len(taken) < 2:
             continue
-        mean_of_draws = np.mean(np.stack([draws[int(place)] for place in taken.index]), axis=0)
-        over_images = percentile_interval(mean_of_draws, int(taken["num_images"].sum()))
+        over_images: tuple[float | None, float | None] = (None, None)
+        if taken["difference_low"].notna().all():
+            mean_of_draws = np.mean(np.stack([draws[int(place)] for place in taken.index]), axis=0)
+            over_images = percentile_interval(mean_of_draws, int(taken["num_images"].sum()))
         sets = over_datasets(taken["difference"].astype(float).tolist()) or (None, None)
         rows.append(
             dict(zip(by, key, strict=True))
@@ -459,6 +526,10 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
     if read["precision"].nunique() > 1:
         out["precision"] = read["precision"]
     out["prompts"] = strategy_names(read)
+    scored = bool((read["scorer"] != "plain").any())
+    if scored:
+        out["scorer"] = read["scorer"]
+        out["kind"] = [str(kind).replace("_", " ") for kind in read["kind"]]
     out["images"] = [f"{count:,}" for count in read["num_images"]]
     out["top-1 [95%]"] = [
         f"{percent(value)} {interval(low, high)}"
@@ -481,18 +552,34 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
                 "" if pd.isna(name) else name for name in read["baseline"].where(read["difference"].notna())
             ]
         out[f"{minus(names)} [95%]"] = [
-            f"{points(value)} {interval(low, high, signed=True)}{'' if significant else ' n.s.'}" if known else ""
-            for value, low, high, known, significant in zip(
-                read["difference"], read["difference_low"], read["difference_high"],
-                read["difference"].notna(), read["p_holm"] < ALPHA, strict=True,
+            _difference_shown(*values)
+            for values in zip(
+                read["difference"], read["difference_low"], read["difference_high"], read["p_holm"], strict=True
             )
-        ]  # fmt: skip
+        ]
         if read["difference_classes_low"].notna().any():
             out["over classes"] = [
                 interval(*values, signed=True)
                 for values in zip(read["difference_classes_low"], read["difference_classes_high"], strict=True)
             ]
+    if scored and read["scorer_difference"].notna().any():
+        out["minus plain [95%]"] = [
+            _difference_shown(*values)
+            for values in zip(
+                read["scorer_difference"], read["scorer_difference_low"], read["scorer_difference_high"],
+                read["scorer_p_holm"], strict=True,
+            )
+        ]  # fmt: skip
     return out
+
+
+def _difference_shown(value: float | None, low: float | None, high: float | None, p: float | None) -> str:
+    """Return a difference as a person reads it; without an interval where none over images holds."""
+    if pd.isna(value):
+        return ""
+    if pd.isna(low):
+        return points(value)
+    return f"{points(value)} {interval(low, high, signed=True)}{'' if p < ALPHA else ' n.s.'}"  # type: ignore[operator]
 
 
 def shown_pooled(pooled: pd.DataFrame) -> pd.DataFrame:
@@ -502,6 +589,9 @@ def shown_pooled(pooled: pd.DataFrame) -> pd.DataFrame:
     if pooled["precision"].nunique() > 1:
         out["precision"] = pooled["precision"]
     out["prompts"] = strategy_names(pooled)
+    if (pooled["scorer"] != "plain").any():
+        out["scorer"] = pooled["scorer"]
+        out["kind"] = [str(kind).replace("_", " ") for kind in pooled["kind"]]
     out["data sets"] = pooled["num_datasets"]
     out["top-1"] = [percent(value) for value in pooled["top1"]]
     names = list(dict.fromkeys(pooled["baseline"]))

@@ -46,7 +46,8 @@ COLUMNS = [
 @lru_cache(maxsize=1)
 def read_published() -> pd.DataFrame:
     """Return the rows of results/published.csv, which an installed package carries with it; values are percent."""
-    return pd.read_csv(shipped("report/published.csv", "results/published.csv"), keep_default_na=False)
+    table = pd.read_csv(shipped("report/published.csv", "results/published.csv"), keep_default_na=False)
+    return table.assign(scorer=table["scorer"].replace("", "plain"))
 
 
 def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
@@ -61,7 +62,7 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
         records: those of the runs.
     """
     published = read_published()
-    by_question = dict(iter(published.groupby(["dataset", "architecture", "pretrained", "strategy"])))
+    by_question = dict(iter(published.groupby(["dataset", "architecture", "pretrained", "strategy", "scorer"])))
     record_of = {record.run_key: record for record in records}
     keys = runs["run_key"].tolist()
     found = []
@@ -71,7 +72,8 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
         # The row of a mean over seeds stands above those of its runs.
         record = record_of[row["run_key"] or keys[place + 1]]
         backbone = record.backbone
-        key = (_dataset_of(record), backbone.architecture, backbone.pretrained, _strategy(record))
+        asked = (_strategy(record), record.scorer.name)
+        key = (_dataset_of(record), backbone.architecture, backbone.pretrained, *asked)
         rows = by_question.get(key)
         if rows is None:
             continue

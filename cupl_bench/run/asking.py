@@ -1,6 +1,6 @@
 """What a run asks, and where it happens."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,8 @@ from cupl_bench.dataset.decode import Decode
 from cupl_bench.errors import ConfigError
 from cupl_bench.prompts import PromptStrategy
 from cupl_bench.question import QuestionRecord
+from cupl_bench.scorers import Scorer
+from cupl_bench.scorers.plain import PlainScorer
 
 __all__ = ["Machine", "Primary", "Question", "Rerun"]
 
@@ -38,6 +40,8 @@ class Question:
     prompts_name: str
     prompts: PromptStrategy
     config: QuestionRecord
+    scorer_name: str = "plain"
+    scorer: Scorer = field(default_factory=PlainScorer)
 
     def __post_init__(self) -> None:
         for name, known in (("primary", Primary), ("decode", Decode), ("precision", Precision)):

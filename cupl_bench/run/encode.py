@@ -18,7 +18,16 @@ from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.classes import class_embeddings, rows_of_class, weights_by_images, weights_of
 from cupl_bench.run.features import image_features, text_features
-from cupl_bench.run.prepare import Prepared, finished, left_out_of, prepare, prepared_of, say_key, say_question
+from cupl_bench.run.prepare import (
+    Prepared,
+    finished,
+    left_out_of,
+    prepare,
+    prepared_of,
+    say_key,
+    say_question,
+    scorer_of,
+)
 from cupl_bench.run.recording import failure_recorded
 
 __all__ = ["Material", "Waiting", "assist", "encode", "encode_part", "gather"]
@@ -31,17 +40,23 @@ BYTES_PER_PROMPT = 150
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """A question that waits for its scores. ``num_truncated``: prompts that were cut to fit the context."""
+    """A question that waits for its scores.
+
+    ``num_truncated``: prompts that were cut to fit the context. ``texts``: the features of the prompts, where the
+    scorer asks for them.
+    """
 
     prepared: Prepared
     images: ImageFeatures
     classes: ClassEmbeddings
     num_truncated: int
+    texts: TextFeatures | None = None
 
     @property
     def num_bytes(self) -> int:
         """About how much memory a question holds while it waits; image features lie on the disk."""
-        return self.classes.num_bytes + BYTES_PER_PROMPT * self.prepared.prompts.num_prompts
+        of_texts = 0 if self.texts is None else self.texts.rows.nbytes
+        return self.classes.num_bytes + of_texts + BYTES_PER_PROMPT * self.prepared.prompts.num_prompts
 
 
 def encode(prepared: Prepared) -> Record | Waiting:
@@ -66,7 +81,8 @@ def encode(prepared: Prepared) -> Record | Waiting:
                 if (found := finished(prepared)) is not None:
                     return found
             classes, num_truncated = class_embeddings(prepared, images)
-    return Waiting(prepared=prepared, images=images, classes=classes, num_truncated=num_truncated)
+            texts = text_features(prepared) if prepared.scorer.needs.prompts else None
+    return Waiting(prepared=prepared, images=images, classes=classes, num_truncated=num_truncated, texts=texts)
 
 
 def assist(question: Question, machine: Machine, bench: Workbench) -> None:
@@ -96,7 +112,8 @@ def encode_part(question: Question, machine: Machine, bench: Workbench, part: in
             machine=machine,
             bench=bench,
             dataset=own,
-            prompts=prompts_of(question.prompts, own.class_names),
+            prompts=(prompts := prompts_of(question.prompts, own.class_names)),
+            scorer=scorer_of(question, own, prompts),
             facts=in_turn(lambda: identified_by(question.backbone, machine.cache_dir, download=True)),
         )
     )

@@ -1,10 +1,11 @@
 """The features of one question, read from the stores; one process at a time encodes what they lack."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+from jaxtyping import Float32
 
 from cupl_bench.backbone import Backbone
 from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts
@@ -16,7 +17,7 @@ from cupl_bench.ranks import rank
 from cupl_bench.run.prepare import Prepared, Towers
 from cupl_bench.store import RowStore
 
-__all__ = ["features_of_prompts", "image_features", "text_features"]
+__all__ = ["features_of_prompts", "features_of_texts", "image_features", "text_features"]
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,24 @@ def features_of_prompts(towers: Towers, prompts: Prompts) -> TextFeatures:
     return encode_texts(
         texts, towers.load_text, towers.texts, tokenizer=towers.facts.tokenizer, batch_size=towers.machine.batch_size
     )
+
+
+def features_of_texts(prepared: Prepared, texts: Sequence[str]) -> Float32[np.ndarray, "t d"]:
+    """Return the unit features of texts that belong to no prompts, in order, from the store or the text tower.
+
+    Raises:
+        CuplBenchError: something that the user can correct.
+    """
+    distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    with _alone(prepared, prepared.texts):
+        found = encode_texts(
+            list(distinct),
+            prepared.load_text,
+            prepared.texts,
+            tokenizer=prepared.facts.tokenizer,
+            batch_size=prepared.machine.batch_size,
+        )
+    return found.rows[[found.row_of_text[distinct[text]] for text in texts]]
 
 
 @contextmanager

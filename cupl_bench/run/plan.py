@@ -13,7 +13,7 @@ from cupl_bench.records import finished_record
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.classes import class_embeddings_path
-from cupl_bench.run.prepare import Prepared, counts_as_finished, left_out_before, with_width
+from cupl_bench.run.prepare import Prepared, counts_as_finished, left_out_before, scorer_of, with_width
 
 __all__ = ["Plan", "plan"]
 
@@ -52,6 +52,7 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
             prompts_of(question.prompts, source.class_names())
         return Plan(dataset_here=source.not_here())
     prompts = prompts_of(question.prompts, dataset.class_names)
+    scorer = scorer_of(question, dataset, prompts)
     origin = (dataset.origin or {}).get("source", "here")
     unknown = Plan(
         dataset_here=f"{origin}, split {dataset.split}",
@@ -66,7 +67,9 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     except WeightsNotHereError as error:
         return replace(unknown, weights=f"to download from {error}")
     facts = with_width(dataset, prompts, facts, question.backbone_name)
-    prepared = Prepared(question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts)
+    prepared = Prepared(
+        question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts, scorer=scorer
+    )
     prepared = replace(prepared, left_out=left_out_before(prepared))
     found = finished_record(prepared.record_path)
     if found is not None and counts_as_finished(prepared, found):

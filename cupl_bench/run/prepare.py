@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cupl_bench.backbone import Backbone, BackboneFacts, TextTower, identified_by
+from cupl_bench.backbone.given import GivenSource
 from cupl_bench.dataset import Dataset
 from cupl_bench.errors import ConfigError, ResultsError, UnreadableError
 from cupl_bench.features import ImageFeatures, broken_before_whole, missing_images
@@ -19,6 +20,8 @@ from cupl_bench.records import Record, read_record, record_path, unlike_artifact
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.timing import Stages
+from cupl_bench.scorers import Use
+from cupl_bench.scorers.facts import ScorerFacts, check_fit, facts_of
 from cupl_bench.store import RowStore, set_aside, write_atomically
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "prepared_of",
     "say_key",
     "say_question",
+    "scorer_of",
     "with_width",
 ]
 
@@ -90,7 +94,14 @@ class Prepared(Towers):
 
     dataset: Dataset
     prompts: Prompts
+    scorer: ScorerFacts
     left_out: str | None = None
+
+    @property
+    def uses(self) -> tuple[Use, ...]:
+        """What the scores look at beside an image and the class embeddings."""
+        of_prompts: tuple[Use, ...] = ("other_images",) if self.prompts.weigh_by_images else ()
+        return tuple(dict.fromkeys((*self.scorer.needs.uses, *of_prompts)))
 
     @property
     def key(self) -> str:
@@ -113,6 +124,8 @@ class Prepared(Towers):
                 **({} if self.prompts.budget is None else {"budget": [self.prompts.budget, self.prompts.seed]}),
                 # Fewer images make another question, and the machine may decide which images these are.
                 **({} if self.left_out is None else {"left_out": self.left_out}),
+                # Questions from before there were scorers keep their keys.
+                **({} if self.scorer.key is None else {"scorer": self.scorer.key}),
             }
         )  # fmt: skip
 
@@ -150,7 +163,31 @@ def prepared_of(question: Question, machine: Machine, bench: Workbench) -> Prepa
     prompts = prompts_of(question.prompts, dataset.class_names)
     facts = identified_by(question.backbone, machine.cache_dir, download=True)
     facts = with_width(dataset, prompts, facts, question.backbone_name)
-    return Prepared(question=question, machine=machine, bench=bench, dataset=dataset, prompts=prompts, facts=facts)
+    return Prepared(
+        question=question,
+        machine=machine,
+        bench=bench,
+        dataset=dataset,
+        prompts=prompts,
+        facts=facts,
+        scorer=scorer_of(question, dataset, prompts),
+    )
+
+
+def scorer_of(question: Question, dataset: Dataset, prompts: Prompts) -> ScorerFacts:
+    """Return the scorer of a question with the files that it reads.
+
+    Raises:
+        ScorerError: a file cannot be had, or the scorer would not get what it needs.
+    """
+    facts = facts_of(question.scorer_name, question.scorer)
+    check_fit(
+        facts,
+        prompts,
+        has_images=dataset.features is None,
+        has_text_tower=not isinstance(question.backbone, GivenSource),
+    )
+    return facts
 
 
 def with_width(dataset: Dataset, prompts: Prompts, facts: BackboneFacts, name: str) -> BackboneFacts:
@@ -276,7 +313,8 @@ def _artifacts_are_whole(prepared: Prepared, record: Record) -> bool:
 def say_key(prepared: Prepared) -> None:
     """Tell the run key and the names of a question."""
     question = prepared.question
-    names = (question.dataset_name, question.backbone_name, question.prompts_name)
+    scorer = () if prepared.scorer.is_plain else (question.scorer_name,)
+    names = (question.dataset_name, question.backbone_name, question.prompts_name, *scorer)
     log.info("%s  %s, %s", prepared.key, " x ".join(names), question.precision)
 
 

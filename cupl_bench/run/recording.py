@@ -10,8 +10,17 @@ from cupl_bench.errors import CuplBenchError
 from cupl_bench.identity import PROTOCOL_VERSION
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.memory import is_lack_of_memory, out_of_memory
-from cupl_bench.records import BackboneRecord, DatasetRecord, FeaturesRecord, PromptsRecord, Record, write_record
+from cupl_bench.records import (
+    BackboneRecord,
+    DatasetRecord,
+    FeaturesRecord,
+    PromptsRecord,
+    Record,
+    ScorerRecord,
+    write_record,
+)
 from cupl_bench.run.prepare import Prepared
+from cupl_bench.scorers import kind_of
 
 __all__ = ["failure_recorded", "record_of"]
 
@@ -57,6 +66,13 @@ def record_of(
             budget=prompts.budget,
             weighting=prompts.weighting,
             uses_images=prompts.weigh_by_images,
+        ),
+        scorer=ScorerRecord(
+            name=prepared.scorer.name,
+            parameters=prepared.scorer.told,
+            constants_from=prepared.scorer.constants_from,
+            uses=(uses := prepared.uses),
+            kind=kind_of(uses),
         ),
         environment=describe_environment(
             prepared.machine.device,

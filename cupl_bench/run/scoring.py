@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from cupl_bench.features import hurry
 from cupl_bench.interrupts import raise_if_interrupted
@@ -17,12 +17,14 @@ from cupl_bench.records import (
     digest_of_file,
     write_record,
 )
-from cupl_bench.run.classes import weights_of
+from cupl_bench.run.classes import rows_of_class, weights_of
 from cupl_bench.run.encode import Waiting
+from cupl_bench.run.features import features_of_texts
 from cupl_bench.run.prepare import Towers, finished
 from cupl_bench.run.recording import failure_recorded, record_of
 from cupl_bench.run.writing import write_class_embeddings, write_predictions, write_prompts
-from cupl_bench.scores import Tally, measure, measure_tiers, predict_parts
+from cupl_bench.scorers import INDEPENDENT, Inputs, checked, kind_of
+from cupl_bench.scores import Tally, measure, measure_tiers, predictions_of
 from cupl_bench.store import is_unreadable, set_aside, tell_unreadable, unreadable, write_atomically
 
 __all__ = ["is_time_to_score", "logit_scale_of", "score_together"]
@@ -44,7 +46,7 @@ def score_together(waiting: Sequence[Waiting]) -> list[Record | Exception]:
     The question that is furthest behind is always advanced next, so image features are read once for all questions:
     what one has read is still in memory for the others. Each question has its own tiles, files, times and failures,
     and its predictions equal, to the last bit, those of a pass alone. A question that occurs twice is scored once;
-    the second then finds the answer.
+    the second then finds the answer. A scorer that looks at all images holds much memory, and has a pass of its own.
     """
     outcomes: dict[int, Record | Exception] = {}
     left = dict(enumerate(waiting))
@@ -53,8 +55,15 @@ def score_together(waiting: Sequence[Waiting]) -> list[Record | Exception]:
         for place, one in left.items():
             first_of_key.setdefault(one.prepared.key, place)
         is_again = bool(outcomes)
-        outcomes |= _one_pass({place: _Scoring.of(left.pop(place), is_again) for place in first_of_key.values()})
+        together = [place for place in first_of_key.values() if _is_by_image(left[place])]
+        alone = [[place] for place in first_of_key.values() if place not in together]
+        for places in [together, *alone]:
+            outcomes |= _one_pass({place: _Scoring.of(left.pop(place), is_again) for place in places})
     return [outcomes[place] for place in range(len(waiting))]
+
+
+def _is_by_image(waiting: Waiting) -> bool:
+    return waiting.prepared.scorer.needs.kind in INDEPENDENT
 
 
 @dataclass
@@ -121,22 +130,48 @@ def _one_pass(scorings: Mapping[int, _Scoring]) -> dict[int, Record | Exception]
 
 
 def _tallies(waiting: Waiting) -> Generator[Tally, None, None]:
-    """Predict and write part by part, and give what is right of each."""
+    """Score, predict and write part by part, and give what is right of each."""
     prepared = waiting.prepared
     path = prepared.machine.results_dir / f"predictions/{prepared.key}.parquet"
-    parts = predict_parts(
-        waiting.images.stored, waiting.classes, prepared.machine.device, logit_scale=logit_scale_of(prepared)
-    )
+    scale, scorer = logit_scale_of(prepared), prepared.scorer.scorer
+    tiles = checked(scorer(_inputs(waiting, scale)), prepared.scorer.name, _shape(waiting))
+    parts = predictions_of(tiles, scale, scorer.scores_are)
     yield from write_predictions(path, prepared.dataset, waiting.images, parts)
+
+
+def _shape(waiting: Waiting) -> tuple[int, int]:
+    return len(waiting.images.stored), len(waiting.prepared.dataset.class_names)
+
+
+def _inputs(waiting: Waiting, logit_scale: float) -> Inputs:
+    """Return what a scorer may look at; the labels stay here."""
+    prepared, texts = waiting.prepared, waiting.texts
+    return Inputs(
+        images=waiting.images.stored,
+        class_names=prepared.dataset.class_names,
+        classes=waiting.classes,
+        prompts=None if texts is None else texts.rows,
+        rows_of_class=() if texts is None else rows_of_class(prepared.prompts, texts),
+        weights=None if texts is None else weights_of(prepared.prompts, waiting.classes.weights),
+        encode=lambda more: features_of_texts(prepared, more),
+        files=prepared.scorer.files,
+        logit_scale=logit_scale,
+        device=prepared.machine.device,
+    )
 
 
 def _measured(waiting: Waiting, tally: Tally) -> MetricsRecord:
     prepared, tiers = waiting.prepared, None
+    is_plain, over_images = prepared.scorer.is_plain, kind_of(prepared.uses) in INDEPENDENT
     metrics = measure(tally)
     if prepared.dataset.tiers is not None:
         labels = waiting.images.of_kept(prepared.dataset.labels)
-        measured = measure_tiers(waiting.images.stored, waiting.classes, tally, labels, prepared.dataset.tiers)
+        features = waiting.images.stored if is_plain else None
+        measured = measure_tiers(features, waiting.classes, tally, labels, prepared.dataset.tiers)
         tiers = {tier: TierRecord(**asdict(values)) for tier, values in measured.items()}
+    if not over_images:
+        metrics = replace(metrics, top1_ci95=None)
+        tiers = tiers and {tier: one.model_copy(update={"top1_ci95": None}) for tier, one in tiers.items()}
     primary = prepared.question.primary
     return MetricsRecord(
         **asdict(metrics),
@@ -171,7 +206,7 @@ def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:
         },
     )
     write_record(results_dir, record)
-    low, high = metrics.top1_ci95
+    low, high = metrics.top1_ci95 or (metrics.top1, metrics.top1)
     if low <= 1 / record.dataset.num_classes and record.dataset.features is not None:
         log.warning(
             "top-1     %s is no better than chance (%.2f%% with %s classes). Either the features and the prompts are of"
@@ -179,8 +214,10 @@ def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:
             key, 100 / record.dataset.num_classes, f"{record.dataset.num_classes:,}",
         )  # fmt: skip
     log.info(
-        "top-1     %s %s: %.1f%% [%.1f, %.1f] of %s images",
-        key, prepared.question.prompts_name, 100 * metrics.top1, 100 * low, 100 * high, f"{len(images.stored):,}",
+        "top-1     %s %s: %.1f%%%s of %s images",
+        key, prepared.question.prompts_name, 100 * metrics.top1,
+        f" [{100 * low:.1f}, {100 * high:.1f}]" if metrics.top1_ci95 else f" ({record.kind})",
+        f"{len(images.stored):,}",
     )  # fmt: skip
     return record
 

@@ -163,7 +163,7 @@ def test_two_sweeps_in_different_orders_do_not_wait_for_each_other(cli, on_photo
 def test_a_sweep_that_ends_in_the_pass_leaves_nothing_half_done(
     cli, on_photos, reads, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    predict, calls = scoring.predict_parts, 0
+    predict, calls = scoring.predictions_of, 0
 
     def ending(*arguments, **named):
         nonlocal calls
@@ -173,14 +173,14 @@ def test_a_sweep_that_ends_in_the_pass_leaves_nothing_half_done(
                 raise error
             yield part
 
-    monkeypatch.setattr(scoring, "predict_parts", ending)
+    monkeypatch.setattr(scoring, "predictions_of", ending)
     try:
         assert on_photos(*SWEEP) not in (0, 2)
     except error:
         cli.capture.readouterr()
     left = [path for folder in (cli.results, cli.cache) for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in left if path.suffix in (".lease", ".tmp") or path.parent.name == "predictions"]
-    monkeypatch.setattr(scoring, "predict_parts", predict)
+    monkeypatch.setattr(scoring, "predictions_of", predict)
     assert on_photos(*SWEEP) == 0, cli.err
     assert cli.out.count("0 encoded") == 3
     assert cli.records().keys() == NAMES

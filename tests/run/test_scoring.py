@@ -144,7 +144,7 @@ def test_what_ends_the_pass_leaves_no_half_file(
     asking: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = waiting_for(asking, *NAMES)
-    predict, calls = scoring.predict_parts, []
+    predict, calls = scoring.predictions_of, []
 
     def ending(*arguments: object, **named: object) -> Iterator[scores.Predictions]:
         for part in predict(*arguments, **named):
@@ -153,7 +153,7 @@ def test_what_ends_the_pass_leaves_no_half_file(
                 raise KeyboardInterrupt
             yield part
 
-    monkeypatch.setattr(scoring, "predict_parts", ending)
+    monkeypatch.setattr(scoring, "predictions_of", ending)
     with pytest.raises(KeyboardInterrupt):
         score_together(waiting)
     assert not list((tmp_path / "results" / "predictions").iterdir())
