@@ -33,7 +33,9 @@ from cupl_bench.ranks import from_first, gathered, rank, world_size
 from cupl_bench.store import RowStore
 
 __all__ = [
+    "SHARD_ROWS",
     "ImageFeatures",
+    "Shard",
     "TextFeatures",
     "broken_before_whole",
     "encode_images",
@@ -42,6 +44,7 @@ __all__ = [
     "hurry",
     "missing_images",
     "pixels_of",
+    "workers_may_die",
 ]
 
 log = logging.getLogger(__name__)
@@ -272,7 +275,7 @@ def _encode(
     why_broken: dict[bytes, str] = {}
     parts = Parts(what="images", at_once=batch_size)
     with (
-        _workers_may_die(),
+        workers_may_die(),
         Shard(store, max_rows=SHARD_ROWS) as shard,
         progress(len(missing), "encoding images") as advance,
     ):
@@ -358,7 +361,7 @@ def _batches(
 
 
 @contextmanager
-def _workers_may_die() -> Iterator[None]:
+def workers_may_die() -> Iterator[None]:
     """Turn PyTorch's error for a killed decoding process, raised between any two steps of the block, into ours.
 
     Raises:

@@ -1,6 +1,7 @@
 """`cupl-bench plan`: what eval would reuse and compute, without running anything."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.commands.failures import told_once
@@ -8,6 +9,9 @@ from cupl_bench.commands.questions import each_question
 from cupl_bench.errors import CuplBenchError
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.terminal import answer, complain, show_table, speak_to_program
+
+if TYPE_CHECKING:
+    from cupl_bench.run.plan import Plan
 
 __all__ = ["command"]
 
@@ -50,6 +54,7 @@ def command(given: Arguments) -> int:
                 "classes": _count(found.num_classes),
                 "prompts to average": _count(found.num_prompts),
                 "images to encode": _count(found.images_to_encode),
+                "views to encode": _views(found),
                 "prompts to encode": ("<= " if found.texts_to_encode else "") + _count(found.texts_to_encode),
                 "weights": found.weights,
                 "run": "finished" if found.finished else found.run_key or "",
@@ -59,10 +64,19 @@ def command(given: Arguments) -> int:
         answer({"plan": plans, "mistakes": [f"{name}: {error}" for name, error in mistakes]})
     if rows:
         table = pd.DataFrame(rows)
-        show_table(table.drop(columns="scorer") if (table["scorer"] == "plain").all() else table, "What eval would do")
+        unasked = [
+            name for name, blank in (("scorer", "plain"), ("views to encode", "")) if (table[name] == blank).all()
+        ]
+        show_table(table.drop(columns=unasked), "What eval would do")
     for line in told_once(mistakes):
         complain(line)
     return 2 if mistakes else 0
+
+
+def _views(found: "Plan") -> str:
+    if not found.views_to_encode:
+        return "" if found.views_to_encode is None else "0"
+    return f"{found.views_to_encode:,} ({found.views_gigabytes:,.1f} GB)"
 
 
 def _count(number: int | None) -> str:

@@ -109,7 +109,7 @@ class Run:
 class Answers:
     """The answers of a run, in the order of the images.
 
-    ``margin`` and ``confidence`` are None where the predictions of earlier versions lack them.
+    ``margin`` and ``confidence`` are None where the predictions of earlier versions, or of some scorers, lack them.
     """
 
     run: Run
@@ -192,7 +192,10 @@ def read_answers(results_dir: Path, run: Run) -> Answers:
         return values
 
     def float_column(name: str) -> Float32[np.ndarray, " n"] | None:
-        return table.column(name).to_numpy().astype(np.float32) if name in columns else None
+        if name not in columns or table.column(name).null_count:  # a scorer has no such thing
+            return None
+        values: Float32[np.ndarray, " n"] = table.column(name).to_numpy().astype(np.float32)
+        return values
 
     return Answers(
         run=run,

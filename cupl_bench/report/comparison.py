@@ -630,13 +630,15 @@ def minus(names: Sequence[str]) -> str:
 def strategy_names(table: pd.DataFrame) -> list[str]:
     """Return the strategy of each row, with what tells it apart from others of its name in this table."""
     present = [qualifier for qualifier in QUALIFIERS if qualifier in table]
-    differing = table.groupby("prompts")[present].nunique(dropna=False).gt(1)
+    # Each scorer is a part of the table by itself.
+    of = list(zip(table["prompts"], table["scorer"] if "scorer" in table else [""] * len(table), strict=True))
+    differing = table.groupby(pd.Series(of, index=table.index))[present].nunique(dropna=False).gt(1)
     names = []
-    for row in table.to_dict("records"):
+    for row, key in zip(table.to_dict("records"), of, strict=True):
         parts = [
             row[qualifier] if isinstance(row[qualifier], str) else f"{qualifier} {row[qualifier]:g}"
             for qualifier in present
-            if differing.loc[row["prompts"], qualifier] and pd.notna(row[qualifier])
+            if differing[qualifier][key] and pd.notna(row[qualifier])
         ]
         if pd.notna(row.get("num_seeds")):
             parts.append(f"{int(row['num_seeds'])} seeds")

@@ -17,7 +17,7 @@ from cupl_bench.records import Record
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.classes import class_embeddings, rows_of_class, weights_by_images, weights_of
-from cupl_bench.run.features import image_features, text_features
+from cupl_bench.run.features import image_features, text_features, view_features
 from cupl_bench.run.prepare import (
     Prepared,
     finished,
@@ -29,6 +29,7 @@ from cupl_bench.run.prepare import (
     scorer_of,
 )
 from cupl_bench.run.recording import failure_recorded
+from cupl_bench.view_features import Views
 
 __all__ = ["Material", "Waiting", "assist", "encode", "encode_part", "gather"]
 
@@ -42,8 +43,8 @@ BYTES_PER_PROMPT = 150
 class Waiting:
     """A question that waits for its scores.
 
-    ``num_truncated``: prompts that were cut to fit the context. ``texts``: the features of the prompts, where the
-    scorer asks for them.
+    ``num_truncated``: prompts that were cut to fit the context. ``texts`` and ``views``: the features of the prompts
+    and of the images' views, where the scorer asks for them.
     """
 
     prepared: Prepared
@@ -51,6 +52,7 @@ class Waiting:
     classes: ClassEmbeddings
     num_truncated: int
     texts: TextFeatures | None = None
+    views: Views | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -82,7 +84,10 @@ def encode(prepared: Prepared) -> Record | Waiting:
                     return found
             classes, num_truncated = class_embeddings(prepared, images)
             texts = text_features(prepared) if prepared.scorer.needs.prompts else None
-    return Waiting(prepared=prepared, images=images, classes=classes, num_truncated=num_truncated, texts=texts)
+            views = view_features(prepared, images)
+    return Waiting(
+        prepared=prepared, images=images, classes=classes, num_truncated=num_truncated, texts=texts, views=views
+    )
 
 
 def assist(question: Question, machine: Machine, bench: Workbench) -> None:
@@ -93,7 +98,7 @@ def assist(question: Question, machine: Machine, bench: Workbench) -> None:
     """
     prepared = prepare(question, machine, bench)
     if isinstance(prepared, Prepared):
-        image_features(prepared)
+        view_features(prepared, image_features(prepared))
 
 
 def encode_part(question: Question, machine: Machine, bench: Workbench, part: int, parts: int) -> str:

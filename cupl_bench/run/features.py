@@ -16,8 +16,9 @@ from cupl_bench.prompts import Prompts
 from cupl_bench.ranks import rank
 from cupl_bench.run.prepare import Prepared, Towers
 from cupl_bench.store import RowStore
+from cupl_bench.view_features import Views, encode_views
 
-__all__ = ["features_of_prompts", "features_of_texts", "image_features", "text_features"]
+__all__ = ["features_of_prompts", "features_of_texts", "image_features", "text_features", "view_features"]
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,35 @@ def image_features(prepared: Prepared) -> ImageFeatures:
     seconds = stages.seconds["image_features"]
     log.info("images    %s reused, %s encoded (%.1f s)", f"{reused:,}", f"{images.num_encoded:,}", seconds)
     return images
+
+
+def view_features(prepared: Prepared, images: ImageFeatures) -> Views | None:
+    """Return the features of the views that the scorer asks for; None where it asks for none.
+
+    Every process of torchrun calls it and encodes its share.
+
+    Raises:
+        CuplBenchError: something that the user can correct.
+    """
+    family = prepared.scorer.needs.views
+    if family is None:
+        return None
+    stages = prepared.stages
+    with stages.stage("image_features"), _alone(prepared, prepared.views):
+        views, num_encoded = encode_views(
+            family,
+            prepared.dataset,
+            images,
+            prepared.load,
+            prepared.views,
+            batch_size=prepared.machine.batch_size,
+            num_workers=prepared.machine.num_workers,
+        )
+    stages.cached["image_features"] = stages.cached["image_features"] and num_encoded == 0
+    number = len(views) * (family.count - 1)
+    log.info("views     %s of each image: %s reused, %s encoded", family.count, f"{number - num_encoded:,}",
+             f"{num_encoded:,}")  # fmt: skip
+    return views
 
 
 def text_features(prepared: Prepared) -> TextFeatures:

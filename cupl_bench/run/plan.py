@@ -14,19 +14,26 @@ from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.classes import class_embeddings_path
 from cupl_bench.run.prepare import Prepared, counts_as_finished, left_out_before, scorer_of, with_width
+from cupl_bench.view_features import missing_views
 
 __all__ = ["Plan", "plan"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run would do; numbers are None where they cannot be known without a download."""
+    """What a run would do; numbers are None where they cannot be known without a download.
+
+    ``views_to_encode``: crops of the images, for a scorer that looks at them; ``views_gigabytes``: what their features
+    take on the disk.
+    """
 
     dataset_here: str
     num_images: int | None = None
     num_classes: int | None = None
     num_prompts: int | None = None
     images_to_encode: int | None = None
+    views_to_encode: int | None = None
+    views_gigabytes: float | None = None
     texts_to_encode: int | None = None
     weights: str = "not looked for"
     run_key: str | None = None
@@ -77,4 +84,15 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     to_encode = 0 if dataset.features is not None else len(missing_images(dataset, prepared.images))
     ready = class_embeddings_path(prepared).is_file()
     texts = 0 if ready else unknown.texts_to_encode
-    return replace(unknown, run_key=prepared.key, images_to_encode=to_encode, texts_to_encode=texts)
+    family, views = prepared.scorer.needs.views, None
+    if family is not None:
+        missing = missing_views(family, dataset.image_keys, prepared.views)
+        views = sum(len(numbers) for numbers in missing.values())
+    return replace(
+        unknown,
+        run_key=prepared.key,
+        images_to_encode=to_encode,
+        views_to_encode=views,
+        views_gigabytes=None if views is None else round(views * 4 * (facts.embed_dim or 0) / 1e9, 3),
+        texts_to_encode=texts,
+    )

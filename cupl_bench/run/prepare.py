@@ -58,6 +58,11 @@ class Towers:
         return self._store("image_features", self.facts.image_key(self.question.precision, self.question.decode))
 
     @property
+    def views(self) -> RowStore:
+        """The store of the features of views, whose images are always decoded exactly."""
+        return self._store("view_features", self.facts.image_key(self.question.precision))
+
+    @property
     def texts(self) -> RowStore:
         """The store of this backbone's text features."""
         return self._store("text_features", self.facts.text_key(self.question.precision))

@@ -150,6 +150,7 @@ def _inputs(waiting: Waiting, logit_scale: float) -> Inputs:
         images=waiting.images.stored,
         class_names=prepared.dataset.class_names,
         classes=waiting.classes,
+        views=waiting.views,
         prompts=None if texts is None else texts.rows,
         rows_of_class=() if texts is None else rows_of_class(prepared.prompts, texts),
         weights=None if texts is None else weights_of(prepared.prompts, waiting.classes.weights),
@@ -215,7 +216,8 @@ def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:
         )  # fmt: skip
     log.info(
         "top-1     %s %s: %.1f%%%s of %s images",
-        key, prepared.question.prompts_name, 100 * metrics.top1,
+        key, " x ".join([prepared.question.prompts_name, *([] if prepared.scorer.is_plain else [record.scorer.name])]),
+        100 * metrics.top1,
         f" [{100 * low:.1f}, {100 * high:.1f}]" if metrics.top1_ci95 else f" ({record.kind})",
         f"{len(images.stored):,}",
     )  # fmt: skip
