@@ -37,6 +37,7 @@ from cupl_bench.run.features import features_of_prompts
 from cupl_bench.run.flow import run, run_together
 from cupl_bench.run.prepare import Towers
 from cupl_bench.run.scoring import logit_scale_of
+from cupl_bench.scorers import Scorer
 
 __all__ = [
     "EmbeddedClasses",
@@ -61,6 +62,7 @@ def evaluate(
     dataset: Choice | None = None,
     backbone: Choice | None = None,
     prompts: Choice | None = None,
+    scorer: str | Scorer | None = None,
     progress: bool = False,
     **keys: object,
 ) -> Record:
@@ -73,6 +75,7 @@ def evaluate(
         backbone: the name of an option, or a `Model` in memory.
         prompts: the name of an option; a list of templates; a map class name -> sentences; an array of class vectors
             (C x D); or a function of the class names that gives `Prompts` or a list of texts for each class.
+        scorer: the name of an option, or a `cupl_bench.scorers.Scorer`.
         progress: whether long work shows a progress bar, in a notebook or on a terminal.
         keys: keys of the root, such as ``results_dir``, ``cache_dir``, ``precision``, ``seed``, ``rerun``; and
             ``config_dir``, a folder with options of your own.
@@ -90,7 +93,7 @@ def evaluate(
         >>> record.dataset.num_images
         32
     """
-    choices = {"dataset": dataset, "backbone": backbone, "prompts": prompts}
+    choices = {"dataset": dataset, "backbone": backbone, "prompts": prompts, "scorer": scorer}
     question, machine = _asked(overrides, choices, keys)
     with showing_progress(progress):
         return run(question, machine, Workbench())
@@ -101,16 +104,18 @@ def sweep(
     dataset: Sequence[Choice] | None = None,
     backbone: Sequence[Choice] | None = None,
     prompts: Sequence[Choice] | None = None,
+    scorer: Sequence[str | Scorer] | None = None,
     progress: bool = False,
     **keys: object,
 ) -> list[Record]:
-    """Answer the questions of every combination of choices; return their records in order, prompts changing fastest.
+    """Answer the questions of every combination of choices; return their records in order, scorers changing fastest.
 
     Args:
         overrides: as `evaluate`.
         dataset: a list of what `evaluate` takes.
         backbone: a list of what `evaluate` takes.
         prompts: a list of what `evaluate` takes.
+        scorer: a list of what `evaluate` takes.
         progress: as `evaluate`.
         keys: as `evaluate`; a list is swept over.
 
@@ -119,7 +124,12 @@ def sweep(
     """
     groups: dict[str, list[Any]] = {
         name: [None] if options is None else list(options)
-        for name, options in (("dataset", dataset), ("backbone", backbone), ("prompts", prompts))
+        for name, options in (
+            ("dataset", dataset),
+            ("backbone", backbone),
+            ("prompts", prompts),
+            ("scorer", scorer),
+        )
     }
     if empty := [name for name, options in groups.items() if not options]:
         raise ConfigError(f"{empty[0]} is an empty list: there is nothing to ask.")
@@ -130,8 +140,13 @@ def sweep(
     found: list[Record | Exception] = []
     for one_dataset, one_backbone in product(groups["dataset"], groups["backbone"]):
         asked: list[Callable[[], tuple[Question, Machine]]] = []
-        for values, one_prompts in product(product(*swept.values()), groups["prompts"]):
-            choices = {"dataset": one_dataset, "backbone": one_backbone, "prompts": one_prompts}
+        for values, one_prompts, one_scorer in product(product(*swept.values()), groups["prompts"], groups["scorer"]):
+            choices = {
+                "dataset": one_dataset,
+                "backbone": one_backbone,
+                "prompts": one_prompts,
+                "scorer": one_scorer,
+            }
             given = {**fixed, **dict(zip(swept, values, strict=True))}
             asked.append(partial(_asked, overrides, choices, given))
             called.append(" ".join(f"{name}={_called(one)}" for name, one in choices.items() if one is not None))
@@ -314,12 +329,12 @@ def _towers(question: Question, machine: Machine) -> Towers:
 
 
 def _asked(
-    overrides: Sequence[str], choices: Mapping[str, Choice | None], keys: Mapping[str, object]
+    overrides: Sequence[str], choices: Mapping[str, Choice | Scorer | None], keys: Mapping[str, object]
 ) -> tuple[Question, Machine]:
     """Compose the question and the machine; things in memory take the place of what their option would build."""
     given = {group: choice for group, choice in choices.items() if choice is not None and not isinstance(choice, str)}
     named = [f"{group}={choice}" for group, choice in choices.items() if isinstance(choice, str)]
-    held = [GIVEN[group] for group in given]
+    held = [GIVEN[group] for group in given if group in GIVEN]
     if isinstance(features := given.get("dataset"), Features):
         held[list(given).index("dataset")] = "dataset=features"
         held += [
@@ -346,14 +361,25 @@ def _asked(
 
 def _without_words(question: Question, groups: Sequence[str]) -> Question:
     """Return the question whose record says that these groups were in memory alone, and cannot be asked again."""
-    names = {"dataset": question.dataset_name, "backbone": question.backbone_name, "prompts": question.prompts_name}
+    names = {
+        "dataset": question.dataset_name,
+        "backbone": question.backbone_name,
+        "prompts": question.prompts_name,
+        "scorer": question.scorer_name,
+    }
     memory = {group: {"_target_": None, "name": names[group]} for group in groups}
     words = question.config.model_dump(exclude={"beyond_words"})
     return replace(question, config=QuestionRecord.model_validate({**words, **memory}))
 
 
-def _with(question: Question, group: str, given: Choice) -> Question:
+def _with(question: Question, group: str, given: Choice | Scorer) -> Question:
     """Return the question with a thing in memory in one of its places."""
+    if group == "scorer":
+        if not isinstance(given, Scorer):
+            raise ConfigError(
+                f"scorer is {type(given).__name__}; give the name of an option, or a cupl_bench.scorers.Scorer."
+            )
+        return replace(question, scorer=given, scorer_name=type(given).__name__)
     if group == "backbone":
         if not isinstance(given, Model):
             raise ConfigError(f"backbone is {type(given).__name__}; give the name of an option, or a cupl_bench.Model.")
@@ -365,6 +391,8 @@ def _with(question: Question, group: str, given: Choice) -> Question:
         if isinstance(given, Sequence) and not isinstance(given, str):
             source = ImageList(pairs=list(given))  # type: ignore[arg-type]
         return replace(question, dataset=source)
+    if isinstance(given, Scorer):
+        raise ConfigError("prompts is a scorer; give it as scorer=...")
     held = question.prompts
     if isinstance(held, BudgetStrategy):
         inner = _with(replace(question, prompts=held.strategy), group, given).prompts
@@ -384,7 +412,7 @@ def _with(question: Question, group: str, given: Choice) -> Question:
     return replace(question, prompts=strategy)
 
 
-def _called(choice: Choice) -> str:
+def _called(choice: Choice | Scorer) -> str:
     return choice if isinstance(choice, str) else getattr(choice, "name", type(choice).__name__)
 
 

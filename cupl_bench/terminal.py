@@ -118,7 +118,7 @@ def show_table(table: "pd.DataFrame", title: str) -> None:
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    words = {"dataset", "backbone", "precision", "prompts", "data", "weights"}
+    words = {"dataset", "backbone", "precision", "prompts", "scorer", "kind", "data", "weights"}
     for column in table.columns:
         grid.add_column(str(column), justify="left" if column in words else "right", overflow="fold")
     for row in table.itertuples(index=False):

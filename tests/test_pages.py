@@ -45,7 +45,7 @@ def test_the_commands_and_the_block_of_the_page_of_features_run(
     assert names["record"].metrics.top1 > 0.9  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("page", ["strategy", "dataset", "backbone"])
+@pytest.mark.parametrize("page", ["strategy", "dataset", "backbone", "scorer"])
 def test_your_own_part_works_from_outside_the_package(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

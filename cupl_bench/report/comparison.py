@@ -51,6 +51,7 @@ __all__ = [
     "baseline_names",
     "compare",
     "minus",
+    "scored_names",
     "shown",
     "shown_pooled",
     "strategy_names",
@@ -625,6 +626,12 @@ def minus(names: Sequence[str]) -> str:
     ('minus simple', 'minus baseline')
     """
     return f"minus {names[0]}" if len(names) == 1 else "minus baseline"
+
+
+def scored_names(table: pd.DataFrame) -> list[str]:
+    """Return the strategy of each row, and its scorer where that is not the plain one."""
+    names = zip(strategy_names(table), table["scorer"], strict=True)
+    return [name if scorer == "plain" else f"{name}, {scorer}" for name, scorer in names]
 
 
 def strategy_names(table: pd.DataFrame) -> list[str]:

@@ -28,7 +28,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from scipy import stats
 
 from cupl_bench.errors import short
-from cupl_bench.report.comparison import Comparison, baseline_names, minus, strategy_names
+from cupl_bench.report.comparison import Comparison, baseline_names, minus, scored_names
 from cupl_bench.report.significance import ALPHA
 from cupl_bench.store import write_atomically
 
@@ -101,10 +101,10 @@ def named_runs(comparison: Comparison) -> tuple[pd.DataFrame, "Places"]:
     runs = table.assign(
         dataset=table["dataset_shown"],
         backbone=table["backbone_shown"],
-        strategy=strategy_names(table),
-        kind=[f"{row['prompts']} {row['aggregation']} {row['budget']}" for row in table.to_dict("records")],
+        strategy=scored_names(table),
+        look=[f"{row['prompts']} {row['aggregation']} {row['budget']}" for row in table.to_dict("records")],
     )
-    return runs, {kind: place for place, kind in enumerate(dict.fromkeys(runs["kind"]))}
+    return runs, {look: place for place, look in enumerate(dict.fromkeys(runs["look"]))}
 
 
 def change_intervals(
@@ -247,8 +247,9 @@ def _strategies(comparison: Comparison, runs: pd.DataFrame, places: Places, resu
     """Draw for each backbone accuracies with intervals or, over several data sets, differences to the baseline."""
     del comparison, results_dir
     read = runs[~runs["of_seeds"].astype(bool)]
-    for (backbone, precision), members in read.groupby(["backbone", "precision"], sort=False):
+    for (backbone, precision, scorer), members in read.groupby(["backbone", "precision", "scorer"], sort=False):
         words = ("strategies", str(backbone), *([str(precision)] if read["precision"].nunique() > 1 else []))
+        words += () if scorer == "plain" else (str(scorer),)
         if members["dataset"].nunique() == 1:
             yield Drawn(words=words, figure=_accuracies(members, places))
         elif members["difference"].notna().any():
@@ -260,7 +261,7 @@ def _accuracies(members: pd.DataFrame, places: Places) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.55 + ROW * 1.15 * len(members)))
     axes = figure.add_subplot()
     for row, one in enumerate(members.to_dict("records")):
-        _dot(axes, one["top1"], one["top1_low"], one["top1_high"], row, _look(one["kind"], places))
+        _dot(axes, one["top1"], one["top1_low"], one["top1_high"], row, _look(one["look"], places))
     axes.set_yticks(range(len(members)), _shortened(members["strategy"].tolist()))
     axes.set_ylim(len(members) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
@@ -272,7 +273,7 @@ def _accuracies(members: pd.DataFrame, places: Places) -> Figure:
 def _differences(members: pd.DataFrame, places: Places) -> Iterator[Figure]:
     """Yield the difference of each strategy on each data set; as many figures as pages are needed for the data sets."""
     data_sets = list(dict.fromkeys(members["dataset"]))
-    strategies = list(dict.fromkeys(zip(members["kind"], members["strategy"], strict=True)))
+    strategies = list(dict.fromkeys(zip(members["look"], members["strategy"], strict=True)))
     labels = _shortened([strategy for _, strategy in strategies])
     of_a_set = max(ROW * 1.1, 0.08 * len(strategies) + 0.05)
     frame = 0.7 + _legend_height(labels)
@@ -443,7 +444,9 @@ def _budget(comparison: Comparison, runs: pd.DataFrame, places: Places, results_
     """Draw accuracy against the number of prompts of each class: mean and band, over draws or over seeds."""
     del comparison
     written = 0
-    for (dataset, backbone, _), members in runs.groupby(["dataset", "backbone", "precision"], sort=False):
+    for (dataset, backbone, _, scorer), members in runs.groupby(
+        ["dataset", "backbone", "precision", "scorer"], sort=False
+    ):
         curves = [*_measured_curves(members, results_dir), *_curves_of_runs(members)]
         if not curves:
             continue
@@ -473,7 +476,8 @@ def _budget(comparison: Comparison, runs: pd.DataFrame, places: Places, results_
         axes.set_xlabel(f"prompts of each class: {_short(dataset, 20)}, {_short(backbone, 20)}")
         axes.set_ylabel("top-1 in percent")
         _legend(figure, axes)
-        yield Drawn(words=("budget", str(dataset), str(backbone)), figure=figure)
+        words = ("budget", str(dataset), str(backbone), *([] if scorer == "plain" else [str(scorer)]))
+        yield Drawn(words=words, figure=figure)
 
 
 Curve = tuple[str, str, pd.DataFrame]
@@ -487,7 +491,7 @@ def _measured_curves(members: pd.DataFrame, results_dir: Path) -> Iterator[Curve
         if path.is_file():
             curve = pd.read_parquet(path).rename(columns={"top1_mean": "mean", "top1_low": "low", "top1_high": "high"})
             if len(curve) > 1:
-                yield f"{run['strategy']}, draws", run["kind"], curve
+                yield f"{run['strategy']}, draws", run["look"], curve
 
 
 def _curves_of_runs(members: pd.DataFrame) -> Iterator[Curve]:
@@ -502,7 +506,7 @@ def _curves_of_runs(members: pd.DataFrame) -> Iterator[Curve]:
         several = read.loc[read["prompts"] == prompts, "aggregation"].nunique() > 1
         yield (
             f"{prompts} ({aggregation})" if several else str(prompts),
-            str(budgets["kind"].iloc[0]),
+            str(budgets["look"].iloc[0]),
             pd.DataFrame(
                 {
                     "num_prompts": budgets["budget"].astype(int),
@@ -517,7 +521,7 @@ def _curves_of_runs(members: pd.DataFrame) -> Iterator[Curve]:
 def _scaling(comparison: Comparison, runs: pd.DataFrame, places: Places, results_dir: Path) -> Iterator[Drawn]:
     """Draw accuracy over backbones, the weakest first, for each data set and for their mean."""
     del comparison, results_dir
-    read = runs[~runs["of_seeds"].astype(bool)]
+    read = runs[~runs["of_seeds"].astype(bool) & (runs["scorer"] == "plain")]
     if read["precision"].nunique() > 1:
         read = read.assign(backbone=read["backbone"] + " " + read["precision"])
     found = []
@@ -526,7 +530,7 @@ def _scaling(comparison: Comparison, runs: pd.DataFrame, places: Places, results
             found.append((str(dataset), members))
     if len(found) > 1:
         table = pd.concat(members for _, members in found).drop_duplicates(["dataset", "backbone", "strategy"])
-        by = ["backbone", "kind", "strategy"]
+        by = ["backbone", "look", "strategy"]
         means = table.groupby(by, sort=False)["top1"].agg(["mean", "count"]).reset_index()
         whole = means[means["count"] == len(found)].rename(columns={"mean": "top1"})
         if whole["backbone"].nunique() > 1:
@@ -542,7 +546,7 @@ def _scaling(comparison: Comparison, runs: pd.DataFrame, places: Places, results
 def _over_backbones(members: pd.DataFrame, of: str, places: Places) -> Figure:
     strength = members.groupby("backbone")["top1"].mean().sort_values(kind="stable")
     backbones = list(strength.index)
-    strategies = list(dict.fromkeys(zip(members["kind"], members["strategy"], strict=True)))
+    strategies = list(dict.fromkeys(zip(members["look"], members["strategy"], strict=True)))
     labels = _shortened([strategy for _, strategy in strategies])
     figure = Figure(figsize=(WIDTH, 2.5 + _legend_height(labels)))
     axes = figure.add_subplot()

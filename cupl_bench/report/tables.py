@@ -8,7 +8,7 @@ import pandas as pd
 from rich.cells import cell_len
 
 from cupl_bench.report.classes import shown_classes, shown_confusions
-from cupl_bench.report.comparison import Comparison, shown, shown_pooled, strategy_names
+from cupl_bench.report.comparison import Comparison, scored_names, shown, shown_pooled
 from cupl_bench.report.published import shown_published
 from cupl_bench.store import write_atomically
 
@@ -16,8 +16,8 @@ __all__ = ["write_tables"]
 
 SPREADSHEET_FORMULA = re.compile(r"^[=+\-@\t\r]")
 WORDS = {
-    "dataset", "backbone", "precision", "prompts", "baseline", "class", "taken for", "their wording", "differs in",
-    "source", "metric",
+    "dataset", "backbone", "precision", "prompts", "scorer", "kind", "baseline", "class", "taken for", "their wording",
+    "differs in", "source", "metric",
 }  # fmt: skip
 """Columns of text; the others are numbers and stand to the right."""
 
@@ -73,7 +73,7 @@ def _changes(comparison: Comparison) -> str:
              " test corrected for all classes of the run after Holm.\n"]  # fmt: skip
     read = [_rows_by_run(table) for table in (shown_classes(comparison.classes), shown_confusions(comparison.moved))]
     compared = set(comparison.moved["run_key"])
-    for row, name in zip(comparison.runs.to_dict("records"), strategy_names(comparison.runs), strict=True):
+    for row, name in zip(comparison.runs.to_dict("records"), scored_names(comparison.runs), strict=True):
         if row["run_key"] not in compared:
             continue
         title = " x ".join(str(_inert_markdown(part)) for part in (row["dataset_shown"], row["backbone_shown"], name))

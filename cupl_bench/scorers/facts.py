@@ -1,7 +1,7 @@
 """What is known of a scorer before it scores: its parameters, its files, and whether it gets what it needs."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -57,7 +57,7 @@ class ScorerFacts:
     def constants_from(self) -> str:
         """Where the values of the parameters come from, and which of them were chosen otherwise."""
         own = {one.name: one.default for one in fields(self.scorer) if one.default is not MISSING}  # type: ignore[arg-type]
-        changed = [name for name, default in own.items() if getattr(self.scorer, name) != default]
+        changed = [name for name, default in own.items() if name != "seed" and getattr(self.scorer, name) != default]
         return self.scorer.constants_from + (f"; chosen here: {', '.join(changed)}" if changed else "")
 
     @property
@@ -77,6 +77,8 @@ def facts_of(name: str, scorer: Scorer) -> ScorerFacts:
             f"{type(scorer).__name__} is not a scorer: it needs `constants_from`, `scores_are`, `needs` and a call that"
             " yields scores (cupl_bench.scorers.Scorer)."
         )
+    if not is_dataclass(scorer):
+        raise ScorerError(f"{type(scorer).__name__} is no dataclass: its fields are its parameters in the run key.")
     if isinstance(scorer, PlainScorer):
         return ScorerFacts(name=name, scorer=scorer)
     needs = scorer.needs

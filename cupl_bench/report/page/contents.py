@@ -18,7 +18,7 @@ from jaxtyping import Float32, Float64
 from cupl_bench.identity import content_key
 from cupl_bench.records import Record
 from cupl_bench.report.answers import Answers, same_images
-from cupl_bench.report.comparison import Comparison, GroupAnswers, baseline_names, minus, shown_pooled, strategy_names
+from cupl_bench.report.comparison import Comparison, GroupAnswers, baseline_names, minus, scored_names, shown_pooled
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.significance import Paired, holm, paired
 
@@ -42,8 +42,8 @@ DIFFERENCE = (
     "gained", "lost", "p", "p_holm",
 )  # fmt: skip
 OF_A_RUN = (
-    "dataset", "split", "backbone", "precision", "prompts", "aggregation", "budget", "seed", "num_seeds",
-    "num_images", "num_classes", "num_prompts", "top1", "top1_low", "top1_high", "top1_sd", "top5", "mean_per_class",
+    "dataset", "split", "backbone", "precision", "prompts", "scorer", "kind", "aggregation", "budget", "seed",
+    "num_seeds", "num_images", "num_classes", "num_prompts", "top1", "top1_low", "top1_high", "top1_sd", "top5", "mean_per_class",
     "mean_per_class_low", "mean_per_class_high", "calibration_error", "of_seeds", "best", "baseline", "fingerprint",
     "run_key",
     *DIFFERENCE,
@@ -58,7 +58,7 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
     tiers = [str(name) for name in comparison.runs if str(name).startswith("top1_") and name not in OF_A_RUN]
     last = ""  # a mean over seeds stands above its runs, and in their group
     rows = comparison.runs.to_dict("records")
-    names = strategy_names(comparison.runs)
+    names = scored_names(comparison.runs)
     for place, (row, name) in enumerate(zip(rows, names, strict=True)):
         following = next((group_of_run[one["run_key"]] for one in rows[place:] if one["run_key"]), last)
         last = following
@@ -75,7 +75,7 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
         "groups": [
             {
                 "dataset": members[0].dataset,
-                "backbone": members[0].backbone,
+                "backbone": members[0].backbone + ("" if group.scorer == "plain" else f" x {members[0].scorer}"),
                 "precision": group.precision,
                 "fingerprint": group.fingerprint[:32],
                 "baseline": baseline_of[members[0].record.run_key],
