@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Cli
-from making import TinyModel, make_folder
+from making import TinyModel
 
 import cupl_bench
 from cupl_bench.errors import ScorerError
@@ -22,7 +22,10 @@ from cupl_bench.scorers.autoclip import AutoClipScorer
 
 @dataclass(frozen=True, kw_only=True)
 class Centred:
-    """Takes the mean score of each class over all images off, so images depend on each other. ``short``: rows left out."""
+    """Takes the mean score of each class over all images off, so images depend on each other.
+
+    ``short``: rows that it leaves out.
+    """
 
     short: int = 0
 
@@ -46,20 +49,21 @@ def places(tmp_path: Path) -> dict[str, Any]:
 
 def test_a_sweep_over_prompts_and_scorers_is_one_table(cli: Cli, photos: Path, tiny: TinyModel) -> None:
     sweep = ["-m", "dataset=folder", f"dataset.path={photos}", *tiny.overrides]
-    assert cli("eval", *sweep, "prompts=simple,ensemble", "scorer=plain,autoclip,zero", "scorer.views=8") == 0, cli.err
+    templates = "prompts.templates=['a {}','the {}','my {}']"
+    asked = ["prompts=simple,templates", templates, "scorer=plain,autoclip,zero", "scorer.views=8"]
+    assert cli("eval", *sweep, *asked) == 0, cli.err
     table = pd.read_csv(cli.results / "tables/comparison.csv")
     cells = {(row["prompts"], row["scorer"]): row for row in table.to_dict("records")}
     assert len(cells) == len(table) == 6
     # Strategies are compared under one scorer, scorers under one strategy.
-    assert cells["ensemble", "zero"]["baseline_run_key"] == cells["simple", "zero"]["run_key"]
-    gap = cells["ensemble", "zero"]["top1"] - cells["ensemble", "plain"]["top1"]
-    assert cells["ensemble", "zero"]["scorer_difference"] == pytest.approx(gap)
-    assert pd.isna(cells["ensemble", "plain"]["scorer_difference"])
+    assert cells["templates", "zero"]["baseline_run_key"] == cells["simple", "zero"]["run_key"]
+    gap = cells["templates", "zero"]["top1"] - cells["templates", "plain"]["top1"]
+    assert cells["templates", "zero"]["scorer_difference"] == pytest.approx(gap)
+    assert pd.isna(cells["templates", "plain"]["scorer_difference"])
     assert {row["kind"] for row in cells.values()} == {"zero_shot", "zero_shot_views"}
     assert "minus plain" in cli.out
-    record = next(
-        one for one in map(read_record, (cli.results / "records").glob("*.json")) if one.scorer.name == "zero"
-    )
+    records = [read_record(path) for path in (cli.results / "records").glob("*.json")]
+    record = next(one for one in records if one.scorer.name == "zero")
     assert record.scorer.uses == ("views",)
     assert record.scorer.constants_from == "FarinaMatteo/zero@c609f7c; chosen here: views"
     assert record.scorer.parameters == {"views": 8, "kept": 0.3, "soft": False, "seed": 0}
@@ -146,7 +150,7 @@ def test_a_scorer_is_never_told_a_label(tmp_path: Path, tiny: TinyModel) -> None
         record = cupl_bench.evaluate(
             *tiny.overrides,
             "scorer.views=8",
-            dataset=[(image, (place + shift) % 2) for place, image in enumerate(images)],
+            dataset=[(image, ("ant", "bee")[(place + shift) % 2]) for place, image in enumerate(images)],
             prompts=["a photo of a {}."],
             scorer="mta",
             results_dir=folder,
@@ -174,9 +178,8 @@ def test_what_a_scorer_cannot_do_is_one_message(cli: Cli, overrides: list[str], 
 
 
 def test_crops_of_features_that_were_given_are_refused(cli: Cli, tmp_path: Path) -> None:
-    np.savez(
-        tmp_path / "given.npz", features=np.eye(4, 8, dtype=np.float32), labels=[0, 1, 0, 1], class_names=["a", "b"]
-    )
+    features = np.eye(4, 8, dtype=np.float32)
+    np.savez(tmp_path / "given.npz", features=features, labels=[0, 1, 0, 1], class_names=["a", "b"])
     given = ["dataset=features", f"dataset.path={tmp_path}/given.npz", "backbone=given", "backbone.name=x",
              "prompts=embeddings"]  # fmt: skip
     np.save(tmp_path / "classes.npy", np.eye(2, 8, dtype=np.float32))
@@ -219,4 +222,3 @@ def test_a_run_with_a_scorer_can_be_asked_again(cli: Cli) -> None:
     key = cli.record().run_key
     assert cli("reproduce", key) == 0, cli.err
     assert "asked again: equal" in cli.out
-    make_folder(cli.results.parent / "unused", {"ant": 1})

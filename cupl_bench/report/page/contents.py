@@ -43,9 +43,9 @@ DIFFERENCE = (
 )  # fmt: skip
 OF_A_RUN = (
     "dataset", "split", "backbone", "precision", "prompts", "scorer", "kind", "aggregation", "budget", "seed",
-    "num_seeds", "num_images", "num_classes", "num_prompts", "top1", "top1_low", "top1_high", "top1_sd", "top5", "mean_per_class",
-    "mean_per_class_low", "mean_per_class_high", "calibration_error", "of_seeds", "best", "baseline", "fingerprint",
-    "run_key",
+    "num_seeds", "num_images", "num_classes", "num_prompts", "top1", "top1_low", "top1_high", "top1_sd", "top5",
+    "mean_per_class", "mean_per_class_low", "mean_per_class_high", "calibration_error", "of_seeds", "best", "baseline",
+    "fingerprint", "run_key",
     *DIFFERENCE,
 )  # fmt: skip
 
