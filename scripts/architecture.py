@@ -22,13 +22,13 @@ ROOMS = {
     "Results": ("archive", "feature_folders", "reproduction", "outcomes", "tracking"),
     "Run": ("run", "classify", "environment"),
     "Records": ("records", "question"),
-    "Features": ("features", "pixel_store"),
+    "Features": ("features", "stored_features", "pixel_store"),
     "Backbones": ("backbone",),
     "Prompts": ("prompts",),
-    "Arithmetic": ("embeddings", "scores", "effects"),
+    "Arithmetic": ("embeddings", "scores", "intervals", "template_weights", "effects"),
     "Data sets": ("dataset",),
     "Store": ("store", "keys", "identity", "lease", "json_files", "array_files", "open_clip_files", "paths"),
-    "Machine": ("interrupts", "memory", "progress", "ranks"),
+    "Machine": ("interrupts", "memory", "parts", "progress", "ranks"),
     "Errors": ("errors", "border"),
 }
 """The modules at the root of the package, by room; docs/architecture.md has a paragraph for each. ``__init__`` is no

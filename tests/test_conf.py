@@ -14,6 +14,7 @@ from cupl_bench import config as configs
 from cupl_bench.composition import Composer
 from cupl_bench.config import conf_dir, machine_of, question_of, register
 from cupl_bench.errors import ConfigError
+from cupl_bench.run.device import batch_size_of, num_workers_of
 
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml"))
 OF_CLASSES = [option for option in OPTIONS if option.split("=")[0] in configs.OF_THE_RUN]
@@ -169,9 +170,11 @@ def test_relative_paths_are_taken_from_where_the_user_stands(monkeypatch: pytest
 
 
 def test_the_batch_size_is_guessed_by_device_and_kept_where_it_is_given() -> None:
-    assert machine_of(composed("device=cpu")).batch_size == 32
-    assert machine_of(composed("device=cpu", "batch_size=128")).batch_size == 128
-    assert machine_of(composed("machine=cpu")).batch_size == 32
+    assert batch_size_of(machine_of(composed("device=cpu"))) == 32
+    assert batch_size_of(machine_of(composed("device=cpu", "batch_size=128"))) == 128
+    assert batch_size_of(machine_of(composed("machine=cpu"))) == 32
+    assert num_workers_of(machine_of(composed("device=cpu"))) == 0
+    assert num_workers_of(machine_of(composed("device=cpu", "num_workers=3"))) == 3
 
 
 def test_hydra_does_not_move_and_keeps_logs_only() -> None:

@@ -7,14 +7,16 @@ from contextlib import contextmanager
 import numpy as np
 
 from cupl_bench.backbone import Backbone
-from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts
+from cupl_bench.features import encode_images, encode_texts
 from cupl_bench.identity import PROTOCOL_VERSION, content_key
 from cupl_bench.lease import held
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts
 from cupl_bench.ranks import rank
+from cupl_bench.run.device import batch_size_of, num_workers_of
 from cupl_bench.run.prepare import Prepared, Towers
 from cupl_bench.store import RowStore
+from cupl_bench.stored_features import ImageFeatures, TextFeatures
 
 __all__ = ["features_of_prompts", "image_features", "text_features"]
 
@@ -42,8 +44,8 @@ def image_features(prepared: Prepared) -> ImageFeatures:
                 prepared.images,
                 pixels=pixels,
                 decode_by=prepared.question.decode,
-                batch_size=prepared.machine.batch_size,
-                num_workers=prepared.machine.num_workers,
+                batch_size=batch_size_of(prepared.machine),
+                num_workers=num_workers_of(prepared.machine),
                 skip_broken=prepared.question.skip_broken,
             )
 
@@ -94,7 +96,11 @@ def features_of_prompts(towers: Towers, prompts: Prompts) -> TextFeatures:
             note=None,
         )
     return encode_texts(
-        texts, towers.load_text, towers.texts, tokenizer=towers.facts.tokenizer, batch_size=towers.machine.batch_size
+        texts,
+        towers.load_text,
+        towers.texts,
+        tokenizer=towers.facts.tokenizer,
+        batch_size=batch_size_of(towers.machine),
     )
 
 

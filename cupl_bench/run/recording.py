@@ -11,6 +11,7 @@ from cupl_bench.identity import PROTOCOL_VERSION
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.memory import is_lack_of_memory, out_of_memory
 from cupl_bench.records import BackboneRecord, DatasetRecord, FeaturesRecord, PromptsRecord, Record, write_record
+from cupl_bench.run.device import device_of
 from cupl_bench.run.prepare import Prepared
 
 __all__ = ["failure_recorded", "record_of"]
@@ -59,7 +60,7 @@ def record_of(
             uses_images=prompts.weigh_by_images,
         ),
         environment=describe_environment(
-            prepared.machine.device,
+            device_of(prepared.machine),
             (prepared.machine.results_dir, prepared.machine.cache_dir),
             prepared.machine.command,
         ),
