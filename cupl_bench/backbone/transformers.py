@@ -6,18 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TextTower
 from cupl_bench.backbone.hub import hub_folder
+from cupl_bench.backbone.remembered import remembered
 from cupl_bench.backbone.tokenization import (
     SMALL_FILES,
     Tokenization,
     content_of_transformers,
     find_tokenization,
     say_once,
+    versions,
 )
 from cupl_bench.backbone.transformers_parts import ModelFiles, padded_rows, tokenizer_key
 from cupl_bench.backbone.weight_files import digest_of_weights, refuse_adapters
 from cupl_bench.errors import BackboneError, first
+from cupl_bench.identity import content_key
 
 if TYPE_CHECKING:  # heavy: `transformers_models`, which loads, imports it; who only identifies needs it not
     import torch
@@ -26,6 +31,16 @@ __all__ = ["TransformersSource"]
 
 MODEL_TYPES = ("clip", "siglip")
 FILES = [*SMALL_FILES, "*.safetensors", "pytorch_model*.bin"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Towers:
+    """What of the settings of both towers identifies a model; ``width``: of the image tower."""
+
+    activation: str
+    image_size: int
+    width: int
+    context_length: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,20 +68,19 @@ class TransformersSource:
                 f"{self.path} is a model of type {kind!r}; those that work here: {', '.join(MODEL_TYPES)}."
             )
         digest = digest_of_weights(self._weights(folder), cache_dir)
-        text, vision = (self._tower(config, name) for name in ("text_config", "vision_config"))
-        activations = sorted({str(text["hidden_act"]), str(vision["hidden_act"])})
-        size = int(vision["image_size"])
+        towers = self._towers(config, cache_dir)
+        size = towers.image_size
         return BackboneFacts(
             architecture=f"transformers {kind}",
             pretrained=self.path if self.revision is None else f"{self.path}@{self.revision}",
             weights_sha256=digest,
-            activation="+".join(activations),
+            activation=towers.activation,
             image_size=(size, size),
-            embed_dim=int(config.get("projection_dim", 512) if kind == "clip" else vision["hidden_size"]),
+            embed_dim=int(config.get("projection_dim", 512) if kind == "clip" else towers.width),
             transform=self._image_processor(folder),
             model=config,
             tokenizer=tokenizer_key(folder),
-            tokenization=self._tokenization(folder, int(text["max_position_embeddings"]), str(kind), cache_dir).in_keys,
+            tokenization=self._tokenization(folder, towers.context_length, str(kind), cache_dir).in_keys,
         )
 
     def load(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> Backbone:
@@ -164,10 +178,21 @@ class TransformersSource:
             raise BackboneError(f"{path} holds no map; {self.path} is not a whole model folder.")
         return content
 
-    def _tower(self, config: dict[str, Any], name: str) -> dict[str, Any]:
-        """Return a tower's settings with the library's defaults filled in: files leave out what equals a default."""
-        import transformers
+    def _towers(self, config: dict[str, Any], cache_dir: Path) -> Towers:
+        """Return the settings of both towers with the library's defaults filled in: files leave out a default."""
 
-        whole = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
-        tower: dict[str, Any] = getattr(whole, name).to_dict()
-        return tower
+        def find() -> dict[str, object]:
+            import transformers
+
+            whole = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
+            text, vision = (getattr(whole, name).to_dict() for name in ("text_config", "vision_config"))
+            return {
+                "activation": "+".join(sorted({str(text["hidden_act"]), str(vision["hidden_act"])})),
+                "image_size": int(vision["image_size"]),
+                "width": int(vision["hidden_size"]),
+                "context_length": int(text["max_position_embeddings"]),
+            }
+
+        key = content_key({"config": config, "versions": versions("transformers")})
+        path = cache_dir / "towers" / f"{key[:32]}.json"
+        return remembered(path, "settings of towers", find, TypeAdapter(Towers).validate_python)
