@@ -58,6 +58,9 @@ __all__ = [
     "tracker_of",
 ]
 
+NVIDIA_DRIVER = Path("/dev/nvidiactl")
+"""It is there where NVIDIA's driver is."""
+
 
 def question_of(config: DictConfig) -> Question:
     """Return the question that a configuration asks, with every value checked.
@@ -378,7 +381,7 @@ def _checked_device(name: str) -> str:
     Raises:
         ConfigError: the device is not there.
     """
-    known = ["auto", "cpu", *(["cuda"] if Path("/dev/nvidiactl").exists() else [])]
+    known = ["auto", "cpu", *(["cuda"] if NVIDIA_DRIVER.exists() else [])]
     if name not in known or world_size() > 1:  # torchrun has imported PyTorch, and each process needs a GPU of its own
         device_named(name)
     return name
