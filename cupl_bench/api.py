@@ -9,20 +9,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float32
 
-from cupl_bench.backbone import identified_by
-from cupl_bench.backbone.in_memory import Model
+from cupl_bench.backbone import BackboneSource, identified_by
 from cupl_bench.composition import compose, quoted
 from cupl_bench.config import machine_of, question_of
 from cupl_bench.dataset.in_memory import Features, GivenImage, ImageList, listed
 from cupl_bench.embeddings import build_class_embeddings
 from cupl_bench.errors import ConfigError, CuplBenchError
-from cupl_bench.features import encode_images as encode_into_store
 from cupl_bench.progress import showing_progress
 from cupl_bench.prompts import PromptStrategy, prompts_of
 from cupl_bench.prompts.budget import BudgetStrategy
@@ -32,12 +29,13 @@ from cupl_bench.question import QuestionRecord
 from cupl_bench.records import Record
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
-from cupl_bench.run.classes import rows_of_class
-from cupl_bench.run.features import features_of_prompts
+from cupl_bench.run.device import batch_size_of, num_workers_of
 from cupl_bench.run.flow import run, run_together
 from cupl_bench.run.prepare import Towers
-from cupl_bench.run.scoring import logit_scale_of
 from cupl_bench.scorers import Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "EmbeddedClasses",
@@ -50,7 +48,7 @@ __all__ = [
     "sweep",
 ]
 
-Choice = str | Path | Mapping[str, Any] | Sequence[Any] | Callable[..., Any] | Model | Features | np.ndarray
+Choice = str | Path | Mapping[str, Any] | Sequence[Any] | Callable[..., Any] | BackboneSource | Features | np.ndarray
 """What may stand for a group: the name of an option, or a thing in memory (see `evaluate`)."""
 
 GIVEN = {"dataset": "dataset=folder", "backbone": "backbone=demo", "prompts": "prompts=templates"}
@@ -165,12 +163,14 @@ def sweep(
     return [one for one in found if isinstance(one, Record)]
 
 
-def load_results(results_dir: str | Path = "results") -> pd.DataFrame:
+def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
     """Return a row for each finished run below ``results_dir``, in the order in which they were made.
 
     Raises:
         ResultsError: there is no record.
     """
+    import pandas as pd
+
     from cupl_bench.records import read_records
 
     rows = []
@@ -208,12 +208,14 @@ def load_results(results_dir: str | Path = "results") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def load_predictions(results_dir: str | Path, run_key: str) -> pd.DataFrame:
+def load_predictions(results_dir: str | Path, run_key: str) -> "pd.DataFrame":
     """Return a row for each image of a run: index, image_id, label, prediction, correct, top5, score, margin.
 
     Raises:
         ResultsError: there is no such finished run, or its file is gone or altered.
     """
+    import pandas as pd
+
     from cupl_bench.errors import ResultsError
     from cupl_bench.records import read_record, record_path, unlike_artifacts
 
@@ -226,7 +228,7 @@ def load_predictions(results_dir: str | Path, run_key: str) -> pd.DataFrame:
     return pd.read_parquet(folder / record.artifacts.predictions)
 
 
-def compare(results_dir: str | Path = "results", baseline: str | None = None) -> pd.DataFrame:
+def compare(results_dir: str | Path = "results", baseline: str | None = None) -> "pd.DataFrame":
     """Return the comparison of all runs below ``results_dir``: the columns of ``tables/comparison.csv``.
 
     Args:
@@ -281,6 +283,10 @@ def class_embeddings(
         >>> cupl_bench.class_embeddings(["daisy", "poppy"], backbone="demo", prompts="simple").matrix.shape
         (2, 128)
     """
+    from cupl_bench.run.classes import rows_of_class
+    from cupl_bench.run.features import features_of_prompts
+    from cupl_bench.run.scoring import logit_scale_of
+
     if isinstance(class_names, str):
         raise ConfigError("class_names is one text; give a list of names.")
     question, machine = _asked(overrides, {"dataset": None, "backbone": backbone, "prompts": prompts}, keys)
@@ -309,6 +315,8 @@ def encode_images(
     Raises:
         CuplBenchError: an image cannot be read or decoded, or another mistake that the user can mend.
     """
+    from cupl_bench.features import encode_images as encode_into_store
+
     question, machine = _asked(overrides, {"dataset": None, "backbone": backbone, "prompts": None}, keys)
     towers = _towers(question, machine)
     features = encode_into_store(
@@ -316,8 +324,8 @@ def encode_images(
         towers.load,
         towers.images,
         decode_by=question.decode,
-        batch_size=machine.batch_size,
-        num_workers=machine.num_workers,
+        batch_size=batch_size_of(machine),
+        num_workers=num_workers_of(machine),
         skip_broken=False,
     )
     return features.stored[:]
@@ -347,8 +355,8 @@ def _asked(
     if "prompts" in given:
         held += ["prompts.templates=['{}']", "prompts.name=given"]
     keys = dict(keys)
-    model = given.get("backbone")
-    if isinstance(model, Model):
+    model: Any = given.get("backbone")
+    if model is not None and _is_model(model):
         keys = {"precision": model.precision, "device": str(model.device), **keys}
     config_dir = keys.pop("config_dir", None)
     arguments = [*named, *held, *(f"{key}={_grammar(value)}" for key, value in keys.items()), *overrides]
@@ -381,9 +389,10 @@ def _with(question: Question, group: str, given: Choice | Scorer) -> Question:
             )
         return replace(question, scorer=given, scorer_name=type(given).__name__)
     if group == "backbone":
-        if not isinstance(given, Model):
+        model: Any = given
+        if not _is_model(model):
             raise ConfigError(f"backbone is {type(given).__name__}; give the name of an option, or a cupl_bench.Model.")
-        return replace(question, backbone=given, backbone_name=given.name)
+        return replace(question, backbone=model, backbone_name=model.name)
     if group == "dataset":
         source: Any = given
         if isinstance(given, Features):
@@ -410,6 +419,12 @@ def _with(question: Question, group: str, given: Choice | Scorer) -> Question:
     else:
         strategy = TemplatesStrategy(templates=list(given), aggregation=aggregation)  # type: ignore[arg-type]
     return replace(question, prompts=strategy)
+
+
+def _is_model(given: object) -> bool:
+    from cupl_bench.backbone.in_memory import Model  # with it PyTorch: who gives a model has it
+
+    return isinstance(given, Model)
 
 
 def _called(choice: Choice | Scorer) -> str:

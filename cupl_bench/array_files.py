@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 
 from cupl_bench.errors import CuplBenchError, first, nearest
@@ -115,6 +114,8 @@ def _list_of(text: str) -> object:
 
 
 def _of_torch(path: Path) -> ArrayFile:
+    import torch  # heavy, and most files need it not
+
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # noqa: TID251 - no code runs
     except RuntimeError as problem:
@@ -122,7 +123,15 @@ def _of_torch(path: Path) -> ArrayFile:
             raise
         content = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
     found = content if isinstance(content, Mapping) else {ONLY: content}
-    return _parted(path, {str(name): value for name, value in found.items()})
+    return _parted(
+        path,
+        {
+            str(name): (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+            if isinstance(value, torch.Tensor)
+            else value
+            for name, value in found.items()
+        },
+    )
 
 
 def _parted(path: Path, found: Mapping[str, object]) -> ArrayFile:
@@ -131,8 +140,6 @@ def _parted(path: Path, found: Mapping[str, object]) -> ArrayFile:
     texts: dict[str, tuple[str, ...]] = {}
     for name, given in found.items():
         value = given
-        if isinstance(value, torch.Tensor):
-            value = (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
         if isinstance(value, list | tuple) and value and not all(isinstance(one, str) for one in value):
             value = np.asarray(value) if all(isinstance(one, int | float) for one in value) else None
         if isinstance(value, np.ndarray) and value.dtype.kind in "US":

@@ -14,6 +14,7 @@ from cupl_bench.errors import BrokenImageError, ConfigError, DatasetError
 from cupl_bench.features import finite_units
 from cupl_bench.prompts import prompts_of
 from cupl_bench.run.asking import Machine, Question
+from cupl_bench.run.device import batch_size_of, device_of
 from cupl_bench.scores import predict, similarities
 
 __all__ = ["Answer", "classify_images"]
@@ -83,14 +84,14 @@ def classify_images(
             " enough. Choose prompts=ensemble or another."
         )
     facts = identified_by(question.backbone, machine.cache_dir, download=True)
-    backbone = loaded_by(question.backbone, facts, machine.device, question.precision)
+    backbone = loaded_by(question.backbone, facts, device_of(machine), question.precision)
     if prompts.given is not None:
         units, row = prompts.given.rows, dict(prompts.given.row_of)
     else:
         texts = prompts.distinct()
         tokens = backbone.text.tokenize(texts)
         distinct = list(dict.fromkeys(tokens.sequences))
-        units = finite_units(backbone.text.encode(distinct, machine.batch_size), "prompts")
+        units = finite_units(backbone.text.encode(distinct, batch_size_of(machine)), "prompts")
         place = {sequence: number for number, sequence in enumerate(distinct)}
         row = {text: place[sequence] for text, sequence in zip(texts, tokens.sequences, strict=True)}
     classes = build_class_embeddings(

@@ -6,7 +6,6 @@ A configuration has two halves: the *question* (data set, backbone, prompts, pre
 
 import copy
 import inspect
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import torch
 import yaml  # type: ignore[import-untyped]
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -35,8 +33,9 @@ from cupl_bench.paths import absolute
 from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
 from cupl_bench.question import GROUPS, OF_THE_RUN, QuestionRecord, is_own_class, leaves, literal, nodes
-from cupl_bench.ranks import local_rank, world_size
+from cupl_bench.ranks import world_size
 from cupl_bench.run.asking import Machine, Primary, Question
+from cupl_bench.run.device import device_named
 from cupl_bench.schema import Config, Output, Rerun, conf_dir, register
 from cupl_bench.scorers import Scorer
 from cupl_bench.store import user_cache_dir
@@ -59,6 +58,9 @@ __all__ = [
     "register",
     "tracker_of",
 ]
+
+NVIDIA_DRIVER = Path("/dev/nvidiactl")
+"""It is there where NVIDIA's driver is."""
 
 
 def question_of(config: DictConfig) -> Question:
@@ -310,17 +312,12 @@ def machine_of(config: DictConfig) -> Machine:
         raise ConfigError(f"num_workers={config.num_workers} should be 0 or more, or null for a guess.")
     if not config.cache_limit_gb >= 0:
         raise ConfigError(f"cache_limit_gb={config.cache_limit_gb} should be 0 or more.")
-    device = _device(config.device)
-    workers = config.num_workers
-    if workers is None:  # a GPU waits for decoding; on a CPU decoding is a few percent of encoding
-        workers = min(16, (os.cpu_count() or 1) // world_size()) if device.type == "cuda" else 0
     return Machine(
         results_dir=absolute(config.results_dir),
         cache_dir=absolute(config.cache_dir),
-        device=device,
-        # On a CPU more are slower: they leave the caches.
-        batch_size=config.batch_size or (32 if device.type == "cpu" else 256),
-        num_workers=workers,
+        device=_checked_device(config.device),
+        batch_size=config.batch_size,
+        num_workers=config.num_workers,
         cache_limit_gb=config.cache_limit_gb,
         rerun=config.rerun.value,
         shard=_shard(config.shard),
@@ -378,23 +375,19 @@ def check_keys(config: DictConfig) -> None:
         raise ConfigError(f"{unknown[0]} is not a key of the configuration.{nearest(unknown[0], known)}")
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and world_size() > 1:  # each process its own
-        if world_size() > torch.cuda.device_count():
-            raise ConfigError(
-                f"{world_size()} processes need a GPU each; this machine has {torch.cuda.device_count()}."
-            )
-        name = f"cuda:{local_rank()}"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        known = ["auto", "cpu", "cuda"]
-        reason = str(error).strip().split("\n")[0][:120]
-        raise ConfigError(f"device={name} cannot be used here ({reason}).{nearest(name, known)}") from error
-    return device
+def _checked_device(name: str) -> str:
+    """Return the name of a device, checked before any work.
+
+    What every machine has is known without PyTorch, whose import takes seconds that an answered question need not
+    spend; so is a GPU where its driver is there.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+    known = ["auto", "cpu", *(["cuda"] if NVIDIA_DRIVER.exists() else [])]
+    if name not in known or world_size() > 1:  # torchrun has imported PyTorch, and each process needs a GPU of its own
+        device_named(name)
+    return name
 
 
 def _plain(config: DictConfig, group: str) -> dict[str, Any]:

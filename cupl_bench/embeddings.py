@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Float64, Int64
 
 __all__ = [
@@ -17,13 +16,10 @@ __all__ = [
     "build_class_embeddings",
     "distinct_rows",
     "unit_rows",
-    "zero_shot_weights",
 ]
 
 ALMOST_ONE = 1e-5
 """A length that differs from one by less is float32's rounding: such given rows are taken as they are."""
-TILE_IMAGES = 4096
-"""Images whose similarities to one template's classes are held at once."""
 
 
 @runtime_checkable
@@ -169,48 +165,3 @@ def distinct_rows(
     ordered = sorted(zip(rows, weights, strict=True))
     members, places = np.unique(np.asarray([row for row, _ in ordered], dtype=np.int64), return_inverse=True)
     return members, np.bincount(places.reshape(-1), weights=[weight for _, weight in ordered])
-
-
-def zero_shot_weights(
-    images: Features,
-    templates: Sequence[Float32[np.ndarray, "c d"]],
-    logit_scale: float,
-    device: torch.device | None = None,
-) -> Float64[np.ndarray, " t"]:
-    """Return a weight for each template, from how sure it is of images whose labels are not known; they sum to one.
-
-    A template's score is the mean over the images of its highest logit, after the mean logit of each class over the
-    images has been taken off, so that a class that a template favours whatever it sees does not count. The weights are
-    the softmax of the scores. The paper also takes off the mean over pretraining images, half and half; there are none
-    here, so the mean is of the images that are then classified alone (``debias_mode='test'`` of its notebook).
-
-    >>> both_alike = [np.eye(2, dtype=np.float32)] * 2
-    >>> zero_shot_weights(np.eye(2, dtype=np.float32), both_alike, logit_scale=100.0).tolist()
-    [0.5, 0.5]
-
-    Args:
-        images: unit features of the images; those on the disk are read twice, tile by tile.
-        templates: for each template the unit features of its prompt for each class.
-        logit_scale: the factor of the model from similarities to logits.
-        device: where to multiply; the CPU if None.
-
-    Source: "A Simple Zero-shot Prompt Weighting Technique to Improve Prompt Ensembling in Text-Image Models"
-    (Allingham et al., arXiv 2302.06235), section 3; `get_weights` of its notebook in
-    google/uncertainty-baselines@258f347.
-    """
-    if not len(images):
-        raise ValueError("there is no image to weigh templates by")
-    tiles = [slice(begin, begin + TILE_IMAGES) for begin in range(0, len(images), TILE_IMAGES)]
-    total = sum(images[tile].sum(axis=0, dtype=np.float64) for tile in tiles)
-    mean_image = (total / len(images)).astype(np.float32)
-    scores = np.zeros(len(templates))
-    classes = [torch.from_numpy(rows).to(device) for rows in templates]
-    means = [torch.from_numpy(rows @ mean_image).to(device) for rows in templates]
-    for here in tiles:
-        tile = torch.from_numpy(images[here]).to(device)
-        for place, (rows, mean) in enumerate(zip(classes, means, strict=True)):
-            scores[place] += float(torch.addmm(-mean, tile, rows.T).amax(dim=1).double().sum())
-    scores *= logit_scale / len(images)
-    raised = np.exp(scores - scores.max())
-    weights: Float64[np.ndarray, " t"] = raised / raised.sum()
-    return weights

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64, Shaped
+from jaxtyping import Float32, Int64
 from PIL import Image
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
@@ -21,28 +20,25 @@ from torch.utils.data import Dataset as TorchDataset
 from cupl_bench.backbone import Backbone, TextEncoder, TextTower, TokenIds
 from cupl_bench.dataset import Images
 from cupl_bench.dataset.decode import Decode, decode, decode_tensor
-from cupl_bench.embeddings import Features, unit_rows
+from cupl_bench.embeddings import unit_rows
 from cupl_bench.errors import BackboneError, BrokenImageError, CuplBenchError, DatasetError, MachineError
 from cupl_bench.identity import sequence_keys, text_keys
-from cupl_bench.interrupts import raise_if_interrupted
+from cupl_bench.interrupts import hurry, raise_if_interrupted
 from cupl_bench.keys import KeyIndex, Keys
-from cupl_bench.memory import Parts, is_lack_of_memory, out_of_memory
+from cupl_bench.memory import is_lack_of_memory, out_of_memory
+from cupl_bench.parts import Parts
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.progress import progress
 from cupl_bench.ranks import from_first, gathered, rank, world_size
 from cupl_bench.store import RowStore
+from cupl_bench.stored_features import ImageFeatures, TextFeatures, broken_before_whole, missing_images
 
 __all__ = [
     "SHARD_ROWS",
-    "ImageFeatures",
     "Shard",
-    "TextFeatures",
-    "broken_before_whole",
     "encode_images",
     "encode_texts",
     "finite_units",
-    "hurry",
-    "missing_images",
     "pixels_of",
     "workers_may_die",
 ]
@@ -52,36 +48,9 @@ log = logging.getLogger(__name__)
 SHARD_ROWS = 4096
 SHARD_SECONDS = 20.0
 """A shard is written when it is full or this old: what a killed run has to do again."""
-hurry = threading.Event()
-"""Set where this process may be killed at any moment: from then on each batch is written when it is encoded."""
 TEXTS_PER_BLOCK = 4096
 PIXEL_SHARD_BYTES = 64_000_000
 """Pixels that are held in memory and written together."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFeatures:
-    """Unit features of the images that can be decoded, on the disk or given, and which these are."""
-
-    stored: Features
-    kept: Bool[np.ndarray, " n"]
-    num_encoded: int
-
-    def of_kept(self, values: Shaped[np.ndarray, " n"]) -> Shaped[np.ndarray, " k"]:
-        """Return the values of these images among ``values`` of all; a copy only where some are left out."""
-        return values if self.kept.all() else values[self.kept]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextFeatures:
-    """Unit features of distinct token sequences; ``row_of_text[i]`` is the row of text i."""
-
-    rows: Float32[np.ndarray, "u d"]
-    row_of_text: Sequence[int]
-    truncated: Sequence[bool]
-    num_encoded: int
-    note: str | None
-    """How new texts were encoded, in a few words; None where all were known and no model was asked."""
 
 
 @dataclass
@@ -235,29 +204,6 @@ def encode_images(
         log.warning("%s They are left out.", message)
         keys = keys[kept]
     return ImageFeatures(stored=store.find(keys), kept=kept, num_encoded=len(missing) - len(why_broken))
-
-
-def missing_images(dataset: Images, store: RowStore) -> Int64[np.ndarray, " m"]:
-    """Return the first image of each content that has no row, in order."""
-    keys = Keys.of(dataset.image_keys)
-    missing = np.flatnonzero(~store.present(keys))
-    contents = KeyIndex()
-    contents.add(keys[missing])
-    first: Int64[np.ndarray, " m"] = missing[contents.find(keys[missing]) == np.arange(len(missing))]
-    return first
-
-
-def broken_before_whole(dataset: Images, indices: Int64[np.ndarray, " m"]) -> Iterator[tuple[int, BrokenImageError]]:
-    """Yield the broken ones of these images with the reason, up to the first image that is whole."""
-    for index in indices.tolist():
-        try:
-            decode(dataset.content(index))
-        except BrokenImageError as error:
-            yield index, error
-        except MemoryError as error:
-            raise out_of_memory(f"decode {dataset.image_ids[index]}") from error
-        else:
-            return
 
 
 def _encode(

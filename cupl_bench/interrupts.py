@@ -10,7 +10,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["Terminated", "interruptible", "raise_if_interrupted"]
+__all__ = ["Terminated", "hurry", "interruptible", "raise_if_interrupted"]
+
+hurry = threading.Event()
+"""Set where this process may be killed at any moment: from then on each batch is written when it is encoded."""
 
 
 class Terminated(KeyboardInterrupt):

@@ -1,20 +1,12 @@
-"""Encoding in parts that the memory of the device holds, and how a lack of memory is recognised."""
+"""How a lack of memory is recognised, and told."""
 
 import errno
-import logging
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from cupl_bench.errors import MachineError
 
-from cupl_bench.errors import BackboneError, MachineError
-
-__all__ = ["Parts", "is_lack_of_memory", "out_of_memory"]
-
-log = logging.getLogger(__name__)
+__all__ = ["is_lack_of_memory", "out_of_memory"]
 
 LACK_OF_MEMORY = re.compile(r"(?:out of|insufficient) memory|can(?:not|'t) allocate memory|bad_alloc", re.IGNORECASE)
 """How PyTorch's allocators, libjpeg, libavif and C++ say it in errors that have no class of their own."""
@@ -22,7 +14,10 @@ LACK_OF_MEMORY = re.compile(r"(?:out of|insufficient) memory|can(?:not|'t) alloc
 
 def is_lack_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory was short, in whatever class and words its library says so."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError):
+        return True
+    torch = sys.modules.get("torch")  # its errors exist only where it is imported, which takes seconds
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno == errno.ENOMEM
@@ -36,57 +31,3 @@ def out_of_memory(what: str) -> MachineError:
         " memory, raise the limit (ulimit -v, Slurm's --mem), or take a smaller batch_size or num_workers; then start"
         " again."
     )
-
-
-@dataclass
-class Parts:
-    """Encodes ``at_once`` things together, and half as many from then on if they do not fit into memory.
-
-    ``what``: the name of these things, for messages. Their number at once changes features by rounding only.
-    """
-
-    what: str
-    at_once: int
-
-    def __call__(self, count: int, encode: Callable[[int, int], Float[Tensor, "b d"]]) -> Float[Tensor, "n d"]:
-        """Return the rows of things 0 to ``count``; ``encode`` gives those from its first argument up to its second.
-
-        Raises:
-            BackboneError: the memory does not hold a single one.
-        """
-        done: list[Tensor] = []
-        start = 0
-        while start < count:
-            stop = min(count, start + self.at_once)
-            part = _tried(encode, start, stop)
-            if part is None:
-                self._halve(stop - start)
-            else:
-                done.append(part)
-                start = stop
-        return done[0] if len(done) == 1 else torch.cat(done)
-
-    def _halve(self, failed: int) -> None:
-        if failed == 1:
-            raise BackboneError(
-                f"The memory of the device is too small for even one of the {self.what}. Free it (nvidia-smi shows who"
-                " holds it), or take precision=bf16, a smaller backbone or device=cpu."
-            )
-        self.at_once = failed // 2
-        log.warning(
-            "out of memory with %s %s at once: continuing with %s; batch_size=%s starts with that",
-            f"{failed:,}", self.what, f"{self.at_once:,}", self.at_once,
-        )  # fmt: skip
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def _tried(encode: Callable[[int, int], Tensor], start: int, stop: int) -> Tensor | None:
-    """Return the result of ``encode``; None where the device's memory does not hold it.
-
-    This is a function of its own so that the memory of the failed attempt is free when it returns.
-    """
-    try:
-        return encode(start, stop)
-    except torch.OutOfMemoryError:
-        return None

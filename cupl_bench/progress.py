@@ -6,9 +6,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar, runtime_checkable
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 __all__ = ["Advance", "progress", "showing_progress", "track"]
 
 PATIENCE_SECONDS = 2.0
@@ -39,6 +36,9 @@ def showing_progress(shown: bool = True) -> Iterator[None]:
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Advance]:
     """Show a bar on standard error that appears after two seconds and leaves nothing behind."""
+    from rich.console import Console  # heavy, and most commands have nothing that takes long
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""Send results elsewhere, after they lie on the disk. wandb is imported only where it is used."""
+"""Send results elsewhere, after they lie on the disk. wandb and pandas are imported only where they are used."""
 
 import json
 import logging
@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from cupl_bench.paths import absolute
 from cupl_bench.records import Record, record_path
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Tracker", "WandbTracker", "no_tracker", "per_class_counts"]
 
@@ -125,6 +126,7 @@ class WandbTracker:
         run.finish()
 
     def _track_comparison(self, results_dir: Path, sweep: str) -> None:
+        import pandas as pd
         import wandb
 
         tables = sorted((results_dir / "tables").glob("comparison.*"))
@@ -138,8 +140,10 @@ class WandbTracker:
         run.finish()
 
 
-def per_class_counts(predictions: Path, class_names: Sequence[str] | None) -> pd.DataFrame:
+def per_class_counts(predictions: Path, class_names: Sequence[str] | None) -> "pd.DataFrame":
     """Return for each class that has images ``label``, ``class_name``, ``num_images``, ``num_correct``, ``top1``."""
+    import pandas as pd
+
     frame = pd.read_parquet(predictions, columns=["label", "correct"])
     counts = frame.groupby("label")["correct"].agg(num_images="size", num_correct="sum").reset_index()
     counts["top1"] = counts["num_correct"] / counts["num_images"]
@@ -151,5 +155,7 @@ def per_class_counts(predictions: Path, class_names: Sequence[str] | None) -> pd
 def _class_names(results_dir: Path, record: Record) -> list[str] | None:
     if record.artifacts is None or record.artifacts.prompts is None:
         return None
+    import pandas as pd
+
     frame = pd.read_parquet(results_dir / record.artifacts.prompts, columns=["label", "class_name"])
     return list(frame.drop_duplicates("label").sort_values("label")["class_name"])

@@ -6,7 +6,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
 from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -14,59 +13,19 @@ from torch.utils.data import Dataset as TorchDataset
 from cupl_bench.backbone import Backbone
 from cupl_bench.dataset import Images
 from cupl_bench.dataset.decode import decode
-from cupl_bench.embeddings import Features
 from cupl_bench.errors import BackboneError, CuplBenchError
-from cupl_bench.features import SHARD_ROWS, ImageFeatures, Shard, finite_units, workers_may_die
+from cupl_bench.features import SHARD_ROWS, Shard, finite_units, workers_may_die
 from cupl_bench.interrupts import raise_if_interrupted
-from cupl_bench.keys import KeyIndex, Keys
-from cupl_bench.memory import Parts, is_lack_of_memory, out_of_memory
+from cupl_bench.keys import Keys
+from cupl_bench.memory import is_lack_of_memory, out_of_memory
+from cupl_bench.parts import Parts
 from cupl_bench.progress import progress
 from cupl_bench.ranks import from_first, gathered, rank, world_size
 from cupl_bench.store import RowStore
+from cupl_bench.stored_features import ImageFeatures, Views, missing_views
 from cupl_bench.views import ViewFamily, boxes_of, view_keys, view_of
 
-__all__ = ["Views", "encode_views", "missing_views"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Views:
-    """Unit features of the views of images, n x V x D; view 0 is the whole image. A part is read when it is taken.
-
-    ``others``: of views 1 and following, one image after another.
-    """
-
-    whole: Features
-    others: Features
-    count: int
-
-    def __len__(self) -> int:
-        return len(self.whole)
-
-    def __getitem__(self, which: slice | Int64[np.ndarray, " m"]) -> Float32[np.ndarray, "m v d"]:
-        whole = self.whole[which]
-        numbers = np.arange(len(self))[which]
-        places = (numbers[:, None] * (self.count - 1) + np.arange(self.count - 1)).ravel()
-        others = self.others[places].reshape(len(whole), self.count - 1, whole.shape[1])
-        return np.concatenate([whole[:, None], others], axis=1)
-
-
-def missing_views(family: ViewFamily, keys: Sequence[bytes], store: RowStore) -> dict[int, list[int]]:
-    """Return the numbers of the views that have no row, by the first image of each content.
-
-    Args:
-        family: how they are drawn.
-        keys: of the images' contents.
-        store: where their features lie.
-    """
-    contents = KeyIndex()
-    packed = Keys.of(keys)
-    contents.add(packed)
-    firsts = np.flatnonzero(contents.find(packed) == np.arange(len(packed)))
-    here = store.present(view_keys(family, [packed[place] for place in firsts.tolist()]))
-    lacking = ~here.reshape(len(firsts), family.count - 1)
-    return {
-        int(place): (np.flatnonzero(row) + 1).tolist() for place, row in zip(firsts, lacking, strict=True) if row.any()
-    }
+__all__ = ["CroppedImages", "encode_views"]
 
 
 def encode_views(
@@ -142,7 +101,7 @@ def _encode(
     ):
         for keys, pixels in _batches(loader, batch_size):
             raise_if_interrupted()
-            features = parts(len(pixels), lambda a, b, pixels=pixels: backbone.encode_images(pixels[a:b]))  # type: ignore[misc]
+            features = parts(len(pixels), lambda a, b, pixels=pixels: backbone.encode_images(pixels[a:b]))
             shard.add(keys, finite_units(features, "views"))
             done += len(keys)
             advance(len(keys))

@@ -23,13 +23,13 @@ ROOMS = {
     "Run": ("run", "classify", "environment"),
     "Records": ("records", "question"),
     "Scorers": ("scorers",),
-    "Features": ("features", "view_features", "pixel_store"),
+    "Features": ("features", "view_features", "stored_features", "pixel_store"),
     "Backbones": ("backbone",),
     "Prompts": ("prompts",),
-    "Arithmetic": ("embeddings", "scores", "effects", "views"),
+    "Arithmetic": ("embeddings", "scores", "intervals", "template_weights", "effects", "views"),
     "Data sets": ("dataset",),
     "Store": ("store", "keys", "identity", "lease", "json_files", "array_files", "open_clip_files", "paths"),
-    "Machine": ("interrupts", "memory", "progress", "ranks"),
+    "Machine": ("interrupts", "memory", "parts", "progress", "ranks"),
     "Errors": ("errors", "border"),
 }
 """The modules at the root of the package, by room; docs/architecture.md has a paragraph for each. ``__init__`` is no

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from cupl_bench.identity import PROTOCOL_VERSION
+from cupl_bench.intervals import wilson
 from cupl_bench.records import (
     ArtifactsRecord,
     BackboneRecord,
@@ -28,7 +29,6 @@ from cupl_bench.records import (
     digest_of_file,
     write_record,
 )
-from cupl_bench.scores import wilson
 from cupl_bench.store import write_atomically
 
 STRATEGIES = {"simple": 0.0, "name_only": -0.03, "ensemble": 0.015, "cupl": 0.03, "cupl_ensemble": 0.031}

@@ -45,8 +45,9 @@ __all__ = [
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["cupl_bench.run.flow", "cupl_bench.config", "cupl_bench.commands.eval", "cupl_bench.report.tables",
-     "cupl_bench.backbone.open_clip", "open_clip", "hydra", "faulty"]
+    ["cupl_bench.run.encode", "cupl_bench.run.scoring", "cupl_bench.config", "cupl_bench.commands.eval",
+     "cupl_bench.report.tables", "cupl_bench.backbone.open_clip_models",
+     "open_clip", "hydra", "faulty"]
 )  # fmt: skip
 
 Fault = tuple[str, tuple[Any, ...]]

@@ -98,8 +98,8 @@ def make_run(results: Path, run_key: str, right: int = 3, **changes: object) -> 
 
     import pandas as pd
 
+    from cupl_bench.intervals import wilson
     from cupl_bench.records import ARTIFACTS, Record, write_record
-    from cupl_bench.scores import wilson
 
     prediction = [0] * right + [1] * (4 - right)
     frame = pd.DataFrame({"index": range(4), "label": [0] * 4, "prediction": prediction, "margin": [0.1] * 4})

@@ -247,7 +247,7 @@ def test_a_machine_that_reruns_nonsense_is_refused(tmp_path: Path) -> None:
         Machine(
             results_dir=tmp_path,
             cache_dir=tmp_path,
-            device=torch.device("cpu"),
+            device="cpu",
             batch_size=1,
             num_workers=0,
             cache_limit_gb=1.0,

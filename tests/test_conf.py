@@ -14,6 +14,7 @@ from cupl_bench import config as configs
 from cupl_bench.composition import Composer
 from cupl_bench.config import conf_dir, machine_of, question_of, register
 from cupl_bench.errors import ConfigError
+from cupl_bench.run.device import batch_size_of, device_of, num_workers_of
 
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml"))
 OF_CLASSES = [option for option in OPTIONS if option.split("=")[0] in configs.OF_THE_RUN]
@@ -159,6 +160,38 @@ def test_machines_that_do_not_exist(override: str, message: str) -> None:
         machine_of(composed(override))
 
 
+def test_a_gpu_is_looked_for_where_something_is_computed_if_its_driver_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_gpu(*_: object, **__: object) -> None:
+        raise RuntimeError("no GPU")
+
+    monkeypatch.setattr("torch.empty", no_gpu)
+    monkeypatch.setattr(configs, "NVIDIA_DRIVER", tmp_path / "driver")
+    with pytest.raises(ConfigError, match=r"device=cuda cannot be used here \(no GPU\)"):
+        machine_of(composed("device=cuda"))
+    (tmp_path / "driver").touch()
+    machine = machine_of(composed("device=cuda"))
+    with pytest.raises(ConfigError, match=r"device=cuda cannot be used here \(no GPU\)"):
+        device_of(machine)
+    with pytest.raises(ConfigError, match="device=cuda:7"):
+        machine_of(composed("device=cuda:7"))
+
+
+def test_each_process_of_torchrun_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.empty", lambda *_, device: None)
+    machine = machine_of(composed("device=auto"))
+    assert (str(device_of(machine)), batch_size_of(machine)) == ("cuda", 256)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert str(device_of(machine)) == "cuda:1"
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="3 processes need a GPU each; this machine has 2"):
+        machine_of(composed("device=auto"))
+
+
 def test_the_cache_folder_can_be_set_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CUPL_BENCH_CACHE", str(tmp_path))
     assert machine_of(composed("device=cpu")).cache_dir == tmp_path
@@ -172,9 +205,11 @@ def test_relative_paths_are_taken_from_where_the_user_stands(monkeypatch: pytest
 
 
 def test_the_batch_size_is_guessed_by_device_and_kept_where_it_is_given() -> None:
-    assert machine_of(composed("device=cpu")).batch_size == 32
-    assert machine_of(composed("device=cpu", "batch_size=128")).batch_size == 128
-    assert machine_of(composed("machine=cpu")).batch_size == 32
+    assert batch_size_of(machine_of(composed("device=cpu"))) == 32
+    assert batch_size_of(machine_of(composed("device=cpu", "batch_size=128"))) == 128
+    assert batch_size_of(machine_of(composed("machine=cpu"))) == 32
+    assert num_workers_of(machine_of(composed("device=cpu"))) == 0
+    assert num_workers_of(machine_of(composed("device=cpu", "num_workers=3"))) == 3
 
 
 def test_hydra_does_not_move_and_keeps_logs_only() -> None:

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupl_bench.embeddings import Aggregation, build_class_embeddings, unit_rows, zero_shot_weights
+from cupl_bench.embeddings import Aggregation, build_class_embeddings, unit_rows
+from cupl_bench.template_weights import zero_shot_weights
 
 UNITS = unit_rows(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32), "rows")
 RAGGED = st.lists(st.lists(st.integers(0, 11), min_size=1, max_size=9), min_size=2, max_size=6)
@@ -109,7 +110,7 @@ def brute_force_zpe(images: np.ndarray, templates: list[np.ndarray], scale: floa
 
 @pytest.mark.parametrize("tile", [3, 5000])
 def test_zero_shot_weights_are_the_notebooks(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cupl_bench.embeddings.TILE_IMAGES", tile)
+    monkeypatch.setattr("cupl_bench.template_weights.TILE_IMAGES", tile)
     generator = np.random.default_rng(1)
     images = unit_rows(generator.normal(size=(50, 16)).astype(np.float32), "images")
     templates = [unit_rows(generator.normal(size=(7, 16)).astype(np.float32), "prompts") for _ in range(6)]

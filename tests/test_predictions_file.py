@@ -11,10 +11,10 @@ import pytest
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.errors import ResultsError
-from cupl_bench.features import ImageFeatures
 from cupl_bench.run.writing import write_predictions
 from cupl_bench.scores import Predictions, Tally, count, measure
 from cupl_bench.store import RowStore
+from cupl_bench.stored_features import ImageFeatures
 
 IDS = [
     "plain.jpg",

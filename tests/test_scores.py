@@ -12,6 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from cupl_bench import scores
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, unit_rows
+from cupl_bench.intervals import wilson, wilson_intervals
 from cupl_bench.scores import (
     count,
     measure,
@@ -19,8 +20,6 @@ from cupl_bench.scores import (
     predict,
     predict_parts,
     similarities,
-    wilson,
-    wilson_intervals,
 )
 from cupl_bench.store import RowStore
 

@@ -8,17 +8,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, get_type_hints, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_type_hints, runtime_checkable
 
-import torch
-from jaxtyping import Float, Float32
-from torch import Tensor
-
-from cupl_bench.backbone.pixels import ImageTransform
 from cupl_bench.border import name_of, parse, shown
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.errors import BackboneError
 from cupl_bench.identity import PROTOCOL_VERSION, content_key
+
+if TYPE_CHECKING:  # heavy: who only asks what a backbone is loads none
+    import torch
+    from jaxtyping import Float, Float32
+    from torch import Tensor
+
+    from cupl_bench.backbone.pixels import ImageTransform
 
 __all__ = [
     "Backbone",
@@ -127,7 +129,7 @@ class TextEncoder(Protocol):
         """Return one sequence per text; equal sequences have equal features."""
         ...
 
-    def encode(self, sequences: Sequence[TokenIds], batch_size: int) -> Float32[Tensor, "p d"]:
+    def encode(self, sequences: Sequence[TokenIds], batch_size: int) -> "Float32[Tensor, 'p d']":
         """Return the features of the sequences, on the CPU, not scaled."""
         ...
 
@@ -166,9 +168,9 @@ class Backbone(TextTower):
     its precision, not scaled.
     """
 
-    device: torch.device
-    transform: ImageTransform
-    encode_images: Callable[[Tensor], Float[Tensor, "n d"]]
+    device: "torch.device"
+    transform: "ImageTransform"
+    encode_images: "Callable[[Tensor], Float[Tensor, 'n d']]"
 
 
 @runtime_checkable
@@ -183,7 +185,7 @@ class BackboneSource(Protocol):
         """
         ...
 
-    def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
+    def load(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> Backbone:
         """Return the model that `identify` found, ready to encode."""
         ...
 
@@ -192,7 +194,7 @@ class BackboneSource(Protocol):
 class TextSource(Protocol):
     """A `BackboneSource` that can also load its text tower without its image tower."""
 
-    def load_text(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> TextTower:
+    def load_text(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> TextTower:
         """Return the text tower of the model that `load` gives: the same features to the last bit."""
         ...
 
@@ -207,7 +209,7 @@ def identified_by(source: BackboneSource, cache_dir: Path, *, download: bool) ->
     return _given(source, "identify", BackboneFacts, lambda: source.identify(cache_dir, download=download))
 
 
-def loaded_by(source: BackboneSource, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
+def loaded_by(source: BackboneSource, facts: BackboneFacts, device: "torch.device", precision: Precision) -> Backbone:
     """Return the loaded backbone, maybe of a class of a user's own.
 
     Raises:
@@ -218,7 +220,7 @@ def loaded_by(source: BackboneSource, facts: BackboneFacts, device: torch.device
 
 
 def text_loaded_by(
-    source: BackboneSource, facts: BackboneFacts, device: torch.device, precision: Precision
+    source: BackboneSource, facts: BackboneFacts, device: "torch.device", precision: Precision
 ) -> TextTower:
     """Return the text tower alone where the source can load it, else the whole backbone.
 

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import torch
 from pydantic import PositiveInt
 
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TokenIds, Tokens
-from cupl_bench.backbone.pixels import ImageTransform
 from cupl_bench.errors import BackboneError
 from cupl_bench.identity import content_key
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["GivenSource"]
 
@@ -51,8 +52,10 @@ class GivenSource:
             tokenization=None,
         )
 
-    def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:  # noqa: ARG002
+    def load(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> Backbone:  # noqa: ARG002
         """Return a backbone that knows its temperature, and refuses to encode."""
+        from cupl_bench.backbone.pixels import ImageTransform
+
         nothing = _Nothing()
         return Backbone(
             facts=facts,
@@ -83,5 +86,5 @@ class _Nothing:
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         self.refuse(texts)
 
-    def encode(self, sequences: Sequence[TokenIds], batch_size: int) -> torch.Tensor:  # noqa: ARG002
+    def encode(self, sequences: Sequence[TokenIds], batch_size: int) -> NoReturn:  # noqa: ARG002
         self.refuse(sequences)

@@ -1,41 +1,31 @@
 """Any model of open_clip: built-in architectures, config files, folders of the hub's form; tags, local weights."""
 
-import copy
 import gzip
 import hashlib
-import inspect
 import json
 import logging
 import re
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-import torch
-from torch.overrides import TorchFunctionMode
+from typing import TYPE_CHECKING, Any, cast
 
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TextTower, WeightsNotHereError
-from cupl_bench.backbone.bpe import FastBpe
 from cupl_bench.backbone.hub import hub_folder
+from cupl_bench.backbone.open_clip_parts import ModelFiles, open_clip_tokenizer, tokenizer_key
 from cupl_bench.backbone.open_clip_tables import architectures, merges_file, model_config, pretrained_table
-from cupl_bench.backbone.pixels import normalise, transform_of_open_clip
-from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
 from cupl_bench.backbone.tokenization import (
     SMALL_FILES,
     Tokenization,
     content_of_transformers,
     find_tokenization,
     say_once,
-    small_files,
-    versions,
 )
-from cupl_bench.backbone.weights import choose_weights, digest_of_weights, read_weights, refuse_adapters, unchanged
+from cupl_bench.backbone.weight_files import digest_of_weights, refuse_adapters
 from cupl_bench.errors import BackboneError, first, nearest
-from cupl_bench.identity import content_key
+
+if TYPE_CHECKING:  # heavy: `open_clip_models`, which loads, imports it and open_clip; who only identifies needs neither
+    import torch
 
 __all__ = ["OpenClipSource"]
 
@@ -50,12 +40,8 @@ DEFAULT_TRANSFORM: dict[str, Any] = {
     "fill_color": 0,
 }
 """The defaults of open_clip's `PreprocessCfg`: OpenAI's transform."""
-DRAWS = {
-    torch.Tensor.normal_,
-    torch.Tensor.uniform_,
-    *(getattr(torch.nn.init, name) for name in ("normal_", "uniform_", "trunc_normal_", "kaiming_uniform_")),
-}
-"""The functions that fill a parameter with random numbers."""
+HF_CONFIG = "hf_model_config"
+"""The name in a backbone's facts of the config of a text tower of transformers."""
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 WEIGHT_FILES_IN_ORDER = (
     "open_clip_model.safetensors",
@@ -68,8 +54,6 @@ WEIGHT_FILES_IN_ORDER = (
     "model.pth",
 )
 """Source: open_clip 3.3.0, `factory.py`, `_find_checkpoint_in_dir`."""
-HF_CONFIG = "hf_model_config"
-"""The name in a backbone's facts of the config of a text tower of transformers."""
 TOKENIZER_MARKS = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "sentencepiece.bpe.model", "vocab.txt")
 """One of these lies in each folder of a tokenizer."""
 CONFIG_FILE = "open_clip_config.json"
@@ -121,110 +105,33 @@ class OpenClipSource:
             embed_dim=int(config["embed_dim"]),
             transform=transform,
             model=config if tower is None else {**config, HF_CONFIG: self._json(tower / "config.json")},
-            tokenizer=_tokenizer_key(config["text_cfg"], tokenizer),
+            tokenizer=tokenizer_key(config["text_cfg"], tokenizer),
             tokenization=tokenization.in_keys,
         )
 
-    def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
-        from open_clip.model import get_input_dtype
+    def load(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> Backbone:
+        from cupl_bench.backbone.open_clip_models import load
 
-        model, texts = self._load(facts, device, precision, _build)
-        transform = transform_of_open_clip(facts.transform)
-        dtype = get_input_dtype(precision) or torch.float32
-        table = None if transform.table is None else transform.table.to(device, dtype)
+        return load(self._files(facts), facts, device, precision)
 
-        def encode_images(batch: torch.Tensor) -> torch.Tensor:
-            here = batch.to(device, non_blocking=True)
-            with torch.inference_mode():
-                features: torch.Tensor = model.encode_image(
-                    here.to(dtype)
-                    if table is None or here.dtype.is_floating_point
-                    else normalise(here, table, transform.affine)
-                )
-            return features
+    def load_text(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> TextTower:
+        from cupl_bench.backbone.open_clip_models import load_text
 
-        return Backbone(**vars(texts), device=device, transform=transform, encode_images=encode_images)
+        return load_text(self._files(facts), facts, device, precision)
 
-    def load_text(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> TextTower:
-        return self._load(facts, device, precision, _build_for_texts)[1]
-
-    def _load(
-        self, facts: BackboneFacts, device: torch.device, precision: Precision, build: Callable[..., Any]
-    ) -> tuple[Any, TextTower]:
-        """Return a model with its weights, and its text tower."""
+    def _files(self, facts: BackboneFacts) -> ModelFiles:
         weights = self._weights(self._tag(), download=True)
         config: dict[str, Any] = {name: value for name, value in facts.model.items() if name != HF_CONFIG}
         known = _quick_gelu_of_digests().get(facts.weights_sha256[:8])
         if known is not None:
             self._check_activation(config, f"{self.pretrained} (known by its sha256)", trained=known)
-        settings: dict[str, Any] = config["text_cfg"]
-        tower = self._text_tower(settings, download=True)
-        folder = self._tokenizer_folder(settings, download=True)
-        with _warnings_are_errors(facts.architecture):
-            try:
-                model = build(config, tower, dict(facts.transform), precision, device)
-                tokenizer = _tokenizer(settings, folder)
-                with unchanged([weights], facts.weights_sha256):
-                    self._fill(model, weights, facts.architecture)
-            except (BackboneError, MemoryError):
-                raise
-            except Exception as error:
-                raise BackboneError(_explain(error, weights, facts.architecture)) from error
-        if _tokenizer_key(settings, folder) != facts.tokenizer:
-            raise BackboneError(f"The tokenizer in {folder} changed while the model was loaded. Run again.")
-        # Parameters are not frozen (nothing here keeps a gradient): where they are, torch 2.15 sends the transposed
-        # input of open_clip's attention, in bf16 on a CPU, to a path ten times slower, for the same bits.
-        model.eval()
-        _check_built_activation(model, facts)
-
-        def encode_text(rows: torch.Tensor) -> torch.Tensor:
-            with torch.inference_mode():
-                features: torch.Tensor = model.encode_text(rows.to(device))
-            return features
-
-        context_length = int(getattr(tokenizer, "context_length", None) or model.context_length)
-        padded = PaddedTextEncoder(
-            tokenizer=lambda texts: tokenizer(list(texts)),
-            is_cut=lambda texts: _cut(tokenizer, texts, context_length),
-            encode_text=encode_text,
-            device=device,
+        return ModelFiles(
+            config=config,
+            weights=weights,
+            state_dict_key=self.state_dict_key,
+            tower=self._text_tower(config["text_cfg"], download=True),
+            tokenizer=self._tokenizer_folder(config["text_cfg"], download=True),
         )
-        bpe = FastBpe.from_tokenizer(tokenizer)
-        bias = getattr(model, "logit_bias", None)
-        return model, TextTower(
-            facts=facts,
-            text=choose_text_encoder(model, padded, bpe, context_length, pad_id=0),
-            logit_scale=float(model.logit_scale.detach().exp()),
-            logit_bias=None if bias is None else float(bias.detach()),
-        )
-
-    def _fill(self, model: Any, weights: Path, architecture: str) -> None:
-        """Give the model its weights, all of them."""
-        import open_clip
-
-        if weights.suffix in (".npz", ".npy"):  # of big_vision
-            open_clip.factory.load_checkpoint(model, str(weights))
-            return
-        wanted = [*model.state_dict()]
-
-        def convert(given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            found: dict[str, torch.Tensor] = open_clip.factory.convert_state_dict(model, given)
-            if "positional_embedding" in found and not hasattr(model, "positional_embedding"):
-                found = open_clip.factory.convert_to_custom_text_state_dict(found)
-            for name in ("logit_scale", "logit_bias"):  # of one number, with an axis or without
-                if name in found and name in wanted and found[name].numel() == 1:
-                    found[name] = found[name].reshape(getattr(model, name).shape)
-            if "logit_bias" in wanted and "logit_scale" in found:  # it moves no answer
-                found.setdefault("logit_bias", torch.zeros_like(found["logit_scale"]))
-            return {name: rows for name, rows in found.items() if name in wanted or not name.endswith("position_ids")}
-
-        found = choose_weights(read_weights(weights), self.state_dict_key, wanted, convert, weights, architecture)
-        _check_positions(model, found, weights, architecture)
-        own = model.state_dict()
-        # What has no memory of its own is not read: files are mapped into memory, and read where they are looked at.
-        found = {name: rows.to("meta") if own[name].is_meta else rows for name, rows in found.items()}
-        open_clip.factory.resize_pos_embed(found, model)
-        model.load_state_dict(found)
 
     def _config_path(self) -> Path | None:
         """Return the path of the model's config; None for an architecture that open_clip has."""
@@ -403,7 +310,7 @@ class OpenClipSource:
 
         def load() -> tuple[Mapping[str, object], Callable[[Sequence[str]], Any]]:
             try:
-                tokenizer = _tokenizer(settings, folder)
+                tokenizer = open_clip_tokenizer(settings, folder)
             except MemoryError:
                 raise
             except Exception as error:
@@ -414,7 +321,7 @@ class OpenClipSource:
             merges = hashlib.sha256(gzip.decompress(folder.read_bytes())).hexdigest()
             return {"merges": merges}, lambda texts: [tokenizer.encode(text) for text in texts]
 
-        found = find_tokenization(_tokenizer_key(settings, folder), cache_dir, load)
+        found = find_tokenization(tokenizer_key(settings, folder), cache_dir, load)
         # Not towers of transformers, which learned by themselves what capitals are: nllb-clip-base-siglip.
         of_siglip = "siglip" in f"{self.architecture} {settings.get('hf_tokenizer_name')}".lower()
         if found.keeps_capitals and of_siglip and "hf_model_name" not in settings:
@@ -430,65 +337,6 @@ class OpenClipSource:
         return found
 
 
-def _build(
-    config: Mapping[str, Any],
-    tower: Path | None,
-    transform: Mapping[str, Any],
-    precision: Precision,
-    device: torch.device,
-) -> Any:
-    """Return a model as open_clip builds it, without its weights."""
-    import open_clip
-
-    with _registered(config, tower) as name, _NothingDrawn():
-        return open_clip.create_model(
-            name, precision=precision, device=device, force_preprocess_cfg=dict(transform), pretrained_text=False
-        )
-
-
-def _build_for_texts(
-    config: Mapping[str, Any],
-    tower: Path | None,
-    transform: Mapping[str, Any],
-    precision: Precision,
-    device: torch.device,
-) -> Any:
-    """Return a model of which only what texts need takes memory; the whole where it cannot be divided.
-
-    The rest is there without its content, so that a file of weights is held against all names and shapes.
-    """
-    try:
-        with torch.device("meta"):
-            whole = _build(config, tower, transform, precision, torch.device("meta"))
-    except (NotImplementedError, RuntimeError):  # an image tower that computes while it is built
-        return _build(config, tower, transform, precision, device)
-    smallest: dict[str, Any] = {"image_size": 8, "patch_size": 8, "layers": 1, "width": 64}
-    if "timm_model_name" in config["vision_cfg"]:
-        smallest["timm_model_name"] = None  # by this key open_clip decides how it casts the text tower too
-    model = _build({**config, "vision_cfg": smallest}, tower, transform, precision, device)
-    for part in ("visual", "text_decoder"):
-        if hasattr(whole, part):
-            setattr(model, part, getattr(whole, part))
-    return model
-
-
-class _NothingDrawn(TorchFunctionMode):
-    """Leaves the memory of parameters as it is where they would be drawn at random.
-
-    All of them are overwritten: open_clip refuses weights that lack a parameter. Drawing takes longer than reading.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        given = kwargs or {}
-        if func in DRAWS:
-            return args[0] if args else given["tensor"]
-        if func is torch.randn:
-            return torch.empty(*args, **given)
-        return func(*args, **given)
-
-
 def _only_transform(config: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: config[key] for key in DEFAULT_TRANSFORM if config.get(key) is not None}
     return cast(dict[str, Any], json.loads(json.dumps(found)))
@@ -496,17 +344,6 @@ def _only_transform(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _activation(config: Mapping[str, Any]) -> str:
     return "quick_gelu" if config.get("quick_gelu", False) else "gelu"
-
-
-def _check_built_activation(model: torch.nn.Module, facts: BackboneFacts) -> None:
-    from open_clip.transformer import QuickGELU
-
-    found = any(isinstance(module, QuickGELU) for module in model.modules())
-    if found != (facts.activation == "quick_gelu"):
-        raise BackboneError(
-            f"{facts.architecture} was built {'with' if found else 'without'} QuickGELU, but its configuration says"
-            f" {facts.activation}. This open_clip version reads the configuration in another way; take another."
-        )
 
 
 def _quick_gelu_of_digests() -> dict[str, bool]:
@@ -541,50 +378,6 @@ def _cached(config: Mapping[str, Any]) -> Path:
     raise WeightsNotHereError(url)
 
 
-@contextmanager
-def _registered(config: Mapping[str, Any], tower: Path | None) -> Iterator[str]:
-    """Give a name, made from its content, under which open_clip builds ``config`` inside the block."""
-    import open_clip
-
-    config = copy.deepcopy(dict(config))
-    if tower is not None:
-        config["text_cfg"]["hf_model_name"] = str(tower)
-    name = f"local-{content_key(config)[:16]}"
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, f"{name}.json").write_text(json.dumps(config), encoding="utf-8")
-        open_clip.add_model_config(Path(folder, f"{name}.json"))
-        yield name
-
-
-def _tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
-    """Return the tokenizer that open_clip makes of the settings of a text tower, from these files.
-
-    Source: open_clip 3.3.0, `factory.py`, `get_tokenizer`.
-    """
-    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
-
-    given = dict(settings.get("tokenizer_kwargs", {}))
-    context_length = settings.get("context_length", 77)
-    if folder.is_dir():
-        if settings.get("tokenizer_mode"):
-            given["tokenizer_mode"] = settings["tokenizer_mode"]
-        return HFTokenizer(str(folder), context_length=context_length, **given)
-    return SimpleTokenizer(context_length=context_length, **{**given, "bpe_path": str(folder)})
-
-
-def _tokenizer_key(settings: Mapping[str, Any], folder: Path) -> str:
-    """Return the key of a tokenizer's settings and files, and of the versions of what reads them."""
-    found = versions("open_clip_torch", "ftfy", "regex")
-    if folder.is_dir():
-        files: object = small_files(folder)
-        found |= versions("transformers", "tokenizers", "sentencepiece")
-    elif folder == merges_file():
-        files = None  # the version says which
-    else:
-        files = hashlib.sha256(folder.read_bytes()).hexdigest()
-    return content_key({"text_cfg": settings, "merges": files, "versions": found})
-
-
 def _weights_in(folder: Path) -> Path:
     """Return the weights of a model in the hub's form.
 
@@ -603,91 +396,3 @@ def _weights_in(folder: Path) -> Path:
         + (f", and none is named as open_clip names them: {first([path.name for path in found])}" if found else "")
         + ". Give the file in backbone.pretrained."
     )
-
-
-def _check_positions(model: Any, found: Mapping[str, torch.Tensor], weights: Path, architecture: str) -> None:
-    """Refuse weights of another context length, and say where places of an image are interpolated.
-
-    open_clip stretches the places of a text to any length, after which they mean nothing.
-    """
-    for name in ("positional_embedding", "text.positional_embedding"):
-        own = dict(model.named_parameters()).get(name)
-        if own is not None and name in found and len(found[name]) != len(own):
-            raise BackboneError(
-                f"{weights} reads texts of {len(found[name])} tokens, and {architecture} is built for {len(own)}: the"
-                f' places of tokens would be interpolated. Set "context_length": {len(found[name])} in its text_cfg.'
-            )
-    name = "visual.positional_embedding"
-    own = dict(model.named_parameters()).get(name)
-    if own is not None and name in found and len(found[name]) != len(own):
-        log.warning(
-            "%s was trained for images of %d places, and %s reads %d: they are interpolated, which is another model"
-            " than the one that was trained.",
-            weights, len(found[name]), architecture, len(own),
-        )  # fmt: skip
-
-
-@contextmanager
-def _warnings_are_errors(architecture: str) -> Iterator[None]:
-    """Raise what open_clip warns of, by `warnings` or by `logging`, while a model is built."""
-    import open_clip
-
-    said: list[str] = []
-    package = str(Path(inspect.getfile(open_clip)).parent)
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.levelno >= logging.WARNING and record.pathname.startswith(package):
-                said.append(record.getMessage())
-
-    def is_news(record: logging.LogRecord) -> bool:  # weights are read here, once the model is built
-        return not (record.pathname.startswith(package) and "No pretrained weights loaded" in record.getMessage())
-
-    listener = Listener()
-    logging.getLogger().addFilter(is_news)
-    logging.getLogger().addHandler(listener)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield
-    finally:
-        logging.getLogger().removeHandler(listener)
-        logging.getLogger().removeFilter(is_news)
-    said += [str(warning.message) for warning in caught if warning.filename.startswith(package)]
-    if said:
-        raise BackboneError(f"open_clip warns about {architecture}: {' '.join(said)} Here that is an error.")
-
-
-def _cut(tokenizer: Any, texts: Sequence[str], context_length: int) -> list[bool]:
-    """Return which texts have more tokens than the context holds."""
-    import open_clip
-
-    if isinstance(tokenizer, open_clip.SimpleTokenizer):
-        return [len(tokenizer.encode(text)) + 2 > context_length for text in texts]
-    whole = tokenizer.tokenizer([tokenizer.clean_fn(text) for text in texts])["input_ids"]
-    return [len(ids) > context_length for ids in whole]
-
-
-def _explain(error: Exception, weights: Path, architecture: str) -> str:
-    text = str(error).strip()
-    short = " ".join(text.split())[:300]
-    if "size mismatch" in text or "Missing key" in text or "Unexpected key" in text:
-        return (
-            f"{weights} does not hold the weights of {architecture}: {short} ... Take the architecture that the weights"
-            " were trained with."
-        )
-    if "weights_only" in text.lower() or "Weights only" in text or "TorchScript" in text:
-        return (
-            f"{weights} holds no weights, or weights that can only be read by running code inside the file, which is"
-            " never done here. If it is a whole download, convert it to safetensors on a machine that trusts it."
-        )
-    if (
-        "SafetensorError" in type(error).__name__
-        or "header" in text.lower()
-        or "magic number" in text
-        or "pickle" in text.lower()
-    ):
-        return f"{weights} holds no weights that can be read ({short}). Is the download complete?"
-    if any(word in text for word in ("huggingface", "offline", "connection", "resolve")):
-        return f"{architecture} needs files that cannot be had from the hub: {short}"
-    return f"{architecture} with {weights} cannot be loaded: {type(error).__name__}: {short}"

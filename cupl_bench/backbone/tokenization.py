@@ -15,8 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from cupl_bench.backbone.remembered import remembered
 from cupl_bench.identity import content_key
-from cupl_bench.store import set_aside, write_atomically
 
 __all__ = [
     "OF_EARLIER_KEYS",
@@ -85,21 +85,19 @@ def find_tokenization(
         load: gives the tokenizer's content as plain data, and what turns texts into ids; called only if it is new.
     """
     path = cache_dir / "tokenizers" / f"{content_key({'tokenizer': key, 'probes': PROBES})[:32]}.json"
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+
+    def find() -> dict[str, object]:
+        content, ids_of = load()
+        text = PROBES[1].title()
+        capital, small = _plain(ids_of([text])), _plain(ids_of([text.lower()]))
+        # One by one: what a library does to a batch is no matter of the text.
+        digest = content_key({"content": content, "ids": [_plain(ids_of([probe])) for probe in PROBES]})
+        return {"digest": digest, "keeps_capitals": capital != small}
+
+    def read(known: Mapping[str, object]) -> Tokenization:
         return Tokenization(digest=str(known["digest"]), keeps_capitals=bool(known["keeps_capitals"]))
-    except FileNotFoundError:
-        pass
-    except (ValueError, TypeError, KeyError) as error:
-        set_aside(path, f"{path} holds no tokenization ({error})")
-    content, ids_of = load()
-    text = PROBES[1].title()
-    capital, small = _plain(ids_of([text])), _plain(ids_of([text.lower()]))
-    # One by one: what a library does to a batch is no matter of the text.
-    digest = content_key({"content": content, "ids": [_plain(ids_of([probe])) for probe in PROBES]})
-    found = Tokenization(digest=digest, keeps_capitals=capital != small)
-    write_atomically(path, json.dumps({"digest": found.digest, "keeps_capitals": found.keeps_capitals}).encode())
-    return found
+
+    return remembered(path, "tokenization", find, read)
 
 
 def _plain(ids: Any) -> Any:

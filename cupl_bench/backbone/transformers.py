@@ -1,38 +1,46 @@
 """CLIP and SigLIP models of the `transformers` library, from a local folder or the hub."""
 
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from PIL import Image
+from pydantic import TypeAdapter
 
-from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TextTower, TokenIds
+from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TextTower
 from cupl_bench.backbone.hub import hub_folder
-from cupl_bench.backbone.pixels import ImageTransform, normalise, split_transform
-from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
+from cupl_bench.backbone.remembered import remembered
 from cupl_bench.backbone.tokenization import (
     SMALL_FILES,
     Tokenization,
     content_of_transformers,
     find_tokenization,
     say_once,
-    small_files,
     versions,
 )
-from cupl_bench.backbone.weights import digest_of_weights, refuse_adapters, unchanged
+from cupl_bench.backbone.transformers_parts import ModelFiles, padded_rows, tokenizer_key
+from cupl_bench.backbone.weight_files import digest_of_weights, refuse_adapters
 from cupl_bench.errors import BackboneError, first
 from cupl_bench.identity import content_key
+
+if TYPE_CHECKING:  # heavy: `transformers_models`, which loads, imports it; who only identifies needs it not
+    import torch
 
 __all__ = ["TransformersSource"]
 
 MODEL_TYPES = ("clip", "siglip")
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FILES = [*SMALL_FILES, "*.safetensors", "pytorch_model*.bin"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Towers:
+    """What of the settings of both towers identifies a model; ``width``: of the image tower."""
+
+    activation: str
+    image_size: int
+    width: int
+    context_length: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,112 +68,39 @@ class TransformersSource:
                 f"{self.path} is a model of type {kind!r}; those that work here: {', '.join(MODEL_TYPES)}."
             )
         digest = digest_of_weights(self._weights(folder), cache_dir)
-        text, vision = (self._tower(config, name) for name in ("text_config", "vision_config"))
-        activations = sorted({str(text["hidden_act"]), str(vision["hidden_act"])})
-        size = int(vision["image_size"])
+        towers = self._towers(config, cache_dir)
+        size = towers.image_size
         return BackboneFacts(
             architecture=f"transformers {kind}",
             pretrained=self.path if self.revision is None else f"{self.path}@{self.revision}",
             weights_sha256=digest,
-            activation="+".join(activations),
+            activation=towers.activation,
             image_size=(size, size),
-            embed_dim=int(config.get("projection_dim", 512) if kind == "clip" else vision["hidden_size"]),
+            embed_dim=int(config.get("projection_dim", 512) if kind == "clip" else towers.width),
             transform=self._image_processor(folder),
             model=config,
-            tokenizer=_tokenizer_key(folder),
-            tokenization=self._tokenization(folder, int(text["max_position_embeddings"]), str(kind), cache_dir).in_keys,
+            tokenizer=tokenizer_key(folder),
+            tokenization=self._tokenization(folder, towers.context_length, str(kind), cache_dir).in_keys,
         )
 
-    def load(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
-        with self._explained():
-            processor = _pillow_processor(self._folder(download=True))
-        model, texts = self._load(facts, device, precision, _read)
-        transform = _transform(processor, facts.transform)
-        table = None if transform.table is None else transform.table.to(device, DTYPES[precision])
+    def load(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> Backbone:
+        from cupl_bench.backbone.transformers_models import load
 
-        def encode_images(batch: torch.Tensor) -> torch.Tensor:
-            here = batch.to(device, non_blocking=True)
-            with torch.inference_mode():
-                floats = (
-                    here.to(DTYPES[precision])
-                    if table is None or here.dtype.is_floating_point
-                    else normalise(here, table)
-                )
-                return _features(model.get_image_features(pixel_values=floats))
+        return load(self._files(), facts, device, precision)
 
-        return Backbone(**vars(texts), device=device, transform=transform, encode_images=encode_images)
+    def load_text(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> TextTower:
+        from cupl_bench.backbone.transformers_models import load_text
 
-    def load_text(self, facts: BackboneFacts, device: torch.device, precision: Precision) -> TextTower:
-        return self._load(facts, device, precision, _read_for_texts)[1]
+        return load_text(self._files(), facts, device, precision)
 
-    def _load(
-        self, facts: BackboneFacts, device: torch.device, precision: Precision, read: Callable[..., Any]
-    ) -> tuple[Any, TextTower]:
-        """Return a model with its weights, and its text tower."""
-        import transformers
-
+    def _files(self) -> ModelFiles:
         folder = self._folder(download=True)
-        weights = self._weights(folder)
-        options = {"dtype": DTYPES[precision], "use_safetensors": weights[0].suffix == ".safetensors"}
-        with self._explained():
-            with unchanged(weights, facts.weights_sha256):
-                model, report = read(folder, **options)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        now = (self._json(folder / "config.json"), self._image_processor(folder), _tokenizer_key(folder))
-        if now != (facts.model, facts.transform, facts.tokenizer):
-            raise BackboneError(f"{self.path} changed while the model was loaded. Run again.")
-        more = _without_place(report)
-        if wrong := sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])}):
-            raise BackboneError(
-                f"{self.path}: {len(wrong)} weights are missing or of another shape, first: {first(wrong)}."
-                + (f" In their place: {first(more, 3)}." if more else "")
-            )
-        if more:
-            raise BackboneError(
-                f"{self.path}: {len(more)} weights have no place in a {facts.architecture} model, first: {first(more)}."
-                " They would not be read, and the numbers be those of another model. Save the whole model, adapters"
-                " merged (peft: model.merge_and_unload())."
-            )
-        model.eval().requires_grad_(requires_grad=False).to(device)
-        text_config = model.config.text_config
-        context_length = int(text_config.max_position_embeddings)
-
-        def encode_text(rows: torch.Tensor) -> torch.Tensor:
-            with torch.inference_mode():
-                return _features(model.get_text_features(input_ids=rows.to(device)))
-
-        padded_rows = _padded_rows(tokenizer, context_length)
-
-        def lengths(texts: Sequence[str]) -> list[int]:
-            return [len(ids) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
-
-        def unpadded(texts: Sequence[str]) -> tuple[list[TokenIds], list[bool]]:
-            cut = tokenizer(list(texts), max_length=context_length, truncation=True)["input_ids"]
-            return [tuple(ids) for ids in cut], [length > context_length for length in lengths(texts)]
-
-        padded = PaddedTextEncoder(
-            tokenizer=padded_rows,
-            is_cut=lambda texts: [length > context_length for length in lengths(texts)],
-            encode_text=encode_text,
-            device=device,
+        return ModelFiles(
+            name=self.path,
+            folder=folder,
+            weights=self._weights(folder),
+            state=lambda: (self._json(folder / "config.json"), self._image_processor(folder), tokenizer_key(folder)),
         )
-        bias = getattr(model, "logit_bias", None)
-        return model, TextTower(
-            facts=facts,
-            text=choose_text_encoder(model, padded, unpadded, context_length, pad_id=tokenizer.pad_token_id or 0),
-            logit_scale=float(model.logit_scale.exp()),
-            logit_bias=None if bias is None else float(bias),
-        )
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Report whatever goes wrong inside the block as a fault of the folder."""
-        try:
-            yield
-        except (BackboneError, MemoryError):
-            raise
-        except Exception as error:
-            raise BackboneError(f"{self.path} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
 
     def _folder(self, *, download: bool) -> Path:
         folder = Path(self.path)
@@ -215,9 +150,9 @@ class TransformersSource:
             except Exception as error:
                 short = " ".join(str(error).split())[:300]
                 raise BackboneError(f"The tokenizer of {self.path} cannot be loaded: {short}") from error
-            return content_of_transformers(tokenizer), _padded_rows(tokenizer, context_length)
+            return content_of_transformers(tokenizer), padded_rows(tokenizer, context_length)
 
-        found = find_tokenization(_tokenizer_key(folder), cache_dir, load)
+        found = find_tokenization(tokenizer_key(folder), cache_dir, load)
         if kind == "siglip" and found.keeps_capitals:
             if self.path.startswith("google/siglip"):
                 raise BackboneError(
@@ -243,117 +178,21 @@ class TransformersSource:
             raise BackboneError(f"{path} holds no map; {self.path} is not a whole model folder.")
         return content
 
-    def _tower(self, config: dict[str, Any], name: str) -> dict[str, Any]:
-        """Return a tower's settings with the library's defaults filled in: files leave out what equals a default."""
-        import transformers
+    def _towers(self, config: dict[str, Any], cache_dir: Path) -> Towers:
+        """Return the settings of both towers with the library's defaults filled in: files leave out a default."""
 
-        whole = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
-        tower: dict[str, Any] = getattr(whole, name).to_dict()
-        return tower
+        def find() -> dict[str, object]:
+            import transformers
 
+            whole = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)
+            text, vision = (getattr(whole, name).to_dict() for name in ("text_config", "vision_config"))
+            return {
+                "activation": "+".join(sorted({str(text["hidden_act"]), str(vision["hidden_act"])})),
+                "image_size": int(vision["image_size"]),
+                "width": int(vision["hidden_size"]),
+                "context_length": int(text["max_position_embeddings"]),
+            }
 
-def _read(folder: Path, **options: Any) -> tuple[Any, Mapping[str, Any]]:
-    """Return a model with its weights, and which of them were missing or had no place."""
-    import transformers
-
-    model, report = transformers.AutoModel.from_pretrained(
-        folder, output_loading_info=True, local_files_only=True, **options
-    )
-    return model, report
-
-
-def _read_for_texts(folder: Path, **options: Any) -> tuple[Any, Mapping[str, Any]]:
-    """Return a model without its image tower, as `_read` does; the whole where the weights are not those that it needs.
-
-    The layers of the image tower are not built, and have to be all that has no place.
-    """
-    import transformers
-
-    builder: Any = transformers.AutoModel
-    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
-        wanted = builder.from_config(config).state_dict().keys()
-    config.vision_config.num_hidden_layers = 0
-    log = logging.getLogger("transformers.modeling_utils")
-    level = log.level
-    log.setLevel(logging.ERROR)  # it would warn of the layers that are not built
-    try:
-        model, report = _read(folder, config=config, **options)
-    finally:
-        log.setLevel(level)
-    if (
-        report["missing_keys"]
-        or report["mismatched_keys"]
-        or _without_place(report) != sorted(wanted - model.state_dict().keys())
-    ):
-        return _read(folder, **options)
-    for part in ("vision_model", "visual_projection"):
-        if hasattr(model, part):
-            delattr(model, part)
-    return model, {**report, "unexpected_keys": ()}
-
-
-def _without_place(report: Mapping[str, Any]) -> list[str]:
-    """Return the names of weights that a model has no place for; places of tokens are counted and not learned."""
-    return sorted(str(key) for key in report["unexpected_keys"] if not str(key).endswith("position_ids"))
-
-
-def _tokenizer_key(folder: Path) -> str:
-    """Return the key of all small files of a model folder, the tokenizer's among them, and of what reads them."""
-    return content_key({"files": small_files(folder), "versions": versions("transformers", "tokenizers")})
-
-
-def _padded_rows(tokenizer: Any, context_length: int) -> Callable[[Sequence[str]], torch.Tensor]:
-    """Return a function that turns texts into rows of ids which fill the context."""
-
-    def rows_of(texts: Sequence[str]) -> torch.Tensor:
-        rows: torch.Tensor = tokenizer(
-            list(texts), padding="max_length", max_length=context_length, truncation=True, return_tensors="pt"
-        )["input_ids"]
-        return rows
-
-    return rows_of
-
-
-@dataclass(frozen=True)
-class Processed:
-    """The pixels that an image processor makes of an image, with some of its steps left out; for worker processes."""
-
-    processor: Any
-    without: tuple[str, ...] = ()
-
-    def __call__(self, image: Image.Image) -> torch.Tensor:
-        found: torch.Tensor = self.processor(
-            images=image, return_tensors="pt", input_data_format="channels_last", **dict.fromkeys(self.without, False)
-        )["pixel_values"][0]
-        return found
-
-
-def _transform(processor: Any, facts: Mapping[str, object]) -> ImageTransform:
-    """Return the processor in two parts: what it does to pixels it says by leaving out the other part."""
-    pointwise = ("do_rescale", "do_normalize")
-    names = ("image_mean", "image_std", "rescale_factor", *pointwise)
-    return split_transform(
-        Processed(processor),
-        Processed(processor, pointwise),
-        Processed(processor, tuple(name for name in ("do_resize", "do_center_crop") if name in processor.to_dict())),
-        None,
-        {"source": "transformers", **{name: facts[name] for name in facts if name not in names}},
-    )
-
-
-def _features(output: Any) -> torch.Tensor:
-    """Return the projected features: a tensor up to transformers 4, a field of the output since 5."""
-    features: torch.Tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
-    return features
-
-
-def _pillow_processor(folder: Path) -> Any:
-    """Return the image processor that resizes with Pillow, as the models were trained and published with."""
-    import transformers
-
-    choice: dict[str, object] = (
-        {"backend": "pil"} if int(transformers.__version__.split(".")[0]) >= 5 else {"use_fast": False}
-    )
-    loader: Any = transformers.AutoImageProcessor
-    return loader.from_pretrained(folder, local_files_only=True, **choice)
+        key = content_key({"config": config, "versions": versions("transformers")})
+        path = cache_dir / "towers" / f"{key[:32]}.json"
+        return remembered(path, "settings of towers", find, TypeAdapter(Towers).validate_python)

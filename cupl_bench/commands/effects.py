@@ -88,11 +88,12 @@ def _effects(material: "Material") -> "pd.DataFrame":
     import pandas as pd
 
     from cupl_bench.effects import measure_prompts, measure_templates
+    from cupl_bench.run.device import device_of
 
     prepared = material.prepared
     given = (
         material.images.stored, material.labels, material.texts.rows, material.rows_of_class,
-        prepared.prompts.aggregation, material.weights, prepared.machine.device,
+        prepared.prompts.aggregation, material.weights, device_of(prepared.machine),
     )  # fmt: skip
     found = measure_prompts(*given)
     # Prompts that share their tokens share a row: the first of them stands for all.
@@ -139,6 +140,7 @@ def _curve(material: "Material") -> "pd.DataFrame":
 
     from cupl_bench.effects import measure_subsets
     from cupl_bench.prompts.budget import drawn
+    from cupl_bench.run.device import device_of
 
     prepared = material.prepared
     parallel = prepared.prompts.parallel
@@ -162,7 +164,7 @@ def _curve(material: "Material") -> "pd.DataFrame":
 
     top1 = measure_subsets(
         material.images.stored, material.labels, material.texts.rows, subsets(), prepared.prompts.aggregation,
-        prepared.machine.device,
+        device_of(prepared.machine),
     )  # fmt: skip
     draws = pd.DataFrame({"num_prompts": [size for size, _ in points], "top1": top1})
     curve = draws.groupby("num_prompts")["top1"].agg(["mean", "std", "min", "max", "count"]).reset_index()

@@ -21,17 +21,14 @@ from cupl_bench.commands.report import report_sweep
 from cupl_bench.composition import Combination, Composer, Questions, is_about, read_questions
 from cupl_bench.config import Output, Rerun, machine_of, question_of, tracker_of
 from cupl_bench.errors import ConfigError, CuplBenchError
-from cupl_bench.features import hurry
-from cupl_bench.interrupts import raise_if_interrupted
+from cupl_bench.interrupts import hurry, raise_if_interrupted
 from cupl_bench.lease import held
 from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_lease, state_of, write_outcome
 from cupl_bench.ranks import from_first
 from cupl_bench.records import Record, read_record, record_path
 from cupl_bench.run.bench import Workbench
-from cupl_bench.run.encode import Waiting, encode_part
-from cupl_bench.run.encode import assist as assist_run
-from cupl_bench.run.flow import all_but_scores
-from cupl_bench.run.scoring import is_time_to_score, score_together
+from cupl_bench.run.flow import all_but_scores, scored
+from cupl_bench.run.waiting import Waiting, is_time_to_score
 from cupl_bench.store import write_atomically
 from cupl_bench.terminal import answer, complain, rows_of, say, show_log, speak_to_program
 from cupl_bench.tracking import Tracker
@@ -101,7 +98,7 @@ class Job:
             asked, self.waiting = self.waiting, []
             if len(asked) > 1:
                 say(f"\nscores of {len(asked)} questions, in one pass over the image features")
-            outcomes = zip(asked, score_together([one.waiting for one in asked]), strict=True)
+            outcomes = zip(asked, scored([one.waiting for one in asked]), strict=True)
             # Errors last: one of them may say that the time of this job is up.
             for one, found in sorted(outcomes, key=lambda pair: isinstance(pair[1], Exception)):
                 one.lease.close()
@@ -134,9 +131,13 @@ class Job:
                 # Two jobs that wait for each other's questions would wait for ever: nothing is held while one waits.
                 lease.enter_context(held(running_lease(results_dir, name), name, self._score_waiting))
             if machine.shard is not None:
+                from cupl_bench.run.encode import encode_part
+
                 note = encode_part(asked, machine, self.bench, *machine.shard)
                 return Outcome(job=name, run_key=None, note=note)
             if self.assisting:
+                from cupl_bench.run.encode import assist as assist_run
+
                 assist_run(asked, machine, self.bench)
                 return Outcome(job=name, run_key=None)
             found = all_but_scores(asked, machine, self.bench)

@@ -43,6 +43,7 @@ def _features(material: "Material") -> "Features":
     from cupl_bench.embeddings import build_class_embeddings
     from cupl_bench.environment import describe_environment
     from cupl_bench.feature_folders import Features
+    from cupl_bench.run.device import device_of
     from cupl_bench.run.scoring import logit_scale_of
 
     prepared = material.prepared
@@ -89,7 +90,7 @@ def _features(material: "Material") -> "Features":
                 "source": prompts.source,
             },
             "environment": describe_environment(
-                prepared.machine.device, (prepared.machine.results_dir, prepared.machine.cache_dir), None
+                device_of(prepared.machine), (prepared.machine.results_dir, prepared.machine.cache_dir), None
             ),
         },
     )

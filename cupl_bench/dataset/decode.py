@@ -13,16 +13,17 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from cupl_bench.errors import BrokenImageError, MachineError
 from cupl_bench.memory import is_lack_of_memory
+
+if TYPE_CHECKING:  # heavy: who lists images decodes none
+    import torch
 
 __all__ = ["Decode", "decode", "decode_tensor", "extensions"]
 
@@ -55,22 +56,24 @@ def decode(content: bytes) -> Image.Image:
     found = _open(content)
     if isinstance(found, Image.Image):
         return found
-    return Image.fromarray(found.permute(1, 2, 0).numpy())
+    return Image.fromarray(found.transpose(1, 2, 0))
 
 
-def decode_tensor(content: bytes) -> UInt8[Tensor, "3 h w"]:
-    """Return the same pixels as a tensor.
+def decode_tensor(content: bytes) -> "torch.Tensor":
+    """Return the same pixels as a tensor, 3 x H x W, of bytes.
 
     Raises:
         BrokenImageError, MemoryError, MachineError: as `decode`.
     """
+    import torch
+
     found = _open(content)
     if isinstance(found, Image.Image):
         return torch.from_numpy(np.array(found)).permute(2, 0, 1)
-    return found
+    return torch.from_numpy(found)
 
 
-def _open(content: bytes) -> Image.Image | UInt8[Tensor, "3 h w"]:
+def _open(content: bytes) -> Image.Image | UInt8[np.ndarray, "3 h w"]:
     """Return the image in mode RGB, as whichever decoder made it."""
     with _opened(content) as image:
         if not _is_jpeg(image):
@@ -134,14 +137,18 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
         raise BrokenImageError(str(error).split("<_io.")[0].strip() or type(error).__name__) from error
 
 
-def _decode_jpeg(content: bytes) -> UInt8[Tensor, "3 h w"] | None:
+def _decode_jpeg(content: bytes) -> UInt8[np.ndarray, "3 h w"] | None:
     """Return the pixels, or None if torchvision refuses the file, such as one cut short: Pillow then judges it."""
+    import torch
+
     try:
         from torchvision.io import ImageReadMode, decode_jpeg
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of torchvision 0.29, in favour of torchcodec
-            pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
+            pixels: np.ndarray = decode_jpeg(
+                torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB
+            ).numpy()
     except (ImportError, AttributeError) as error:  # also of operators that torchvision could not load
         raise MachineError(
             f"torchvision cannot decode JPEGs here ({error}). Install the torch and torchvision that belong together."

@@ -46,9 +46,9 @@ class Torchvision(Facts):
         Raises:
             DatasetError: it cannot be had.
         """
-        import torchvision.datasets
-
         if not folder.is_dir():
+            import torchvision.datasets
+
             folder.parent.mkdir(parents=True, exist_ok=True)
             half = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
             try:

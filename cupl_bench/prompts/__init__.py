@@ -50,7 +50,7 @@ class Prompts:
     ``weights``: for each prompt how much it counts, above zero; only their ratios within a class matter. None where
     all count the same. A prompt of weight 2 is the same as one that stands twice.
     ``weigh_by_images``: whether the weights are yet to be found from the images, without their labels
-    (`cupl_bench.embeddings.zero_shot_weights`): one for each place of ``parallel`` prompts.
+    (`cupl_bench.template_weights.zero_shot_weights`): one for each place of ``parallel`` prompts.
     ``parallel``: whether the prompts at a place are the same in every class but for the class name, as those of a
     template are. So a draw takes the same places in every class.
     ``join`` counts how the class names found their entries in a file: ``exact``, ``normalised``, ``aliased`` and

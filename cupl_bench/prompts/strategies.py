@@ -77,7 +77,7 @@ class WeightedTemplatesStrategy:
     Not zero-shot in the strict sense: the weights come from the images that are then classified. Similarities are
     averaged with the weights, as the paper does (aggregation ``mean_similarity``).
 
-    Source: Allingham et al., arXiv 2302.06235; the arithmetic is `cupl_bench.embeddings.zero_shot_weights`.
+    Source: Allingham et al., arXiv 2302.06235; the arithmetic is `cupl_bench.template_weights.zero_shot_weights`.
     """
 
     templates: str | list[str] | None

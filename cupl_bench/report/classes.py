@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float64, Int64
 
+from cupl_bench.intervals import wilson_intervals
 from cupl_bench.report.answers import Answers
 from cupl_bench.report.significance import ALPHA, holm, mcnemar_exact
 from cupl_bench.report.texts import interval, percent, points
-from cupl_bench.scores import wilson_intervals
 
 __all__ = ["moved_confusions", "per_class", "shown_classes", "shown_confusions"]
 

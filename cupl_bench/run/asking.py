@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from cupl_bench.backbone import BackboneSource, Precision
 from cupl_bench.border import parse
 from cupl_bench.dataset import DatasetSource
@@ -53,16 +51,17 @@ class Question:
 class Machine:
     """Where a run happens; none of it moves a number by more than rounding.
 
-    ``rerun``: which questions are answered anew. ``shard``: part i of n of the images, which is encoded and nothing
-    else; None: all of a run. ``command``: the command line that asks this question alone, for the record; None: it was
-    not asked on one.
+    ``device``: its name, of which `cupl_bench.run.device` makes a device of PyTorch. ``batch_size``, ``num_workers``:
+    None where the device decides. ``rerun``: which questions are answered anew. ``shard``: part i of n of the images,
+    which is encoded and nothing else; None: all of a run. ``command``: the command line that asks this question alone,
+    for the record; None: it was not asked on one.
     """
 
     results_dir: Path
     cache_dir: Path
-    device: torch.device
-    batch_size: int
-    num_workers: int
+    device: str
+    batch_size: int | None
+    num_workers: int | None
     cache_limit_gb: float
     rerun: Rerun
     shard: tuple[int, int] | None

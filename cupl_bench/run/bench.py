@@ -4,8 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from cupl_bench.backbone import (
     Backbone,
@@ -18,8 +17,11 @@ from cupl_bench.backbone import (
 )
 from cupl_bench.dataset import Dataset, DatasetSource, listed_by
 from cupl_bench.dataset.names import without_words
-from cupl_bench.features import ImageFeatures
 from cupl_bench.store import RowStore
+from cupl_bench.stored_features import ImageFeatures
+
+if TYPE_CHECKING:  # heavy: only what must be encoded or scored needs a device
+    import torch
 
 __all__ = ["Workbench"]
 
@@ -37,7 +39,7 @@ class Workbench:
     several_backbones: bool = False
 
     _dataset: tuple[tuple[DatasetSource, Path, tuple[int, int] | None], Dataset] | None = None
-    _backbone: tuple[tuple[BackboneFacts, torch.device, Precision], TextTower] | None = None
+    _backbone: "tuple[tuple[BackboneFacts, torch.device, Precision], TextTower] | None" = None
     _stores: dict[Path, RowStore] = field(default_factory=dict)
     _images: tuple[Dataset, RowStore, bool, ImageFeatures] | None = None
     _warned_of: set[tuple[str, ...]] = field(default_factory=set)
@@ -60,7 +62,7 @@ class Workbench:
             log.warning("dataset   %s", warning)
 
     def backbone(
-        self, source: BackboneSource, facts: BackboneFacts, device: torch.device, precision: Precision
+        self, source: BackboneSource, facts: BackboneFacts, device: "torch.device", precision: Precision
     ) -> Backbone:
         """Return the model that ``facts`` identify, loaded once."""
         wanted = (facts, device, precision)
@@ -72,7 +74,7 @@ class Workbench:
         return backbone
 
     def text_tower(
-        self, source: BackboneSource, facts: BackboneFacts, device: torch.device, precision: Precision
+        self, source: BackboneSource, facts: BackboneFacts, device: "torch.device", precision: Precision
     ) -> TextTower:
         """Return the text tower of the model that ``facts`` identify: of the whole model where that is loaded."""
         wanted = (facts, device, precision)

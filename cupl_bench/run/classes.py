@@ -8,18 +8,18 @@ from pathlib import Path
 from jaxtyping import Float64
 from numpy import ndarray
 
-from cupl_bench.embeddings import Aggregation, ClassEmbeddings, build_class_embeddings, zero_shot_weights
+from cupl_bench.embeddings import Aggregation, ClassEmbeddings, build_class_embeddings
 from cupl_bench.errors import UnreadableError
-from cupl_bench.features import ImageFeatures, TextFeatures
-from cupl_bench.identity import bytes_key, content_key
-from cupl_bench.keys import Keys
 from cupl_bench.prompts import Prompts
+from cupl_bench.run.device import device_of
 from cupl_bench.run.features import text_features
-from cupl_bench.run.prepare import Prepared
+from cupl_bench.run.prepare import Prepared, class_embeddings_path
 from cupl_bench.run.writing import write_class_embeddings
 from cupl_bench.store import DamagedFileError, is_unreadable, read_arrays, set_aside, tell_unreadable
+from cupl_bench.stored_features import ImageFeatures, TextFeatures
+from cupl_bench.template_weights import zero_shot_weights
 
-__all__ = ["class_embeddings", "class_embeddings_path", "rows_of_class", "weights_by_images", "weights_of"]
+__all__ = ["class_embeddings", "rows_of_class", "weights_by_images", "weights_of"]
 
 log = logging.getLogger(__name__)
 
@@ -55,22 +55,6 @@ def class_embeddings(prepared: Prepared, images: ImageFeatures) -> tuple[ClassEm
     return classes, num_truncated
 
 
-def class_embeddings_path(prepared: Prepared) -> Path:
-    """Return where the class embeddings of these prompts are kept."""
-    question, machine, facts = prepared.question, prepared.machine, prepared.facts
-    named: dict[str, object] = {
-        "texts": facts.text_key(question.precision),
-        "tokenizer": facts.tokenizer,
-        "prompts": prepared.prompts.digest,
-    }
-    if prepared.prompts.weigh_by_images:  # the weights depend on which images can be decoded
-        named["image_features"] = facts.image_key(question.precision, question.decode)
-        named["images"] = bytes_key(Keys.of(prepared.dataset.image_keys).packed.tobytes()).hex()
-        # If no image is left out, it does not matter whether any could be.
-        named |= {"skip_broken": False} if prepared.left_out is None else {"left_out": prepared.left_out}
-    return machine.cache_dir / "class_embeddings" / f"{content_key(named)[:32]}.safetensors"
-
-
 def rows_of_class(prompts: Prompts, texts: TextFeatures) -> list[list[int]]:
     """Return for each class the rows that its prompts have among the features of texts."""
     row = dict(zip(prompts.distinct(), texts.row_of_text, strict=True))
@@ -84,7 +68,7 @@ def weights_by_images(
     if not prepared.prompts.weigh_by_images:
         return None
     templates = [texts.rows[list(places)] for places in zip(*rows, strict=True)]
-    weights = zero_shot_weights(images.stored, templates, prepared.load_text().logit_scale, prepared.machine.device)
+    weights = zero_shot_weights(images.stored, templates, prepared.load_text().logit_scale, device_of(prepared.machine))
     log.info(
         "prompts   weighed by %s images without their labels: %.2g to %.2g, equal weights were %.2g; most: %r",
         f"{len(images.stored):,}", weights.min(), weights.max(), 1 / len(weights),

@@ -9,14 +9,13 @@ from jaxtyping import Int64
 
 from cupl_bench.backbone import identified_by
 from cupl_bench.dataset import part_of
-from cupl_bench.embeddings import ClassEmbeddings
-from cupl_bench.features import ImageFeatures, TextFeatures
 from cupl_bench.prompts import prompts_of
 from cupl_bench.ranks import in_turn
 from cupl_bench.records import Record
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.classes import class_embeddings, rows_of_class, weights_by_images, weights_of
+from cupl_bench.run.device import device_of
 from cupl_bench.run.features import image_features, text_features, view_features
 from cupl_bench.run.prepare import (
     Prepared,
@@ -29,36 +28,12 @@ from cupl_bench.run.prepare import (
     scorer_of,
 )
 from cupl_bench.run.recording import failure_recorded
-from cupl_bench.view_features import Views
+from cupl_bench.run.waiting import Waiting
+from cupl_bench.stored_features import ImageFeatures, TextFeatures
 
-__all__ = ["Material", "Waiting", "assist", "encode", "encode_part", "gather"]
+__all__ = ["Material", "assist", "encode", "encode_part", "gather"]
 
 log = logging.getLogger(__name__)
-
-BYTES_PER_PROMPT = 150
-"""About how much memory a prompt takes: a sentence and its place in a list."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Waiting:
-    """A question that waits for its scores.
-
-    ``num_truncated``: prompts that were cut to fit the context. ``texts`` and ``views``: the features of the prompts
-    and of the images' views, where the scorer asks for them.
-    """
-
-    prepared: Prepared
-    images: ImageFeatures
-    classes: ClassEmbeddings
-    num_truncated: int
-    texts: TextFeatures | None = None
-    views: Views | None = None
-
-    @property
-    def num_bytes(self) -> int:
-        """About how much memory a question holds while it waits; image features lie on the disk."""
-        of_texts = 0 if self.texts is None else self.texts.rows.nbytes
-        return self.classes.num_bytes + of_texts + BYTES_PER_PROMPT * self.prepared.prompts.num_prompts
 
 
 def encode(prepared: Prepared) -> Record | Waiting:
@@ -70,6 +45,7 @@ def encode(prepared: Prepared) -> Record | Waiting:
     Raises:
         CuplBenchError: something that the user can correct; a failed record tells it too.
     """
+    device_of(prepared.machine)  # one that cannot be used is told before any work
     with prepared.stages.working():
         say_question(prepared)
         with failure_recorded(prepared):

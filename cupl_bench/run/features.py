@@ -8,15 +8,17 @@ import numpy as np
 from jaxtyping import Float32
 
 from cupl_bench.backbone import Backbone
-from cupl_bench.features import ImageFeatures, TextFeatures, encode_images, encode_texts
+from cupl_bench.features import encode_images, encode_texts
 from cupl_bench.identity import PROTOCOL_VERSION, content_key
 from cupl_bench.lease import held
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts
 from cupl_bench.ranks import rank
+from cupl_bench.run.device import batch_size_of, num_workers_of
 from cupl_bench.run.prepare import Prepared, Towers
 from cupl_bench.store import RowStore
-from cupl_bench.view_features import Views, encode_views
+from cupl_bench.stored_features import ImageFeatures, TextFeatures, Views
+from cupl_bench.view_features import encode_views
 
 __all__ = ["features_of_prompts", "features_of_texts", "image_features", "text_features", "view_features"]
 
@@ -44,8 +46,8 @@ def image_features(prepared: Prepared) -> ImageFeatures:
                 prepared.images,
                 pixels=pixels,
                 decode_by=prepared.question.decode,
-                batch_size=prepared.machine.batch_size,
-                num_workers=prepared.machine.num_workers,
+                batch_size=batch_size_of(prepared.machine),
+                num_workers=num_workers_of(prepared.machine),
                 skip_broken=prepared.question.skip_broken,
             )
 
@@ -78,8 +80,8 @@ def view_features(prepared: Prepared, images: ImageFeatures) -> Views | None:
             images,
             prepared.load,
             prepared.views,
-            batch_size=prepared.machine.batch_size,
-            num_workers=prepared.machine.num_workers,
+            batch_size=batch_size_of(prepared.machine),
+            num_workers=num_workers_of(prepared.machine),
         )
     stages.cached["image_features"] = stages.cached["image_features"] and num_encoded == 0
     number = len(views) * (family.count - 1)
@@ -125,7 +127,11 @@ def features_of_prompts(towers: Towers, prompts: Prompts) -> TextFeatures:
             note=None,
         )
     return encode_texts(
-        texts, towers.load_text, towers.texts, tokenizer=towers.facts.tokenizer, batch_size=towers.machine.batch_size
+        texts,
+        towers.load_text,
+        towers.texts,
+        tokenizer=towers.facts.tokenizer,
+        batch_size=batch_size_of(towers.machine),
     )
 
 
@@ -142,7 +148,7 @@ def features_of_texts(prepared: Prepared, texts: Sequence[str]) -> Float32[np.nd
             prepared.load_text,
             prepared.texts,
             tokenizer=prepared.facts.tokenizer,
-            batch_size=prepared.machine.batch_size,
+            batch_size=batch_size_of(prepared.machine),
         )
     return found.rows[[found.row_of_text[distinct[text]] for text in texts]]
 

@@ -1,16 +1,19 @@
-"""A question from its words to its record: `prepare`, `encode` and `score_together`, one after the other."""
+"""A question from its words to its record: `prepare`, `encode` and `score_together`, one after the other.
 
-from collections.abc import Callable, Iterable
+`encode` and `score_together` are imported when the first question needs them, and PyTorch with them, which takes
+seconds: a question that `prepare` finds answered needs neither.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.records import Record
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
-from cupl_bench.run.encode import Waiting, encode
 from cupl_bench.run.prepare import Prepared, prepare
-from cupl_bench.run.scoring import is_time_to_score, score_together
+from cupl_bench.run.waiting import Waiting, is_time_to_score
 
-__all__ = ["all_but_scores", "run", "run_together"]
+__all__ = ["all_but_scores", "run", "run_together", "scored"]
 
 
 def run(question: Question, machine: Machine, bench: Workbench) -> Record:
@@ -21,7 +24,7 @@ def run(question: Question, machine: Machine, bench: Workbench) -> Record:
     """
     found: Record | Waiting | Exception = all_but_scores(question, machine, bench)
     if isinstance(found, Waiting):
-        (found,) = score_together([found])
+        (found,) = scored([found])
     if isinstance(found, Exception):
         raise found
     return found
@@ -34,7 +37,20 @@ def all_but_scores(question: Question, machine: Machine, bench: Workbench) -> Re
         CuplBenchError: as `run`.
     """
     prepared = prepare(question, machine, bench)
-    return encode(prepared) if isinstance(prepared, Prepared) else prepared
+    if not isinstance(prepared, Prepared):
+        return prepared
+    from cupl_bench.run.encode import encode
+
+    return encode(prepared)
+
+
+def scored(waiting: Sequence[Waiting]) -> list[Record | Exception]:
+    """Score questions together: `cupl_bench.run.scoring.score_together`, but for none at all."""
+    if not waiting:
+        return []
+    from cupl_bench.run.scoring import score_together
+
+    return score_together(waiting)
 
 
 def run_together(asked: Iterable[Callable[[], tuple[Question, Machine]]], bench: Workbench) -> list[Record | Exception]:
@@ -46,7 +62,7 @@ def run_together(asked: Iterable[Callable[[], tuple[Question, Machine]]], bench:
     waiting: dict[int, Waiting] = {}
 
     def score() -> None:
-        found.update(zip(waiting, score_together(list(waiting.values())), strict=True))
+        found.update(zip(waiting, scored(list(waiting.values())), strict=True))
         waiting.clear()
 
     for place, ask in enumerate(asked):

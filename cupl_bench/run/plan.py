@@ -6,15 +6,20 @@ from dataclasses import dataclass, replace
 from cupl_bench.backbone import WeightsNotHereError, identified_by
 from cupl_bench.dataset.named import NamedSource
 from cupl_bench.errors import DataNotHereError, PromptsNotHereError
-from cupl_bench.features import missing_images
 from cupl_bench.prompts import prompts_of
 from cupl_bench.prompts.files import no_downloads
 from cupl_bench.records import finished_record
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
-from cupl_bench.run.classes import class_embeddings_path
-from cupl_bench.run.prepare import Prepared, counts_as_finished, left_out_before, scorer_of, with_width
-from cupl_bench.view_features import missing_views
+from cupl_bench.run.prepare import (
+    Prepared,
+    class_embeddings_path,
+    counts_as_finished,
+    left_out_before,
+    scorer_of,
+    with_width,
+)
+from cupl_bench.stored_features import missing_images, missing_views
 
 __all__ = ["Plan", "plan"]
 

@@ -12,21 +12,24 @@ from cupl_bench.backbone import Backbone, BackboneFacts, TextTower, identified_b
 from cupl_bench.backbone.given import GivenSource
 from cupl_bench.dataset import Dataset
 from cupl_bench.errors import ConfigError, ResultsError, UnreadableError
-from cupl_bench.features import ImageFeatures, broken_before_whole, missing_images
-from cupl_bench.identity import bytes_key, run_key
+from cupl_bench.identity import bytes_key, content_key, run_key
+from cupl_bench.keys import Keys
 from cupl_bench.prompts import Prompts, prompts_of
 from cupl_bench.ranks import from_first, in_turn
 from cupl_bench.records import Record, read_record, record_path, unlike_artifacts
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
+from cupl_bench.run.device import device_of
 from cupl_bench.run.timing import Stages
 from cupl_bench.scorers import Use
 from cupl_bench.scorers.facts import ScorerFacts, check_fit, facts_of
 from cupl_bench.store import RowStore, set_aside, write_atomically
+from cupl_bench.stored_features import ImageFeatures, broken_before_whole, missing_images
 
 __all__ = [
     "Prepared",
     "Towers",
+    "class_embeddings_path",
     "counts_as_finished",
     "finished",
     "left_out_before",
@@ -74,13 +77,15 @@ class Towers:
     def load(self) -> Backbone:
         """Return the backbone; only images that must be encoded ask for it."""
         with self._loading():
-            return self.bench.backbone(self.question.backbone, self.facts, self.machine.device, self.question.precision)
+            return self.bench.backbone(
+                self.question.backbone, self.facts, device_of(self.machine), self.question.precision
+            )
 
     def load_text(self) -> TextTower:
         """Return the text tower; only what must be encoded asks for it."""
         with self._loading():
             return self.bench.text_tower(
-                self.question.backbone, self.facts, self.machine.device, self.question.precision
+                self.question.backbone, self.facts, device_of(self.machine), self.question.precision
             )
 
     @contextmanager
@@ -257,6 +262,22 @@ def _digest_of_keys(keys: Iterable[bytes]) -> str | None:
     """Return a digest of the keys that depends neither on their order nor on repeats; None for no keys."""
     distinct = sorted(set(keys))
     return bytes_key(b"".join(distinct)).hex() if distinct else None
+
+
+def class_embeddings_path(prepared: Prepared) -> Path:
+    """Return where the class embeddings of these prompts are kept."""
+    question, machine, facts = prepared.question, prepared.machine, prepared.facts
+    named: dict[str, object] = {
+        "texts": facts.text_key(question.precision),
+        "tokenizer": facts.tokenizer,
+        "prompts": prepared.prompts.digest,
+    }
+    if prepared.prompts.weigh_by_images:  # the weights depend on which images can be decoded
+        named["image_features"] = facts.image_key(question.precision, question.decode)
+        named["images"] = bytes_key(Keys.of(prepared.dataset.image_keys).packed.tobytes()).hex()
+        # If no image is left out, it does not matter whether any could be.
+        named |= {"skip_broken": False} if prepared.left_out is None else {"left_out": prepared.left_out}
+    return machine.cache_dir / "class_embeddings" / f"{content_key(named)[:32]}.safetensors"
 
 
 def finished(prepared: Prepared) -> Record | None:

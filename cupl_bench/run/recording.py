@@ -19,6 +19,7 @@ from cupl_bench.records import (
     ScorerRecord,
     write_record,
 )
+from cupl_bench.run.device import device_of
 from cupl_bench.run.prepare import Prepared
 from cupl_bench.scorers import kind_of
 
@@ -75,7 +76,7 @@ def record_of(
             kind=kind_of(uses),
         ),
         environment=describe_environment(
-            prepared.machine.device,
+            device_of(prepared.machine),
             (prepared.machine.results_dir, prepared.machine.cache_dir),
             prepared.machine.command,
         ),

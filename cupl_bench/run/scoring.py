@@ -3,11 +3,10 @@
 import json
 import logging
 import math
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 
-from cupl_bench.features import hurry
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.records import (
     ArtifactsRecord,
@@ -18,26 +17,19 @@ from cupl_bench.records import (
     write_record,
 )
 from cupl_bench.run.classes import rows_of_class, weights_of
-from cupl_bench.run.encode import Waiting
+from cupl_bench.run.device import device_of
 from cupl_bench.run.features import features_of_texts
 from cupl_bench.run.prepare import Towers, finished
 from cupl_bench.run.recording import failure_recorded, record_of
+from cupl_bench.run.waiting import Waiting
 from cupl_bench.run.writing import write_class_embeddings, write_predictions, write_prompts
 from cupl_bench.scorers import INDEPENDENT, Inputs, checked, kind_of
 from cupl_bench.scores import Tally, measure, measure_tiers, predictions_of
 from cupl_bench.store import is_unreadable, set_aside, tell_unreadable, unreadable, write_atomically
 
-__all__ = ["is_time_to_score", "logit_scale_of", "score_together"]
+__all__ = ["logit_scale_of", "score_together"]
 
 log = logging.getLogger(__name__)
-
-WAITING_BYTES = 256_000_000
-"""How much memory waiting questions may hold: 80 strategies of 1,000 classes, at width 768."""
-
-
-def is_time_to_score(waiting: Iterable[Waiting]) -> bool:
-    """Return whether to score now: the waiting questions hold much memory, or this process may soon be killed."""
-    return hurry.is_set() or sum(one.num_bytes for one in waiting) > WAITING_BYTES
 
 
 def score_together(waiting: Sequence[Waiting]) -> list[Record | Exception]:
@@ -157,7 +149,7 @@ def _inputs(waiting: Waiting, logit_scale: float) -> Inputs:
         encode=lambda more: features_of_texts(prepared, more),
         files=prepared.scorer.files,
         logit_scale=logit_scale,
-        device=prepared.machine.device,
+        device=device_of(prepared.machine),
     )
 
 

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from cupl_bench.dataset import Dataset
 from cupl_bench.embeddings import ClassEmbeddings
-from cupl_bench.features import ImageFeatures
 from cupl_bench.scores import Predictions, Tally, count
 from cupl_bench.store import write_arrays, write_atomically, writing_atomically
+from cupl_bench.stored_features import ImageFeatures
 
 __all__ = ["write_class_embeddings", "write_predictions", "write_prompts"]
 

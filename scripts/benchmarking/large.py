@@ -31,11 +31,11 @@ from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.folder import FolderSource
 from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings, unit_rows
-from cupl_bench.features import ImageFeatures
 from cupl_bench.keys import Keys
 from cupl_bench.run.writing import write_predictions
 from cupl_bench.scores import PART_IMAGES, Predictions, predict_parts
 from cupl_bench.store import RowStore
+from cupl_bench.stored_features import ImageFeatures
 
 NUM_CLASSES = 1000
 SHARD_ROWS = 4096

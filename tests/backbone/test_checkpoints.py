@@ -350,7 +350,7 @@ def test_the_text_tower_is_loaded_alone(
         models.append(model)
         return choose_text_encoder(model, *given, **options)
 
-    monkeypatch.setattr("cupl_bench.backbone.open_clip.choose_text_encoder", chosen)
+    monkeypatch.setattr("cupl_bench.backbone.open_clip_models.choose_text_encoder", chosen)
     text_tower_alone(source_of(tmp_path / "model", None), tmp_path / "cache", precision)
     whole, tower = (dict(model.named_parameters()) for model in models)
     assert tower.keys() == whole.keys()

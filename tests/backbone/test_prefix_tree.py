@@ -28,7 +28,7 @@ from cupl_bench.backbone.prefix_tree import (
     find_causal_tower,
     prove,
 )
-from cupl_bench.backbone.transformers import _features
+from cupl_bench.backbone.transformers_models import _features
 
 CONTEXT, VOCABULARY = 77, 50
 SOT, EOT = VOCABULARY - 2, VOCABULARY - 1

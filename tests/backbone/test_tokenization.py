@@ -87,11 +87,11 @@ def test_a_library_that_cleans_in_another_way_is_another_tokenization(
 
     before = facts_of(small, tmp_path)
     real = tokenizing.versions
-    monkeypatch.setattr("cupl_bench.backbone.open_clip.versions", lambda *names: {**real(*names), "ftfy": "99"})
+    monkeypatch.setattr("cupl_bench.backbone.open_clip_parts.versions", lambda *names: {**real(*names), "ftfy": "99"})
     same = facts_of(small, tmp_path)
     assert same.tokenization == before.tokenization
     assert same.tokenizer != before.tokenizer
-    monkeypatch.setattr("cupl_bench.backbone.open_clip.versions", lambda *names: {**real(*names), "ftfy": "100"})
+    monkeypatch.setattr("cupl_bench.backbone.open_clip_parts.versions", lambda *names: {**real(*names), "ftfy": "100"})
     monkeypatch.setattr(open_clip.tokenizer.ftfy, "fix_text", lambda text: text)
     assert facts_of(small, tmp_path).tokenization not in (None, before.tokenization)
 
@@ -102,7 +102,7 @@ def test_a_tokenization_is_looked_at_once(small: TinyModel, tmp_path: Path, monk
     def no_tokenizer(*_: object) -> object:
         raise AssertionError("the tokenizer is built again")
 
-    monkeypatch.setattr("cupl_bench.backbone.open_clip._tokenizer", no_tokenizer)
+    monkeypatch.setattr("cupl_bench.backbone.open_clip.open_clip_tokenizer", no_tokenizer)
     assert facts_of(small, tmp_path) == first
     (remembered,) = (tmp_path / "tokenizers").glob("*.json")
     remembered.write_text("{}")

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision
 from cupl_bench.backbone.text import choose_text_encoder
-from cupl_bench.backbone.transformers import TransformersSource, _features, _pillow_processor
+from cupl_bench.backbone.transformers import TransformersSource
+from cupl_bench.backbone.transformers_models import _features, _pillow_processor
 from cupl_bench.errors import BackboneError
 
 CPU = torch.device("cpu")
@@ -175,7 +178,7 @@ def test_the_text_tower_is_loaded_alone(
         models.append(model)
         return choose_text_encoder(model, *given, **options)
 
-    monkeypatch.setattr("cupl_bench.backbone.transformers.choose_text_encoder", chosen)
+    monkeypatch.setattr("cupl_bench.backbone.transformers_models.choose_text_encoder", chosen)
     text_tower_alone(TransformersSource(path=str(copy), revision=None), tmp_path / "cache", precision)
     whole, tower = ({name.partition(".")[0] for name, _ in model.named_parameters()} for model in models)
     assert whole - tower == {"vision_model"} | ({"visual_projection"} if kind != "SigLIP" else set())
@@ -242,6 +245,44 @@ def identify(folder: Path, tmp_path: Path) -> BackboneFacts:
 
 def loaded(folder: Path, tmp_path: Path) -> Backbone:
     return TransformersSource(path=str(folder), revision=None).load(identify(folder, tmp_path), CPU, "fp32")
+
+
+def test_what_was_identified_before_needs_no_library(clip_folder: Path, tmp_path: Path) -> None:
+    """Neither PyTorch nor transformers, each of which takes seconds to import."""
+    facts = identify(clip_folder, tmp_path)
+    program = (
+        "import sys; from pathlib import Path; from cupl_bench.backbone.transformers import TransformersSource\n"
+        "facts = TransformersSource(path=sys.argv[1], revision=None).identify(Path(sys.argv[2]), download=False)\n"
+        "assert not {'torch', 'transformers', 'tokenizers'} & set(sys.modules)\n"
+        "print(facts)"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", program, str(clip_folder), str(tmp_path / "cache")],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert again.stdout == f"{facts}\n"
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no JSON", '{"activation": "gelu"}'])
+def test_what_is_remembered_of_the_towers_is_found_again_where_it_is_damaged(
+    clip_folder: Path, tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    facts = identify(clip_folder, tmp_path)
+    (path,) = (tmp_path / "cache" / "towers").glob("*.json")
+    path.write_text(content)
+    assert identify(clip_folder, tmp_path) == facts
+    assert "holds no settings of towers" in caplog.text
+    assert (path.parent / "damaged" / path.name).read_text() == content
+    assert json.loads(path.read_text())["image_size"] == 32
+
+
+def test_another_setting_of_a_tower_is_not_taken_from_what_is_remembered(copy: Path, tmp_path: Path) -> None:
+    before = identify(copy, tmp_path)
+    config = json.loads((copy / "config.json").read_text())
+    config["vision_config"]["image_size"] = 64
+    (copy / "config.json").write_text(json.dumps(config))
+    after = identify(copy, tmp_path)
+    assert (before.image_size, after.image_size) == ((32, 32), (64, 64))
 
 
 @pytest.fixture

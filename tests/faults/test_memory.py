@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cupl_bench.backbone.open_clip import OpenClipSource
 from cupl_bench.errors import BackboneError
-from cupl_bench.memory import Parts
+from cupl_bench.parts import Parts
 
 
 def hold(monkeypatch: pytest.MonkeyPatch, images: int, texts: int) -> list[int]:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from making import make_tiny
 
-from cupl_bench import features
+from cupl_bench import features, interrupts
 from cupl_bench.backbone.open_clip import OpenClipSource
 from cupl_bench.composition import named, read_questions
 from cupl_bench.errors import BackboneError
@@ -183,7 +183,7 @@ def test_what_waits_is_written_whatever_comes(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert RowStore(folder=tmp_path / "a", facts={}).present(keys).tolist() == [True, True, False]
-    monkeypatch.setattr(features.hurry, "is_set", lambda: True)  # Slurm has warned
+    monkeypatch.setattr(interrupts.hurry, "is_set", lambda: True)  # Slurm has warned
     shard = features.Shard(RowStore(folder=tmp_path / "b", facts={}), 100)
     shard.add(keys[:1], row)
     assert RowStore(folder=tmp_path / "b", facts={}).present(keys).tolist() == [True, False, False]
@@ -208,11 +208,11 @@ def test_what_slurm_interrupts_is_no_failure_of_the_question(cli, on_photos, mon
         return load(*arguments)
 
     monkeypatch.setattr(OpenClipSource, "load", once)
-    monkeypatch.setattr(features, "hurry", threading.Event())
-    monkeypatch.setattr("cupl_bench.commands.eval.hurry", features.hurry)
+    monkeypatch.setattr(interrupts, "hurry", threading.Event())
+    monkeypatch.setattr("cupl_bench.commands.eval.hurry", interrupts.hurry)
     assert on_photos("-m", "prompts=simple,name_only") == 0
     assert interrupted
-    assert features.hurry.is_set()
+    assert interrupts.hurry.is_set()
     assert {record.status for record in read_records(cli.results)} == {"ok"}
     assert "failed" not in cli.err
 

@@ -14,7 +14,7 @@ from cupl_bench.errors import ResultsError
 from cupl_bench.lease import held
 from cupl_bench.outcomes import read_outcomes, running_lease
 from cupl_bench.records import Record
-from cupl_bench.run import scoring, timing
+from cupl_bench.run import scoring, timing, waiting
 from cupl_bench.store import StoredRows
 
 NUM_IMAGES, PART = 42, 8
@@ -124,9 +124,9 @@ def test_what_waits_is_bounded_and_does_not_wait_for_an_end_that_is_near(
     assert on_photos(*SWEEP) == 0, cli.err
     together = answers(cli.records(), cli.results)
     if why == "memory":
-        monkeypatch.setattr(scoring, "WAITING_BYTES", 0)
+        monkeypatch.setattr(waiting, "WAITING_BYTES", 0)
     else:
-        monkeypatch.setattr(scoring, "hurry", SimpleNamespace(is_set=lambda: True))
+        monkeypatch.setattr(waiting, "hurry", SimpleNamespace(is_set=lambda: True))
     cli.results = tmp_path / "others"
     assert on_photos(*SWEEP) == 0, cli.err
     assert "in one pass" not in cli.out

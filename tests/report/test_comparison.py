@@ -14,6 +14,7 @@ from statsmodels.stats.multitest import multipletests
 
 from cupl_bench.errors import ResultsError
 from cupl_bench.identity import PROTOCOL_VERSION
+from cupl_bench.intervals import wilson
 from cupl_bench.records import (
     ArtifactsRecord,
     BackboneRecord,
@@ -30,7 +31,6 @@ from cupl_bench.report.answers import Answers, missing_cells, read_answers
 from cupl_bench.report.comparison import Comparison, compare, shown, shown_pooled
 from cupl_bench.report.significance import paired
 from cupl_bench.report.tables import write_tables
-from cupl_bench.scores import wilson
 
 LABELS = np.repeat(np.arange(6), 40)
 BORN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,6 +10,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from cupl_bench.intervals import wilson_intervals
 from cupl_bench.report.significance import (
     calibration_error,
     class_bootstrap,
@@ -22,7 +23,6 @@ from cupl_bench.report.significance import (
     paired_mean,
     percentile_interval,
 )
-from cupl_bench.scores import wilson_intervals
 
 REPLICATES = 2000
 

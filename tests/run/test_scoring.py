@@ -17,11 +17,12 @@ from cupl_bench.config import machine_of, question_of
 from cupl_bench.errors import ResultsError
 from cupl_bench.records import Record, read_record, record_path
 from cupl_bench.run import scoring
+from cupl_bench.run import waiting as waiting_questions
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
-from cupl_bench.run.encode import Waiting
 from cupl_bench.run.flow import all_but_scores, run, run_together
 from cupl_bench.run.scoring import score_together
+from cupl_bench.run.waiting import Waiting
 
 NUM_IMAGES, PART = 12, 4
 NAMES = ("simple", "name_only", "templates")
@@ -167,7 +168,7 @@ def test_nothing_waits_and_nothing_is_scored() -> None:
 def test_questions_together_are_answered_in_few_passes(
     asking: Asking, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(scoring, "WAITING_BYTES", limit)
+    monkeypatch.setattr(waiting_questions, "WAITING_BYTES", limit)
     passes: list[int] = []
     together = scoring.score_together
 
@@ -175,14 +176,14 @@ def test_questions_together_are_answered_in_few_passes(
         passes.append(len(waiting))
         return together(waiting)
 
-    monkeypatch.setattr("cupl_bench.run.flow.score_together", told)
+    monkeypatch.setattr(scoring, "score_together", told)
     named = [lambda name=name: asking(name) for name in (*NAMES, "simple")]
 
     def refused() -> tuple[Question, Machine]:
         raise ResultsError("no such question")
 
     found = run_together([named[0], refused, *named[1:]], Workbench())
-    assert passes == ([1, 1, 1, 0] if limit == 0 else [4])
+    assert passes == ([1, 1, 1] if limit == 0 else [4])
     assert isinstance(found[1], ResultsError)
     assert [one.prompts.name for one in found if isinstance(one, Record)] == [*NAMES, "simple"]
 

@@ -1,0 +1,58 @@
+"""What a model of open_clip is made of, before it is built: its files, and its tokenizer with its key."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cupl_bench.backbone.open_clip_tables import merges_file
+from cupl_bench.backbone.tokenization import small_files, versions
+from cupl_bench.identity import content_key
+
+__all__ = ["ModelFiles", "open_clip_tokenizer", "tokenizer_key"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """The files that a model is loaded from.
+
+    ``config``: open_clip's, of the architecture. ``weights``: a file, of which ``state_dict_key`` is the entry to take;
+    None where one alone fits. ``tower``: the folder with the config of a text tower of transformers; None for one of
+    open_clip. ``tokenizer``: a file of merges, or the folder of a tokenizer of transformers.
+    """
+
+    config: Mapping[str, Any]
+    weights: Path
+    state_dict_key: str | None
+    tower: Path | None
+    tokenizer: Path
+
+
+def open_clip_tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
+    """Return the tokenizer that open_clip makes of the settings of a text tower, from these files.
+
+    Source: open_clip 3.3.0, `factory.py`, `get_tokenizer`.
+    """
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+
+    given = dict(settings.get("tokenizer_kwargs", {}))
+    context_length = settings.get("context_length", 77)
+    if folder.is_dir():
+        if settings.get("tokenizer_mode"):
+            given["tokenizer_mode"] = settings["tokenizer_mode"]
+        return HFTokenizer(str(folder), context_length=context_length, **given)
+    return SimpleTokenizer(context_length=context_length, **{**given, "bpe_path": str(folder)})
+
+
+def tokenizer_key(settings: Mapping[str, Any], folder: Path) -> str:
+    """Return the key of a tokenizer's settings and files, and of the versions of what reads them."""
+    found = versions("open_clip_torch", "ftfy", "regex")
+    if folder.is_dir():
+        files: object = small_files(folder)
+        found |= versions("transformers", "tokenizers", "sentencepiece")
+    elif folder == merges_file():
+        files = None  # the version says which
+    else:
+        files = hashlib.sha256(folder.read_bytes()).hexdigest()
+    return content_key({"text_cfg": settings, "merges": files, "versions": found})

@@ -1,0 +1,102 @@
+"""A question whose answer is stored ends without PyTorch and its kin, whose import takes seconds."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Cli
+from making import TinyModel, encoded
+
+HEAVY = ("torch", "torchvision", "open_clip", "transformers", "scipy", "pandas")
+"""Packages of which each takes a good part of a second or more to import; of no use where nothing is computed."""
+
+PROGRAM = f"""
+import json, sys
+from cupl_bench.__main__ import main
+codes = []
+for line in json.loads(sys.argv[1]):
+    codes.append(exec(line[0]) if len(line) == 1 else main(line))
+    found = sorted(set({HEAVY!r}) & set(sys.modules))
+    print("heavy:", json.dumps(found), codes[-1])
+"""
+
+
+def heavy_after(cli: Cli, *lines: list[str]) -> list[list[str]]:
+    """What each of these commands, or of these lines of Python, leaves imported in a process of their own."""
+    given = [
+        [line] if isinstance(line, str) else [*line, f"results_dir={cli.results}", f"cache_dir={cli.cache}"]
+        for line in lines
+    ]
+    done = subprocess.run([sys.executable, "-c", PROGRAM, json.dumps(given)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [line.removeprefix("heavy: ") for line in done.stdout.splitlines() if line.startswith("heavy: ")]
+    assert [line.split()[-1] for line in told] == ["None" if isinstance(one, str) else "0" for one in lines], told
+    return [json.loads(line.rpartition(" ")[0]) for line in told]
+
+
+def records_of(cli: Cli) -> dict[str, tuple[bytes, int]]:
+    found = sorted((cli.results / "records").glob("*.json"))
+    return {path.stem: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+def test_a_finished_question_needs_nothing_heavy(cli: Cli, photos: Path, tiny: TinyModel) -> None:
+    asked = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides]
+    assert cli("eval", *asked) == cli("eval", *asked, "prompts=name_only") == 0
+    before = records_of(cli)
+    places = f"results_dir={str(cli.results)!r}, cache_dir={str(cli.cache)!r}"
+    evaluate = f"import cupl_bench; record = cupl_bench.evaluate(*{asked!r}, prompts='simple', {places})"
+    found = heavy_after(
+        cli,
+        ["eval", *asked],
+        ["eval", *asked, "prompts=name_only", "output=json"],
+        ["status", "-m", *asked, "prompts=simple,name_only"],
+        evaluate,
+        f"cupl_bench.sweep(*{asked!r}, prompts=['simple', 'name_only'], {places})",
+        ["plan", *asked],
+        ["plan", *asked, "prompts=templates", "prompts.templates=['the {}']"],
+        f"assert len(cupl_bench.load_results({str(cli.results)!r})) == 2",
+        f"cupl_bench.load_predictions({str(cli.results)!r}, record.run_key)",
+        f"assert len(cupl_bench.compare({str(cli.results)!r})) == 2",
+    )
+    assert found == [[]] * 5 + [["pandas"]] * 4 + [["pandas", "scipy"]]
+    assert records_of(cli) == before
+
+
+def test_what_cannot_be_decoded_is_known_without_a_decoder_of_jpegs(cli: Cli, photos: Path, tiny: TinyModel) -> None:
+    (photos / "ant" / "broken.png").write_bytes(encoded(7, "PNG")[:100])
+    asked = ["dataset=folder", f"dataset.path={photos}", "dataset.skip_broken=true", *tiny.overrides]
+    assert cli("eval", *asked) == 0
+    assert heavy_after(cli, ["eval", *asked]) == [[]]
+
+
+def test_given_features_need_no_torch(cli: Cli, photos: Path, tiny: TinyModel) -> None:
+    assert cli("features", "to=given", "dataset=folder", f"dataset.path={photos}", *tiny.overrides) == 0, cli.err
+    asked = ["dataset=features", "dataset.path=given", "prompts=simple", *tiny.overrides]
+    assert cli("eval", *asked) == 0, cli.err
+    assert heavy_after(cli, ["eval", *asked]) == [["pandas"]]  # pyarrow reads the class names through it
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_the_device_is_looked_for_where_something_is_computed(
+    cli: Cli, photos: Path, tiny: TinyModel, device: str
+) -> None:
+    asked = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides, f"device={device}"]
+    assert cli("eval", *asked) == 0
+    assert cli.record().environment["device"] in ("cpu", "cuda")
+    assert heavy_after(cli, ["eval", *asked]) == [[]]
+
+
+def test_a_device_that_is_none_is_told_before_any_work_whatever_is_stored(
+    cli: Cli, photos: Path, tiny: TinyModel
+) -> None:
+    asked = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides]
+    assert cli("eval", *asked) == 0
+    before = records_of(cli)
+    for line in (["eval", *asked], ["plan", *asked], ["eval", *asked, "prompts=name_only"]):
+        assert cli(*line, "device=cud") == 2
+        assert cli.err.startswith("cupl-bench: device=cud cannot be used here (Expected one of cpu, cuda,")
+        assert cli.err.endswith("Did you mean 'cuda'?\n")
+        assert not cli.out
+    assert records_of(cli) == before
