@@ -101,11 +101,14 @@ def _encode(
     ):
         for keys, pixels in _batches(loader, batch_size):
             raise_if_interrupted()
-            features = parts(len(pixels), lambda a, b, pixels=pixels: backbone.encode_images(pixels[a:b]))
-            shard.add(keys, finite_units(features, "views"))
+            shard.add(keys, finite_units(_features_of_views(backbone, pixels, parts), "views"))
             done += len(keys)
             advance(len(keys))
     return done
+
+
+def _features_of_views(backbone: Backbone, pixels: torch.Tensor, parts: Parts) -> torch.Tensor:
+    return parts(len(pixels), lambda first, last: backbone.encode_images(pixels[first:last]))
 
 
 def _batches(
