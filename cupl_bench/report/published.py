@@ -168,7 +168,8 @@ def our_wording(settings: Mapping[str, Any]) -> str | None:
 def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one: Mapping[str, Any]) -> dict[str, Any]:
     origin = record.dataset.origin or {}
     differs = [one["differs"]] if one["differs"] else []
-    if not one["protocol"] or origin.get("protocol") != one["protocol"] or "per class (seed" in record.dataset.split:
+    other_split = origin.get("protocol") != one["protocol"] and record.dataset.split != one["split"]
+    if not one["protocol"] or other_split or "per class (seed" in record.dataset.split:
         differs.append(f"split: {one['split']}")
     if origin.get("names") != one["names"]:
         differs.append(f"class names: {one['names']}")
