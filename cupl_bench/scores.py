@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int, Int64
+from jaxtyping import Float, Float32, Float64, Int, Int64
 from scipy.special import ndtri
 
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings, Features
@@ -294,8 +294,8 @@ def predictions_of(
 
 
 def best_columns(
-    tile: Float32[torch.Tensor, "n c"], count: int
-) -> tuple[Int64[torch.Tensor, "n k"], Float32[torch.Tensor, "n k"]]:
+    tile: Float[torch.Tensor, "n c"], count: int
+) -> tuple[Int64[torch.Tensor, "n k"], Float[torch.Tensor, "n k"]]:
     """Return the best columns of each row and their values, best first, the lowest first among equals.
 
     >>> best_columns(torch.tensor([[0.5, 1.0, 1.0]]), count=2)[0].tolist()

@@ -57,23 +57,25 @@ def links(
     """
     to = torch.from_numpy(keys.rows).to(device)
     copies = torch.from_numpy(keys.copies).to(device)
-    values, columns = [], []
+    # Written into place: small arrays that are kept between large ones that are not would tear the memory to pieces.
+    length = min(count, len(keys))
+    value = np.empty((len(queries), length))
+    column = np.empty((len(queries), length), dtype=np.int64)
     step = tile_images(len(keys))
     for start in range(0, len(queries), step):
         tile = torch.from_numpy(queries.rows[start : start + step]).to(device) @ to.T
         if within:
             own = torch.arange(len(tile), device=device)
             tile[own, own + start] = torch.inf
-        nearest, similarity = best_columns(tile, min(count, len(keys)))
+        nearest, similarity = best_columns(tile, length)
         of_each = copies[nearest]
         places = (count - (of_each.cumsum(dim=1) - of_each)).clamp(min=0.0).minimum(of_each)
         if within:
             similarity[:, 0] = 1.0
             places[:, 0] -= 1.0
-        values.append((places * similarity.double().clamp(min=0.0) ** power).cpu().numpy())
-        columns.append(nearest.cpu().numpy())
-    value, column = np.concatenate(values), np.concatenate(columns)
-    starts = np.arange(len(queries) + 1) * column.shape[1]
+        value[start : start + step] = (places * similarity.double().clamp(min=0.0) ** power).cpu().numpy()
+        column[start : start + step] = nearest.cpu().numpy()
+    starts = np.arange(len(queries) + 1) * length
     found = scipy.sparse.csr_array((value.ravel(), column.ravel(), starts), shape=(len(queries), len(keys)))
     found.eliminate_zeros()
     return found
