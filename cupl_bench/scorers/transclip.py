@@ -9,8 +9,9 @@ import scipy.sparse
 import torch
 
 from cupl_bench.scorers import Inputs, Needs, ScoresAre
+from cupl_bench.scorers.balance import blocks, shares_of
 from cupl_bench.scorers.neighbours import Distinct, both_ways, distinct, links, spread
-from cupl_bench.scores import best_columns, tile_images
+from cupl_bench.scores import best_columns
 
 __all__ = ["TransClipScorer"]
 
@@ -77,32 +78,31 @@ class TransClipScorer:
         copies = torch.from_numpy(images.copies).to(device)
         of_class = torch.from_numpy(texts.copies).to(device)
         assigned = torch.empty((len(rows), len(to)), device=device)
-        step = tile_images(len(to))
-        tiles = [slice(start, start + step) for start in range(0, len(rows), step)]
-        for tile in tiles:
-            assigned[tile] = _shares(scale * (rows[tile] @ to.T), of_class)
+        parts = blocks(*assigned.shape)
+        for block in parts:
+            assigned[block] = shares_of(scale * (rows[block] @ to.T), of_class)
         if self.rounds == 0:
             return assigned
         near = links(images, images, self.neighbours + 1, device, within=True)
         smooth = _on(both_ways(near, images.copies) / (2 * self.neighbours), device)
-        centres = self._first_centres(rows, to, scale, copies, of_class, tiles)
+        centres = self._first_centres(rows, to, scale, copies, of_class, parts)
         first_variance = 1.0 / rows.shape[1]
         variance = torch.full((rows.shape[1],), first_variance, dtype=torch.float64, device=device)
         squares = torch.zeros_like(variance)
-        for tile in tiles:
-            squares += (copies[tile, None] * rows[tile].double() ** 2).sum(dim=0)
+        for block in parts:
+            squares += (copies[block, None] * rows[block].double() ** 2).sum(dim=0)
         for _ in range(self.rounds):
             # What depends on the image alone is left out: it falls away where probabilities are made to sum to one.
             direction = (self.text_weight * scale * to + self.likelihood_weight * centres / variance).float()
             offset = (-0.5 * self.likelihood_weight * (centres**2 / variance).sum(dim=1)).float()
             for _ in range(self.inner_rounds):
                 shared = torch.sparse.mm(smooth, assigned)
-                for tile in tiles:
-                    assigned[tile] = _shares(rows[tile] @ direction.T + offset + shared[tile], of_class)
+                for block in parts:
+                    assigned[block] = shares_of(rows[block] @ direction.T + offset + shared[block], of_class)
             sums, sizes = torch.zeros_like(centres), torch.zeros_like(of_class)
-            for tile in tiles:
-                weights = copies[tile, None].float() * assigned[tile]
-                sums += (weights.T @ rows[tile]).double()
+            for block in parts:
+                weights = copies[block, None].float() * assigned[block]
+                sums += (weights.T @ rows[block]).double()
                 sizes += weights.double().sum(dim=0)
             lengths = sums.norm(dim=1, keepdim=True)
             centres = torch.where(lengths > 0, sums / lengths.clamp(min=1e-300), centres)
@@ -117,7 +117,7 @@ class TransClipScorer:
         scale: float,
         copies: torch.Tensor,
         of_class: torch.Tensor,
-        tiles: list[slice],
+        parts: list[slice],
     ) -> torch.Tensor:
         """Return the unit mean of the images that are surest of each class, weighted by how sure; c x d in float64.
 
@@ -125,10 +125,10 @@ class TransClipScorer:
         """
         surest = torch.empty((len(to), 0), dtype=torch.float64, device=rows.device)
         members = torch.empty((len(to), 0), dtype=torch.int64, device=rows.device)
-        for tile in tiles:
-            logits = scale * (rows[tile] @ to.T).double() + of_class.log()
+        for block in parts:
+            logits = scale * (rows[block] @ to.T).double() + of_class.log()
             sure = torch.cat([surest, torch.log_softmax(logits, dim=1).T], dim=1)
-            here = torch.arange(len(rows), device=rows.device)[tile].expand(len(to), -1)
+            here = torch.arange(len(rows), device=rows.device)[block].expand(len(to), -1)
             best, surest = best_columns(sure, min(self.confident, sure.shape[1]))
             members = torch.cat([members, here], dim=1).gather(1, best)
         of_each = copies[members]
@@ -137,12 +137,6 @@ class TransClipScorer:
         sums = torch.einsum("ck,ckd->cd", weights, rows[members].double())
         centres: torch.Tensor = sums / sums.norm(dim=1, keepdim=True)
         return centres
-
-
-def _shares(logits: torch.Tensor, of_class: torch.Tensor) -> torch.Tensor:
-    """Return the probability of one copy of each class; those of all copies sum to one in each row."""
-    shares: torch.Tensor = torch.softmax(logits + of_class.log().float(), dim=1) / of_class.float()
-    return shares
 
 
 def _on(matrix: scipy.sparse.csr_array, device: torch.device) -> torch.Tensor:
