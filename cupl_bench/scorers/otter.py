@@ -147,10 +147,17 @@ def given_shares(content: object, class_names: Sequence[str], where: str) -> Flo
             " share of the images that each class is thought to have."
         )
     try:
-        keys = join_by_name(class_names, list(content), where).keys
+        join = join_by_name(class_names, list(content), where, ignore_extra=True, missing="templates")
     except PromptsError as error:
         raise ScorerError(f"scorer.prior: {error}") from error
-    shares = np.array([float(content[key]) for key in keys])
+    lost, extra = [class_names[label] for label in sorted(join.missing)], sorted(set(content) - set(join.keys))
+    if lost or extra:
+        raise ScorerError(
+            f"{where} should give a share to each of the {len(class_names):,} classes and to nothing else. {len(lost)}"
+            f" classes have none{_cases(lost)}; {len(extra)} names are no class{_cases(extra)}. Name every class as the"
+            " data set does; one that has no image has the share 0."
+        )
+    shares = np.array([float(content[key]) for key in join.keys])
     if abs(shares.sum() - 1) > ROUNDING:
         raise ScorerError(
             f"The shares of {where} sum to {shares.sum():.4g} over the {len(class_names):,} classes; they should sum to"
@@ -158,6 +165,10 @@ def given_shares(content: object, class_names: Sequence[str], where: str) -> Flo
         )
     whole: Float64[np.ndarray, " c"] = shares / shares.sum()
     return whole
+
+
+def _cases(names: Sequence[str]) -> str:
+    return f", first: {first(names)}" if names else ""
 
 
 def _is_share(value: object) -> bool:

@@ -112,8 +112,12 @@ def test_other_images_change_the_scores_of_an_image() -> None:
         ({f"class {label}": -0.1 for label in range(6)}, "6 of 6 shares"),
         ({f"class {label}": float("nan") for label in range(6)}, "6 of 6 shares"),
         ({f"class {label}": 0.1 for label in range(6)}, "sum to 0.6 over the 6 classes; they should sum to one"),
-        ({f"class {label}": 0.2 for label in range(5)}, "'class 5'"),
-        ({f"class {label}": 1 / 7 for label in range(7)}, "'class 6'"),
+        ({f"class {label}": 0.2 for label in range(5)}, "1 classes have none, first: 'class 5'; 0 names"),
+        (
+            {f"class {label}": 1 / 7 for label in range(7)},
+            "0 classes have none; 1 names are no class, first: 'class 6'",
+        ),
+        ({f"thing {label}": 0.2 for label in range(5)}, "6 of 6 classes"),
     ],
 )
 def test_a_malformed_file_of_shares(content: object, message: str) -> None:
