@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings, Features
 from cupl_bench.intervals import wilson
@@ -17,6 +17,7 @@ __all__ = [
     "ScoresAre",
     "Tally",
     "TierMetrics",
+    "best_columns",
     "count",
     "image_tiles",
     "measure",
@@ -265,7 +266,7 @@ def predictions_of(
             if rows := wrong.nonzero().flatten().tolist():
                 raise ValueError(f"{len(rows)} images have {scores_are} that are not finite, first: {rows[0] + start}")
         start += len(tile)
-        top, values = _best(tile, min(5, tile.shape[1]))
+        top, values = best_columns(tile, min(5, tile.shape[1]))
         prediction = top[:, 0].cpu().numpy()
         top[torch.isneginf(values)] = -1
         second = values[:, 1] if values.shape[1] > 1 else torch.full_like(values[:, 0], -torch.inf)
@@ -290,10 +291,13 @@ def predictions_of(
         yield _joined(waiting)
 
 
-def _best(
-    tile: Float32[torch.Tensor, "n c"], count: int
-) -> tuple[Int64[torch.Tensor, "n k"], Float32[torch.Tensor, "n k"]]:
-    """Return the best columns of each row, best first, the lowest first among equals.
+def best_columns(
+    tile: Float[torch.Tensor, "n c"], count: int
+) -> tuple[Int64[torch.Tensor, "n k"], Float[torch.Tensor, "n k"]]:
+    """Return the best columns of each row and their values, best first, the lowest first among equals.
+
+    >>> best_columns(torch.tensor([[0.5, 1.0, 1.0]]), count=2)[0].tolist()
+    [[1, 2]]
 
     `topk` promises no order among equals, so rows that have any among their best are asked again, step by step.
     """

@@ -73,3 +73,14 @@ def with_images(inputs: Inputs, order: Sequence[int]) -> Inputs:
     """The same question about some of its images, in another order."""
     views = None if inputs.views is None else inputs.views[np.asarray(order)]
     return replace(inputs, images=inputs.images[np.asarray(order)], views=views)
+
+
+def places_taken(values: np.ndarray, count: int) -> np.ndarray:
+    """How much of a place each value has in the list of the ``count`` largest; equals share what is left of it."""
+    taken, left = np.zeros(len(values)), float(count)
+    rounded = np.round(values, 9)
+    for value in np.unique(rounded)[::-1]:
+        equals = rounded == value
+        taken[equals] = min(left, float(equals.sum())) / equals.sum()
+        left -= taken[equals].sum()
+    return taken
