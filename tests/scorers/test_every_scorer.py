@@ -18,6 +18,7 @@ from cupl_bench.scorers.facts import facts_of
 OPTIONS = sorted(path.stem for path in (conf_dir() / "scorer").glob("*.yaml"))
 NAMES = [f"class {label}" for label in range(6)]
 FILES: dict[str, dict[str, object]] = {
+    "perceptionclip": {"contexts": {"quality": {"good": ["good", "fine"], "any": [""]}, "place": {"sea": ["at sea"]}}},
     "chils": {
         "label_sets": {
             name: [name, *[f"{name}.{kind}" for kind in range(label % 3)]] for label, name in enumerate(NAMES)
