@@ -28,6 +28,7 @@ NEEDED = {
     "prompts=embeddings": ["prompts.path=x.npy"],
     "dataset=features": ["dataset.path=x.npz"],
     "scorer=perceptionclip": ["scorer.contexts=x"],
+    "scorer=fudd": ["scorer.pairs=x"],
     "scorer=chils": ["scorer.label_sets=x"],
 }
 """What a user must give: the options that mean their own things."""

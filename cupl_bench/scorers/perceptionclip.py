@@ -136,7 +136,8 @@ def _contexts(files: Mapping[str, object]) -> list[list[str]]:
     if lacking := [name for name, values in factors.items() if not values or not all(values.values())]:
         raise ScorerError(
             f"scorer.contexts: {len(lacking)} of {len(factors)} factors have no value, or a value without a"
-            f' description, first: {first(lacking, 3)}. The file should hold {WHAT}; the description "" adds nothing to a text.'
+            f" description, first: {first(lacking, 3)}. The file should hold {WHAT};"
+            ' the description "" adds nothing to a text.'
         )
     texts = [text for values in factors.values() for row in values.values() for text in row]
     if odd := [text for text in texts if not is_unicode(text) or text != text.strip()]:

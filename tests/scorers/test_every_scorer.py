@@ -18,6 +18,13 @@ from cupl_bench.scorers.facts import facts_of
 OPTIONS = sorted(path.stem for path in (conf_dir() / "scorer").glob("*.yaml"))
 NAMES = [f"class {label}" for label in range(6)]
 FILES: dict[str, dict[str, object]] = {
+    "fudd": {
+        "names": NAMES,
+        "pairs": {
+            f"{a}_{b}": {"classes": [a, b], "prompt_pairs": [{"prompt_pair": [f"{a} not {b}", f"{b} not {a}"]}]}
+            for a, b in [(0, 1), (0, 2), (1, 2), (2, 3), (4, 5)]
+        },
+    },
     "perceptionclip": {"contexts": {"quality": {"good": ["good", "fine"], "any": [""]}, "place": {"sea": ["at sea"]}}},
     "chils": {
         "label_sets": {
