@@ -27,6 +27,7 @@ __all__ = [
     "predictions_of",
     "similarities",
     "similarity_tiles",
+    "similarity_to",
     "tile_images",
 ]
 
@@ -126,11 +127,16 @@ def similarities(images: Float32[torch.Tensor, "n d"], classes: ClassEmbeddings)
     >>> similarities(torch.tensor([[0.0, 1.0]]), classes).tolist()
     [[0.0, 1.0]]
     """
-    return _similarity_to(classes, images.device)(images)
+    return similarity_to(classes, images.device)(images)
 
 
-def _similarity_to(classes: ClassEmbeddings, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return a function that computes the similarities of images to ``classes``, for many images in turn."""
+def similarity_to(classes: ClassEmbeddings, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function that computes the similarities of images to ``classes``, for many images in turn.
+
+    >>> classes = ClassEmbeddings(aggregation=Aggregation.MEAN, matrix=np.eye(2, dtype=np.float32))
+    >>> similarity_to(classes, torch.device("cpu"))(torch.tensor([[0.0, 1.0]])).tolist()
+    [[0.0, 1.0]]
+    """
     if classes.aggregation != Aggregation.MAX_SIMILARITY:
         return _product_with(classes.matrix, device)
     assert classes.prompts is not None  # noqa: S101 - build_class_embeddings made both
@@ -234,7 +240,7 @@ def similarity_tiles(
     Raises:
         ValueError: there is no image.
     """
-    to_classes = _similarity_to(classes, device or torch.device("cpu"))
+    to_classes = similarity_to(classes, device or torch.device("cpu"))
     for images in image_tiles(features, classes.num_columns, device):
         yield to_classes(images)
 

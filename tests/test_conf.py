@@ -28,6 +28,9 @@ NEEDED = {
     "prompts=file": ["prompts.path=x"],
     "prompts=embeddings": ["prompts.path=x.npy"],
     "dataset=features": ["dataset.path=x.npz"],
+    "scorer=perceptionclip": ["scorer.contexts=x"],
+    "scorer=fudd": ["scorer.pairs=x"],
+    "scorer=chils": ["scorer.label_sets=x"],
 }
 """What a user must give: the options that mean their own things."""
 

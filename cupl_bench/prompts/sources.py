@@ -52,10 +52,11 @@ def fill(template: str, class_name: str) -> str:
     return template.replace("{}", class_name)
 
 
-def read_templates(source: str | Sequence[str]) -> list[str]:
+def read_templates(source: str | Sequence[str], group: Literal["prompts", "scorer"] = "prompts") -> list[str]:
     """Return templates from a list, a file that holds one, or a list that open_clip carries by name.
 
     A file is JSON, or a `.txt` with a template on each line, where ``{c}`` means the same as ``{}``: CLIP_benchmark's.
+    A message about a list names the setting of ``group``.
 
     >>> read_templates(["a photo of a {}."])
     ['a photo of a {}.']
@@ -74,7 +75,7 @@ def read_templates(source: str | Sequence[str]) -> list[str]:
             templates = _templates_of_dataset(source)
         where = source
     else:
-        templates, where = list(source), "prompts.templates"
+        templates, where = list(source), f"{group}.templates"
     if not isinstance(templates, list):
         raise PromptsError(
             f"{where} holds {_kind(templates)}; it should hold a list of templates.{strategy_of(templates, where)}"
@@ -284,6 +285,7 @@ def join_by_name(
     aliases: Mapping[str, str] | None = None,
     ignore_extra: bool = False,
     missing: Literal["error", "templates"] | None = None,
+    group: Literal["prompts", "scorer"] = "prompts",
 ) -> Join:
     """Find each class its key: by its label, an alias, letter for letter, or the normalised name; never by position.
 
@@ -297,19 +299,23 @@ def join_by_name(
         ignore_extra: whether keys that belong to no class are left out silently.
         missing: whether a class without a key is an error, or is filled from templates by the caller; None where the
             caller has no such choice.
+        group: whose file it is, so that a message names the settings of this group.
 
     Raises:
         PromptsError: a class has no key or more than one, a key belongs to no class, or an alias names neither.
     """
     renamed = _aliases_as_spelt(aliases or {}, class_names, keys, where)
-    found, how = _found(class_names, keys, where, renamed)
+    found, how = _found(class_names, keys, where, renamed, group)
     lost = [name for name, key in zip(class_names, found, strict=True) if key is None]
     extra = [key for key in keys if key not in set(found)]
     if lost and (missing != "templates" or len(lost) == len(class_names)):
         raise PromptsError(
-            f"{len(lost)} of {len(class_names)} classes have no prompts in {where}, first: {first(lost)}."
-            f"{nearest(lost[0], extra or keys)}{_unclaimed(extra, keys)}"
-            f" {_other_list(class_names, keys, where, renamed, ignore_extra) or _how_to_mend(lost, extra, missing)}"
+            f"{len(lost)} of {len(class_names)} classes {'have no prompts' if group == 'prompts' else 'are not'} in"
+            f" {where}, first: {first(lost)}.{nearest(lost[0], extra or keys)}{_unclaimed(extra, keys)} "
+            + (
+                _other_list(class_names, keys, where, renamed, ignore_extra)
+                or _how_to_mend(lost, extra, missing, group)
+            )
         )
     if extra and not ignore_extra:
         mend = _other_list(class_names, keys, where, renamed, ignore_extra) or (
@@ -331,7 +337,7 @@ def join_by_name(
 
 
 def _found(
-    class_names: Sequence[str], keys: Sequence[str], where: str, aliases: Mapping[str, str]
+    class_names: Sequence[str], keys: Sequence[str], where: str, aliases: Mapping[str, str], group: str = "prompts"
 ) -> tuple[list[str | None], Counter[str]]:
     """Return the key of each class, None where it has none, and how many were found by which rule."""
     held = set(keys)
@@ -355,7 +361,7 @@ def _found(
         elif len(close) > 1:
             raise PromptsError(
                 f"{where} holds {len(close)} classes that could be {name!r}: {first(close)}. Say which"
-                " with prompts.aliases."
+                f" with {group}.aliases."
             )
         else:
             found.append(None)
@@ -422,14 +428,14 @@ def _other_list(
     return None
 
 
-def _how_to_mend(lost: Sequence[str], extra: Sequence[str], missing: str | None) -> str:
+def _how_to_mend(lost: Sequence[str], extra: Sequence[str], missing: str | None, group: str) -> str:
     by_normalised = {normalised(key): key for key in extra}
     close = {name: difflib.get_close_matches(normalised(name), list(by_normalised), n=1) for name in lost[:3]}
     pairs = {name: by_normalised[found[0]] for name, found in close.items() if found}
     example = f", such as {json.dumps(pairs, ensure_ascii=False)}" if pairs else ""
     fill = " Or fill their classes from templates: prompts.missing=templates." if missing is not None else ""
     return (
-        "Add them to the file, or map them with prompts.aliases (a JSON file: class name -> name in the"
+        f"Add them to the file, or map them with {group}.aliases (a JSON file: class name -> name in the"
         f" file{example}).{fill}"
     )
 

@@ -194,6 +194,7 @@ def scorer_of(question: Question, dataset: Dataset, prompts: Prompts) -> ScorerF
     check_fit(
         facts,
         prompts,
+        dataset.class_names,
         has_images=dataset.features is None,
         has_text_tower=not isinstance(question.backbone, GivenSource),
     )

@@ -80,7 +80,9 @@ class Needs:
     ``parallel``: whether the prompts at a place must be the same in every class but for the class name, as templates
     are. ``one_vector``: whether every class must have one vector, which max_similarity has not. ``views``: which views
     of the images. ``files``: the files that it reads, a path or URL by the name of the parameter; their content is part
-    of the run key, and their place is not.
+    of the run key, and their place is not. ``check``: called with the class names and the content of the files before
+    anything is encoded; it raises a `ScorerError` where they do not fit. ``own_prompts``: whether it writes all its
+    texts itself, so that those of the prompts count for nothing.
 
     Raises:
         ScorerError: a use is none.
@@ -92,6 +94,8 @@ class Needs:
     one_vector: bool = False
     views: ViewFamily | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[Sequence[str], Mapping[str, object]], object] | None = None
+    own_prompts: bool = False
 
     def __post_init__(self) -> None:
         if odd := [use for use in self.uses if use not in get_args(Use)]:

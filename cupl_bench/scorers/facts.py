@@ -1,6 +1,6 @@
 """What is known of a scorer before it scores: its parameters, its files, and whether it gets what it needs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -104,16 +104,23 @@ def facts_of(name: str, scorer: Scorer) -> ScorerFacts:
     )
 
 
-def check_fit(facts: ScorerFacts, prompts: Prompts, *, has_images: bool, has_text_tower: bool) -> None:
+def check_fit(
+    facts: ScorerFacts, prompts: Prompts, class_names: Sequence[str], *, has_images: bool, has_text_tower: bool
+) -> None:
     """Check that a scorer gets what it needs, before anything is encoded.
 
     Raises:
         ScorerError: it does not.
     """
     needs, name = facts.needs, facts.name
+    if needs.own_prompts and not (prompts.parallel and prompts.num_prompts == len(class_names)):
+        raise ScorerError(
+            f"scorer={name} writes all its texts itself, so these {prompts.num_prompts:,} prompts would count for"
+            " nothing, and its number would be read as theirs. Take prompts=simple."
+        )
     if needs.parallel and not prompts.parallel:
         raise ScorerError(
-            f"scorer={name} weighs templates, which are the same in every class but for the class name, and these"
+            f"scorer={name} weighs or compares templates, which are the same in every class but for the class name, and these"
             " prompts are not: sentences of a language model differ from class to class. Take prompts made of templates"
             " (simple, ensemble, waffle, ...), or another scorer."
         )
@@ -133,3 +140,5 @@ def check_fit(facts: ScorerFacts, prompts: Prompts, *, has_images: bool, has_tex
         raise ScorerError(
             f"scorer={name} encodes texts of its own, and this backbone is only a name: take the backbone itself."
         )
+    if needs.check is not None:
+        needs.check(class_names, facts.files)

@@ -11,11 +11,27 @@ from scorers.scenes import scene, scores, with_classes, with_images
 from cupl_bench import scores as arithmetic
 from cupl_bench.conf_folder import conf_dir
 from cupl_bench.dataset import Dataset
+from cupl_bench.errors import ScorerError
 from cupl_bench.scorers import INDEPENDENT, Inputs, Scorer
 from cupl_bench.scorers.facts import facts_of
 
 OPTIONS = sorted(path.stem for path in (conf_dir() / "scorer").glob("*.yaml"))
-FILES: dict[str, dict[str, object]] = {}
+NAMES = [f"class {label}" for label in range(6)]
+FILES: dict[str, dict[str, object]] = {
+    "fudd": {
+        "names": NAMES,
+        "pairs": {
+            f"{a}_{b}": {"classes": [a, b], "prompt_pairs": [{"prompt_pair": [f"{a} not {b}", f"{b} not {a}"]}]}
+            for a, b in [(0, 1), (0, 2), (1, 2), (2, 3), (4, 5)]
+        },
+    },
+    "perceptionclip": {"contexts": {"quality": {"good": ["good", "fine"], "any": [""]}, "place": {"sea": ["at sea"]}}},
+    "chils": {
+        "label_sets": {
+            name: [name, *[f"{name}.{kind}" for kind in range(label % 3)]] for label, name in enumerate(NAMES)
+        }
+    },
+}
 """What the files of an option hold; an option that needs none is not named."""
 DRAWN_FROM_PLACES: set[str] = set()
 """Options whose scores may change with the order of the images although no image sees another."""
@@ -27,6 +43,8 @@ def built(option: str) -> Scorer:
     settings |= {name: f"{name}.json" for name in FILES.get(option, {})}
     if str(settings.get("seed", "")).startswith("${"):
         settings["seed"] = 0
+    if str(settings.get("templates", "")).startswith("${"):
+        settings["templates"] = ["a photo of a {}.", "a drawing of a {}."]
     return get_class(node["_target_"])(**settings)
 
 
@@ -125,6 +143,19 @@ def test_a_scorer_is_identified_by_its_parameters(option: str) -> None:
     facts = facts_of(option, scorer)
     assert set(facts.parameters) == {one.name for one in fields(scorer)}
     assert (facts.key is None) == (option == "plain")
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if FILES.get(option)])
+def test_a_file_is_part_of_the_key_and_is_checked_before_anything_is_encoded(option: str) -> None:
+    scorer, inputs = asked(option)
+    assert set(scorer.needs.files) >= set(FILES[option])
+    check = scorer.needs.check
+    assert check is not None
+    check(inputs.class_names, inputs.files)
+    for name in FILES[option]:
+        for odd in ([], {}, "text", 3, None, {"class 0": {"class 1": [3]}}):
+            with pytest.raises(ScorerError, match=rf"scorer\.{name}"):
+                check(inputs.class_names, {**inputs.files, name: odd})
 
 
 def test_nothing_that_a_scorer_is_handed_holds_a_label() -> None:
