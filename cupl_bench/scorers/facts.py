@@ -120,7 +120,7 @@ def check_fit(
         )
     if needs.parallel and not prompts.parallel:
         raise ScorerError(
-            f"scorer={name} weighs or compares templates, which are the same in every class but for the class name, and these"
+            f"scorer={name} takes templates, which are the same in every class but for the class name, and these"
             " prompts are not: sentences of a language model differ from class to class. Take prompts made of templates"
             " (simple, ensemble, waffle, ...), or another scorer."
         )
