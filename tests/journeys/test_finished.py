@@ -98,5 +98,4 @@ def test_a_device_that_is_none_is_told_before_any_work_whatever_is_stored(
         assert cli(*line, "device=cud") == 2
         assert cli.err.startswith("cupl-bench: device=cud cannot be used here (Expected one of cpu, cuda,")
         assert cli.err.endswith("Did you mean 'cuda' or 'cpu'?\n")
-        assert not cli.out
     assert records_of(cli) == before
