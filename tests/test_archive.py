@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import Cli
-from making import TinyModel, make_run
+from making import TinyModel, make_folder, make_run
 
+from cupl_bench.__main__ import main
 from cupl_bench.archive import export_runs, import_runs
 from cupl_bench.errors import ResultsError
 from cupl_bench.records import read_record, record_path
@@ -21,10 +23,21 @@ def arguments_of(tiny: TinyModel, photos: Path) -> list[str]:
     return ["dataset=folder", f"dataset.path={photos}", "device=cpu", *tiny.overrides]
 
 
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel) -> Path:
+    """The results of two finished runs."""
+    folder = tmp_path_factory.mktemp("swept")
+    photos = make_folder(folder / "photos", dict.fromkeys(["ant", "bee", "cat", "dog", "eel"], 3))
+    places = [f"results_dir={folder / 'results'}", f"cache_dir={folder / 'cache'}"]
+    for prompts in ("simple", "name_only"):
+        assert main(["eval", *arguments_of(tiny, photos), f"prompts={prompts}", *places]) == 0
+    return folder / "results"
+
+
 @pytest.fixture
-def archive(cli: Cli, tiny: TinyModel, photos: Path, tmp_path: Path) -> Path:
+def archive(cli: Cli, swept: Path, tmp_path: Path) -> Path:
     """Two finished runs, exported."""
-    assert cli("eval", "-m", *arguments_of(tiny, photos), "prompts=simple,name_only") == 0
+    shutil.copytree(swept, cli.results)
     assert cli("export", f"to={tmp_path / 'runs.zip'}") == 0
     assert "2 runs" in cli.out
     return tmp_path / "runs.zip"

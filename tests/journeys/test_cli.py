@@ -3,10 +3,6 @@
 import json
 import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -381,55 +377,6 @@ def test_a_record_without_its_predictions_runs_again(cli, on_photos) -> None:
     (cli.results / first.artifacts.predictions).unlink()
     assert on_photos() == 0
     assert (cli.results / first.artifacts.predictions).is_file()
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "cupl_bench", *arguments]
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_and_gives_the_same_record(cli, tiny: TinyModel, tmp_path: Path) -> None:
-    root = make_folder(tmp_path / "many", {f"class{i}": 40 for i in range(6)})
-    arguments = ["eval", "dataset=folder", f"dataset.path={root}", *tiny.overrides, "batch_size=4"]
-    script = tmp_path / "slow.py"
-    script.write_text(
-        "import sys, time\n"
-        "from cupl_bench import features\n"
-        "features.SHARD_ROWS = 16\n"
-        "add = features.Shard.add\n"
-        "features.Shard.add = lambda self, keys, rows: (time.sleep(0.05), add(self, keys, rows))[1]\n"
-        "from cupl_bench.__main__ import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    own = [f"results_dir={tmp_path / 'killed'}", f"cache_dir={tmp_path / 'killed_cache'}"]
-    process = subprocess.Popen([sys.executable, str(script), *arguments, *own], stdout=subprocess.PIPE)
-    stored = tmp_path / "killed_cache" / "image_features"
-    deadline = time.monotonic() + 120
-    while len(list(stored.rglob("*.safetensors"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    survived = sum(len(read_arrays(path)[0]["rows"]) for path in stored.rglob("*.safetensors"))
-    assert 16 <= survived < 240
-    assert not list((tmp_path / "killed" / "records").glob("*.json"))
-    cli.results, cli.cache = tmp_path / "killed", tmp_path / "killed_cache"
-    assert cli(*arguments) == 0
-    assert f"{survived} reused, {240 - survived} encoded" in cli.out
-    resumed = cli.record()
-    cli.results, cli.cache = tmp_path / "whole", tmp_path / "whole_cache"
-    assert cli(*arguments) == 0
-    assert numbers(cli.record()) == numbers(resumed)
-
-
-@pytest.mark.slow
-def test_two_runs_at_once_on_one_cache_lose_nothing(cli, tiny: TinyModel, photos: Path) -> None:
-    own = [f"results_dir={cli.results}", f"cache_dir={cli.cache}"]
-    arguments = command("eval", "dataset=folder", f"dataset.path={photos}", *tiny.overrides, *own)
-    runs = [subprocess.Popen([*arguments, *extra], stdout=subprocess.PIPE) for extra in ([], ["prompts=name_only"], [])]
-    outputs = [run.communicate()[0].decode() for run in runs]
-    assert [run.returncode for run in runs] == [0, 0, 0], outputs
-    assert set(cli.records()) == {"simple", "name_only"}
-    assert not list(cli.cache.rglob("damaged"))
 
 
 # Sweeps, plan, report, classify ---------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -109,24 +108,6 @@ def test_jobs_in_other_processes_leave_what_jobs_here_leave(cli, on_photos, tmp_
     assert not list((cli.results / "running").iterdir())
     assert cli("status") == 0
     assert "6 questions: 4 done, 0 running, 2 failed, 0 missing" in cli.out
-
-
-def test_processes_on_one_cache_encode_each_thing_once(cli, tiny, photos: Path) -> None:
-    """Different prompts of the same data set, so that no record is shared; whoever comes second waits."""
-    shared = [sys.executable, "-m", "cupl_bench", "eval", "dataset=folder", f"dataset.path={photos}", *tiny.overrides]
-    places = [f"results_dir={cli.results}", f"cache_dir={cli.cache}", "batch_size=1", "device=cpu"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    runs = [
-        subprocess.Popen([*shared, prompts, *places], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for prompts in ("prompts=simple", "prompts=name_only")
-    ]
-    outputs = [run.communicate()[0].decode() for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], outputs
-    for kind, count in (("image_features", 15), ("text_features", 10)):
-        keys = rows_of(cli.cache, kind)
-        assert len(keys) == len(set(keys)) == count
-    assert sum("0 reused, 15 encoded" in output for output in outputs) == 1
-    assert sum("15 reused, 0 encoded" in output for output in outputs) == 1
 
 
 def test_parts_make_a_whole(cli, on_photos) -> None:
