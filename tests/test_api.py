@@ -57,6 +57,7 @@ def test_the_public_names_are_exact_and_cheap_and_nothing_is_printed(photos: Pat
         getattr(cupl_bench, "evaluat")  # noqa: B009
 
 
+@pytest.mark.slow
 def test_the_same_question_is_one_question_from_both_doors(cli: Cli, photos: Path) -> None:
     assert cli("eval", "dataset=folder", f"dataset.path={photos}", "backbone=demo", "prompts=simple") == 0
     typed = cli.record()
@@ -67,6 +68,7 @@ def test_the_same_question_is_one_question_from_both_doors(cli: Cli, photos: Pat
     assert called == typed
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_its_records_in_order(photos: Path, places: dict[str, Any]) -> None:
     records = cupl_bench.sweep(
         f"dataset.path={photos}",
@@ -83,12 +85,14 @@ def test_a_sweep_gives_its_records_in_order(photos: Path, places: dict[str, Any]
     assert {"dataset", "backbone", "prompts", "scorer", "precision", "top1"} <= set(frame.columns)
 
 
+@pytest.mark.slow
 def test_a_sweep_answers_what_it_can_and_tells_the_rest(photos: Path, places: dict[str, Any]) -> None:
     with pytest.raises(cupl_bench.CuplBenchError, match=r"1 of 2 questions have no answer.*prompts=cupl"):
         cupl_bench.sweep(f"dataset.path={photos}", dataset=["folder"], prompts=["cupl", "simple"], **places)
     assert cupl_bench.load_results(places["results_dir"])["prompts"].tolist() == ["simple"]
 
 
+@pytest.mark.slow
 def test_things_in_memory_give_what_files_give(photos: Path, tmp_path: Path, places: dict[str, Any]) -> None:
     sentences = {name: [f"a {name} that runs.", f"some {name}"] for name in NAMES}
     (tmp_path / "file.json").write_text(json.dumps(sentences))
@@ -108,6 +112,7 @@ def test_things_in_memory_give_what_files_give(photos: Path, tmp_path: Path, pla
     assert np.array_equal(scores[0], scores[2])
 
 
+@pytest.mark.slow
 def test_images_of_pillow_and_class_indices(photos: Path, places: dict[str, Any]) -> None:
     pairs = [(Image.open(path), NAMES.index(name)) for path, name in pairs_of(photos)]
     with pytest.raises(cupl_bench.CuplBenchError, match="give class_names"):
@@ -118,6 +123,7 @@ def test_images_of_pillow_and_class_indices(photos: Path, places: dict[str, Any]
     assert record.metrics == other.metrics
 
 
+@pytest.mark.slow
 def test_class_embeddings_are_those_of_open_clip(places: dict[str, Any]) -> None:
     model, preprocess, tokenizer = tiny_model()
     held = cupl_bench.class_embeddings(
@@ -147,6 +153,7 @@ def test_encoded_images_are_those_of_open_clip(photos: Path, places: dict[str, A
     assert np.abs(rows - reference).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_model_in_training_is_left_as_it_is(photos: Path, places: dict[str, Any]) -> None:
     model, preprocess, tokenizer = tiny_model()
     model.train()
@@ -177,6 +184,7 @@ def test_a_model_in_training_is_left_as_it_is(photos: Path, places: dict[str, An
     model.encode_text(tokenizer(["a frog"])).square().sum().backward()  # nothing of it became an inference tensor
 
 
+@pytest.mark.slow
 def test_weights_that_moved_are_another_model(photos: Path, places: dict[str, Any]) -> None:
     model, preprocess, tokenizer = tiny_model()
     keys = set()
@@ -188,6 +196,7 @@ def test_weights_that_moved_are_another_model(photos: Path, places: dict[str, An
     assert len(keys) == 2
 
 
+@pytest.mark.slow
 def test_models_that_cannot_be_used_are_refused(photos: Path, places: dict[str, Any]) -> None:
     model, preprocess, tokenizer = tiny_model()
     with pytest.raises(cupl_bench.CuplBenchError, match="has no encode_image"):
@@ -207,6 +216,7 @@ def test_models_that_cannot_be_used_are_refused(photos: Path, places: dict[str, 
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_it_runs_in_threads_and_in_an_event_loop(photos: Path, places: dict[str, Any]) -> None:
     found: list[str] = []
 
@@ -228,6 +238,7 @@ def test_it_runs_in_threads_and_in_an_event_loop(photos: Path, places: dict[str,
     assert found[-1] in found[:3]
 
 
+@pytest.mark.slow
 def test_mistakes_have_the_words_of_the_command_line(cli: Cli, places: dict[str, Any]) -> None:
     for arguments, keys in (
         (["prompts.pth=x"], {"prompts": "file"}),
@@ -242,6 +253,7 @@ def test_mistakes_have_the_words_of_the_command_line(cli: Cli, places: dict[str,
         assert str(caught.value) in cli.err
 
 
+@pytest.mark.slow
 def test_functions_that_give_too_little_are_refused(photos: Path, places: dict[str, Any]) -> None:
     for function, said in (
         (lambda names: [["one"]], "texts for 1 classes"),
@@ -258,6 +270,7 @@ def test_functions_that_give_too_little_are_refused(photos: Path, places: dict[s
     assert record.prompts.aggregation == "max_similarity"
 
 
+@pytest.mark.slow
 def test_results_as_frames(photos: Path, places: dict[str, Any]) -> None:
     records = cupl_bench.sweep(f"dataset.path={photos}", dataset=["folder"], prompts=["simple", "name_only"], **places)
     table = cupl_bench.compare(places["results_dir"])

@@ -53,6 +53,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_another_machine_has_the_same_files_and_reports_on_them(cli: Cli, archive: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     assert cli.raw("import", str(archive), f"results_dir={other}") == 0
@@ -63,11 +64,13 @@ def test_another_machine_has_the_same_files_and_reports_on_them(cli: Cli, archiv
     assert len(pd.read_csv(other / "tables" / "comparison.csv")) == 2
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_archive(cli: Cli, archive: Path, tmp_path: Path) -> None:
     assert cli("export", f"to={tmp_path / 'again.zip'}") == 0
     assert archive.read_bytes() == (tmp_path / "again.zip").read_bytes()
 
 
+@pytest.mark.slow
 def test_one_run_by_its_key(cli: Cli, archive: Path, tmp_path: Path) -> None:
     key = cli.records()["simple"].run_key
     assert cli("export", key, f"to={tmp_path / 'one.zip'}") == 0
@@ -75,6 +78,7 @@ def test_one_run_by_its_key(cli: Cli, archive: Path, tmp_path: Path) -> None:
         assert {Path(name).stem for name in one.namelist()} == {key, "manifest"}
 
 
+@pytest.mark.slow
 def test_runs_that_are_here_are_kept(cli: Cli, archive: Path) -> None:
     before = files_below(cli.results)
     assert cli("import", str(archive)) == 0
@@ -105,11 +109,13 @@ def refused(cli: Cli, archive: Path, tmp_path: Path, message: str) -> None:
     assert not files_below(tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_a_changed_member_is_refused(cli: Cli, archive: Path, tmp_path: Path) -> None:
     name = f"predictions/{cli.records()['simple'].run_key}.parquet"
     refused(cli, rewritten(archive, {name: b"other"}), tmp_path, "1 of 8 members differ from their sha256, first")
 
 
+@pytest.mark.slow
 def test_a_member_that_leads_elsewhere_is_refused(cli: Cli, archive: Path, tmp_path: Path) -> None:
     for name in ("../evil.json", "/tmp/evil.json", "records/../../evil.json", "logs/run.log"):
         manifest = manifest_of(archive)
@@ -119,6 +125,7 @@ def test_a_member_that_leads_elsewhere_is_refused(cli: Cli, archive: Path, tmp_p
     assert not list(tmp_path.rglob("evil.json"))
 
 
+@pytest.mark.slow
 def test_members_beside_the_manifest_are_refused(cli: Cli, archive: Path, tmp_path: Path) -> None:
     refused(
         cli, rewritten(archive, {"records/0123456789ab.json": b"{}"}), tmp_path, "its members are not those that its"
@@ -128,6 +135,7 @@ def test_members_beside_the_manifest_are_refused(cli: Cli, archive: Path, tmp_pa
     refused(cli, rewritten(archive, {"manifest.json": json.dumps(newer).encode()}), tmp_path, "version 2; this program")
 
 
+@pytest.mark.slow
 def test_a_run_without_its_predictions_is_refused(cli: Cli, archive: Path, tmp_path: Path) -> None:
     name = f"predictions/{cli.records()['simple'].run_key}.parquet"
     manifest = manifest_of(archive)
@@ -136,6 +144,7 @@ def test_a_run_without_its_predictions_is_refused(cli: Cli, archive: Path, tmp_p
     refused(cli, changed, tmp_path, f"lacks '{name}' of run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [0, 1, 100, -1])
 def test_a_truncated_archive_is_refused(cli: Cli, archive: Path, tmp_path: Path, keep: int) -> None:
     half = tmp_path / "half.zip"
@@ -143,6 +152,7 @@ def test_a_truncated_archive_is_refused(cli: Cli, archive: Path, tmp_path: Path,
     refused(cli, half, tmp_path, "cannot be read as an archive")
 
 
+@pytest.mark.slow
 def test_mistakes(cli: Cli, archive: Path, tmp_path: Path) -> None:
     key = cli.records()["simple"].run_key
     for arguments, message in [
@@ -160,6 +170,7 @@ def test_mistakes(cli: Cli, archive: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "lost.zip").exists()
 
 
+@pytest.mark.slow
 def test_an_archive_that_cannot_be_written(cli: Cli, archive: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert cli("export", f"to={tmp_path / 'file' / 'runs.zip'}") == 2
@@ -249,6 +260,7 @@ def test_files_that_are_not_what_their_record_knows_are_refused(theirs: Path, tm
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [f"predictions/{KEY}.parquet", f"records/{KEY}.json", "manifest.json"])
 def test_a_bomb_is_not_unpacked(theirs: Path, tmp_path: Path, name: str) -> None:
     """200 MB of zeros, which zip to 0.2 MB: neither memory nor disk takes them."""

@@ -116,6 +116,7 @@ def in_a_process(folder: Path, start: int) -> None:
         encode(folder, [f"{number % 7} {number}" for number in range(step, step + 5)])
 
 
+@pytest.mark.slow
 def test_several_processes_write_one_memo(tmp_path: Path) -> None:
     processes = [CONTEXT.Process(target=in_a_process, args=(tmp_path, start)) for start in (0, 10, 20)]
     for process in processes:

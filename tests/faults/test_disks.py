@@ -12,6 +12,8 @@ from faulty import Fault, left_by, start, stored_rows
 
 from cupl_bench.store import read_arrays
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("step", [1, 2, 22, 51, 63, 75])
 def test_a_disk_that_fills_is_a_clear_refusal_and_loses_nothing(undisturbed, tmp_path: Path, step: int) -> None:

@@ -21,6 +21,8 @@ from cupl_bench.report.comparison import compare
 from cupl_bench.report.tables import write_tables
 from cupl_bench.store import read_arrays, write_arrays
 
+pytestmark = pytest.mark.slow
+
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "flipped": lambda content: (
         content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]

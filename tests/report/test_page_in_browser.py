@@ -28,9 +28,12 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 HOSTILE = "</script><script>window.hacked = 1</script>"
 NAMES = [HOSTILE, "<img src=x onerror='window.hacked = 2'>", "a\u2028b 日本語", "x" * 200, "eel"]
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium here: scripts/ci-packages installs one, CUPL_BENCH_CHROMIUM names another"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium here: scripts/ci-packages installs one, CUPL_BENCH_CHROMIUM names another"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +288,6 @@ def test_every_control_has_a_name(reader: Reader, results: Path) -> None:
         assert nameless == []
 
 
-@pytest.mark.slow
 def test_a_thousand_classes_and_fifty_thousand_images_stay_quick(browser: Any, tmp_path: Path) -> None:
     """Under 30 MB, and shown within two seconds of the browser's own work; the wall clock depends on the machine."""
     write_results(tmp_path, datasets=1, backbones=1, images=50_000, classes=1000)
