@@ -147,6 +147,7 @@ def test_one_question_is_one_document(cli, on_photos) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("with_page")
 def test_a_sweep_tells_its_runs_its_failures_and_its_comparison(cli, on_photos) -> None:
     assert on_photos("-m", "prompts=simple,name_only,ensemble", "output=json") == 2
     document = json.loads(cli.out)

@@ -614,6 +614,7 @@ def test_the_command_takes_a_baseline_and_names_it(cli, store: Store) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("with_page")
 def test_a_sweep_reads_predictions_once_and_resamples_each_difference_once(
     on_photos, cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
