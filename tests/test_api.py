@@ -57,7 +57,6 @@ def test_the_public_names_are_exact_and_cheap_and_nothing_is_printed(photos: Pat
         getattr(cupl_bench, "evaluat")  # noqa: B009
 
 
-@pytest.mark.slow
 def test_the_same_question_is_one_question_from_both_doors(cli: Cli, photos: Path) -> None:
     assert cli("eval", "dataset=folder", f"dataset.path={photos}", "backbone=demo", "prompts=simple") == 0
     typed = cli.record()

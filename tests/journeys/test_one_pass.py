@@ -65,7 +65,6 @@ def test_each_part_of_the_features_is_read_for_all_before_the_next(cli, on_photo
     assert cli.out.index("job 2: ") < cli.out.index("top-1 ")
 
 
-@pytest.mark.slow
 def test_an_answer_is_the_same_bytes_as_alone(cli, on_photos, reads, tmp_path: Path) -> None:
     assert on_photos(*SWEEP) == 0, cli.err
     together = answers(cli.records(), cli.results)
