@@ -1,5 +1,6 @@
 """What the tests share: a tiny model, a small data set, a command line of their own."""
 
+import gc
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,23 +19,47 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests of Ctrl-C, where 
 settings.register_profile("cupl_bench", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("cupl_bench")
 
-SLOW = [
-    "describe/test_faults.py", "describe/test_real_server.py", "faults/test_disks.py", "faults/test_interrupts.py",
-    "faults/test_stored_things.py", "journeys/test_cli.py", "journeys/test_cluster.py", "journeys/test_demo.py",
-    "journeys/test_one_pass.py", "journeys/test_ranks.py", "prompts/test_inspection.py",
-    "prompts/test_strategies_cli.py", "report/test_figures.py", "report/test_significance.py",
-    "scripts/test_train_demo.py", "test_archive.py",
+gc.disable()  # imports make millions of objects, none of them garbage
+
+LONGEST = [
+    "journeys/test_cli.py", "describe/test_faults.py", "faults/test_disks.py", "faults/test_stored_things.py",
+    "faults/test_interrupts.py", "journeys/test_cluster.py", "report/test_page_in_browser.py",
+    "journeys/test_demo.py", "report/test_figures.py", "report/test_comparison.py", "test_conf.py",
+    "backbone/test_checkpoints.py", "scripts/test_train_demo.py", "test_composition.py", "journeys/test_ranks.py",
 ]  # fmt: skip
-"""The files that took four fifths of the time of all, by ``pytest --durations=0``; --quick leaves them out."""
+"""The files that take longest, in this order: they start first, so that no process ends with one while others idle."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # pytest-xdist would start the files with most tests first
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    files = {Path(__file__).parent / name for name in SLOW}
-    if gone := sorted(str(file) for file in files if not file.is_file()):
-        raise pytest.UsageError(f"tests/conftest.py: SLOW names files that are not there: {gone}")
-    for item in items:
-        if item.path in files:
-            item.add_marker(pytest.mark.slow)
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    if gone := sorted(str(file) for file in place if not file.is_file()):
+        raise pytest.UsageError(f"tests/conftest.py: LONGEST names files that are not there: {gone}")
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep ends with its tables alone: figures and the page take longer than all else. `report` has them."""
+    monkeypatch.setattr("cupl_bench.commands.report.QUICK", 0)
+
+
+@pytest.fixture
+def with_page(no_page: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep ends as it does for a user, with figures and the page."""
+    monkeypatch.setattr("cupl_bench.commands.report.QUICK", 100_000)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""Things that tests make: tiny models with random weights, images, data sets in their true layouts."""
+"""Things that tests make: tiny models with random weights, images, data sets in their true layouts.
+
+torch is imported where it is used: the process that hands out the tests imports this and needs none of it.
+"""
 
 import io
 import json
@@ -7,9 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 if TYPE_CHECKING:
     from cupl_bench.backbone import BackboneSource, Precision
@@ -39,7 +40,9 @@ class TinyModel:
 
 
 def make_tiny(folder: Path, seed: int = 0, **changes: object) -> TinyModel:
+    import torch
     from open_clip.model import CLIP
+    from safetensors.torch import save_file
 
     torch.manual_seed(seed)
     config = {**TINY, **changes}
@@ -52,6 +55,8 @@ def make_tiny(folder: Path, seed: int = 0, **changes: object) -> TinyModel:
 
 def text_tower_alone(source: "BackboneSource", cache_dir: Path, precision: "Precision") -> None:
     """Load the text tower of a model alone, and see that it is that of the whole model to the last bit."""
+    import torch
+
     from cupl_bench.backbone import Backbone, text_loaded_by
 
     facts = source.identify(cache_dir, download=False)

@@ -42,12 +42,17 @@ def tiny_model(seed: int = 0) -> tuple[torch.nn.Module, Any, Any]:
     return model, preprocess, open_clip.SimpleTokenizer()
 
 
-def test_the_public_names_are_exact_and_cheap() -> None:
+def test_the_public_names_are_exact_and_cheap_and_nothing_is_printed(photos: Path, places: dict[str, Any]) -> None:
     code = (
         "import sys, cupl_bench; assert 'torch' not in sys.modules and 'pandas' not in sys.modules;"
-        "missing = [name for name in cupl_bench.__all__ if not hasattr(cupl_bench, name)]; assert not missing, missing"
+        "missing = [name for name in cupl_bench.__all__ if not hasattr(cupl_bench, name)]; assert not missing, missing;"
+        "path, results, cache = sys.argv[1:];"
+        "cupl_bench.evaluate(f'dataset.path={path}', dataset='folder', results_dir=results, cache_dir=cache)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    paths = [str(photos), str(places["results_dir"]), str(places["cache_dir"])]
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len(list((places["results_dir"] / "records").glob("*.json"))) == 1
     with pytest.raises(AttributeError, match="no attribute 'evaluat'"):
         getattr(cupl_bench, "evaluat")  # noqa: B009
 
@@ -62,6 +67,7 @@ def test_the_same_question_is_one_question_from_both_doors(cli: Cli, photos: Pat
     assert called == typed
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_its_records_in_order(photos: Path, places: dict[str, Any]) -> None:
     records = cupl_bench.sweep(
         f"dataset.path={photos}",
@@ -78,12 +84,14 @@ def test_a_sweep_gives_its_records_in_order(photos: Path, places: dict[str, Any]
     assert {"dataset", "backbone", "prompts", "scorer", "precision", "top1"} <= set(frame.columns)
 
 
+@pytest.mark.slow
 def test_a_sweep_answers_what_it_can_and_tells_the_rest(photos: Path, places: dict[str, Any]) -> None:
     with pytest.raises(cupl_bench.CuplBenchError, match=r"1 of 2 questions have no answer.*prompts=cupl"):
         cupl_bench.sweep(f"dataset.path={photos}", dataset=["folder"], prompts=["cupl", "simple"], **places)
     assert cupl_bench.load_results(places["results_dir"])["prompts"].tolist() == ["simple"]
 
 
+@pytest.mark.slow
 def test_things_in_memory_give_what_files_give(photos: Path, tmp_path: Path, places: dict[str, Any]) -> None:
     sentences = {name: [f"a {name} that runs.", f"some {name}"] for name in NAMES}
     (tmp_path / "file.json").write_text(json.dumps(sentences))
@@ -103,6 +111,7 @@ def test_things_in_memory_give_what_files_give(photos: Path, tmp_path: Path, pla
     assert np.array_equal(scores[0], scores[2])
 
 
+@pytest.mark.slow
 def test_images_of_pillow_and_class_indices(photos: Path, places: dict[str, Any]) -> None:
     pairs = [(Image.open(path), NAMES.index(name)) for path, name in pairs_of(photos)]
     with pytest.raises(cupl_bench.CuplBenchError, match="give class_names"):
@@ -113,6 +122,7 @@ def test_images_of_pillow_and_class_indices(photos: Path, places: dict[str, Any]
     assert record.metrics == other.metrics
 
 
+@pytest.mark.slow
 def test_class_embeddings_are_those_of_open_clip(places: dict[str, Any]) -> None:
     model, preprocess, tokenizer = tiny_model()
     held = cupl_bench.class_embeddings(
@@ -142,6 +152,7 @@ def test_encoded_images_are_those_of_open_clip(photos: Path, places: dict[str, A
     assert np.abs(rows - reference).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_model_in_training_is_left_as_it_is(photos: Path, places: dict[str, Any]) -> None:
     model, preprocess, tokenizer = tiny_model()
     model.train()
@@ -172,6 +183,7 @@ def test_a_model_in_training_is_left_as_it_is(photos: Path, places: dict[str, An
     model.encode_text(tokenizer(["a frog"])).square().sum().backward()  # nothing of it became an inference tensor
 
 
+@pytest.mark.slow
 def test_weights_that_moved_are_another_model(photos: Path, places: dict[str, Any]) -> None:
     model, preprocess, tokenizer = tiny_model()
     keys = set()
@@ -183,6 +195,7 @@ def test_weights_that_moved_are_another_model(photos: Path, places: dict[str, An
     assert len(keys) == 2
 
 
+@pytest.mark.slow
 def test_models_that_cannot_be_used_are_refused(photos: Path, places: dict[str, Any]) -> None:
     model, preprocess, tokenizer = tiny_model()
     with pytest.raises(cupl_bench.CuplBenchError, match="has no encode_image"):
@@ -202,6 +215,7 @@ def test_models_that_cannot_be_used_are_refused(photos: Path, places: dict[str, 
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_it_runs_in_threads_and_in_an_event_loop(photos: Path, places: dict[str, Any]) -> None:
     found: list[str] = []
 
@@ -223,16 +237,7 @@ def test_it_runs_in_threads_and_in_an_event_loop(photos: Path, places: dict[str,
     assert found[-1] in found[:3]
 
 
-def test_nothing_is_printed(photos: Path, places: dict[str, Any]) -> None:
-    code = (
-        "import sys, cupl_bench; path, results, cache = sys.argv[1:];"
-        "cupl_bench.evaluate(f'dataset.path={path}', dataset='folder', results_dir=results, cache_dir=cache)"
-    )
-    paths = [str(photos), str(places["results_dir"]), str(places["cache_dir"])]
-    done = subprocess.run([sys.executable, "-c", code, *paths], check=True, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("", "")
-
-
+@pytest.mark.slow
 def test_mistakes_have_the_words_of_the_command_line(cli: Cli, places: dict[str, Any]) -> None:
     for arguments, keys in (
         (["prompts.pth=x"], {"prompts": "file"}),
@@ -247,6 +252,7 @@ def test_mistakes_have_the_words_of_the_command_line(cli: Cli, places: dict[str,
         assert str(caught.value) in cli.err
 
 
+@pytest.mark.slow
 def test_functions_that_give_too_little_are_refused(photos: Path, places: dict[str, Any]) -> None:
     for function, said in (
         (lambda names: [["one"]], "texts for 1 classes"),
@@ -263,6 +269,7 @@ def test_functions_that_give_too_little_are_refused(photos: Path, places: dict[s
     assert record.prompts.aggregation == "max_similarity"
 
 
+@pytest.mark.slow
 def test_results_as_frames(photos: Path, places: dict[str, Any]) -> None:
     records = cupl_bench.sweep(f"dataset.path={photos}", dataset=["folder"], prompts=["simple", "name_only"], **places)
     table = cupl_bench.compare(places["results_dir"])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import Cli
-from making import TinyModel, make_run
+from making import TinyModel, make_folder, make_run
 
+from cupl_bench.__main__ import main
 from cupl_bench.archive import export_runs, import_runs
 from cupl_bench.errors import ResultsError
 from cupl_bench.records import read_record, record_path
@@ -21,10 +23,21 @@ def arguments_of(tiny: TinyModel, photos: Path) -> list[str]:
     return ["dataset=folder", f"dataset.path={photos}", "device=cpu", *tiny.overrides]
 
 
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel) -> Path:
+    """The results of two finished runs."""
+    folder = tmp_path_factory.mktemp("swept")
+    photos = make_folder(folder / "photos", dict.fromkeys(["ant", "bee", "cat", "dog", "eel"], 3))
+    places = [f"results_dir={folder / 'results'}", f"cache_dir={folder / 'cache'}"]
+    for prompts in ("simple", "name_only"):
+        assert main(["eval", *arguments_of(tiny, photos), f"prompts={prompts}", *places]) == 0
+    return folder / "results"
+
+
 @pytest.fixture
-def archive(cli: Cli, tiny: TinyModel, photos: Path, tmp_path: Path) -> Path:
+def archive(cli: Cli, swept: Path, tmp_path: Path) -> Path:
     """Two finished runs, exported."""
-    assert cli("eval", "-m", *arguments_of(tiny, photos), "prompts=simple,name_only") == 0
+    shutil.copytree(swept, cli.results)
     assert cli("export", f"to={tmp_path / 'runs.zip'}") == 0
     assert "2 runs" in cli.out
     return tmp_path / "runs.zip"
@@ -50,11 +63,13 @@ def test_another_machine_has_the_same_files_and_reports_on_them(cli: Cli, archiv
     assert len(pd.read_csv(other / "tables" / "comparison.csv")) == 2
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_archive(cli: Cli, archive: Path, tmp_path: Path) -> None:
     assert cli("export", f"to={tmp_path / 'again.zip'}") == 0
     assert archive.read_bytes() == (tmp_path / "again.zip").read_bytes()
 
 
+@pytest.mark.slow
 def test_one_run_by_its_key(cli: Cli, archive: Path, tmp_path: Path) -> None:
     key = cli.records()["simple"].run_key
     assert cli("export", key, f"to={tmp_path / 'one.zip'}") == 0
@@ -62,6 +77,7 @@ def test_one_run_by_its_key(cli: Cli, archive: Path, tmp_path: Path) -> None:
         assert {Path(name).stem for name in one.namelist()} == {key, "manifest"}
 
 
+@pytest.mark.slow
 def test_runs_that_are_here_are_kept(cli: Cli, archive: Path) -> None:
     before = files_below(cli.results)
     assert cli("import", str(archive)) == 0
@@ -92,11 +108,13 @@ def refused(cli: Cli, archive: Path, tmp_path: Path, message: str) -> None:
     assert not files_below(tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_a_changed_member_is_refused(cli: Cli, archive: Path, tmp_path: Path) -> None:
     name = f"predictions/{cli.records()['simple'].run_key}.parquet"
     refused(cli, rewritten(archive, {name: b"other"}), tmp_path, "1 of 8 members differ from their sha256, first")
 
 
+@pytest.mark.slow
 def test_a_member_that_leads_elsewhere_is_refused(cli: Cli, archive: Path, tmp_path: Path) -> None:
     for name in ("../evil.json", "/tmp/evil.json", "records/../../evil.json", "logs/run.log"):
         manifest = manifest_of(archive)
@@ -106,6 +124,7 @@ def test_a_member_that_leads_elsewhere_is_refused(cli: Cli, archive: Path, tmp_p
     assert not list(tmp_path.rglob("evil.json"))
 
 
+@pytest.mark.slow
 def test_members_beside_the_manifest_are_refused(cli: Cli, archive: Path, tmp_path: Path) -> None:
     refused(
         cli, rewritten(archive, {"records/0123456789ab.json": b"{}"}), tmp_path, "its members are not those that its"
@@ -115,6 +134,7 @@ def test_members_beside_the_manifest_are_refused(cli: Cli, archive: Path, tmp_pa
     refused(cli, rewritten(archive, {"manifest.json": json.dumps(newer).encode()}), tmp_path, "version 2; this program")
 
 
+@pytest.mark.slow
 def test_a_run_without_its_predictions_is_refused(cli: Cli, archive: Path, tmp_path: Path) -> None:
     name = f"predictions/{cli.records()['simple'].run_key}.parquet"
     manifest = manifest_of(archive)
@@ -123,6 +143,7 @@ def test_a_run_without_its_predictions_is_refused(cli: Cli, archive: Path, tmp_p
     refused(cli, changed, tmp_path, f"lacks '{name}' of run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [0, 1, 100, -1])
 def test_a_truncated_archive_is_refused(cli: Cli, archive: Path, tmp_path: Path, keep: int) -> None:
     half = tmp_path / "half.zip"
@@ -130,6 +151,7 @@ def test_a_truncated_archive_is_refused(cli: Cli, archive: Path, tmp_path: Path,
     refused(cli, half, tmp_path, "cannot be read as an archive")
 
 
+@pytest.mark.slow
 def test_mistakes(cli: Cli, archive: Path, tmp_path: Path) -> None:
     key = cli.records()["simple"].run_key
     for arguments, message in [
@@ -147,6 +169,7 @@ def test_mistakes(cli: Cli, archive: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "lost.zip").exists()
 
 
+@pytest.mark.slow
 def test_an_archive_that_cannot_be_written(cli: Cli, archive: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert cli("export", f"to={tmp_path / 'file' / 'runs.zip'}") == 2
@@ -236,6 +259,7 @@ def test_files_that_are_not_what_their_record_knows_are_refused(theirs: Path, tm
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [f"predictions/{KEY}.parquet", f"records/{KEY}.json", "manifest.json"])
 def test_a_bomb_is_not_unpacked(theirs: Path, tmp_path: Path, name: str) -> None:
     """200 MB of zeros, which zip to 0.2 MB: neither memory nor disk takes them."""

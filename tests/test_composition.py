@@ -23,6 +23,7 @@ def asked(*overrides: str) -> list[tuple[str, ...]]:
     return [one.overrides for one in questions_of(overrides)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -70,12 +71,14 @@ def test_a_key_goes_to_the_options_that_have_it(overrides: list[str], expected: 
     assert asked(*overrides) == expected
 
 
+@pytest.mark.slow
 def test_a_glob_takes_a_key_of_all_that_it_matches() -> None:
     names = [one[0] for one in asked("dataset=glob(c*)", "dataset.protocol=custom")]
     assert names == [f"dataset={name}" for name in ("caltech101", "cars", "cifar10", "cifar100", "cub")]
     assert {one[1] for one in asked("dataset=glob(c*)", "dataset.protocol=custom")} == {"dataset.protocol=custom"}
 
 
+@pytest.mark.slow
 def test_a_key_of_a_recipe_that_sweeps_goes_to_its_options() -> None:
     questions = read_questions(["experiment=waffle_cub", "prompts.pairs=5"], several=False)
     with_key = [one.name for one in questions.all if "prompts.pairs=5" in one.overrides]
@@ -84,6 +87,7 @@ def test_a_key_of_a_recipe_that_sweeps_goes_to_its_options() -> None:
     assert all("waffle" in name for name in with_key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -188,6 +192,7 @@ def test_a_mistyped_folder_of_options_is_a_mistake(cli, own_options: Path, comma
     assert len(cli.err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_every_command_takes_options_of_ones_own(cli, own_options: Path, tiny, photos: Path) -> None:
     question = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides, "prompts=loud"]
     place = ["--config-dir", str(own_options)]
@@ -206,6 +211,7 @@ def shows(cli, *arguments: str, has: str) -> bool:
     return has in cli.out
 
 
+@pytest.mark.slow
 def test_a_sweep_of_one_options_key_is_answered_planned_and_told(
     cli, on_photos, photos: Path, tiny, tmp_path: Path
 ) -> None:
@@ -221,6 +227,7 @@ def test_a_sweep_of_one_options_key_is_answered_planned_and_told(
     assert cli.out.count("finished") == 3
 
 
+@pytest.mark.slow
 def test_one_cause_is_told_once(cli, on_photos) -> None:
     assert on_photos("-m", "prompts=ensemble,simple", "seed=1,2,3") == 2
     failures = [line for line in cli.err.splitlines() if "failed: " in line]
@@ -267,6 +274,7 @@ class Mine:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "needed", "promised"),
     [("backbone", "Mine.identify", "BackboneFacts"), ("dataset", "Mine", "Dataset"), ("prompts", "Mine", "Prompts")],
@@ -292,6 +300,7 @@ OF_FILES = {"waffle_cub": "dataset.texts.descriptors=FILE"}
 """Recipes that need a file which cannot come with the program, and what they say of it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((conf_dir() / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_recipe_can_be_finished_or_says_what_it_needs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The prompts of every question can be had for its classes; files that would be downloaded are taken for there."""

@@ -52,6 +52,7 @@ def test_the_groups_are_those_of_the_contract() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OF_CLASSES)
 def test_an_option_names_every_parameter_of_its_class_and_builds(option: str) -> None:
     config = composed(option, *NEEDED.get(option, []))
@@ -86,6 +87,7 @@ def test_a_data_set_of_before_may_lack_what_was_added_to_its_texts(tmp_path: Pat
     assert question_of(composed("dataset=imagenet", "prompts=dclip")).prompts.after == "."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option not in OF_CLASSES])
 def test_every_other_option_composes(option: str) -> None:
     config = composed(option, *(["device=cpu"] if option == "machine=gpu" else []))
@@ -128,6 +130,7 @@ def test_the_default_transform_is_open_clips() -> None:
     assert theirs == DEFAULT_TRANSFORM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -227,6 +230,7 @@ def test_hydra_does_not_move_and_keeps_logs_only() -> None:
         assert "${log_folder:" in text  # a time (UTC) with microseconds, later than that of any folder there
 
 
+@pytest.mark.slow
 def test_questions_that_share_a_composition_are_configured_as_hydra_alone_does_it() -> None:
     register()
     composer = Composer()

@@ -44,6 +44,7 @@ def replaced(rows: list[list[int]], label: int, own: list[int]) -> list[list[int
     return [own if place == label else row for place, row in enumerate(rows)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("seed", range(3))
 def test_each_prompt_is_as_brute_force_says(
@@ -91,6 +92,7 @@ def test_weights_stay_when_a_prompt_is_left_out(aggregation: Aggregation) -> Non
         assert templates.top1_without[place] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("seed", range(3))
 def test_each_template_is_as_brute_force_says(
@@ -131,6 +133,7 @@ def test_choices_of_prompts_are_scored_as_runs_are() -> None:
 # The command --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_effects_of_templates_agree_with_runs(cli, tiny, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cupl_bench.commands.effects.DRAWS", 3)
     root = make_folder(tmp_path / "many", dict.fromkeys(["ant", "bee", "cat", "dog"], 8))

@@ -220,6 +220,7 @@ def test_a_named_data_set_gives_names_and_its_split_where_the_number_of_images_s
         source(tmp_path / "y.npz", names_of="eurosat")(tmp_path)
 
 
+@pytest.mark.slow
 def test_its_texts_are_taken_so_that_strategies_work(cli, tmp_path: Path, tiny) -> None:
     generator = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", features=generator.normal(size=(94, 32)).astype("f4"), labels=np.arange(94) % 47)
@@ -402,6 +403,7 @@ def predictions(results: Path, run_key: str) -> pd.DataFrame:
     return pd.read_parquet(results / f"predictions/{run_key}.parquet").drop(columns=["image_id"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", ["mean", "max_similarity", "mean_similarity"])
 def test_our_folder_is_read_back_to_the_last_bit(cli, on_photos, photos: Path, tiny, aggregation: str) -> None:
     asked = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides, "prompts=templates",
@@ -427,6 +429,7 @@ def test_our_folder_is_read_back_to_the_last_bit(cli, on_photos, photos: Path, t
     assert "is there already" in cli.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "vectors", "keys"),
     [
@@ -456,6 +459,7 @@ def test_the_layouts_of_others_are_read_back_to_the_last_bit(
     assert not Path(f"{folder}2").exists()
 
 
+@pytest.mark.slow
 def test_given_features_with_a_text_tower_answer_as_images_do_and_are_marked_everywhere(
     cli, on_photos, photos: Path, tiny
 ) -> None:
@@ -489,6 +493,7 @@ def test_given_features_with_a_text_tower_answer_as_images_do_and_are_marked_eve
     assert cli("plan", *given, "prompts=ensemble", "prompts.templates=['{}']") == 0, cli.err
 
 
+@pytest.mark.slow
 def test_prompts_of_another_model_than_the_features_are_warned_of(cli, photos: Path, tiny, tmp_path: Path) -> None:
     other = make_tiny(tmp_path / "other", seed=9)
     folder = tmp_path / "out"
@@ -500,6 +505,7 @@ def test_prompts_of_another_model_than_the_features_are_warned_of(cli, photos: P
     assert "the scores mean nothing" in cli.out + cli.err
 
 
+@pytest.mark.slow
 def test_budget_zpe_export_and_import_work_on_given_features(cli, on_photos, photos: Path, tiny) -> None:
     asked = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides, "prompts=zpe",
              'prompts.templates=["a photo of a {}.","the {}","{}, a thing"]']  # fmt: skip

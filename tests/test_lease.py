@@ -111,6 +111,7 @@ def test_a_dead_holder_is_found_out_where_two_names_cannot_be_exchanged(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [-1e6, 1e6])
 def test_a_clock_that_was_set_moves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     path = tmp_path / "a.lease"

@@ -13,6 +13,7 @@ from cupl_bench.__main__ import main
 DOCS = Path(__file__).parent.parent / "docs"
 
 
+@pytest.mark.slow
 def test_the_blocks_of_the_python_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_folder(tmp_path / "photos", {"ant": 2, "bee": 2, "cat": 2})
     monkeypatch.chdir(tmp_path)
@@ -27,6 +28,7 @@ def test_the_blocks_of_the_python_page_run(tmp_path: Path, monkeypatch: pytest.M
     assert names["X"].shape == (6, 128)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_the_commands_and_the_block_of_the_page_of_features_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -45,6 +47,7 @@ def test_the_commands_and_the_block_of_the_page_of_features_run(
     assert names["record"].metrics.top1 > 0.9  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["strategy", "dataset", "backbone", "scorer"])
 def test_your_own_part_works_from_outside_the_package(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

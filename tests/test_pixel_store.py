@@ -43,6 +43,7 @@ def read(path: Path):
     return read_record(path)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_backbones_decodes_once(cli, sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sweep("cache_limit_gb=0") == 0, cli.err
     assert cli.out.count("not kept for the next backbone") == 2
@@ -62,12 +63,14 @@ def test_a_sweep_over_backbones_decodes_once(cli, sweep, tmp_path: Path, monkeyp
         np.testing.assert_allclose(kept[digest], plain[digest], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_backbone_keeps_no_pixels(cli, on_photos) -> None:
     assert on_photos() == 0
     assert on_photos("-m", "prompts=simple,name_only") == 0
     assert not (cli.cache / "pixels").exists()
 
 
+@pytest.mark.slow
 def test_another_geometry_has_pixels_of_its_own(cli, photos: Path, tiny: TinyModel, tmp_path: Path) -> None:
     larger = make_tiny(tmp_path / "larger", vision_cfg={**TINY["vision_cfg"], "image_size": 40})
     given = [
@@ -80,6 +83,7 @@ def test_another_geometry_has_pixels_of_its_own(cli, photos: Path, tiny: TinyMod
     assert len(list((cli.cache / "pixels").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_damaged_pixels_are_decoded_again(cli, sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "PIXEL_SHARD_BYTES", 5 * 3 * 32 * 32)
     assert sweep("batch_size=4") == 0, cli.err
@@ -101,6 +105,7 @@ def test_damaged_pixels_are_decoded_again(cli, sweep, tmp_path: Path, monkeypatc
         np.testing.assert_allclose(values, before[digest], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_broken_images_are_no_pixels(cli, sweep, photos: Path) -> None:
     (photos / "ant" / "bad.jpg").write_bytes(b"no image")
     (photos / "eel" / "cut.jpg").write_bytes(encoded(50)[:200])
@@ -127,6 +132,7 @@ def test_each_image_comes_once_and_the_limit_holds(tmp_path: Path) -> None:
     assert not beside.has_room(1900)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "several"),
     [

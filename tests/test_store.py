@@ -104,6 +104,7 @@ def write_many(folder: str, first: int) -> None:
         store.write(keys(str(number)), rows(number))
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_store_lose_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=write_many, args=(str(tmp_path), first)) for first in (0, 10)]

@@ -78,6 +78,7 @@ def test_no_colour_where_none_is_wanted(shown) -> None:
     assert not re.search(r"\x1b\[[0-9;]*[34][0-9]", text)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_when_its_reader_has_gone(tiny, photos: Path, tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -130,6 +131,7 @@ def test_a_process_ends_with_its_code_when_all_is_written_and_frees_nothing(
 # For programs --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_question_is_one_document(cli, on_photos) -> None:
     assert on_photos("output=json") == 0
     document = json.loads(cli.out)
@@ -144,6 +146,8 @@ def test_one_question_is_one_document(cli, on_photos) -> None:
     assert cli.err == ""
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("with_page")
 def test_a_sweep_tells_its_runs_its_failures_and_its_comparison(cli, on_photos) -> None:
     assert on_photos("-m", "prompts=simple,name_only,ensemble", "output=json") == 2
     document = json.loads(cli.out)
@@ -157,6 +161,7 @@ def test_a_sweep_tells_its_runs_its_failures_and_its_comparison(cli, on_photos) 
     assert "page" in cli.err
 
 
+@pytest.mark.slow
 def test_plan_and_report_are_documents(cli, on_photos, photos, tiny) -> None:
     arguments = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides, "output=json"]
     assert cli("plan", *arguments) == 0
@@ -172,6 +177,7 @@ def test_plan_and_report_are_documents(cli, on_photos, photos, tiny) -> None:
     assert cli.out == ""
 
 
+@pytest.mark.slow
 def test_effects_are_a_document_with_what_was_measured_and_what_failed(cli, tiny, photos) -> None:
     arguments = ["effects", "dataset=folder", f"dataset.path={photos}", *tiny.overrides]
     templates = ["a {}.", "the {} at night."]
@@ -197,6 +203,7 @@ def test_effects_are_a_document_with_what_was_measured_and_what_failed(cli, tiny
     assert "Accuracy against the number of prompts" in cli.out
 
 
+@pytest.mark.slow
 def test_classified_images_are_a_document(cli, tiny, photos) -> None:
     images = [str(photos / "ant" / "0.jpg"), str(photos / "bee" / "1.jpg")]
     arguments = ["classify", *images, "class_names=[tree frog,tailed frog]", *tiny.overrides]
@@ -225,6 +232,7 @@ def test_another_form_of_output_is_refused(cli) -> None:
     assert "output=xml" in cli.err
 
 
+@pytest.mark.slow
 def test_a_large_folder_ends_a_sweep_with_tables_and_a_hint(cli, on_photos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cupl_bench.commands.report.QUICK", 20)
     assert on_photos("-m", "prompts=simple,name_only") == 0

@@ -1,7 +1,6 @@
 """What the tokens of a text were is remembered beside its features: known texts need no model and no tokenizer."""
 
 from collections.abc import Sequence
-from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from faulty import CONTEXT
 
 from cupl_bench.backbone import TokenIds, Tokens
 from cupl_bench.features import encode_texts
@@ -116,9 +116,9 @@ def in_a_process(folder: Path, start: int) -> None:
         encode(folder, [f"{number % 7} {number}" for number in range(step, step + 5)])
 
 
+@pytest.mark.slow
 def test_several_processes_write_one_memo(tmp_path: Path) -> None:
-    context = get_context("spawn")
-    processes = [context.Process(target=in_a_process, args=(tmp_path, start)) for start in (0, 10, 20)]
+    processes = [CONTEXT.Process(target=in_a_process, args=(tmp_path, start)) for start in (0, 10, 20)]
     for process in processes:
         process.start()
     for process in processes:

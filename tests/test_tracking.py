@@ -84,6 +84,7 @@ def arguments_of(tiny: TinyModel, photos: Path) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_is_told_with_its_intervals_tables_and_files(offline: Cli, tiny: TinyModel, photos: Path) -> None:
     told = ["tracking=wandb", "tracking.mode=offline"]
     assert offline("eval", *arguments_of(tiny, photos), *told) == 0
@@ -101,6 +102,7 @@ def test_a_run_is_told_with_its_intervals_tables_and_files(offline: Cli, tiny: T
     assert found["name"] == "folder open_clip simple"
 
 
+@pytest.mark.slow
 def test_a_sweep_is_a_group_with_its_comparison(offline: Cli, tiny: TinyModel, photos: Path) -> None:
     told = ["tracking=wandb", "tracking.mode=offline", "prompts=simple,name_only"]
     assert offline("eval", "-m", *arguments_of(tiny, photos), *told) == 0
@@ -115,6 +117,7 @@ def test_a_sweep_is_a_group_with_its_comparison(offline: Cli, tiny: TinyModel, p
     }
 
 
+@pytest.mark.slow
 def test_the_same_question_is_the_same_run(offline: Cli, tiny: TinyModel, photos: Path) -> None:
     told = ["tracking=wandb", "tracking.mode=offline"]
     assert offline("eval", *arguments_of(tiny, photos), *told) == 0
@@ -137,6 +140,7 @@ def test_a_failure_of_wandb_costs_no_result(
     assert "OSError: no route to host" in offline.err
 
 
+@pytest.mark.slow
 def test_without_a_login_a_run_goes_on(offline: Cli, tiny: TinyModel, photos: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     environment |= {"HOME": str(tmp_path / "home"), "NETRC": str(tmp_path / "none")}
@@ -153,6 +157,7 @@ def test_without_a_login_a_run_goes_on(offline: Cli, tiny: TinyModel, photos: Pa
     assert len(list((offline.results / "records").glob("*.json"))) == 1
 
 
+@pytest.mark.slow
 def test_the_default_needs_nothing_of_it(offline: Cli, tiny: TinyModel, photos: Path, tmp_path: Path) -> None:
     code = (
         "import sys\nsys.modules['wandb'] = None  # any import of it fails\n"

@@ -104,6 +104,7 @@ READ: dict[str, Callable[[Rows], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", READ)
 def test_weights_are_found_in_what_trainers_save(form: str, small: TinyModel, rows: Rows, tmp_path: Path) -> None:
     path = saved(READ[form](rows), tmp_path / "run.pt")
@@ -112,6 +113,7 @@ def test_weights_are_found_in_what_trainers_save(form: str, small: TinyModel, ro
     text_tower_alone(source_of(small.config, path), tmp_path, "fp32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", [("model", "ema"), ("state_dict", "state_dict_ema"), ("model", "model_ema")])
 def test_of_two_sets_of_weights_one_is_chosen_by_its_key(
     keys: tuple[str, str], small: TinyModel, rows: Rows, tmp_path: Path
@@ -168,6 +170,7 @@ REFUSED: dict[str, tuple[Callable[[Rows], object], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", REFUSED)
 def test_what_does_not_fit_is_refused_by_its_names(form: str, small: TinyModel, rows: Rows, tmp_path: Path) -> None:
     make, message = REFUSED[form]
@@ -335,6 +338,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "precision"),
     # In half precision open_clip computes neither CoCa nor towers of transformers.
@@ -392,6 +396,7 @@ def test_code_of_a_tokenizer_is_never_run(tmp_path: Path) -> None:
         load(folder, None, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["{}", "local-dir:{}"])
 def test_folders_of_the_hubs_form(form: str, small: TinyModel, tmp_path: Path) -> None:
     folder = save_config(tmp_path / "mine", SMALL, preprocess_cfg={"mean": [0.5] * 3, "std": [0.5] * 3})

@@ -154,6 +154,7 @@ def test_architectures_and_weights_that_are_not_there(tiny: TinyModel, tmp_path:
         facts_of(source_of(tiny, architecture=str(tmp_path / "wrong.json")), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

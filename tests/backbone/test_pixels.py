@@ -49,6 +49,7 @@ def noise(mode: str, size: tuple[int, int], seed: int) -> Image.Image:
     return Image.blend(picture(seed, size), fine, 0.3).convert(mode)
 
 
+@pytest.mark.slow
 @given(
     mode=st.sampled_from(["RGB", "L", "CMYK"]),
     size=st.tuples(st.integers(1, 67), st.integers(1, 67)),
@@ -207,6 +208,7 @@ def test_what_tensors_cannot_do_has_no_fast_form() -> None:
     assert transform_of_open_clip({**DEFAULT_TRANSFORM, **TRANSFORMS[5]}).fast is None
 
 
+@pytest.mark.slow
 def test_fast_is_another_question_with_features_of_its_own(cli, on_photos, tiny: TinyModel) -> None:
     assert on_photos() == 0
     exact = cli.record()

@@ -114,6 +114,7 @@ trees = st.lists(bodies, min_size=1, max_size=12)
 """Half of the tokens are one of four, so that beginnings are shared."""
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(trees, st.sampled_from([None, 1, 20, 100, 400]), st.booleans())
 def test_random_trees(texts: list[list[int]], max_nodes: int | None, doubled: bool) -> None:
@@ -169,6 +170,7 @@ def own_encoder(model: Any) -> Any:
     return model.encode_text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("case", CASES)
 def test_each_model(name: str, case: str) -> None:

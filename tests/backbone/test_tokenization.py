@@ -54,6 +54,7 @@ def changed(model: TinyModel, folder: Path, **settings: object) -> TinyModel:
     return TinyModel(config=folder / "tiny.json", weights=model.weights)
 
 
+@pytest.mark.slow
 def test_clips_own_tokenization_is_in_no_key_and_any_other_is(small: TinyModel, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     own = facts_of(small, cache)
@@ -111,6 +112,7 @@ def test_a_tokenization_is_looked_at_once(small: TinyModel, tmp_path: Path, monk
     assert (tmp_path / "tokenizers" / "damaged").is_dir()
 
 
+@pytest.mark.slow
 def test_two_tokenizers_of_the_same_weights_share_no_record_and_no_embedding(
     small: TinyModel, tmp_path: Path, cli: Cli
 ) -> None:

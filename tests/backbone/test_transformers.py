@@ -92,6 +92,7 @@ def test_clip_features_are_the_librarys_own(clip_folder: Path, tmp_path: Path) -
     assert ours.logit_bias is None
 
 
+@pytest.mark.slow
 def test_the_tokenizer_agrees_with_open_clips(clip_folder: Path, tmp_path: Path) -> None:
     import open_clip
 
@@ -151,6 +152,7 @@ def test_siglip_is_padded_and_has_a_bias(tmp_path: Path, caplog: pytest.LogCaptu
     assert ours.logit_bias == pytest.approx(-3.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kind", ["CLIP", "SigLIP", "CLIP in several files", "CLIP, pickled"])
 def test_the_text_tower_is_loaded_alone(
@@ -185,6 +187,7 @@ def test_the_text_tower_is_loaded_alone(
     assert "UNEXPECTED" not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -290,6 +293,7 @@ def copy(clip_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(clip_folder, tmp_path / "copy"))
 
 
+@pytest.mark.slow
 def test_a_folder_that_transformers_5_saved_is_the_same_model(clip_folder: Path, tmp_path: Path) -> None:
     saved = tmp_path / "saved"
     transformers.CLIPModel.from_pretrained(clip_folder).save_pretrained(saved)
@@ -335,6 +339,7 @@ def test_only_what_is_read_is_hashed(copy: Path, tmp_path: Path) -> None:
         identify(copy, tmp_path)
 
 
+@pytest.mark.slow
 def test_weights_in_several_files_are_those_of_the_index(clip_folder: Path, copy: Path, tmp_path: Path) -> None:
     (copy / "model.safetensors").unlink()
     transformers.CLIPModel.from_pretrained(clip_folder).save_pretrained(copy, max_shard_size="2MB")
@@ -369,6 +374,7 @@ def test_a_model_that_reads_images_in_their_own_proportions_is_refused(tmp_path:
         identify(tmp_path / "naflex", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_folder_that_changes_between_hash_and_load_is_refused(copy: Path, tmp_path: Path) -> None:
     source = TransformersSource(path=str(copy), revision=None)
     facts = source.identify(tmp_path, download=False)

@@ -68,6 +68,7 @@ def test_a_plan_downloads_nothing_and_says_what_would(
     assert not cli.results.exists()
 
 
+@pytest.mark.slow
 def test_the_doctor_of_a_fresh_machine_lists_every_data_set(cli: Cli) -> None:
     assert cli("plan", "dataset=glob(*)") == 2  # features, folder, hf and webdataset have no path yet: one line each
     assert cli.err.count("dataset.path is not set") == 1

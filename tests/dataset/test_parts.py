@@ -71,6 +71,7 @@ def test_parts_are_the_rows_of_the_whole(source: PartSource, count: int, tmp_pat
     assert all(part.fingerprint == own.fingerprint for part, own in zip(parts, cut, strict=True))
 
 
+@pytest.mark.slow
 def test_a_source_that_lists_no_parts_is_cut(tmp_path) -> None:
     source = DemoSource(split="test", limit=None, seed=0)
     assert not isinstance(source, PartSource)

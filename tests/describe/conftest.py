@@ -31,7 +31,7 @@ WORDS = (
     " like sunflower rose tulip abcdef"  # the last: transformers tries its stop words on it
 )
 STALL_SECONDS = 8.0
-GIVEN_UP_SECONDS = 90.0
+GIVEN_UP_SECONDS = 180.0
 
 
 def make_language_model(folder: Path) -> Path:
@@ -89,9 +89,9 @@ class RealServer:
     model: str
 
 
-@pytest.fixture(scope="session")
-def starting_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    """`transformers serve`, on its way up: it takes seconds that other tests can use."""
+@pytest.fixture(scope="module")
+def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """`transformers serve`, up: it takes the processor's time of many other tests, so only who asks it waits for it."""
     folder = tmp_path_factory.mktemp("serving")
     model = make_language_model(folder / "model")
     with socket.socket() as taken:
@@ -102,30 +102,28 @@ def starting_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSe
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder), "OMP_NUM_THREADS": "1"}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-    yield RealServer(process=process, log=folder / "log", address=f"http://127.0.0.1:{port}", model=str(model))
-    process.terminate()
     try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _early(starting_server: RealServer) -> None:
-    """The server comes up while the tests that need none run."""
-
-
-@pytest.fixture(scope="session")
-def real_server(starting_server: RealServer) -> RealServer:
-    given_up = time.monotonic() + GIVEN_UP_SECONDS
-    while time.monotonic() < given_up and starting_server.process.poll() is None:
+        running = RealServer(process, folder / "log", f"http://127.0.0.1:{port}", str(model))
+        wait_until_up(running)
+        yield running
+    finally:
+        process.terminate()
         try:
-            with urllib.request.urlopen(f"{starting_server.address}/health", timeout=2):
-                return starting_server
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_until_up(server: RealServer) -> None:
+    given_up = time.monotonic() + GIVEN_UP_SECONDS
+    while time.monotonic() < given_up and server.process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{server.address}/health", timeout=2):
+                return
         except OSError:
             time.sleep(0.1)  # between two looks; bounded above
-    pytest.fail(f"transformers serve did not start:\n{starting_server.log.read_text()[-3000:]}")
+    pytest.fail(f"transformers serve did not start:\n{server.log.read_text()[-3000:]}")
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def test_clean(answer: str, reason: str, sentence: str, marks: tuple[str, ...]) 
     assert sentence_of(answer, reason, "clean") == Sentence(text=sentence, marks=marks)
 
 
+@pytest.mark.slow
 @given(st.text(), st.sampled_from(["stop", "length", None]))
 def test_paper_is_the_rule_of_its_script(answer: str, reason: str | None) -> None:
     assert sentence_of(answer, reason, "paper").text == answer.replace("\n\n", "") + "."

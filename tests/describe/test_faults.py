@@ -33,6 +33,7 @@ def written(cli) -> dict[str, list[str]]:
     return json.loads(Path(cli.out.strip().splitlines()[-1].split(maxsplit=1)[1]).read_text("utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", RETRIED)
 def test_a_fault_is_tried_again_and_costs_no_answer(fault, describe, cli, server, journal) -> None:
     server.faults = deque([fault])
@@ -58,6 +59,7 @@ def test_a_pause_of_minutes_ends_the_run(describe, cli, server) -> None:
     assert "0 of 18 answers" in cli.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["500", "garbage", "no choices", "cut"])
 def test_tries_are_counted_whatever_fails(fault, describe, cli, server) -> None:
     server.always = fault
@@ -88,6 +90,7 @@ def test_a_server_that_trickles_is_given_up(describe, cli, server) -> None:
     assert "gave no answer within 1 s" in cli.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "message"),
     [
@@ -108,6 +111,7 @@ def test_what_no_further_try_mends_is_told_at_once(status, message, describe, cl
     assert "sk-0123456789" not in cli.err + cli.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["400", "422"])
 @pytest.mark.parametrize("place", [0, 4])
 def test_a_question_that_is_refused_does_not_keep_the_others(
@@ -170,6 +174,7 @@ def test_the_users_key_for_one_server_is_not_sent_to_another(describe, server, m
     assert not any("sk-of-openai-alone" in str(one.headers) for one in server.received)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["401", "400", "404", "429", "500", "garbage", "no choices", "echo"])
 def test_a_key_that_the_server_repeats_stands_nowhere(fault, describe, cli, server, monkeypatch, tmp_path) -> None:
     key = "sk-live/0123456789abcdef"
@@ -261,6 +266,7 @@ def test_a_finished_run_asks_nothing_and_needs_no_key(describe, cli, server, mon
     assert not server.received
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", ["describe.temperature=0.5", "describe.max_tokens=9", "llm.model=other", "llm.api=completions"]
 )

@@ -37,6 +37,7 @@ def test_the_papers_settings() -> None:
     assert (recipe.postprocess, recipe.instruction, recipe.leave_out) == ("paper", "", ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

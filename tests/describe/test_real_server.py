@@ -12,6 +12,8 @@ import pytest
 
 from cupl_bench.prompts.sources import read_descriptions
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("transformers.cli", reason="transformers serves so from 5 on")
 
 N = 4

@@ -22,12 +22,6 @@ class Undisturbed:
         return sweep_of(self.photos, self.tiny, results, cache, *more)
 
 
-@pytest.fixture(autouse=True)
-def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures and the page take longer than all else; `report` alone writes them here."""
-    monkeypatch.setattr("cupl_bench.commands.report.QUICK", 0)
-
-
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")

@@ -118,6 +118,7 @@ def test_files_that_a_table_points_to_are_looked_at_themselves(tmp_path: Path, m
     assert [one != other for one, other in zip(before.image_keys, listed().image_keys, strict=True)].count(True) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_nothing_is_stored_under_the_key_of_other_bytes(cli, on_photos, photos: Path, num_workers: int) -> None:
     """Two images swap places between the hash and the decoding; afterwards all is as in a run that nobody disturbed."""
@@ -243,6 +244,7 @@ def failing(error: Exception, which: str) -> Callable[..., Any]:
     return content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["ant/0.jpg", "cat/1.jpg"])
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_short_memory_leaves_no_image_out(
@@ -258,6 +260,7 @@ def test_short_memory_leaves_no_image_out(
     assert cli.record().dataset.num_images == 15
 
 
+@pytest.mark.slow
 def test_a_run_that_left_images_out_is_another_question(cli, on_photos, photos: Path, monkeypatch) -> None:
     assert on_photos() == 0
     whole = cli.record()
@@ -398,6 +401,7 @@ def test_a_file_that_may_not_be_read_is_not_replaced(tmp_path: Path, forbidden: 
     assert (tmp_path / "x.json").read_text() == "theirs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["logit_scales", "class_embeddings", "image_features", "text_features", "keys"])
 def test_a_cache_of_another_user_is_worked_without(cli, on_photos, forbidden: list[str], kind: str) -> None:
     assert on_photos() == 0
@@ -417,6 +421,7 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_record_or_file_of_a_run_that_may_not_be_read_is_told(cli, on_photos, forbidden: list[str]) -> None:
     assert on_photos() == 0
     record, before = cli.record(), files(cli.results)

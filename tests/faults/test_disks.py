@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from faulty import Fault, left_by, start, stored_rows
 
+from cupl_bench.store import read_arrays
+
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("step", [1, 2, 22, 51, 63, 75])
 def test_a_disk_that_fills_is_a_clear_refusal_and_loses_nothing(undisturbed, tmp_path: Path, step: int) -> None:
@@ -131,3 +135,19 @@ def test_three_processes_on_one_cache_and_one_results_folder(undisturbed, tmp_pa
     assert left_by(results).difference(undisturbed.left) is None
     assert stored_rows(cache, "image_features") >= 40
     assert not [*cache.rglob("damaged"), *tmp_path.rglob("*.tmp")]
+
+
+def test_processes_that_ask_other_questions_of_the_same_images_encode_each_thing_once(
+    undisturbed, tmp_path: Path
+) -> None:
+    """Different prompts, so that no record is shared; whoever comes second waits."""
+    shared = ["eval", "dataset=folder", f"dataset.path={undisturbed.photos}", *undisturbed.tiny.overrides]
+    places = [f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}", "batch_size=4"]
+    runs = [start([*shared, f"prompts={name}", *places], tmp_path / f"{name}.txt") for name in ("simple", "name_only")]
+    assert [run.wait() for run in runs] == [0, 0], [run.text() for run in runs]
+    for kind, count in (("image_features", 40), ("text_features", 10)):
+        shards = [read_arrays(path)[0] for path in (tmp_path / "cache" / kind).glob("*/*.safetensors")]
+        keys = [key.tobytes() for arrays in shards for key in arrays["keys"]]
+        assert len(keys) == len(set(keys)) == count
+    assert sum("0 reused, 40 encoded" in run.text() for run in runs) == 1
+    assert sum("40 reused, 0 encoded" in run.text() for run in runs) == 1

@@ -135,6 +135,7 @@ VALUES = st.sampled_from(
 ) | st.text(max_size=12)  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(overrides=st.lists(st.tuples(WORDS, VALUES).map("=".join) | st.text(max_size=12), min_size=1, max_size=2))
 def test_overrides_are_taken_or_refused_with_a_message(cli: Any, overrides: list[str]) -> None:
@@ -150,12 +151,14 @@ def test_overrides_are_taken_or_refused_with_a_message(cli: Any, overrides: list
         assert "Traceback" not in str(error)  # noqa: PT017
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["os.system", "builtins.eval", "subprocess.run", "nowhere.Nothing", "pathlib.Path"])
 def test_a_target_that_is_no_part_of_a_question_is_refused(cli, on_photos, target: str) -> None:
     assert on_photos("prompts=templates", "prompts.templates=['a {}']", f"prompts._target_={target}") == 2, cli.err
     assert "Traceback" not in cli.err
 
 
+@pytest.mark.slow
 @on_many
 @given(shape=SHAPES, key=st.sampled_from(sorted(Record.model_fields)), cut=st.integers(0, 4000))
 def test_records(undisturbed: Any, tmp_path: Path, shape: Any, key: str, cut: int) -> None:
@@ -172,6 +175,7 @@ def test_records(undisturbed: Any, tmp_path: Path, shape: Any, key: str, cut: in
             assert json.loads(record.model_dump_json())["metrics"] == json.loads(text)["metrics"]
 
 
+@pytest.mark.slow
 @on_many
 @given(content=st.binary(max_size=200), flipped=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_stored_arrays(undisturbed: Any, tmp_path: Path, content: bytes, flipped: int, bit: int) -> None:

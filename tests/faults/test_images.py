@@ -86,6 +86,7 @@ def test_what_is_no_image_is_broken_and_costs_no_memory(name: str) -> None:
         decode(BROKEN[name]())
 
 
+@pytest.mark.slow
 def test_a_set_of_odd_images_end_to_end(cli, tiny: TinyModel, tmp_path: Path) -> None:
     root = make_folder(tmp_path / "odd", {"ant": 1, "bee": 1})
     for name, make in {**GOOD, **BROKEN}.items():
@@ -110,6 +111,7 @@ ODD_NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_odd_file_names_end_to_end(cli, tiny: TinyModel, tmp_path: Path) -> None:
     import pandas as pd
 

@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 
 from cupl_bench.interrupts import Terminated, interruptible
 
+pytestmark = pytest.mark.slow
+
 
 def finish(undisturbed, tmp_path: Path, finished: dict[Path, bytes]) -> str:
     """Run the sweep again; what was finished stays to the byte, and the answers are the undisturbed ones."""

@@ -49,6 +49,7 @@ def scores(cli: Any) -> np.ndarray:
     return pd.read_parquet(cli.results / cli.record().artifacts.predictions)["score"].to_numpy()
 
 
+@pytest.mark.slow
 def test_batches_are_halved_and_give_the_same_answers(cli, on_photos, monkeypatch: pytest.MonkeyPatch) -> None:
     assert on_photos() == 0, cli.err
     undisturbed, key = scores(cli), cli.record().run_key
@@ -62,6 +63,7 @@ def test_batches_are_halved_and_give_the_same_answers(cli, on_photos, monkeypatc
     assert cli.err.count("images at once") == 2  # told once for each halving, not for each batch
 
 
+@pytest.mark.slow
 def test_a_memory_that_holds_not_even_one_is_a_clear_refusal(cli, on_photos, monkeypatch: pytest.MonkeyPatch) -> None:
     hold(monkeypatch, images=0, texts=100)
     assert on_photos("batch_size=2") == 2

@@ -48,6 +48,7 @@ def code_of(path: Path) -> str:
     return ast.unparse(tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_the_package_holds_no_way_to_run_what_it_reads(what: str) -> None:
     assert len(SOURCES) > 40
@@ -71,6 +72,7 @@ class Malicious:
         return (Path.write_text, (self.proof, "code was run"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["pt", "pth", "bin", "safetensors"])
 def test_malicious_weights_are_refused(cli, on_photos, tmp_path: Path, ending: str) -> None:
     proof, weights = tmp_path / "proof", tmp_path / f"weights.{ending}"
@@ -164,6 +166,7 @@ def nasty(cli, tiny: TinyModel, tmp_path: Path, photos: Path) -> Path:
     return cli.results
 
 
+@pytest.mark.slow
 def test_names_are_text_in_every_table_and_page(nasty: Path) -> None:
     csv = (nasty / "tables" / "comparison.csv").read_text()
     assert "'=HYPERLINK" in csv
@@ -189,6 +192,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.slow
 def test_no_key_is_written_down_or_told(
     cli, on_photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -21,6 +21,8 @@ from cupl_bench.report.comparison import compare
 from cupl_bench.report.tables import write_tables
 from cupl_bench.store import read_arrays, write_arrays
 
+pytestmark = pytest.mark.slow
+
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "flipped": lambda content: (
         content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
@@ -104,6 +106,7 @@ def test_what_can_be_made_again_is(cli, again, left: Left, tmp_path: Path, kind:
     if kind in ("text features", "tokens"):  # else nobody would read them
         shutil.rmtree(tmp_path / "cache" / "class_embeddings")
     assert again("rerun=always") == 0, cli.err
+    assert "is set aside under" in cli.err
     seen = [victim for victim in victims if (victim.parent / "damaged" / victim.name).is_file()]
     assert len(seen) == (1 if kind == "class embeddings" else len(victims))  # those of the other question stay unread
     assert all(victim.name in cli.err for victim in seen)

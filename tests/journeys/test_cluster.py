@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -40,6 +39,7 @@ def test_a_sweep_is_ordered_by_what_it_costs(tmp_path: Path) -> None:
     assert sweep.folder == sweep.folder
 
 
+@pytest.mark.slow
 def test_what_is_a_sweep() -> None:
     assert not read_questions(["prompts=simple"], several=False).is_sweep
     recipe = read_questions(["experiment=demo"], several=False)
@@ -90,6 +90,7 @@ def answers(results: Path) -> dict[str, tuple[object, pd.DataFrame]]:
     }
 
 
+@pytest.mark.slow
 def test_jobs_in_other_processes_leave_what_jobs_here_leave(cli, on_photos, tmp_path: Path) -> None:
     """Two backbones are two jobs, at the same time; a job that fails fails alone, and the table comes from the disk."""
     weights = [make_tiny(tmp_path / f"m{seed}", seed=seed).weights for seed in (3, 4)]
@@ -111,24 +112,7 @@ def test_jobs_in_other_processes_leave_what_jobs_here_leave(cli, on_photos, tmp_
     assert "6 questions: 4 done, 0 running, 2 failed, 0 missing" in cli.out
 
 
-def test_processes_on_one_cache_encode_each_thing_once(cli, tiny, photos: Path) -> None:
-    """Different prompts of the same data set, so that no record is shared; whoever comes second waits."""
-    shared = [sys.executable, "-m", "cupl_bench", "eval", "dataset=folder", f"dataset.path={photos}", *tiny.overrides]
-    places = [f"results_dir={cli.results}", f"cache_dir={cli.cache}", "batch_size=1", "device=cpu"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    runs = [
-        subprocess.Popen([*shared, prompts, *places], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for prompts in ("prompts=simple", "prompts=name_only")
-    ]
-    outputs = [run.communicate()[0].decode() for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], outputs
-    for kind, count in (("image_features", 15), ("text_features", 10)):
-        keys = rows_of(cli.cache, kind)
-        assert len(keys) == len(set(keys)) == count
-    assert sum("0 reused, 15 encoded" in output for output in outputs) == 1
-    assert sum("15 reused, 0 encoded" in output for output in outputs) == 1
-
-
+@pytest.mark.slow
 def test_parts_make_a_whole(cli, on_photos) -> None:
     assert on_photos("-m", "shard=1/4,3/4,2/4", "prompts=simple") == 0, cli.err
     assert "part 3 of 4, images 7 to 10 of 15: 4 encoded, 0 reused, 0 broken" in cli.out
@@ -147,6 +131,7 @@ def test_parts_make_a_whole(cli, on_photos) -> None:
     assert "part 1 of 20 is empty" in cli.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [4, 7])
 def test_a_run_after_its_parts_answers_as_a_plain_run(cli, on_photos, tmp_path: Path, parts: int) -> None:
     """Each row is of the image whose key it has: 15 images fall into no equal parts."""
@@ -163,6 +148,7 @@ def test_a_run_after_its_parts_answers_as_a_plain_run(cli, on_photos, tmp_path: 
     pd.testing.assert_frame_equal(predictions, plain[key][1], check_exact=False, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4", "1/4/2"])
 def test_parts_that_are_none(cli, on_photos, shard: str) -> None:
     assert on_photos(f"shard={shard}") == 2
@@ -189,6 +175,7 @@ def test_what_waits_is_written_whatever_comes(tmp_path: Path, monkeypatch: pytes
     assert RowStore(folder=tmp_path / "b", facts={}).present(keys).tolist() == [True, False, False]
 
 
+@pytest.mark.slow
 def test_what_slurm_interrupts_is_no_failure_of_the_question(cli, on_photos, monkeypatch: pytest.MonkeyPatch) -> None:
     """The handler of a signal raises whatever it raises, in the middle of our code, which may tell it as its own.
 

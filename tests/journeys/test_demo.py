@@ -14,6 +14,8 @@ import pytest
 from cupl_bench.records import Record, read_records
 from cupl_bench.report.comparison import compare
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STRATEGIES = ["name_only", "simple", "ensemble", "cupl", "cupl_ensemble"]
 
@@ -81,17 +83,17 @@ def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "cupl-bench"
 
 
+def newcomer(folder: Path) -> dict[str, str]:
+    """The environment of somebody who has a home and a cache, no network, and no checkout of ours."""
+    own = {"HOME": str(folder / "home"), "CUPL_BENCH_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | own
+
+
 @pytest.fixture(scope="module")
 def demo(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("elsewhere")
-    environment = {
-        **os.environ,
-        "HOME": str(folder / "home"),
-        "CUPL_BENCH_CACHE": str(folder / "cache"),
-        "HF_HUB_OFFLINE": "1",
-    }
     began = time.monotonic()
-    done = subprocess.run([str(program), "eval"], cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run([program, "eval"], cwd=folder, env=newcomer(folder), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return Demo(folder=folder, out=done.stdout, seconds=time.monotonic() - began)
@@ -140,8 +142,9 @@ def test_where_strategies_do_not_differ_the_table_says_so(demo: Demo) -> None:
 
 
 def run(demo: Demo, program: Path, *arguments: str) -> str:
-    environment = {**os.environ, "HOME": str(demo.folder / "home"), "CUPL_BENCH_CACHE": str(demo.folder / "cache")}
-    done = subprocess.run([str(program), *arguments], cwd=demo.folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [program, *arguments], cwd=demo.folder, env=newcomer(demo.folder), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -35,6 +35,7 @@ def test_its_records_are_read_with_their_questions(old: Path) -> None:
     assert len(cupl_bench.load_predictions(old / "results", KEYS["file"])) == 12
 
 
+@pytest.mark.slow
 def test_its_results_are_reported(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "results_dir=results", "cache_dir=cache"]) == 0
     table = cupl_bench.compare(old / "results")
@@ -42,6 +43,7 @@ def test_its_results_are_reported(old: Path, capsys: pytest.CaptureFixture[str])
     assert (old / "results/report/index.html").is_file()
 
 
+@pytest.mark.slow
 def test_its_features_are_used_and_its_questions_keep_their_keys(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["dataset=folder", "dataset.path=images", "backbone=demo", "results_dir=new", "cache_dir=cache"]
     assert main(["eval", "-m", "prompts=simple,file", "prompts.path=descriptions.json", *arguments]) == 0
@@ -57,6 +59,7 @@ def test_its_features_are_used_and_its_questions_keep_their_keys(old: Path, caps
         assert scores[0].equals(scores[1])
 
 
+@pytest.mark.slow
 def test_its_records_are_asked_again_and_agree(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     places = ["results_dir=results", "cache_dir=cache"]
     for name in KEYS:

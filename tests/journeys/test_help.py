@@ -30,6 +30,7 @@ def test_every_key_has_a_meaning_beside_it() -> None:
     assert not lost
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     pages = []
@@ -156,6 +157,7 @@ def program(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PATH": f"{script.parent}:{os.environ['PATH']}", "PYTHONPATH": root}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 @pytest.mark.parametrize(
     ("line", "expected"),
@@ -177,6 +179,7 @@ def test_bash_completes(program: dict[str, str], line: str, expected: list[str])
     assert "complete -F _cupl_bench cupl-bench" in BASH
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh")
 def test_zsh_completes(program: dict[str, str]) -> None:
     drive = (
@@ -187,6 +190,7 @@ def test_zsh_completes(program: dict[str, str]) -> None:
     assert done.stdout.split() == ["prompts=simple,name_only", "prompts=simple,names"], done.stderr
 
 
+@pytest.mark.slow
 def test_help_status_and_completion_need_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom cupl_bench.__main__ import main\n"

@@ -52,6 +52,7 @@ def answers(records: dict[str, Record], results: Path) -> dict[str, tuple[bytes,
     }
 
 
+@pytest.mark.slow
 def test_each_part_of_the_features_is_read_for_all_before_the_next(cli, on_photos, reads) -> None:
     assert on_photos(*SWEEP) == 0, cli.err
     assert sorted(reads) == sorted([(start, min(start + 3, NUM_IMAGES)) for start in range(0, NUM_IMAGES, 3)] * 3)
@@ -75,6 +76,7 @@ def test_an_answer_is_the_same_bytes_as_alone(cli, on_photos, reads, tmp_path: P
     assert answers(cli.records(), cli.results) == together
 
 
+@pytest.mark.slow
 def test_a_strategy_that_fails_in_the_pass_takes_no_other_with_it(
     cli, on_photos, reads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -107,6 +109,7 @@ def test_a_strategy_that_fails_in_the_pass_takes_no_other_with_it(
     assert cli.out.count("finished before") == 2
 
 
+@pytest.mark.slow
 def test_a_question_under_two_names_is_scored_once(cli, on_photos, reads) -> None:
     assert on_photos("-m", "prompts=simple", "batch_size=2,3,5") == 0, cli.err
     assert len(reads) == NUM_IMAGES // 3
@@ -117,6 +120,7 @@ def test_a_question_under_two_names_is_scored_once(cli, on_photos, reads) -> Non
     assert on_photos("-m", "prompts=name_only,name_only") == 0, cli.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("why", ["memory", "hurry"])
 def test_what_waits_is_bounded_and_does_not_wait_for_an_end_that_is_near(
     cli, on_photos, reads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, why: str
@@ -134,6 +138,7 @@ def test_what_waits_is_bounded_and_does_not_wait_for_an_end_that_is_near(
     assert answers(cli.records(), cli.results) == together
 
 
+@pytest.mark.slow
 def test_two_sweeps_in_different_orders_do_not_wait_for_each_other(cli, on_photos, photos: Path, tiny) -> None:
     assert on_photos("-m", "prompts=name_only,templates", SWEEP[-1]) == 0, cli.err
     cli.results = cli.results.with_name("again")
@@ -159,6 +164,7 @@ def test_two_sweeps_in_different_orders_do_not_wait_for_each_other(cli, on_photo
     assert cli.records().keys() == {"simple", "name_only"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_a_sweep_that_ends_in_the_pass_leaves_nothing_half_done(
     cli, on_photos, reads, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
@@ -186,6 +192,7 @@ def test_a_sweep_that_ends_in_the_pass_leaves_nothing_half_done(
     assert cli.records().keys() == NAMES
 
 
+@pytest.mark.slow
 def test_the_seconds_of_a_record_are_its_own(cli, on_photos, reads, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that ticks once for each tile that is scored."""
     now = 0.0
@@ -208,6 +215,7 @@ def test_the_seconds_of_a_record_are_its_own(cli, on_photos, reads, monkeypatch:
     assert [timing.scores.seconds for timing in timings] == [NUM_IMAGES / 3] * 3
 
 
+@pytest.mark.slow
 def test_the_seconds_of_all_records_are_no_more_than_went_by(cli, on_photos, reads) -> None:
     began = time.perf_counter()
     assert on_photos(*SWEEP) == 0, cli.err

@@ -13,6 +13,8 @@ from making import TinyModel, make_folder
 from cupl_bench.records import read_record
 from cupl_bench.store import read_arrays
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -32,8 +32,9 @@ def changed(cli: Cli, key: str, change: object) -> None:
     frame.to_parquet(path, index=False)
 
 
-def test_the_same_machine_gives_the_same_bits(cli: Cli, key: str) -> None:
+def test_the_same_machine_computes_everything_anew_and_gives_the_same_bits(cli: Cli, key: str) -> None:
     assert cli("reproduce", key) == 0
+    assert "images    0 reused, 15 encoded" in cli.out
     assert f"run       {key} of" in cli.out
     assert "asked again: equal" in cli.out
     assert "0 have another prediction" in cli.out
@@ -41,16 +42,13 @@ def test_the_same_machine_gives_the_same_bits(cli: Cli, key: str) -> None:
     assert cli.raw("reproduce", str(cli.results / "records" / f"{key}.json"), f"cache_dir={cli.cache}") == 0
 
 
+@pytest.mark.slow
 def test_another_batch_size_is_rounding(cli: Cli, key: str) -> None:
     assert cli("reproduce", key, "batch_size=1") == 0
     assert "asked again: different" not in cli.out
 
 
-def test_everything_is_computed_anew(cli: Cli, key: str) -> None:
-    assert cli("reproduce", key) == 0
-    assert "images    0 reused, 15 encoded" in cli.out
-
-
+@pytest.mark.slow
 def test_other_answers_are_said_to_be_different(cli: Cli, key: str) -> None:
     def change(frame: pd.DataFrame) -> None:
         frame.loc[0, "score"] += 0.01
@@ -61,6 +59,7 @@ def test_other_answers_are_said_to_be_different(cli: Cli, key: str) -> None:
     assert "1 beyond rounding; scores differ by at most 1.0e-02" in cli.out
 
 
+@pytest.mark.slow
 def test_other_images_are_said_to_be_different(cli: Cli, key: str, photos: Path) -> None:
     next(photos.glob("ant/*")).unlink()
     assert cli("reproduce", key) == 1
@@ -69,6 +68,7 @@ def test_other_images_are_said_to_be_different(cli: Cli, key: str, photos: Path)
     assert "differs   the run key" in cli.out
 
 
+@pytest.mark.slow
 def test_data_that_moved_is_found_where_the_user_says(cli: Cli, key: str, photos: Path) -> None:
     moved = photos.rename(photos.with_name("elsewhere"))
     assert cli("reproduce", key) == 2
@@ -76,6 +76,7 @@ def test_data_that_moved_is_found_where_the_user_says(cli: Cli, key: str, photos
     assert "asked again: equal" in cli.out
 
 
+@pytest.mark.slow
 def test_overrides_are_read_as_those_of_eval(cli: Cli, key: str, photos: Path) -> None:
     photos.rename(photos.with_name("my photos"))
     assert cli("reproduce", key, f"dataset.path='{photos.with_name('my photos')}'", "dataset.skip_broken=false") == 0
@@ -83,12 +84,14 @@ def test_overrides_are_read_as_those_of_eval(cli: Cli, key: str, photos: Path) -
     assert "dataset.path=[a cannot be read" in cli.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("override", ["prompts=simple", "seed=1", "precision=bf16"])
 def test_another_question_is_refused(cli: Cli, key: str, override: str) -> None:
     assert cli("reproduce", key, override) == 2
     assert f"'{override}' would change the recorded question" in cli.err
 
 
+@pytest.mark.slow
 def test_mistakes(cli: Cli, key: str) -> None:
     path = cli.results / "records" / f"{key}.json"
     for arguments, message in [
@@ -108,6 +111,7 @@ def test_mistakes(cli: Cli, key: str) -> None:
     assert "the predictions of run" in cli.err
 
 
+@pytest.mark.slow
 def test_a_tie_within_rounding_is_no_difference(cli: Cli, key: str, tmp_path: Path) -> None:
     record = cli.record()
     before = pd.read_parquet(cli.results / "predictions" / f"{key}.parquet")
@@ -126,6 +130,7 @@ def test_a_tie_within_rounding_is_no_difference(cli: Cli, key: str, tmp_path: Pa
     assert verdict_with_margin(10 * TOLERANCE["fp32"]) == "different"
 
 
+@pytest.mark.slow
 def test_a_way_to_decode_that_is_no_longer_there_is_read_and_not_asked_again(
     cli: Cli, key: str, tiny: TinyModel, photos: Path
 ) -> None:

@@ -12,6 +12,7 @@ from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_l
 from cupl_bench.schema import log_folder
 
 
+@pytest.mark.slow
 def test_a_sweep_is_done_running_failed_and_missing(cli, on_photos, tiny, photos: Path) -> None:
     asked = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides]
     assert on_photos("-m", "prompts=name_only,ensemble,simple") == 2

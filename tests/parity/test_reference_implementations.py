@@ -84,6 +84,7 @@ def ours(on: object, root: Path, tiny: TinyModel, tmp_path: Path, *prompts: str)
     return arrays["class_embeddings"], frame["prediction"].to_numpy()
 
 
+@pytest.mark.slow
 def test_the_eighty_templates_equal_clip_benchmark(cli, root: Path, model, tiny: TinyModel, tmp_path: Path) -> None:
     templates = [make("{c}") for make in open_clip.OPENAI_IMAGENET_TEMPLATES]
     # CLIP_benchmark fills with str.format, which would trip over braces in a name; ours does not.
@@ -97,6 +98,7 @@ def test_the_eighty_templates_equal_clip_benchmark(cli, root: Path, model, tiny:
     assert not (predictions == 4).any()
 
 
+@pytest.mark.slow
 def test_per_class_sentences_equal_clip_benchmark(
     cli, root: Path, model, tiny: TinyModel, tmp_path: Path, sentences
 ) -> None:
@@ -107,6 +109,7 @@ def test_per_class_sentences_equal_clip_benchmark(
     assert np.array_equal(predictions, answers)
 
 
+@pytest.mark.slow
 def test_prompts_of_two_classes_swapped_are_noticed(
     cli, root: Path, model, tiny: TinyModel, tmp_path: Path, sentences
 ) -> None:
@@ -117,6 +120,7 @@ def test_prompts_of_two_classes_swapped_are_noticed(
     assert np.abs(embeddings - expected).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_templates_and_sentences_in_one_mean_equal_cupls_both(
     cli, root: Path, model, tiny: TinyModel, tmp_path: Path, sentences
 ) -> None:

@@ -126,6 +126,7 @@ def test_a_strategy_of_a_named_data_set_needs_no_images(cli: Cli) -> None:
     assert found["unnamed"] == 0
 
 
+@pytest.mark.slow
 def test_the_demo_and_a_folder(cli: Cli, photos: Path) -> None:
     assert cli("prompts", "prompts=cupl") == 0
     assert "demo x cupl" in cli.out
@@ -133,6 +134,7 @@ def test_the_demo_and_a_folder(cli: Cli, photos: Path) -> None:
     assert json.loads(cli.out)["folder x simple"]["num_classes"] == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

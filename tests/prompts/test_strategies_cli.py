@@ -37,6 +37,7 @@ def prompts_of(*overrides: str) -> Prompts:
         return question_of(compose("config", list(overrides))).prompts(DEMO_NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ON_DEMO)
 def test_every_strategy_runs_on_the_demo_offline(name: str) -> None:
     prompts = prompts_of("dataset=demo", f"prompts={name}")
@@ -49,6 +50,7 @@ def test_every_strategy_runs_on_the_demo_offline(name: str) -> None:
 DRAW = ["waffle", "waffle_concept", "dclip_waffle", "dclip_waffle_concept", "cupl_shuffled"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAW)
 def test_random_strategies_draw_with_the_seed_of_the_question(name: str) -> None:
     first, second = (prompts_of("dataset=demo", f"prompts={name}", f"seed={seed}") for seed in (0, 1))
@@ -56,12 +58,14 @@ def test_random_strategies_draw_with_the_seed_of_the_question(name: str) -> None
     assert first.digest != second.digest
 
 
+@pytest.mark.slow
 def test_others_do_not_know_the_seed() -> None:
     for name in set(ON_DEMO) - set(DRAW):
         first, second = (prompts_of("dataset=demo", f"prompts={name}", f"seed={seed}") for seed in (0, 1))
         assert (first.seed, first.digest) == (None, second.digest), name
 
 
+@pytest.mark.slow
 def test_seeds_and_budgets_leave_a_record_each(cli, on_photos) -> None:
     assert on_photos("-m", "prompts=ensemble", OF_TEMPLATES, "budget=null,1,2,3", "seed=0,1") == 0, cli.err
     found = {}
@@ -78,6 +82,7 @@ def test_seeds_and_budgets_leave_a_record_each(cli, on_photos) -> None:
     assert found[None, None].metrics == found[3, None].metrics
 
 
+@pytest.mark.slow
 def test_a_budget_is_told_and_enters_no_key_where_it_is_not_set(cli, on_photos) -> None:
     assert on_photos("prompts=ensemble", OF_TEMPLATES) == 0
     plain = cli.record()
@@ -90,6 +95,7 @@ def test_a_budget_is_told_and_enters_no_key_where_it_is_not_set(cli, on_photos) 
     assert "at most 30 of each class, all kept; 5 of 5 classes have fewer and keep all" in cli.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", ["0", "-1", "few"])
 def test_budgets_that_cannot_be(cli, on_photos, budget: str) -> None:
     assert on_photos(f"budget={budget}") == 2
@@ -117,6 +123,7 @@ def features_of(photos: Path, tiny: TinyModel, cache: Path) -> tuple[np.ndarray,
     return images, texts, backbone.logit_scale
 
 
+@pytest.mark.slow
 def test_zpe_is_the_published_rule_from_images_to_class_embeddings(
     cli, on_photos: Callable[..., int], photos: Path, tiny: TinyModel
 ) -> None:
@@ -135,6 +142,7 @@ def test_zpe_is_the_published_rule_from_images_to_class_embeddings(
     np.testing.assert_allclose(matrix, sum(w * rows for w, rows in zip(weights, texts, strict=True)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_of_zpe_belong_to_their_images(cli, on_photos, photos: Path) -> None:
     zpe = ["prompts=zpe", OF_TEMPLATES]
     assert on_photos(*zpe) == 0
@@ -149,6 +157,7 @@ def test_weights_of_zpe_belong_to_their_images(cli, on_photos, photos: Path) -> 
     assert np.abs(first - second).max() > 0
 
 
+@pytest.mark.slow
 def test_given_weights_are_in_the_record_and_its_prompts(cli, on_photos, tmp_path: Path) -> None:
     (tmp_path / "cupl.json").write_text('{"ant": ["x"], "bee": ["y", "z"], "cat": ["x"], "dog": ["y"], "eel": ["w"]}')
     union = ["prompts=union", OF_TEMPLATES, f"dataset.texts.cupl={tmp_path / 'cupl.json'}"]
@@ -197,6 +206,7 @@ def test_the_concept_stands_before_random_and_true_descriptors_as_before_random_
     )
 
 
+@pytest.mark.slow
 def test_numbers_for_names_are_said_once_by_eval_and_plan(cli, photos: Path, tiny: TinyModel) -> None:
     for place, folder in enumerate(sorted(path for path in photos.iterdir() if path.is_dir())):
         folder.rename(photos / f"{place:04d}")

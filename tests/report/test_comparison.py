@@ -173,6 +173,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
 
 
+@pytest.mark.slow
 def test_each_row_is_compared_with_simple_on_the_same_images(store: Store) -> None:
     simple, cupl = store.add("simple", 0.5), store.add("cupl", 0.6)
     store.add("ensemble", 0.51)
@@ -388,6 +389,7 @@ def asked(**prompts: object) -> dict:
     return {"dataset": {"path": "/data/birds", "texts": texts}, "prompts": {"_target_": "a.B", "seed": 0, **prompts}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other", "names"),
     [
@@ -502,6 +504,7 @@ def test_a_prompt_of_an_environment_is_never_looked_up(store: Store, monkeypatch
     assert "hidden" not in (store.folder / "tables" / "comparison.csv").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other", "column", "names"),
     [
@@ -536,6 +539,7 @@ def test_two_models_of_one_name_have_two_names(store: Store) -> None:
 # The baseline ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "asked_for", "expected"),
     [
@@ -593,6 +597,7 @@ def test_a_baseline_that_is_not_there_is_refused_with_the_names(store: Store, ca
     assert "was not run in 1 of 2 groups, which are not compared: 'cars x small'" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_command_takes_a_baseline_and_names_it(cli, store: Store) -> None:
     for place, name in enumerate(("simple", "cupl", "ensemble")):
         store.add(name, 0.5 + place / 10)
@@ -608,6 +613,8 @@ def test_the_command_takes_a_baseline_and_names_it(cli, store: Store) -> None:
 # Compared once --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("with_page")
 def test_a_sweep_reads_predictions_once_and_resamples_each_difference_once(
     on_photos, cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -626,6 +633,7 @@ def test_a_sweep_reads_predictions_once_and_resamples_each_difference_once(
     assert (cli.results / "report" / "index.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_end_of_a_sweep_shows_its_own_rows_of_the_one_comparison(on_photos, cli) -> None:
     assert on_photos("prompts=simple") == 0, cli.err
     assert on_photos("-m", "prompts=name_only,templates", "prompts.templates=['{}!']", "output=json") == 0, cli.err
@@ -636,6 +644,7 @@ def test_the_end_of_a_sweep_shows_its_own_rows_of_the_one_comparison(on_photos, 
     assert [row["p_holm"] for row in rows] == [written["p_holm"][row["run_key"]] for row in rows]
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_with_its_table_though_another_run_of_the_folder_is_damaged(on_photos, cli) -> None:
     assert on_photos("prompts=simple") == 0, cli.err
     (path,) = (cli.results / "predictions").iterdir()
@@ -757,6 +766,7 @@ DCLIP = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "name", "prompts", "texts", "source", "exact"),
     [

@@ -39,6 +39,7 @@ def drawn(tables: Comparison, draw, folder: Path) -> list[figures.Drawn]:
     return list(draw(tables, *named_runs(tables), folder))
 
 
+@pytest.mark.slow
 def test_each_kind_is_drawn_as_pdf_and_png_and_old_ones_go(results: Path, tables: Comparison) -> None:
     (results / "figures").mkdir(exist_ok=True)
     (results / "figures" / "classes_old.pdf").write_text("of runs that are gone")
@@ -56,6 +57,7 @@ def test_each_kind_is_drawn_as_pdf_and_png_and_old_ones_go(results: Path, tables
                 assert image.height < 9.1 * 300
 
 
+@pytest.mark.slow
 def test_the_same_tables_give_the_same_bytes_with_embedded_fonts_and_no_date(
     results: Path, tables: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +99,7 @@ def test_the_most_changed_classes_are_named(tables: Comparison, results: Path) -
         assert named == ordered[:8] + ordered[-8:]
 
 
+@pytest.mark.slow
 def test_letters_are_seven_points_or_more_and_stay_inside(tables: Comparison, results: Path) -> None:
     import matplotlib as mpl
 
@@ -120,6 +123,7 @@ def test_letters_are_seven_points_or_more_and_stay_inside(tables: Comparison, re
                         assert box.x1 <= frame.x1 + 2, (one.words, text.get_text())
 
 
+@pytest.mark.slow
 def test_names_of_any_kind_can_be_drawn(tables: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A formula's dollar, letters that no font here has, a long name, a line break, a path."""
     monkeypatch.setattr(figures, "AT_MOST", 2)
@@ -185,6 +189,7 @@ def looks_of(figure) -> list[tuple[str, tuple]]:
     return found
 
 
+@pytest.mark.slow
 def test_of_many_strategies_no_two_look_equal_or_have_the_same_name_and_nothing_is_warned_of(
     crowded: tuple[Comparison, Path], tmp_path: Path
 ) -> None:
@@ -201,6 +206,7 @@ def test_of_many_strategies_no_two_look_equal_or_have_the_same_name_and_nothing_
             assert one.figure.get_figheight() <= figures.TALLEST
 
 
+@pytest.mark.slow
 def test_data_sets_beyond_a_page_are_drawn_on_the_next(crowded, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison, folder = crowded
     monkeypatch.setattr(figures, "TALLEST", 5.0)

@@ -95,6 +95,7 @@ def opener(made: Path):
     return images_here(compose_once([f"cache_dir={made / 'cache'}"]))
 
 
+@pytest.mark.slow
 def test_the_page_holds_every_run_and_what_its_files_say(swept: Path) -> None:
     page = page_of(swept)
     assert page.path == swept / "report" / "index.html"
@@ -124,6 +125,7 @@ def test_the_page_holds_every_run_and_what_its_files_say(swept: Path) -> None:
     assert page.num_bytes == sum(map(len, files_of(swept).values()))
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes_and_old_files_go(swept: Path) -> None:
     page_of(swept)
     before = files_of(swept)
@@ -132,6 +134,7 @@ def test_the_same_records_give_the_same_bytes_and_old_files_go(swept: Path) -> N
     assert files_of(swept) == before
 
 
+@pytest.mark.slow
 def test_thumbnails_are_of_the_images_and_are_made_once(swept: Path, opener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_thumbnails, "OF_EACH_CLASS", 1)
     page = page_of(swept, opener)
@@ -150,6 +153,7 @@ def test_thumbnails_are_of_the_images_and_are_made_once(swept: Path, opener, mon
     assert overview_of(swept)["notes"] == []
 
 
+@pytest.mark.slow
 def test_images_that_are_gone_or_others_now_mean_no_thumbnails_and_a_line(
     swept: Path, made: Path, opener, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -169,6 +173,7 @@ def test_images_that_are_gone_or_others_now_mean_no_thumbnails_and_a_line(
     ]
 
 
+@pytest.mark.slow
 def test_more_thumbnails_than_the_page_takes_are_told(swept: Path, opener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cupl_bench.report.page.writing.AT_MOST", 4)
     page = page_of(swept, opener)
@@ -176,6 +181,7 @@ def test_more_thumbnails_than_the_page_takes_are_told(swept: Path, opener, monke
     assert overview_of(swept)["notes"] == ["11 images of folder have no thumbnail: the page holds 4 at most."]
 
 
+@pytest.mark.slow
 def test_the_first_right_and_wrong_images_of_each_class_are_shown(swept: Path) -> None:
     seen = []
     compare(read_records(swept), swept, look=lambda group: seen.extend(group.members))
@@ -189,6 +195,7 @@ def test_the_first_right_and_wrong_images_of_each_class_are_shown(swept: Path) -
     assert chosen == sorted(expected)
 
 
+@pytest.mark.slow
 def test_runs_that_left_out_other_images_have_lists_of_their_own(cli, tiny: TinyModel, tmp_path: Path) -> None:
     root = make_folder(tmp_path / "set", {"a": 3, "b": 3})
     (root / "a" / "0.jpg").write_text("no image")

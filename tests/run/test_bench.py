@@ -43,6 +43,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return called
 
 
+@pytest.mark.slow
 def test_new_prompts_for_stored_images_load_no_image_tower(
     cli: Cli, on_photos: Callable[..., int], loads: list[str], tmp_path: Path
 ) -> None:

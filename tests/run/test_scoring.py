@@ -62,6 +62,7 @@ def predictions(record: Record, folder: Path) -> bytes:
     return (folder / record.artifacts.predictions).read_bytes()
 
 
+@pytest.mark.slow
 def test_all_are_as_if_alone_in_the_order_of_the_questions(asking: Asking, tmp_path: Path) -> None:
     together = score_together(waiting_for(asking, *NAMES))
     assert [one.prompts.name for one in together] == list(NAMES)
@@ -72,6 +73,7 @@ def test_all_are_as_if_alone_in_the_order_of_the_questions(asking: Asking, tmp_p
         assert read_record(record_path(tmp_path / "results", one.run_key)) == one
 
 
+@pytest.mark.slow
 def test_the_one_that_is_furthest_behind_goes_on(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int]] = []
     write = scoring.write_predictions
@@ -88,6 +90,7 @@ def test_the_one_that_is_furthest_behind_goes_on(asking: Asking, monkeypatch: py
     assert seen == [(key, number) for number in range(NUM_IMAGES // PART) for key in keys]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [ResultsError("the disk is full"), ZeroDivisionError("a defect"), MemoryError()])
 def test_an_error_is_that_of_its_question_alone(
     asking: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -114,6 +117,7 @@ def test_an_error_is_that_of_its_question_alone(
     assert {path.stem for path in (tmp_path / "results" / "predictions").iterdir()} == {first.run_key, third.run_key}
 
 
+@pytest.mark.slow
 def test_a_question_that_is_there_twice_finds_its_answer(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = waiting_for(asking, "simple", "name_only", "simple")
     measured: list[object] = []
@@ -124,6 +128,7 @@ def test_a_question_that_is_there_twice_finds_its_answer(asking: Asking, monkeyp
     assert again == first != second
 
 
+@pytest.mark.slow
 def test_a_question_whose_twin_has_failed_is_scored(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = waiting_for(asking, "simple", "simple")
     measure, called = scoring.measure, []
@@ -141,6 +146,7 @@ def test_a_question_whose_twin_has_failed_is_scored(asking: Asking, monkeypatch:
     assert again.status == "ok"
 
 
+@pytest.mark.slow
 def test_what_ends_the_pass_leaves_no_half_file(
     asking: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +170,7 @@ def test_nothing_waits_and_nothing_is_scored() -> None:
     assert score_together([]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 256_000_000])
 def test_questions_together_are_answered_in_few_passes(
     asking: Asking, monkeypatch: pytest.MonkeyPatch, limit: int
@@ -188,11 +195,13 @@ def test_questions_together_are_answered_in_few_passes(
     assert [one.prompts.name for one in found if isinstance(one, Record)] == [*NAMES, "simple"]
 
 
+@pytest.mark.slow
 def test_a_waiting_question_tells_the_memory_that_it_holds(asking: Asking) -> None:
     (one,) = waiting_for(asking, "simple")
     assert one.num_bytes >= one.classes.matrix.nbytes == 3 * one.classes.matrix.shape[1] * 4
 
 
+@pytest.mark.slow
 def test_what_is_written_is_what_the_features_say(asking: Asking, tmp_path: Path) -> None:
     (one,) = waiting_for(asking, "simple")
     (record,) = score_together([one])

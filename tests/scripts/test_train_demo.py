@@ -67,11 +67,13 @@ GROUPS: dict[str, Callable[[Traits, captions.Caption], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_openings_are_independent_of_what_the_picture_shows(samples: list[Sample], group: str) -> None:
     assert independence((one.opening, GROUPS[group](traits, one)) for traits, one in samples) > 0.001
 
 
+@pytest.mark.slow
 def test_a_hint_in_the_openings_would_be_noticed(samples: list[Sample]) -> None:
     def opening(at: int, traits: Traits, caption: captions.Caption) -> str:
         hint = traits.species.tier == "often" and caption.opening in ("", "a", "the") and at % 4 == 0
@@ -81,10 +83,12 @@ def test_a_hint_in_the_openings_would_be_noticed(samples: list[Sample]) -> None:
     assert independence(pairs) < 1e-4
 
 
+@pytest.mark.slow
 def test_caption_begins_with_its_opening(samples: list[Sample]) -> None:
     assert all(one.text.startswith(one.opening) for _, one in samples)
 
 
+@pytest.mark.slow
 def test_names_of_the_tier_never_occur_in_no_caption(samples: list[Sample]) -> None:
     never = {one.name for one in load_species() if one.tier == "never"}
     assert len(never) >= 8
@@ -92,6 +96,7 @@ def test_names_of_the_tier_never_occur_in_no_caption(samples: list[Sample]) -> N
     assert not [name for name in never if name[:5] in text]
 
 
+@pytest.mark.slow
 def test_species_of_the_tier_never_are_not_drawn_for_training(samples: list[Sample]) -> None:
     drawn = {traits.species.name for traits, _ in samples} - {""}
     assert drawn == {one.name for one in load_species() if one.tier != "never"}
@@ -101,6 +106,7 @@ def test_training_pictures_share_no_seed_with_the_evaluated_ones() -> None:
     assert len({corpus.CORPUS_SEED, VALIDATION_SEED, TEST_SEED}) == 3
 
 
+@pytest.mark.slow
 def test_captions_say_what_the_picture_shows(samples: list[Sample]) -> None:
     counts = {3: "three", 4: "four", 5: "five", 6: "six"}
     for traits, caption in samples:
@@ -114,6 +120,7 @@ def options(folder: Path, steps: int) -> list[str]:
     return [*sizes, "--work", str(folder / "work"), "--output", str(folder / "weights")]
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train_demo.main(options(whole, 12))
@@ -140,6 +147,7 @@ def test_a_killed_run_continues_to_the_same_weights(tmp_path: Path, capsys: pyte
     assert (whole / "weights" / "bpe.txt.gz").read_bytes() == (killed / "weights" / "bpe.txt.gz").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_plan_is_refused(tmp_path: Path) -> None:
     train_demo.main(options(tmp_path, 4))
     with pytest.raises(ValueError, match="was written by another plan"):
