@@ -38,8 +38,8 @@ NOT_COMPARED = {
 }
 """Keys of each group that move no number, or that the columns of published.csv speak of themselves."""
 COLUMNS = [
-    "dataset", "split", "backbone", "prompts", "metric", "wording", "ours", "ours_low", "ours_high", "published",
-    "difference", "agrees", "match", "differs", "verified", "source", "reference", "note", "run_key",
+    "dataset", "split", "backbone", "prompts", "scorer", "metric", "wording", "ours", "ours_low", "ours_high",
+    "published", "difference", "agrees", "match", "differs", "verified", "source", "reference", "note", "run_key",
 ]  # fmt: skip
 
 
@@ -55,7 +55,8 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
 
     ``match`` is ``exact`` where the question is the same, and ``near`` where ``differs`` says what is not: the split,
     the class names, the prompts and their wording, an assumption about the metric. ``agrees``: the published value lies
-    within the 95% interval of ours, widened by `TOLERANCE`. Unverified rows keep that word.
+    within the 95% interval of ours, widened by `TOLERANCE`; where there is no interval, within `TOLERANCE` of ours.
+    Unverified rows keep that word.
 
     Args:
         runs: the comparison (`report.comparison.compare`); several seeds are compared by their mean.
@@ -184,11 +185,14 @@ def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one
     else:
         value, low, high = (row[f"{one['metric']}{end}"] for end in ("", "_low", "_high"))
     published = float(one["value"]) / 100
+    if pd.isna(low):  # scores of images that depend on each other have no interval
+        low = high = value
     return {
         "dataset": row["dataset"],
         "split": row["split"],
         "backbone": row["backbone"],
         "prompts": row["prompts"],
+        "scorer": row["scorer"],
         "metric": one["metric"],
         "wording": one["wording"],
         "ours": value,
@@ -209,14 +213,16 @@ def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one
 
 def shown_published(table: pd.DataFrame) -> pd.DataFrame:
     """Return the columns that a person reads, as text: percent with one decimal."""
+    scored = {"scorer": table["scorer"]} if (table["scorer"] != "plain").any() else {}
     return pd.DataFrame(
         {
             "dataset": table["dataset"],
             "backbone": table["backbone"],
             "prompts": table["prompts"],
+            **scored,
             "metric": table["metric"].str.replace("_", " "),
             "ours [95%]": [
-                f"{percent(value)} {interval(low, high)}"
+                f"{percent(value)} {interval(low, high) if low < high else ''}".rstrip()
                 for value, low, high in zip(table["ours"], table["ours_low"], table["ours_high"], strict=True)
             ],
             "published": [
