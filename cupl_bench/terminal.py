@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -78,36 +79,30 @@ def show_log() -> None:
         logger.addHandler(Lines())
 
 
-def show_table(table: "pd.DataFrame", title: str) -> None:
-    """Show a table that fits the terminal; as wide as it needs to be where standard output is not a terminal.
+def show_table(rows: Sequence[Mapping[str, object]], title: str) -> None:
+    """Show rows of one form that fit the terminal; as wide as they need to be where standard output is no terminal.
 
     What all rows share is said once, in the title. Where the terminal is too narrow, the columns that tell least are
     left out and named below.
     """
-    if _reader.is_program:
+    if _reader.is_program or not rows:
         return
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    table = {name: [str(row[name]) for row in rows] for name in rows[0]}
     same = [name for name in ("dataset", "backbone", "images") if name in table and len(set(table[name])) == 1]
     if same:
-        title = f"{title}: {', '.join(f'{name} {table[name].iloc[0]}' for name in same)}"
-        table = table.drop(columns=same)
+        title = f"{title}: {', '.join(f'{name} {table.pop(name)[0]}' for name in same)}"
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     left_out = []
     if console.is_terminal:
-        spare = [name for name in table if str(name).endswith(" alone")] + [
-            "calibration error",
-            "mean per class",
-            "top-5",
-            "run",
-            "images",
-        ]
-        for name in spare:
+        least = ["calibration error", "mean per class", "top-5", "run", "images"]
+        for name in [*(name for name in table if name.endswith(" alone")), *least]:
             if name in table and _width(table) > console.width:
-                left_out.append(str(name))
-                table = table.drop(columns=name)
+                left_out.append(name)
+                del table[name]
     else:
         console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=_width(table) + len(title))
     grid = Table(
@@ -119,10 +114,10 @@ def show_table(table: "pd.DataFrame", title: str) -> None:
         padding=(0, 1, 0, 0),
     )
     words = {"dataset", "backbone", "precision", "prompts", "scorer", "kind", "data", "weights"}
-    for column in table.columns:
-        grid.add_column(str(column), justify="left" if column in words else "right", overflow="fold")
-    for row in table.itertuples(index=False):
-        grid.add_row(*(str(cell) for cell in row))
+    for name in table:
+        grid.add_column(name, justify="left" if name in words else "right", overflow="fold")
+    for row in zip(*table.values(), strict=True):
+        grid.add_row(*row)
     with console.capture() as drawn:
         console.print(grid)
     say(drawn.get().removesuffix("\n"))
@@ -130,6 +125,6 @@ def show_table(table: "pd.DataFrame", title: str) -> None:
         say(f"left out because the terminal is too narrow: {', '.join(left_out)}")
 
 
-def _width(table: "pd.DataFrame") -> int:
+def _width(table: Mapping[str, Sequence[str]]) -> int:
     """Return how many characters the table takes, its gaps included."""
-    return sum(2 + max(len(str(name)), *(len(str(cell)) for cell in table[name])) for name in table)
+    return sum(2 + max(len(name), *map(len, cells)) for name, cells in table.items())

@@ -41,7 +41,7 @@ def shown(monkeypatch: pytest.MonkeyPatch):
             monkeypatch.setenv(name, value)
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", stream)
-            terminal.show_table(WIDE, "Accuracy in percent")
+            terminal.show_table(WIDE.to_dict("records"), "Accuracy in percent")
         return stream.getvalue()
 
     return show
@@ -242,7 +242,7 @@ def test_a_large_folder_ends_a_sweep_with_tables_and_a_hint(cli, on_photos, monk
 
 
 def test_names_with_brackets_and_colons_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    table = pd.DataFrame({"dataset": ["birds [given]"] * 2, "prompts": ["[red]mine", ":smile: other"]})
+    table = [{"dataset": "birds [given]", "prompts": name} for name in ("[red]mine", ":smile: other")]
     terminal.show_table(table, "Accuracy [bold]")
     out = " ".join(capsys.readouterr().out.split())  # a title is folded where the table is narrow
     for name in ("birds [given]", "[red]mine", ":smile: other", "Accuracy [bold]"):

@@ -3,8 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 
-import pandas as pd
-
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.composition import compose
 from cupl_bench.dataset import class_names_of
@@ -67,7 +65,7 @@ def _show_plan(plan: Plan) -> None:
         "tokens out": f"<= {plan.output_tokens:,}",
         "cost": "?" if plan.cost is None else f"<= {plan.cost:.2f}",
     }
-    show_table(pd.DataFrame([row]), "What describe would ask")
+    show_table([row], "What describe would ask")
     say("tokens in: 4 characters each; out: if every answer had describe.max_tokens tokens")
     if plan.cost is None:
         say("the cost needs llm.price_input and llm.price_output, each for a million tokens")

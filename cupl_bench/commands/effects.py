@@ -185,9 +185,8 @@ def _show(effects: "pd.DataFrame", curve: "pd.DataFrame") -> None:
     table["text"] = [short(text, 70) for text in ends["text"]]
     table["adds"] = [points(value, 2) for value in ends["effect"]]
     table["alone"] = [percent(value) for value in ends["top1_alone"]]
-    show_table(
-        table, f"What each {'template' if len(templates) else 'prompt'} adds to top-1, most and least, in points"
-    )
+    what = "template" if len(templates) else "prompt"
+    show_table(table.to_dict("records"), f"What each {what} adds to top-1, most and least, in points")
     shown = pd.DataFrame(
         {
             "prompts of each class": curve["num_prompts"],
@@ -199,4 +198,4 @@ def _show(effects: "pd.DataFrame", curve: "pd.DataFrame") -> None:
             "draws": curve["num_draws"],
         }
     )
-    show_table(shown, "Accuracy against the number of prompts")
+    show_table(shown.to_dict("records"), "Accuracy against the number of prompts")

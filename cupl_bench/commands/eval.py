@@ -30,7 +30,7 @@ from cupl_bench.run.bench import Workbench
 from cupl_bench.run.flow import all_but_scores, scored
 from cupl_bench.run.waiting import Waiting, is_time_to_score
 from cupl_bench.store import write_atomically
-from cupl_bench.terminal import answer, complain, rows_of, say, show_log, speak_to_program
+from cupl_bench.terminal import answer, complain, say, show_log, speak_to_program
 from cupl_bench.tracking import Tracker
 
 __all__ = ["assist", "command", "over_several_backbones"]
@@ -270,7 +270,7 @@ def _sweep(questions: Questions, job: Job) -> int:
             {
                 "records": _told(results_dir, outcomes),
                 "failed": [{"job": name, "error": error} for name, error in failed],
-                "comparison": rows_of(rows) if keys else [],
+                "comparison": rows if keys else [],
             }
         )
     for line in told_once(failed):

@@ -18,8 +18,6 @@ __all__ = ["command"]
 
 def command(given: Arguments) -> int:
     """Show the plan of what the arguments ask; return the exit code."""
-    import pandas as pd
-
     from cupl_bench.config import Output, machine_of, question_of
     from cupl_bench.run.bench import Workbench
     from cupl_bench.run.plan import plan
@@ -63,11 +61,10 @@ def command(given: Arguments) -> int:
     if Output.json in forms:
         answer({"plan": plans, "mistakes": [f"{name}: {error}" for name, error in mistakes]})
     if rows:
-        table = pd.DataFrame(rows)
-        unasked = [
-            name for name, blank in (("scorer", "plain"), ("views to encode", "")) if (table[name] == blank).all()
-        ]
-        show_table(table.drop(columns=unasked), "What eval would do")
+        blanks = {"scorer": "plain", "views to encode": ""}
+        unasked = [name for name, blank in blanks.items() if all(row[name] == blank for row in rows)]
+        shown = [{name: cell for name, cell in row.items() if name not in unasked} for row in rows]
+        show_table(shown, "What eval would do")
     for line in told_once(mistakes):
         complain(line)
     return 2 if mistakes else 0

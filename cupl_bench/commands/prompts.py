@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.composition import compose, is_about
 from cupl_bench.dataset import class_names_of
@@ -146,7 +144,7 @@ def _show(found: dict[str, Inspection], tokenizer: str) -> None:
                 f"> {one.context_length}": f"{one.truncated:,}",
             }
         )
-    show_table(pd.DataFrame(rows), f"Prompts, counted by the tokenizer of {tokenizer}")
+    show_table(rows, f"Prompts, counted by the tokenizer of {tokenizer}")
     for what, one in found.items():
         for name, cases in one.first_cases.items():
             say(f"{what}: {getattr(one, name):,} {FAULTS[name]}, first: {'; '.join(cases)}")

@@ -1,12 +1,13 @@
 """`cupl-bench report`: tables, figures and a page from the records below results_dir."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cupl_bench.commands.arguments import Arguments
+from cupl_bench.commands.kept_report import Ending, ending_of, keep, made_from, warnings_heard
 from cupl_bench.composition import compose
 from cupl_bench.paths import absolute
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "command", "report_sweep", "show_comparison", "write_report"]
 
+TITLE = "Accuracy in percent"
 QUICK = 100_000
 """Answers of all runs together that a report takes a few seconds for, thumbnails included."""
 
@@ -67,31 +69,52 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False) -> Repo
     )
 
 
-def report_sweep(results_dir: Path, run_keys: Sequence[str], config: Any) -> "Any":
+def report_sweep(results_dir: Path, run_keys: Sequence[str], config: Any) -> Sequence[Mapping[str, Any]]:
     """Show the runs of a sweep side by side, and write the report of the folder that they lie in.
 
     Return the rows of the sweep in the comparison of all runs. If another run of the folder prevents that comparison,
-    a message says so, and the runs of the sweep are shown without one.
+    a message says so, and the runs of the sweep are shown without one. Nothing is written, and nothing compared, where
+    the same sweep ended here before and no file has changed since.
     """
+    say("")
+    digest = made_from(results_dir, run_keys, config)
+    ending = ending_of(results_dir, digest)
+    if ending is None:
+        ending = _reported(results_dir, run_keys, config, digest)
+    else:
+        for warning in ending.warnings:
+            complain(warning)
+    show_table(ending.table, TITLE)
+    for line in ending.lines:
+        say(line)
+    return ending.rows
+
+
+def _reported(results_dir: Path, run_keys: Sequence[str], config: Any, digest: str) -> Ending:
     from cupl_bench.errors import ResultsError
     from cupl_bench.records import read_record, record_path
     from cupl_bench.report.comparison import compare
 
-    say("")
-    try:
-        report = write_report(results_dir, config, quick=True)
-    except ResultsError as error:
-        of_sweep: list[Record] = [read_record(record_path(results_dir, key)) for key in run_keys]
-        rows = compare(of_sweep, results_dir).runs
-        show_comparison(rows)
-        complain(f"no report was written: {error}")
-        return rows
+    with warnings_heard() as warnings:
+        try:
+            report = write_report(results_dir, config, quick=True)
+        except ResultsError as error:
+            of_sweep: list[Record] = [read_record(record_path(results_dir, key)) for key in run_keys]
+            rows = compare(of_sweep, results_dir).runs
+            complain(f"no report was written: {error}")
+            return Ending(warnings=[], rows=rows_of(rows), **_as_shown(rows))
     rows = report.comparison.of(run_keys)
-    show_comparison(rows)
+    shown = _as_shown(rows)
     page = report.page or f"cupl-bench report results_dir={results_dir}"
-    say(f"records   {results_dir / 'records'}\npage      {page}")
-    say(f"tables    {', '.join(str(path) for path in report.tables)}")
-    return rows
+    shown["lines"] += [
+        f"records   {results_dir / 'records'}",
+        f"page      {page}",
+        f"tables    {', '.join(str(path) for path in report.tables)}",
+    ]
+    ending = Ending(warnings=warnings, rows=rows_of(rows), **shown)
+    written = [*report.tables, *report.figures, *([] if report.page is None else [report.page])]
+    keep(results_dir, digest, ending, written)
+    return ending
 
 
 def command(given: Arguments) -> int:
@@ -106,7 +129,7 @@ def command(given: Arguments) -> int:
     found = report.comparison
     show_comparison(found.runs)
     if len(found.pooled):
-        show_table(shown_pooled(found.pooled), "Means over data sets, in percent")
+        show_table(shown_pooled(found.pooled).to_dict("records"), "Means over data sets, in percent")
     exact = found.published[found.published["match"] == "exact"]
     if len(exact):
         say(f"{int(exact['agrees'].sum())} of {len(exact)} published numbers of the same question agree: published.md")
@@ -132,12 +155,21 @@ def command(given: Arguments) -> int:
 
 def show_comparison(runs: Any) -> None:
     """Show rows of a comparison on the terminal, and what they are compared with; the files hold more columns."""
+    shown = _as_shown(runs)
+    show_table(shown["table"], TITLE)
+    for line in shown["lines"]:
+        say(line)
+
+
+def _as_shown(runs: Any) -> dict[str, list[Any]]:
+    """Return the ``table`` of these rows and the ``lines`` below it."""
     from cupl_bench.report.comparison import baseline_names, shown
 
-    table = shown(runs)
-    names = baseline_names(runs)
-    show_table(table.drop(columns=["over classes"], errors="ignore"), "Accuracy in percent")
-    if names:
-        say(f"baseline: {', '.join(names)}; baseline=NAME compares with another")
+    table = shown(runs).drop(columns=["over classes"], errors="ignore")
+    lines = []
+    if names := baseline_names(runs):
+        lines.append(f"baseline: {', '.join(names)}; baseline=NAME compares with another")
     if any("n.s." in str(cell) for column in table for cell in table[column]):
-        say("n.s.: not significant (McNemar's exact test, corrected for the whole table after Holm)")
+        lines.append("n.s.: not significant (McNemar's exact test, corrected for the whole table after Holm)")
+    rows = [{str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")]
+    return {"table": rows, "lines": lines}

@@ -60,8 +60,49 @@ def test_a_finished_question_needs_nothing_heavy(cli: Cli, photos: Path, tiny: T
         f"cupl_bench.load_predictions({str(cli.results)!r}, record.run_key)",
         f"assert len(cupl_bench.compare({str(cli.results)!r})) == 2",
     )
-    assert found == [[]] * 5 + [["pandas"]] * 4 + [["pandas", "scipy"]]
+    assert found == [[]] * 7 + [["pandas"]] * 2 + [["pandas", "scipy"]]
     assert records_of(cli) == before
+
+
+def test_a_sweep_that_is_asked_again_ends_at_once_and_rewrites_nothing(
+    cli: Cli, photos: Path, tiny: TinyModel, with_page: None
+) -> None:
+    asked = ["eval", "-m", "dataset=folder", f"dataset.path={photos}", *tiny.overrides, "prompts=simple,name_only"]
+    assert cli(*asked) == 0
+    ended = cli.out[cli.out.index("Accuracy in percent") :]
+    written = {path: path.stat().st_mtime_ns for name in ("tables", "figures", "report") for path in
+               (cli.results / name).rglob("*")}  # fmt: skip
+    assert any(path.suffix == ".pdf" for path in written)
+    assert heavy_after(cli, asked) == [[]]
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert cli(*asked) == 0
+    assert cli.out[cli.out.index("Accuracy in percent") :] == ended
+    assert cli(*asked, "output=json") == 0
+    assert [row["prompts"] for row in json.loads(cli.out)["comparison"]] == ["simple", "name_only"]
+
+
+@pytest.mark.parametrize(
+    "change", ["table gone", "figure altered", "other baseline", "predictions altered", "older run"]
+)
+def test_a_sweep_ends_anew_where_anything_changed(
+    cli: Cli, photos: Path, tiny: TinyModel, with_page: None, change: str
+) -> None:
+    asked = ["eval", "-m", "dataset=folder", f"dataset.path={photos}", *tiny.overrides, "prompts=simple,name_only"]
+    assert cli(*asked) == 0
+    table = cli.results / "tables" / "comparison.csv"
+    before = table.stat().st_mtime_ns
+    if change == "table gone":
+        table.unlink()
+    elif change == "figure altered":
+        next((cli.results / "figures").glob("*.png")).write_bytes(b"")
+    elif change == "other baseline":
+        asked.append("baseline=name_only")
+    elif change == "predictions altered":
+        next((cli.results / "predictions").glob("*.parquet")).touch()
+    else:
+        assert cli("eval", *asked[2:-1], "prompts=templates", "prompts.templates=['the {}']") == 0
+    assert cli(*asked) == 0, cli.err
+    assert table.stat().st_mtime_ns != before
 
 
 def test_what_cannot_be_decoded_is_known_without_a_decoder_of_jpegs(cli: Cli, photos: Path, tiny: TinyModel) -> None:
@@ -96,6 +137,6 @@ def test_a_device_that_is_none_is_told_before_any_work_whatever_is_stored(
     before = records_of(cli)
     for line in (["eval", *asked], ["plan", *asked], ["eval", *asked, "prompts=name_only"]):
         assert cli(*line, "device=cud") == 2
-        assert cli.err.startswith("cupl-bench: device=cud cannot be used here (Expected one of cpu, cuda,")
+        assert "device=cud cannot be used here (Expected one of cpu, cuda," in cli.err
         assert cli.err.endswith("Did you mean 'cuda' or 'cpu'?\n")
     assert records_of(cli) == before
