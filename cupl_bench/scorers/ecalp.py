@@ -36,8 +36,8 @@ class EcalpScorer:
     links by an even power, and that removed neighbours can come back as strong links among the first ten images. Equal
     classes are one text.
 
-    Time: every image spreads labels over the whole graph so far, so it grows with the square of the images: minutes
-    for 2,000 and 1,000 classes, an hour or more for 10,000, and days for 50,000; the method makes it so. It is
+    Time: every image spreads labels over the whole graph so far, so it grows with the square of the images: two minutes
+    for 2,000 and 1,000 classes, most of an hour for 10,000, most of a day for 50,000; the method makes it so. It is
     computed on the CPU. Memory: the features and the scores of all images.
 
     Source: "Efficient and Context-Aware Label Propagation for Zero-/Few-Shot Training-Free Adaptation of
