@@ -84,10 +84,8 @@ def main() -> None:
         def top1(which: np.ndarray, scorer: str, seed: int = 0) -> float:
             data = cupl_bench.Features(features=images[which], labels=labels[which], class_names=names)
             option, *_ = scorer.split(",")
-            record = cupl_bench.evaluate(
-                f"scorer={option}", f"backbone.logit_scale={scale}", *SCORERS.get(scorer, []), dataset=data, backbone="given", prompts=texts, seed=seed,
-                **places,
-            )  # fmt: skip
+            settings = [f"scorer={option}", f"backbone.logit_scale={scale}", *SCORERS.get(scorer, [])]
+            record = cupl_bench.evaluate(*settings, dataset=data, backbone="given", prompts=texts, seed=seed, **places)
             assert record.metrics is not None  # noqa: S101 - it was answered
             return 100 * record.metrics.top1
 
