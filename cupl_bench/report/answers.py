@@ -310,7 +310,7 @@ def _tell_changed_files(members: Sequence[Run]) -> None:
     cells: dict[tuple[object, ...], list[Run]] = {}
     for run in members:
         asked = run.record.prompts
-        cells.setdefault((asked.name, asked.aggregation, asked.budget, asked.seed), []).append(run)
+        cells.setdefault((asked.name, asked.aggregation, asked.budget, run.seed), []).append(run)
     for alike in cells.values():
         for place, run in enumerate(alike):
             changed = [other for other in alike[place + 1 :] if same_words(run.record, other.record)]

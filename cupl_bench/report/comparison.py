@@ -353,6 +353,8 @@ def _row(group: GroupAnswers, answers: Answers, difference: Paired | None) -> di
     of_classes = mean_per_class_interval(hits, images) if by_image else (None, None)
     low, high = metrics.top1_ci95 if by_image and metrics.top1_ci95 else (None, None)
     confidence = answers.confidence
+    if confidence is not None and np.isnan(confidence).any():  # the scores of some scorers say how sure of none
+        confidence = None
     row = _identity(group, answers.run) | {
         "seed": answers.run.seed,
         "num_seeds": None,

@@ -6,7 +6,7 @@ values, so ties between them are cut in the same way whatever the order of the d
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse
@@ -32,6 +32,10 @@ class Distinct:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def single(self) -> "Distinct":
+        """Return the same rows, of which each counts once."""
+        return replace(self, copies=np.ones(len(self.rows)))
 
 
 def distinct(features: Features) -> Distinct:
