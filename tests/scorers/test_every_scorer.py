@@ -18,6 +18,9 @@ from cupl_bench.scorers.facts import facts_of
 OPTIONS = sorted(path.stem for path in (conf_dir() / "scorer").glob("*.yaml"))
 NAMES = [f"class {label}" for label in range(6)]
 FILES: dict[str, dict[str, object]] = {
+    "hierarchy": {
+        "hierarchy": {name: {"children": [f"{name}.a"] * (name > "class 2"), "parents": []} for name in NAMES}
+    },
     "fudd": {
         "names": NAMES,
         "pairs": {
