@@ -30,6 +30,8 @@ NEEDED = {
     "dataset=features": ["dataset.path=x.npz"],
     "scorer=perceptionclip": ["scorer.contexts=x"],
     "scorer=fudd": ["scorer.pairs=x"],
+    "scorer=hierarchy": ["scorer.hierarchy=x"],
+    "scorer=disclip": ["scorer.descriptions=x"],
     "scorer=chils": ["scorer.label_sets=x"],
 }
 """What a user must give: the options that mean their own things."""

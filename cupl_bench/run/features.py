@@ -150,6 +150,11 @@ def features_of_texts(prepared: Prepared, texts: Sequence[str]) -> Float32[np.nd
             tokenizer=prepared.facts.tokenizer,
             batch_size=batch_size_of(prepared.machine),
         )
+    if num_cut := sum(found.truncated):
+        log.warning(
+            "texts     %s of %s texts of scorer=%s are longer than the context and were cut",
+            f"{num_cut:,}", f"{len(distinct):,}", prepared.scorer.name,
+        )  # fmt: skip
     return found.rows[[found.row_of_text[distinct[text]] for text in texts]]
 
 

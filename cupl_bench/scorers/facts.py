@@ -125,7 +125,7 @@ def check_fit(
             " (simple, ensemble, waffle, ...), or another scorer."
         )
     if needs.parallel and (prompts.weights is not None or prompts.weigh_by_images):
-        raise ScorerError(f"scorer={name} finds the weights of the prompts itself, and these prompts have weights.")
+        raise ScorerError(f"scorer={name} takes prompts that all weigh the same, and these prompts have weights.")
     if needs.one_vector and prompts.aggregation == Aggregation.MAX_SIMILARITY:
         raise ScorerError(
             f"scorer={name} compares images with one vector of each class, and aggregation=max_similarity has none:"

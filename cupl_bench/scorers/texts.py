@@ -12,7 +12,7 @@ from cupl_bench.embeddings import build_class_embeddings
 from cupl_bench.errors import PromptsError, ScorerError, first
 from cupl_bench.prompts.sources import join_by_name, read_templates
 
-__all__ = ["Text", "files_of", "joined", "joined_keys", "mean_features", "templates_of"]
+__all__ = ["Text", "encoded", "files_of", "joined", "joined_keys", "mean_features", "templates_of"]
 
 TEXTS_AT_ONCE = 65_536
 """Texts whose features are held at once: 134 MB at width 512."""
@@ -133,5 +133,12 @@ def mean_features(encode: Callable[[Sequence[str]], Any], rows: Iterable[Sequenc
 
 
 def _means(encode: Callable[[Sequence[str]], Any], rows: Sequence[Sequence[str]]) -> Float32[np.ndarray, "r d"]:
+    return build_class_embeddings(*encoded(encode, rows)).matrix
+
+
+def encoded(
+    encode: Callable[[Sequence[str]], Any], rows: Sequence[Sequence[str]]
+) -> tuple[Float32[np.ndarray, "u d"], list[list[int]]]:
+    """Return the unit features of the distinct texts, and the places of each row's texts among them."""
     place = {text: number for number, text in enumerate(dict.fromkeys(text for row in rows for text in row))}
-    return build_class_embeddings(encode(list(place)), [[place[text] for text in row] for row in rows]).matrix
+    return encode(list(place)), [[place[text] for text in row] for row in rows]

@@ -18,6 +18,10 @@ from cupl_bench.scorers.facts import facts_of
 OPTIONS = sorted(path.stem for path in (conf_dir() / "scorer").glob("*.yaml"))
 NAMES = [f"class {label}" for label in range(6)]
 FILES: dict[str, dict[str, object]] = {
+    "disclip": {"descriptions": {name: [f"kind {label}", f"kind {label % 2}"] for label, name in enumerate(NAMES)}},
+    "hierarchy": {
+        "hierarchy": {name: {"children": [f"{name}.a"] * (name > "class 2"), "parents": []} for name in NAMES}
+    },
     "fudd": {
         "names": NAMES,
         "pairs": {
