@@ -186,7 +186,7 @@ def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one
     if not one["protocol"] or other_split or "per class (seed" in record.dataset.split:
         differs.append(f"split: {one['split']}")
     if origin.get("names") != one["names"]:
-        differs.append(f"class names: {one['names']}")
+        differs.append(f"class names: {one['names'] or 'not told'}")
     ours = our_wording(prompts_settings(record, looked_up=True) or {})
     if "{}" in one["wording"] and _wording(record) != one["wording"].casefold():
         differs.append(f'wording: "{one["wording"]}", not "{ours}"' if ours else f'wording: "{one["wording"]}"')
