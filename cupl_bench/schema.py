@@ -46,7 +46,7 @@ class Config:
     """The root schema; conf/config.yaml holds the defaults."""
 
     # Keys that an older file of a data set need not have.
-    dataset: Any = field(default_factory=lambda: {"texts": {"dclip_after": ""}})
+    dataset: Any = field(default_factory=lambda: {"texts": {"dclip_after": "", "coop": None}})
     backbone: Any = MISSING
     prompts: Any = MISSING
     scorer: Any = MISSING

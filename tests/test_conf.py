@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from cupl_bench import config as configs
 from cupl_bench.composition import Composer
 from cupl_bench.config import conf_dir, machine_of, question_of, register
-from cupl_bench.errors import ConfigError
+from cupl_bench.errors import ConfigError, PromptsError
 from cupl_bench.run.device import batch_size_of, device_of, num_workers_of
 
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml"))
@@ -83,10 +83,39 @@ def test_an_option_names_every_parameter_of_its_class_and_builds(option: str) ->
 def test_a_data_set_of_before_may_lack_what_was_added_to_its_texts(tmp_path: Path) -> None:
     lines = (conf_dir() / "dataset/folder.yaml").read_text().splitlines(keepends=True)
     (tmp_path / "dataset").mkdir()
-    (tmp_path / "dataset/mine.yaml").write_text("".join(line for line in lines if "dclip_after" not in line))
-    mine = [f"hydra.searchpath=[file://{tmp_path}]", "dataset=mine", "dataset.path=x", "prompts=dclip"]
-    assert question_of(composed(*mine)).prompts.after == ""
+    old = [line for line in lines if not line.strip().startswith(("dclip_after:", "coop:"))]
+    (tmp_path / "dataset/mine.yaml").write_text("".join(old))
+    mine = [f"hydra.searchpath=[file://{tmp_path}]", "dataset=mine", "dataset.path=x"]
+    assert question_of(composed(*mine, "prompts=dclip")).prompts.after == ""
     assert question_of(composed("dataset=imagenet", "prompts=dclip")).prompts.after == "."
+    with pytest.raises(PromptsError, match="for prompts=coop: none of CoOp's"):
+        question_of(composed(*mine, "prompts=coop")).prompts(["newt"])
+
+
+COOP = {
+    "pets": "a photo of a {}, a type of pet.",
+    "flowers": "a photo of a {}, a type of flower.",
+    "aircraft": "a photo of a {}, a type of aircraft.",
+    "dtd": "{} texture.",
+    "eurosat": "a centered satellite photo of {}.",
+    "food101": "a photo of {}, a type of food.",
+    "ucf101": "a photo of a person doing {}.",
+    **dict.fromkeys(
+        ("cars", "sun397", "caltech101", "imagenet", "imagenet_v2", "imagenet_sketch", "imagenet_a", "imagenet_r"),
+        "a photo of a {}.",
+    ),
+}
+"""`CUSTOM_TEMPLATES` of trainers/zsclip.py in KaiyangZhou/CoOp@ff61507."""
+
+
+def test_coops_template_is_the_one_of_its_data_set_and_of_no_other() -> None:
+    for path in sorted((conf_dir() / "dataset").glob("*.yaml")):
+        own = yaml.safe_load(path.read_text())["texts"]["coop"]
+        assert own == ([COOP[path.stem]] if path.stem in COOP else None), path.stem
+    prompts = question_of(composed("dataset=dtd", "prompts=coop")).prompts(["banded"])
+    assert prompts.texts == (("banded texture.",),)
+    given = ["dataset=features", "dataset.path=x", "dataset.names_of=pets", "prompts=coop"]
+    assert question_of(composed(*given)).prompts(["x"]).texts == (("a photo of a x, a type of pet.",),)
 
 
 @pytest.mark.slow

@@ -36,8 +36,9 @@ OFFICIAL = "cupl:"
 """The beginning of a path that means the paper's file of a named data set."""
 
 NO_TEMPLATES = (
-    "This data set has no hand-written templates of its own. Give some: prompts=templates"
-    " 'prompts.templates=[\"a photo of a {}.\"]', or dataset.texts.templates=openai_imagenet_80."
+    "This data set has no hand-written templates of its own (for prompts=coop: none of CoOp's). Give some:"
+    " prompts=templates 'prompts.templates=[\"a photo of a {}.\"]', or, but for coop,"
+    " dataset.texts.templates=openai_imagenet_80."
 )
 NO_DESCRIPTIONS = (
     "This data set has no descriptions of its own. Give a CuPL file: prompts=file prompts.path=FILE, or"

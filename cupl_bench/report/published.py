@@ -19,6 +19,10 @@ TOLERANCE = 0.003
 """By how much a published number may lie outside the interval of ours and still agree: one decimal, half precision and
 another resize move a number so far without another question being asked."""
 
+ONE_SENTENCE = ("simple", "coop")
+"""Strategies that are one where CoOp's template of a data set is the plain one: a row of the other is shown if its wording
+is ours, letter for letter."""
+
 METRICS = ("top1", "mean_per_class", "mean_of_top1_and_top5")
 NOT_COMPARED = {
     "prompts": {"name", "cache_dir", "seed"},
@@ -73,13 +77,13 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
         # The row of a mean over seeds stands above those of its runs.
         record = record_of[row["run_key"] or keys[place + 1]]
         backbone = record.backbone
-        asked = (_strategy(record), record.scorer.name)
-        key = (_dataset_of(record), backbone.architecture, backbone.pretrained, *asked)
-        rows = by_question.get(key)
-        if rows is None:
-            continue
-        changed = _changed(record)
-        found += [_matched(row, record, changed, one) for one in rows.to_dict("records")]
+        strategy, changed, wording = _strategy(record), _changed(record), _wording(record)
+        for name in ONE_SENTENCE if strategy in ONE_SENTENCE else (strategy,):
+            rows = by_question.get(
+                (_dataset_of(record), backbone.architecture, backbone.pretrained, name, record.scorer.name)
+            )
+            matched = [] if rows is None else [_matched(row, record, changed, one) for one in rows.to_dict("records")]
+            found += [one for one in matched if name == strategy or one["wording"].casefold() == wording]
     table = pd.DataFrame(found, columns=COLUMNS)
     order = ["dataset", "backbone", "prompts", "match", "verified", "source"]
     return table.sort_values(order, ascending=[True, True, True, True, False, True], kind="stable", ignore_index=True)
@@ -166,6 +170,15 @@ def our_wording(settings: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _wording(record: Record) -> str | None:
+    """Return our wording in small letters: every published number that names a form is one of CLIP's.
+
+    CLIP's tokenizer makes no difference of capitals.
+    """
+    ours = our_wording(prompts_settings(record, looked_up=True) or {})
+    return None if ours is None else ours.casefold()
+
+
 def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one: Mapping[str, Any]) -> dict[str, Any]:
     origin = record.dataset.origin or {}
     differs = [one["differs"]] if one["differs"] else []
@@ -173,10 +186,9 @@ def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one
     if not one["protocol"] or other_split or "per class (seed" in record.dataset.split:
         differs.append(f"split: {one['split']}")
     if origin.get("names") != one["names"]:
-        differs.append(f"class names: {one['names']}")
+        differs.append(f"class names: {one['names'] or 'not told'}")
     ours = our_wording(prompts_settings(record, looked_up=True) or {})
-    # Every published number that names a form is one of CLIP's, whose tokenizer makes no difference of capitals.
-    if "{}" in one["wording"] and (ours is None or ours.casefold() != one["wording"].casefold()):
+    if "{}" in one["wording"] and _wording(record) != one["wording"].casefold():
         differs.append(f'wording: "{one["wording"]}", not "{ours}"' if ours else f'wording: "{one["wording"]}"')
     differs += changed
     if one["metric"] == "mean_of_top1_and_top5":
