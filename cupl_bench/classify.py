@@ -15,6 +15,7 @@ from cupl_bench.features import finite_units
 from cupl_bench.prompts import prompts_of
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.device import batch_size_of, device_of
+from cupl_bench.scorers.facts import check_plain
 from cupl_bench.scores import predict, similarities
 
 __all__ = ["Answer", "classify_images"]
@@ -66,7 +67,9 @@ def classify_images(
         DatasetError: an image is missing or cannot be decoded.
         BackboneError: features are not finite.
         ConfigError: there are fewer than two class names.
+        ScorerError: another scorer than the plain one is asked for.
     """
+    check_plain(question.scorer_name, question.scorer, "classify")
     if len(class_names) < 2:
         raise ConfigError(f"class_names={list(class_names)} leaves no choice; give two names or more.")
     decoded = []

@@ -31,6 +31,7 @@ def command(given: Arguments) -> int:
     from cupl_bench.config import Output, machine_of, question_of
     from cupl_bench.run.bench import Workbench
     from cupl_bench.run.encode import gather
+    from cupl_bench.scorers.facts import check_plain
 
     bench = Workbench()
     forms: set[Output] = set()
@@ -42,7 +43,9 @@ def command(given: Arguments) -> int:
         speak_to_program(config.output == Output.json)
         try:
             machine = machine_of(config)
-            material = gather(question_of(config), machine, bench)
+            question = question_of(config)
+            check_plain(question.scorer_name, question.scorer, "effects")
+            material = gather(question, machine, bench)
             measured.append(write_effects(material, machine.results_dir))
         except CuplBenchError as error:
             raise_if_interrupted()

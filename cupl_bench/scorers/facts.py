@@ -14,7 +14,7 @@ from cupl_bench.prompts.files import content_of, read_unchanged
 from cupl_bench.scorers import Needs, Scorer
 from cupl_bench.scorers.plain import PlainScorer
 
-__all__ = ["ScorerFacts", "check_fit", "facts_of"]
+__all__ = ["ScorerFacts", "check_fit", "check_plain", "facts_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,3 +142,16 @@ def check_fit(
         )
     if needs.check is not None:
         needs.check(class_names, facts.files)
+
+
+def check_plain(name: str, scorer: Scorer, command: str) -> None:
+    """Check that a command which knows the plain scorer alone is asked for no other.
+
+    Raises:
+        ScorerError: it is.
+    """
+    if not isinstance(scorer, PlainScorer):
+        raise ScorerError(
+            f"scorer={name}: 'cupl-bench {command}' measures plain similarities alone, and its numbers would be read as"
+            " this scorer's. Leave scorer out."
+        )

@@ -100,8 +100,8 @@ def templates_of(templates: str | Sequence[str] | None, files: Mapping[str, obje
     content = files.get("templates", templates)
     if content is None:
         raise ScorerError(NO_TEMPLATES)
-    if not isinstance(content, str | list):
-        raise ScorerError("scorer.templates names a file of another form: it should hold a list of templates.")
+    if not isinstance(content, str | list) or str(content).endswith(".txt"):
+        raise ScorerError("scorer.templates names a file of another form: it should be JSON, a list of templates.")
     try:
         return read_templates(content, "scorer")
     except PromptsError as error:

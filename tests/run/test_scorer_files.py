@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from making import make_folder
 
+from cupl_bench.__main__ import main
 from cupl_bench.composition import compose
 from cupl_bench.config import machine_of, question_of
 from cupl_bench.errors import ScorerError
@@ -79,3 +80,19 @@ def test_texts_of_a_scorer_that_are_cut_are_told(
 ) -> None:
     asking(*chils(tmp_path / "one.json", {**SETS, "b": ["word " * 90, "b"]}))
     assert "1 of 6 texts of scorer=chils are longer than the context and were cut" in caplog.text
+
+
+@pytest.mark.parametrize("command", ["effects", "classify"])
+def test_a_command_that_knows_the_plain_scorer_alone_refuses_others(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = make_folder(tmp_path / "photos", dict.fromkeys("abc", 1))
+    asked = {
+        "effects": ["dataset=folder", f"dataset.path={photos}"],
+        "classify": [f"images=[{next(photos.rglob('*.*'))}]", "class_names=[a,b]"],
+    }[command]
+    places = [f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}"]
+    common = [command, *asked, "backbone=demo", "prompts=simple", "device=cpu", *places]
+    assert main([*common, "scorer=autoclip"]) == 2
+    assert f"scorer=autoclip: 'cupl-bench {command}' measures plain similarities alone" in capsys.readouterr().err
+    assert main(common) == 0

@@ -197,6 +197,7 @@ def test_aliases_and_names_of_other_classes() -> None:
         (None, "no hand-written templates of its own.*scorer.templates="),
         (["no place"], "scorer.templates: 1 of 1 templates lack the {}"),
         ("nonsense", "'nonsense' names no templates"),
+        ("lines.txt", "scorer.templates names a file of another form: it should be JSON"),  # it would be in no run key
     ],
 )
 def test_templates_that_are_none(templates: object, message: str) -> None:
