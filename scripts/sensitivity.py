@@ -6,9 +6,11 @@ on the same images, in points; after a +- comes the standard deviation over draw
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import statistics
+import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -73,8 +75,9 @@ def main() -> None:
         folder = Path(name)
         places = {"results_dir": str(folder / "results"), "cache_dir": str(folder / "cache")}
         asked = [f"{key}={value}" for key, value in places.items()]
-        if command(["features", "dataset=demo", "backbone=demo", "prompts=ensemble", f"to={folder / 'demo'}", *asked]):
-            raise SystemExit("the demo's features could not be written")
+        with contextlib.redirect_stdout(sys.stderr):
+            if command(["features", "dataset=demo", "backbone=demo", "prompts=ensemble", f"to={folder}/demo", *asked]):
+                raise SystemExit("the demo's features could not be written")
         given = load_file(folder / "demo/image_features.safetensors")
         images, labels = given["features"], given["labels"]
         texts = load_file(folder / "demo/class_embeddings.safetensors")["class_embeddings"]
