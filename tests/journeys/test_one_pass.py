@@ -196,7 +196,7 @@ def test_a_sweep_that_ends_in_the_pass_leaves_nothing_half_done(
 def test_the_seconds_of_a_record_are_its_own(cli, on_photos, reads, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that ticks once for each tile that is scored."""
     now = 0.0
-    similarity_to = scores._similarity_to
+    similarity_to = scores.similarity_to
 
     def ticking(*arguments):
         to_classes = similarity_to(*arguments)
@@ -208,7 +208,7 @@ def test_the_seconds_of_a_record_are_its_own(cli, on_photos, reads, monkeypatch:
 
         return tick
 
-    monkeypatch.setattr(scores, "_similarity_to", ticking)
+    monkeypatch.setattr(scores, "similarity_to", ticking)
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now))
     assert on_photos(*SWEEP) == 0, cli.err
     timings = [record.timing for record in cli.records().values()]
