@@ -48,14 +48,16 @@ def drawn(labels: np.ndarray, counts: Sequence[int], draw: int) -> np.ndarray:
 def situations(labels: np.ndarray) -> Mapping[str, list[np.ndarray]]:
     """What is asked: a name, and the places of the images of each draw."""
     num_classes, most = int(labels.max()) + 1, int(np.bincount(labels).min())
+    # Which classes are rare has nothing to do with how hard they are: the demo's labels go from easy to hard.
     halves = [most if label % 2 else most // 8 for label in range(num_classes)]
-    tail = [max(1, round(most * 0.9**label)) for label in range(num_classes)]
-    few = [most if label < num_classes // 8 else 0 for label in range(num_classes)]
+    tail = [max(1, round(most * 0.9**rank)) for rank in range(num_classes)]
+    tails = [np.random.default_rng(draw).permutation(tail).tolist() for draw in range(3)]
+    few = [0 if label % 8 else most for label in range(num_classes)]
     counts = {
         f"all ({most} of each class)": [[most] * num_classes],
         **{f"{count} of each class": [[count] * num_classes] * 3 for count in (16, 4, 1)},
         "every second class an eighth": [halves] * 3,
-        "long tail": [tail] * 3,
+        "long tail": tails,
         f"{num_classes // 8} classes of {num_classes}": [few],
     }
     return {
