@@ -151,6 +151,7 @@ def _contexts(class_names: Sequence[str], files: Mapping[str, object]) -> list[l
         sizes = " x ".join(f"{len(values)} {name}" for name, values in factors.items())
         raise ScorerError(
             f"scorer.contexts: {sizes} make {rows:,} means of texts for {len(class_names):,} classes, and"
-            f" {MAX_ROWS:,} are what memory should hold. Take fewer factors, or fewer values: the authors take two to four factors."
+            f" {MAX_ROWS:,} are what memory should hold. Take fewer factors, or fewer values: the authors take"
+            " two to four factors."
         )
     return texts_of_contexts(factors)
