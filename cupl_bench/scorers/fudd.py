@@ -78,7 +78,7 @@ class FuddScorer:
             likely = to_classes(tile)
             last = likely.topk(min(self.k, likely.shape[1]), dim=1).values[:, -1:]
             images, labels = (likely >= last).nonzero(as_tuple=True)
-            rows, starts = _bags(pairs, images.tolist(), labels.tolist())
+            rows, starts, bag_of = _bags(pairs, images.tolist(), labels.tolist())
             features = of_all
             if features is None:
                 distinct, rows = np.unique(rows, return_inverse=True)
@@ -87,7 +87,8 @@ class FuddScorer:
             places, begins = (torch.as_tensor(one, device=inputs.device) for one in (rows.reshape(-1), starts))
             sums = torch.nn.functional.embedding_bag(places, features, begins, mode="sum")
             scores = torch.full_like(likely, -torch.inf)
-            scores[images, labels] = (tile[images] * torch.nn.functional.normalize(sums, dim=1)).sum(dim=1)
+            units = torch.nn.functional.normalize(sums, dim=1)[torch.tensor(bag_of, device=inputs.device)]
+            scores[images, labels] = (tile[images] * units).sum(dim=1)
             yield scores
 
 
@@ -197,17 +198,20 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and is_unicode(value)
 
 
-def _bags(pairs: _Pairs, images: Sequence[int], labels: Sequence[int]) -> tuple[np.ndarray, list[int]]:
-    """Return the places of the texts of each class of each image, one after another, and where each begins."""
+def _bags(pairs: _Pairs, images: Sequence[int], labels: Sequence[int]) -> tuple[np.ndarray, list[int], list[int]]:
+    """Return the places of the texts of each class among the classes that it is compared with: a bag of them.
+
+    Bags follow one another; where each begins, and the number of the bag of each entry of ``labels``. Images that
+    compare the same classes share bags.
+    """
     rows: list[int] = []
     starts: list[int] = []
-    known: dict[tuple[int, ...], list[list[int]]] = {}
-    begin = 0
-    while begin < len(images):
-        end = begin
-        while end < len(images) and images[end] == images[begin]:
-            end += 1
-        compared = tuple(labels[begin:end])
+    bag_of: list[int] = []
+    known: dict[tuple[int, ...], range] = {}
+    compared_by_image: dict[int, list[int]] = {}
+    for image, label in zip(images, labels, strict=True):
+        compared_by_image.setdefault(image, []).append(label)
+    for compared in map(tuple, compared_by_image.values()):
         if compared not in known:
             bags: list[set[int]] = [set() for _ in compared]
             for here, one in enumerate(compared):
@@ -215,9 +219,9 @@ def _bags(pairs: _Pairs, images: Sequence[int], labels: Sequence[int]) -> tuple[
                     of_one, of_other = pairs.places(one, compared[there])
                     bags[here].update(of_one)
                     bags[there].update(of_other)
-            known[compared] = [sorted(bag or {pairs.of_name[label]}) for label, bag in zip(compared, bags, strict=True)]
-        for bag in known[compared]:
-            starts.append(len(rows))
-            rows.extend(bag)
-        begin = end
-    return np.array(rows, dtype=np.int64), starts
+            known[compared] = range(len(starts), len(starts) + len(bags))
+            for label, bag in zip(compared, bags, strict=True):
+                starts.append(len(rows))
+                rows.extend(sorted(bag or {pairs.of_name[label]}))
+        bag_of.extend(known[compared])
+    return np.array(rows, dtype=np.int64), starts, bag_of

@@ -19,6 +19,8 @@ from cupl_bench.scores import image_tiles
 __all__ = ["PerceptionClipScorer", "texts_of_contexts"]
 
 Estimate = Literal["with_y", "without_y"]
+MAX_ROWS = 2_000_000
+"""Classes times contexts: at width 512 their features are 4 GB."""
 WHAT = 'descriptions by factor and value: {"quality": {"good": ["a good photo", "a clear photo"], "bad": [...]}, ...}'
 
 
@@ -41,8 +43,8 @@ class PerceptionClipScorer:
     first, without a full stop; {} stands for the class name. ``temperature``: the authors ran 1, 3, 5 and 10 and showed
     one of them for each data set, so 1 is ours.
 
-    It writes all its texts itself: the prompts of the run count for nothing. It takes the features of as many texts
-    means as classes times contexts: 36,000 for ImageNet with the authors' two factors.
+    It writes all its texts itself: the prompts of the run count for nothing. There are as many means of texts
+    as classes times contexts: 36,000 for ImageNet with the authors' two factors.
 
     Source: "PerceptionCLIP: Visual Classification by Inferring and Conditioning on Contexts" (An et al.,
     arXiv 2308.01313); umd-huang-lab/perceptionCLIP@2ff3ad3.
@@ -76,12 +78,12 @@ class PerceptionClipScorer:
         return Needs(
             uses=("second_texts", "groups"),
             files={"contexts": self.contexts},
-            check=lambda _, files: _contexts(files),
+            check=_contexts,
             own_prompts=True,
         )
 
     def __call__(self, inputs: Inputs) -> Iterator[torch.Tensor]:
-        contexts = _contexts(inputs.files)
+        contexts = _contexts(inputs.class_names, inputs.files)
         number = {name: place for place, name in enumerate(dict.fromkeys(inputs.class_names))}
         rows = self._features(inputs, list(number), contexts)
         places = torch.tensor([number[name] for name in inputs.class_names], device=inputs.device)
@@ -115,11 +117,11 @@ def texts_of_contexts(factors: Mapping[str, Mapping[str, Sequence[str]]]) -> lis
     ]
 
 
-def _contexts(files: Mapping[str, object]) -> list[list[str]]:
+def _contexts(class_names: Sequence[str], files: Mapping[str, object]) -> list[list[str]]:
     """Return for each context the ends of its texts.
 
     Raises:
-        ScorerError: the file holds anything but descriptions by factor and value.
+        ScorerError: the file holds anything but descriptions by factor and value, or more contexts than can be held.
     """
     adapter: TypeAdapter[Any] = TypeAdapter(dict[str, dict[str, list[str]]])
     try:
@@ -144,5 +146,12 @@ def _contexts(files: Mapping[str, object]) -> list[list[str]]:
         raise ScorerError(
             f"scorer.contexts: {len(odd)} of {len(texts)} descriptions begin or end with white space, or are no"
             f" Unicode, first: {first(odd, 3)}."
+        )
+    if (rows := len(class_names) * math.prod(map(len, factors.values()))) > MAX_ROWS:
+        sizes = " x ".join(f"{len(values)} {name}" for name, values in factors.items())
+        raise ScorerError(
+            f"scorer.contexts: {sizes} make {rows:,} means of texts for {len(class_names):,} classes, and"
+            f" {MAX_ROWS:,} are what memory should hold. Take fewer factors, or fewer values: the authors take"
+            " two to four factors."
         )
     return texts_of_contexts(factors)

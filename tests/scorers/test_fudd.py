@@ -136,6 +136,14 @@ def test_classes_as_likely_as_the_last_are_compared_too() -> None:
     assert np.isfinite(scores(fudd(k=2), equal)).all()
 
 
+def test_images_that_compare_the_same_classes_share_their_texts() -> None:
+    pairs = module._Pairs.of(NAMES, {"pairs": PAIRS, "names": NAMES})
+    rows, starts, bag_of = module._bags(pairs, [0, 0, 1, 1, 2, 2], [0, 1, 3, 4, 0, 1])
+    assert len(starts) == 4
+    assert bag_of == [0, 1, 2, 3, 0, 1]
+    assert [pairs.texts[row] for row in rows[starts[1] : starts[2]]] == ["One has leaves", "Round one"]
+
+
 @pytest.mark.parametrize(
     ("pairs", "names", "message"),
     [

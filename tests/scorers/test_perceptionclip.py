@@ -125,11 +125,14 @@ def test_the_class_name_is_in_no_text_that_guesses_without_it() -> None:
         ({"quality": {"good": "a good photo"}}, "in 'good' of 'quality': input should be a valid list"),
         ({"quality": {"good": ["x", 3]}}, "in 1 of 'good' of 'quality'"),
         ({}, "a file without a factor"),
+        (
+            {f"f{number}": {str(value): ["x"] for value in range(10)} for number in range(6)},
+            "10 f0 x 10 f1 .* make 6,000,000 means of texts for 6 classes, .*Take fewer factors",
+        ),
         ({"quality": {"good": ["x"]}, "place": {}, "light": {"dark": []}}, "2 of 3 factors .*first: 'place'"),
         ({"quality": {"good": [" x"]}}, "1 of 1 descriptions begin or end with white space"),
         ({"quality": {"good": ["x", chr(0xD800)]}}, "1 of 2 descriptions .*no Unicode"),
     ],
-    ids=str,
 )
 def test_a_malformed_file_is_told(content: object, message: str) -> None:
     with pytest.raises(ScorerError, match=f"scorer.contexts.*{message}"):
