@@ -45,7 +45,7 @@ OF_A_RUN = (
     "dataset", "split", "backbone", "precision", "prompts", "scorer", "kind", "aggregation", "budget", "seed",
     "num_seeds", "num_images", "num_classes", "num_prompts", "top1", "top1_low", "top1_high", "top1_sd", "top5",
     "mean_per_class", "mean_per_class_low", "mean_per_class_high", "calibration_error", "of_seeds", "best", "baseline",
-    "fingerprint", "run_key",
+    "fingerprint", "run_key", "scorer_difference", "scorer_difference_low", "scorer_difference_high", "scorer_p_holm",
     *DIFFERENCE,
 )  # fmt: skip
 

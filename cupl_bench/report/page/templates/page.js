@@ -171,9 +171,10 @@ window.cuplBench = (() => {
 
   async function showOverview(main) {
     const distinct = (name) => [...new Set(runs.map((run) => run[name]))];
+    const scored = distinct("scorer").length > 1;
     const tiles = [["runs", singles.size], ["data sets", distinct("dataset").length], ["backbones", distinct("backbone").length],
-      ["prompt strategies", strategies.length], ["cells missing", overview.num_missing]];
-    const filters = { dataset: "Data set", backbone: "Backbone", prompts: "Prompts" };
+      ["prompt strategies", strategies.length], ["scorers", scored ? distinct("scorer").length : 0], ["cells missing", overview.num_missing]];
+    const filters = { dataset: "Data set", backbone: "Backbone", prompts: "Prompts", ...(scored ? { scorer: "Scorer", kind: "Kind" } : {}) };
     const selects = Object.fromEntries(Object.keys(filters).map((name) => [name, options(el("select", { id: `filter-${name}` }), distinct(name), "all")]));
     const button = el("button", { class: "primary", type: "button", disabled: true, onclick: () => { location.hash = address.compare(chosen[0], chosen[1]); } }, "Compare the two");
     const hint = el("span", { role: "status" });
@@ -181,8 +182,8 @@ window.cuplBench = (() => {
     const tierNames = [...new Set(runs.flatMap((run) => Object.keys(run.tiers).filter((tier) => known(run.tiers[tier]))))];
     const several = overview.baselines.length > 1;
     const has = (name) => runs.some((run) => known(run[name]));
-    const columns = [["", false, "Choose two to compare"], ["Data set"], ["Backbone"], ["Prompts"], ["Images", true], ["Top-1 [95%]", true],
-      has("difference") && [`${overview.minus[0].toUpperCase()}${overview.minus.slice(1)} [95%]`, true, `Paired difference to ${overview.baselines.join(", ")}; interval over images`], several && ["Baseline"], has("p_holm") && ["p (Holm)", true, "McNemar's exact test, corrected for the whole table"], has("top5") && ["Top-5", true],
+    const columns = [["", false, "Choose two to compare"], ["Data set"], ["Backbone"], ["Prompts"], scored && ["Kind", false, "What the score of an image depends on; nothing is ranked across kinds"], ["Images", true], ["Top-1 [95%]", true],
+      has("difference") && [`${overview.minus[0].toUpperCase()}${overview.minus.slice(1)} [95%]`, true, `Paired difference to ${overview.baselines.join(", ")}; interval over images`], several && ["Baseline"], has("p_holm") && ["p (Holm)", true, "McNemar's exact test, corrected for the whole table"], has("scorer_difference") && ["Minus plain [95%]", true, "Paired difference to the plain scorer with the same prompts; interval over images"], has("top5") && ["Top-5", true],
       ["Mean per class", true], has("calibration_error") && ["Calibration error", true, "Expected calibration error, in points"],
       ...tierNames.map((tier) => [tier, true, `Top-1 of the tier: ${tier}`])].filter(Boolean);
 
@@ -206,10 +207,12 @@ window.cuplBench = (() => {
         cell(own ? el("input", { type: "checkbox", "data-run": run.run_key, "aria-label": `Compare ${title(run)}`, onchange: pick }) : ""),
         cell(run.dataset, null, "name"), cell(run.backbone + (distinct("precision").length > 1 ? ` (${run.precision})` : ""), null, "name"),
         cell(own ? el("a", { href: address.run(run.run_key) }, run.strategy) : run.strategy, null, "name"),
+        ...(scored ? [cell(run.kind.replaceAll("_", " "), null, "name")] : []),
         numeric(count(run.num_images), run.num_images), numeric(withInterval(run.top1, run.top1_low, run.top1_high), run.top1, run.best ? "sure" : ""),
         ...(has("difference") ? [numeric(withInterval(run.difference, run.difference_low, run.difference_high, signed), run.difference, direction(run.difference), significance)] : []),
         ...(several ? [cell(known(run.difference) ? run.baseline : "", null, "name")] : []),
         ...(has("p_holm") ? [numeric(known(run.p_holm) ? pValue(run.p_holm) + (run.p_holm < 0.05 ? "" : " n.s.") : "", run.p_holm, significance)] : []),
+        ...(has("scorer_difference") ? [numeric(withInterval(run.scorer_difference, run.scorer_difference_low, run.scorer_difference_high, signed), run.scorer_difference, direction(run.scorer_difference), !known(run.scorer_p_holm) ? "" : run.scorer_p_holm < 0.05 ? "sure" : "unsure")] : []),
         ...(has("top5") ? [numeric(percent(run.top5), run.top5)] : []), numeric(percent(run.mean_per_class), run.mean_per_class),
         ...(has("calibration_error") ? [numeric(percent(run.calibration_error), run.calibration_error)] : []),
         ...tierNames.map((tier) => numeric(percent(run.tiers[tier]), run.tiers[tier])));
@@ -402,7 +405,8 @@ window.cuplBench = (() => {
       facts([["Run", key], ["Protocol", record.protocol_version], ["Made", record.created_at.slice(0, 16).replace("T", " ")], ["Data set", `${record.dataset.name}, split ${record.dataset.split}`], ["Fingerprint", record.dataset.fingerprint.slice(0, 24)],
         ["Images", `${count(record.dataset.num_images)} of ${count(record.dataset.num_classes)} classes`], ["Left out", record.dataset.num_broken || null], ["Source", record.dataset.origin ? Object.values(record.dataset.origin).join(", ") : null],
         ["Prompts", `${record.prompts.name}, ${record.prompts.aggregation}`], ["Number", `${count(record.prompts.num_prompts)}, ${count(record.prompts.num_distinct)} distinct, ${count(record.prompts.num_truncated)} cut`], ["File", record.prompts.source], ["Joined", join],
-        ["Budget", record.prompts.budget], ["Seed", record.prompts.seed], ["Weights", record.prompts.weighting]]),
+        ["Budget", record.prompts.budget], ["Seed", record.prompts.seed], ["Weights", record.prompts.weighting],
+        ["Scorer", record.scorer.name === "plain" ? null : `${record.scorer.name}, ${record.scorer.kind.replaceAll("_", " ")}`], ["Its parameters", Object.entries(record.scorer.parameters).map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ") || null], ["Its constants", record.scorer.name === "plain" ? null : record.scorer.constants_from]]),
       facts([["Backbone", record.backbone.name], ["Architecture", record.backbone.architecture], ["Weights", record.backbone.pretrained], ["sha256", record.backbone.weights_sha256.slice(0, 24)], ["Activation", record.backbone.activation],
         ["Precision", record.backbone.precision], ["Transform", Object.entries(record.backbone.transform).map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ")],
         ["Commit", record.environment.commit ? record.environment.commit.slice(0, 12) + (record.environment.dirty ? ", changed" : "") : null], ["Device", record.environment.device], ["Seconds", record.timing?.total_seconds]])));
