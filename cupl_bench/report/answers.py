@@ -26,6 +26,7 @@ from cupl_bench.report.naming import (
     tell_apart,
     tell_prompts_apart,
 )
+from cupl_bench.scorers import INDEPENDENT
 
 __all__ = [
     "Answers",
@@ -35,6 +36,7 @@ __all__ = [
     "class_facts",
     "comparable",
     "group_of",
+    "is_by_image",
     "missing_cells",
     "read_answers",
     "same_features",
@@ -205,6 +207,11 @@ def read_answers(results_dir: Path, run: Run) -> Answers:
         margin=float_column("margin"),
         confidence=float_column("confidence"),
     )
+
+
+def is_by_image(*answers: Answers) -> bool:
+    """Return whether the score of each image depends on no other image, so that intervals over images hold."""
+    return all(one.record.kind in INDEPENDENT for one in answers)
 
 
 def same_images(ours: Answers, other: Answers) -> bool:

@@ -5,7 +5,7 @@ import pandas as pd
 from jaxtyping import Float64, Int64
 
 from cupl_bench.intervals import wilson_intervals
-from cupl_bench.report.answers import Answers
+from cupl_bench.report.answers import Answers, is_by_image
 from cupl_bench.report.significance import ALPHA, holm, mcnemar_exact
 from cupl_bench.report.texts import interval, percent, points
 
@@ -22,7 +22,7 @@ def per_class(answers: Answers, baseline: Answers | None, classes: pd.DataFrame)
     ``baseline_run_key`` is the run it is compared with. ``change`` is a difference of fractions, ``gained`` and
     ``lost`` are images that only the one or the other has right, ``p`` is McNemar's exact test, ``p_holm``
     corrected for all classes of the run. Without a baseline these are empty, as accuracies are for a class without
-    images.
+    images, and intervals and p where the scores of images depend on each other.
 
     Args:
         answers: the run.
@@ -33,7 +33,8 @@ def per_class(answers: Answers, baseline: Answers | None, classes: pd.DataFrame)
     labels, hits = answers.labels, answers.hits
     images = np.bincount(labels, minlength=count)
     right = np.bincount(labels[hits], minlength=count)
-    low, high = wilson_intervals(right, images)
+    by_image = is_by_image(answers)
+    low, high = wilson_intervals(right, images) if by_image else (np.full(count, np.nan),) * 2
     table: dict[str, object] = {
         "label": np.arange(count),
         "class_name": classes["class_name"].to_numpy(),
@@ -49,7 +50,8 @@ def per_class(answers: Answers, baseline: Answers | None, classes: pd.DataFrame)
         before = np.bincount(labels[baseline.hits], minlength=count)
         gained = np.bincount(labels[hits & ~baseline.hits], minlength=count)
         lost = np.bincount(labels[baseline.hits & ~hits], minlength=count)
-        p = np.where(images > 0, mcnemar_exact(gained, lost), np.nan)
+        tested = (images > 0) & by_image & is_by_image(baseline)
+        p = np.where(tested, mcnemar_exact(gained, lost), np.nan)
         table |= {"baseline_top1": _shares(before, images), "change": _shares(right - before, images)}
         table |= {"gained": gained, "lost": lost, "p": p, "p_holm": holm(p)}
     compared = None if baseline is None else baseline.record.run_key
@@ -112,11 +114,11 @@ def shown_classes(table: pd.DataFrame) -> pd.DataFrame:
             "class": ends["class_name"],
             "images": ends["images"],
             "top-1 [95%]": [
-                f"{percent(value)} {interval(low, high)}"
+                f"{percent(value)} {interval(low, high)}".rstrip()
                 for value, low, high in zip(ends["top1"], ends["low"], ends["high"], strict=True)
             ],
             "change": [
-                f"{points(change)}{'' if p < ALPHA else ' n.s.'}"
+                f"{points(change)}{' n.s.' if p >= ALPHA else ''}"
                 for change, p in zip(ends["change"], ends["p_holm"], strict=True)
             ],
         }

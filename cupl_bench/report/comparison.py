@@ -22,6 +22,7 @@ from cupl_bench.report.answers import (
     Strategy,
     class_facts,
     comparable,
+    is_by_image,
     missing_cells,
     read_answers,
     same_features,
@@ -43,7 +44,6 @@ from cupl_bench.report.significance import (
     percentile_interval,
 )
 from cupl_bench.report.texts import interval, percent, points
-from cupl_bench.scorers import INDEPENDENT
 
 __all__ = [
     "Comparison",
@@ -289,7 +289,7 @@ def _add_rows(
             difference = _difference(group, answers)
             if difference is not None and len(runs) == 1:
                 draws[len(rows)] = difference.draws
-            minus_plain = _scorer_columns(by_plain.difference(answers), _is_by_image(answers))
+            minus_plain = _scorer_columns(by_plain.difference(answers), is_by_image(answers))
             rows.append(_row(group, answers, difference) | minus_plain | {"of_seeds": len(runs) > 1})
     for row in rows[start:]:
         row["best"] = False
@@ -329,11 +329,6 @@ def _difference(group: GroupAnswers, answers: Answers) -> Paired | None:
     return paired(answers.hits, against.hits, answers.labels, seed=int(answers.record.run_key, 16))
 
 
-def _is_by_image(*answers: Answers) -> bool:
-    """Return whether the score of each image depends on no other image, so that intervals over images hold."""
-    return all(one.record.kind in INDEPENDENT for one in answers)
-
-
 def _scorer_columns(difference: Paired | None, by_image: bool) -> dict[str, object]:
     """Return the difference of a scorer to the plain one."""
     names = ("scorer_difference", "scorer_difference_low", "scorer_difference_high", "scorer_p")
@@ -349,7 +344,7 @@ def _row(group: GroupAnswers, answers: Answers, difference: Paired | None) -> di
     assert metrics is not None  # noqa: S101 - comparable() lets finished records through, and those have metrics
     images = np.bincount(answers.labels, minlength=record.dataset.num_classes)
     hits = np.bincount(answers.labels[answers.hits], minlength=record.dataset.num_classes)
-    by_image = _is_by_image(answers)
+    by_image = is_by_image(answers)
     of_classes = mean_per_class_interval(hits, images) if by_image else (None, None)
     low, high = metrics.top1_ci95 if by_image and metrics.top1_ci95 else (None, None)
     confidence = answers.confidence
@@ -370,7 +365,7 @@ def _row(group: GroupAnswers, answers: Answers, difference: Paired | None) -> di
         "primary": metrics.primary_name,
         "calibration_error": None if confidence is None else calibration_error(confidence, answers.hits),
     }
-    row |= _difference_columns(difference, by_image and (group.baseline is None or _is_by_image(group.baseline)))
+    row |= _difference_columns(difference, by_image and (group.baseline is None or is_by_image(group.baseline)))
     for tier, values in (metrics.tiers or {}).items():
         row[f"top1_{tier}"] = values.top1
         row[f"top1_{tier}_alone"] = values.top1_within
@@ -434,7 +429,7 @@ def _seeds_row(
     of_runs = pd.DataFrame([_row(group, answers, None) for answers in runs])
     numbers = [name for name in of_runs if name.startswith(("top", "mean_per_class", "num_prompts", "calibration"))]
     means = {name: of_runs[name].astype(float).mean() for name in numbers if of_runs[name].notna().all()}
-    by_image = _is_by_image(*runs)
+    by_image = is_by_image(*runs)
     row: dict[str, object] = {str(name): None for name in of_runs} | _identity(group, runs[0].run) | means
     row |= {
         "prompts_digest": None,
@@ -456,7 +451,7 @@ def _seeds_row(
         if against is not None:
             difference = paired_mean([answers.hits for answers in runs], against.hits, runs[0].labels, seed=seed)
             draws[place] = difference.draws
-            row |= _difference_columns(difference, by_image and _is_by_image(against))
+            row |= _difference_columns(difference, by_image and is_by_image(against))
     return row
 
 
@@ -466,7 +461,7 @@ def _best(read: Sequence[tuple[int, Sequence[Answers]]]) -> int | None:
     hits: dict[int, list[Bool[np.ndarray, " n"]]] = {
         place: [answers.hits for answers in runs]
         for place, runs in read
-        if all(same_images(answers, first_run) for answers in runs) and _is_by_image(*runs)
+        if all(same_images(answers, first_run) for answers in runs) and is_by_image(*runs)
     }
     if len(hits) < 2:
         return None
@@ -535,7 +530,7 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
         out["kind"] = [str(kind).replace("_", " ") for kind in read["kind"]]
     out["images"] = [f"{count:,}" for count in read["num_images"]]
     out["top-1 [95%]"] = [
-        f"{percent(value)} {interval(low, high)}"
+        f"{percent(value)} {interval(low, high)}".rstrip()
         for value, low, high in zip(read["top1"], read["top1_low"], read["top1_high"], strict=True)
     ]
     if read["num_seeds"].notna().any():

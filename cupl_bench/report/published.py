@@ -182,7 +182,9 @@ def _wording(record: Record) -> str | None:
 def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one: Mapping[str, Any]) -> dict[str, Any]:
     origin = record.dataset.origin or {}
     differs = [one["differs"]] if one["differs"] else []
-    other_split = origin.get("protocol") != one["protocol"] and record.dataset.split != one["split"]
+    # Two protocols may name the same images, such as ImageNet's standard one and CoOp's; a custom one names none.
+    same_images = origin.get("protocol") not in (None, "custom") and record.dataset.split == one["split"]
+    other_split = origin.get("protocol") != one["protocol"] and not same_images
     if not one["protocol"] or other_split or "per class (seed" in record.dataset.split:
         differs.append(f"split: {one['split']}")
     if origin.get("names") != one["names"]:

@@ -164,7 +164,7 @@ def test_a_scorer_is_never_told_a_label(tmp_path: Path, tiny: TinyModel) -> None
     ("overrides", "told"),
     [
         (["prompts=cupl", "scorer=autoclip"], "these prompts are not"),
-        (["prompts=zpe", "scorer=autoclip"], "finds the weights of the prompts itself"),
+        (["prompts=zpe", "scorer=autoclip"], "takes prompts that all weigh the same"),
         (["prompts=simple", "prompts.aggregation=max_similarity", "scorer=zero"], "one vector of each class"),
         (["scorer=autoclip", "scorer.beta=2"], "beta=2.0 should be above 0 and at most 1"),
         (["scorer=atuoclip"], "autoclip"),
@@ -222,3 +222,23 @@ def test_a_run_with_a_scorer_can_be_asked_again(cli: Cli) -> None:
     key = cli.record().run_key
     assert cli("reproduce", key) == 0, cli.err
     assert "asked again: equal" in cli.out
+
+
+def test_no_test_over_images_reaches_the_page_or_the_classes(places: dict[str, Any]) -> None:
+    from cupl_bench.records import read_records
+    from cupl_bench.report import comparison
+    from cupl_bench.report.page.contents import group_contents
+
+    cupl_bench.sweep("dataset.limit=4", prompts=["simple", "cupl"], scorer=["plain", Centred()], **places)
+    pairs: dict[str, list[Any]] = {}
+
+    def look(group: comparison.GroupAnswers) -> None:
+        pairs[group.group.scorer] = group_contents(group)["pairs"]
+
+    found = comparison.compare(read_records(places["results_dir"]), places["results_dir"], look=look)
+    assert len(pairs["plain"]) == 1
+    assert pairs["Centred"] == []
+    scored = found.classes["run_key"].isin(found.runs.loc[found.runs["scorer"] == "Centred", "run_key"])
+    assert found.classes[scored][["p", "p_holm", "low", "high"]].isna().all(axis=None)
+    assert found.classes[scored]["change"].notna().any()
+    assert found.classes[~scored]["p"].notna().any()

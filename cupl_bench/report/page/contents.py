@@ -17,7 +17,7 @@ from jaxtyping import Float32, Float64
 
 from cupl_bench.identity import content_key
 from cupl_bench.records import Record
-from cupl_bench.report.answers import Answers, same_images
+from cupl_bench.report.answers import Answers, is_by_image, same_images
 from cupl_bench.report.comparison import Comparison, GroupAnswers, baseline_names, minus, scored_names, shown_pooled
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.significance import Paired, holm, paired
@@ -100,7 +100,8 @@ def group_contents(group: GroupAnswers) -> GroupContents:
     """Return the classes of a group, each run's right images by class, and all pairs of runs that can be compared.
 
     A pair with the baseline gets the numbers of the tables (`with_significance`), which are not known yet. Single runs
-    of several seeds are compared with nothing but the baseline: the mean over the seeds stands for them.
+    of several seeds are compared with nothing but the baseline: the mean over the seeds stands for them. Runs in which
+    the scores of images depend on each other are compared with none, because no test over images holds.
     """
     members = group.members
     classes = group.classes[group.classes["run_key"] == members[0].record.run_key]
@@ -109,7 +110,7 @@ def group_contents(group: GroupAnswers) -> GroupContents:
     for first, second in itertools.combinations(members, 2):
         one, other = (second, first) if first is group.baseline else (first, second)
         ours, theirs = one.record.run_key, other.record.run_key
-        if not same_images(one, other) or len(one.labels) < 2:
+        if not same_images(one, other) or len(one.labels) < 2 or not is_by_image(one, other):
             continue
         if other is group.baseline:
             pairs.append({"a": ours, "b": theirs, "family": "table"})

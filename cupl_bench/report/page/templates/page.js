@@ -306,8 +306,8 @@ window.cuplBench = (() => {
       el("button", { type: "button", onclick: () => { location.hash = address.compare(b, a); } }, "Swap")));
     if (a === b) { main.append(el("p", { class: "note" }, "This is one run twice. Choose another.")); return; }
     if (one.group !== other.group) {
-      const differ = ["dataset", "split", "fingerprint", "backbone", "precision"].filter((name) => one[name] !== other[name]);
-      main.append(el("p", { class: "note" }, `These runs are not compared: they differ in ${differ.join(", ") || "the model or how images were prepared"}. A paired comparison takes the same images and the same features.`));
+      const differ = ["dataset", "split", "fingerprint", "backbone", "precision", "scorer"].filter((name) => one[name] !== other[name]);
+      main.append(el("p", { class: "note" }, `These runs are not compared: they differ in ${differ.join(", ") || "the model or how images were prepared"}. A paired comparison here takes the same images, the same features and the same scorer.`));
       return;
     }
     const { group, images, contents, total } = await material(a, b);
@@ -325,7 +325,8 @@ window.cuplBench = (() => {
     });
     const sum = (values) => values.reduce((left, right) => left + right, 0);
     const difference = (sum(gained) - sum(lost)) / images.labels.length;
-    const tested = !pair ? "not tested: single runs of several seeds are compared through their mean"
+    const tested = !["zero_shot", "zero_shot_views"].includes(one.kind) || !["zero_shot", "zero_shot_views"].includes(other.kind) ? "not tested: the scores of images depend on each other, so neither an interval nor a test over images holds"
+      : !pair ? "not tested: single runs of several seeds are compared through their mean"
       : pair.family === "table" ? "corrected after Holm for all differences of the table" : `corrected after Holm for the ${group.num_pairs} pairs of this data set and backbone`;
     main.append(el("p", { class: "lead" }, el("a", { href: address.run(a) }, one.strategy), " minus ", el("a", { href: address.run(b) }, other.strategy), `: ${one.dataset} \u00d7 ${one.backbone}, ${count(images.labels.length)} images`),
       el("ul", { class: "tiles", id: "significance" },
