@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32, Float64
 
 from cupl_bench.errors import PromptsError, ScorerError, first
-from cupl_bench.prompts.sources import join_by_name
+from cupl_bench.prompts.sources import join_by_name, normalised
 from cupl_bench.scorers import Inputs, Needs, ScoresAre
 from cupl_bench.scorers.balance import balanced, blocks, shares_of
 from cupl_bench.scorers.neighbours import Distinct, distinct, spread
@@ -149,7 +149,12 @@ def given_shares(content: object, class_names: Sequence[str], where: str) -> Flo
     try:
         join = join_by_name(class_names, list(content), where, ignore_extra=True, missing="templates")
     except PromptsError as error:
-        raise ScorerError(f"scorer.prior: {error}") from error
+        if {normalised(key) for key in content} & {normalised(name) for name in class_names}:
+            raise ScorerError(f"scorer.prior: {error}") from error
+        raise ScorerError(
+            f"None of the {len(content):,} names of {where} is a class of the data set{_cases(list(content))}; its"
+            f" classes are {first(list(class_names))}. Name every class as the data set does."
+        ) from error
     lost, extra = [class_names[label] for label in sorted(join.missing)], sorted(set(content) - set(join.keys))
     if lost or extra:
         raise ScorerError(

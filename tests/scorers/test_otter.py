@@ -117,7 +117,8 @@ def test_other_images_change_the_scores_of_an_image() -> None:
             {f"class {label}": 1 / 7 for label in range(7)},
             "0 classes have none; 1 names are no class, first: 'class 6'",
         ),
-        ({f"thing {label}": 0.2 for label in range(5)}, "6 of 6 classes"),
+        ({f"thing {label}": 0.2 for label in range(5)}, "None of the 5 names of p.json is a class of the data set"),
+        ({}, "None of the 0 names of p.json is a class"),
     ],
 )
 def test_a_malformed_file_of_shares(content: object, message: str) -> None:
