@@ -10,12 +10,13 @@ from cupl_bench.dataset.texts import spec_names
 SUITES = {
     "coop15": (
         15, 232_085,
-        {"imagenet", "caltech101", "pets", "cars", "flowers", "food101", "aircraft", "sun397", "dtd", "eurosat", "ucf101",
-         "imagenet_v2", "imagenet_sketch", "imagenet_a", "imagenet_r"},
+        {"imagenet", "caltech101", "pets", "cars", "flowers", "food101", "aircraft", "sun397", "dtd", "eurosat",
+         "ucf101", "imagenet_v2", "imagenet_sketch", "imagenet_a", "imagenet_r"},
     ),
     "waffle11": (
         11, 177_616,
-        {"imagenet", "imagenet_v2", "cub", "eurosat", "places365", "food101", "pets", "dtd", "flowers", "aircraft", "cars"},
+        {"imagenet", "imagenet_v2", "cub", "eurosat", "places365", "food101", "pets", "dtd", "flowers",
+         "aircraft", "cars"},
     ),
     "clip27": (
         27, 308_655,
