@@ -216,6 +216,35 @@ def test_places_in_three_spellings() -> None:
         assert alike == {"dclip": 363, "csail": 365}[variant]
 
 
+def test_coops_names_follow_its_code() -> None:
+    """The rules of KaiyangZhou/CoOp@ff61507 datasets/*.py, applied to the ids and OpenAI's names."""
+
+    def coop(name: str) -> list[str]:
+        return list(SPECS[name].classes.names["coop"])
+
+    ids = {name: SPECS[name].classes.ids for name in SPECS}
+    for name in ("food101", "dtd", "aircraft"):
+        assert coop(name) == [one.replace("_", " ") for one in ids[name]]
+    assert coop("pets") == [one.lower().replace("_", " ") for one in ids["pets"]]
+    assert coop("cars") == [f"{one[-4:]} {one[:-5]}" for one in ids["cars"]]
+    assert coop("ucf101") == [re.sub(r"(?<!^)(?=[A-Z])", " ", one) for one in ids["ucf101"]]
+    assert coop("eurosat") == [
+        "Annual Crop Land", "Forest", "Herbaceous Vegetation Land", "Highway or Road", "Industrial Buildings",
+        "Pasture Land", "Permanent Crop Land", "Residential Buildings", "River", "Sea or Lake",
+    ]  # fmt: skip
+    for name in ("imagenet", "imagenet_v2", "imagenet_a", "imagenet_r", "imagenet_sketch"):
+        assert coop(name) == list(SPECS[name].classes.names["openai"])
+    flowers = SPECS["flowers"].classes.names
+    assert [normalised(one) for one in coop("flowers")] == [normalised(one) for one in flowers["torchvision"]]
+    scenes = list(zip(coop("sun397"), SPECS["sun397"].classes.names["openai"], strict=True))
+    assert all(sorted(one.split()) == sorted(other.split()) for one, other in scenes)
+    assert sum(one != other for one, other in scenes) == 126
+    assert dict(zip(ids["caltech101"], coop("caltech101"), strict=True)) == {
+        **{one: one.replace("_", " ") for one in ids["caltech101"]},
+        "airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike",
+    }  # fmt: skip
+
+
 def test_caltech256_is_numbered() -> None:
     classes = SPECS["caltech256"].classes
     assert [int(one[:3]) for one in classes.ids] == list(range(1, 258))
