@@ -20,8 +20,8 @@ TOLERANCE = 0.003
 another resize move a number so far without another question being asked."""
 
 ONE_SENTENCE = ("simple", "coop")
-"""Strategies that are one where CoOp's template of a data set is the plain one: rows of both are shown, those of the
-other if their wording is ours."""
+"""Strategies that are one where CoOp's template of a data set is the plain one: a row of the other is shown if its
+wording is ours, letter for letter."""
 
 METRICS = ("top1", "mean_per_class", "mean_of_top1_and_top5")
 NOT_COMPARED = {
