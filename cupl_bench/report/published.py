@@ -182,7 +182,9 @@ def _wording(record: Record) -> str | None:
 def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one: Mapping[str, Any]) -> dict[str, Any]:
     origin = record.dataset.origin or {}
     differs = [one["differs"]] if one["differs"] else []
-    other_split = origin.get("protocol") != one["protocol"] and record.dataset.split != one["split"]
+    asked = origin.get("protocol")
+    # Two protocols may be the same images under the same word: ImageNet's in CoOp's. Of custom images nothing is known.
+    other_split = asked != one["protocol"] and (asked == "custom" or record.dataset.split != one["split"])
     if not one["protocol"] or other_split or "per class (seed" in record.dataset.split:
         differs.append(f"split: {one['split']}")
     if origin.get("names") != one["names"]:
