@@ -80,7 +80,7 @@ def page(spec: Spec) -> str:
     protocols.append(["`custom`", "whatever is there", "", str(len(classes.ids)), "the record's split says so"])
     examples = [
         [str(label), f"`{classes.ids[label]}`", *(row[label] for row in classes.names.values())]
-        for label in (0, 1, 2, len(classes.ids) - 1)
+        for label in sorted({0, 1, 2, len(classes.ids) - 1} & set(range(len(classes.ids))))
     ]
     layouts = ", ".join(dict.fromkeys(f"`{layout.kind}`" for layout in spec.layouts))
     parts = [

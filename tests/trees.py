@@ -3,18 +3,25 @@
 Images are told apart by their bytes: no two are alike.
 """
 
+import gzip
 import hashlib
+import io
 import itertools
 import json
 import pickle
+import struct
+import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
 from making import encoded
 from PIL import Image
 
+from cupl_bench.dataset import Dataset
+from cupl_bench.dataset.named import NamedSource
 from cupl_bench.dataset.spec import read_spec
 
 Expected = dict[bytes, str]
@@ -23,8 +30,8 @@ Expected = dict[bytes, str]
 _seeds = itertools.count(1000)
 
 
-def put(path: Path, **options: object) -> bytes:
-    content = encoded(next(_seeds), **options)
+def put(path: Path, kind: str = "JPEG", **options: object) -> bytes:
+    content = encoded(next(_seeds), kind, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return content
@@ -253,6 +260,159 @@ def ucf101(root: Path) -> Expected:
     return expected
 
 
+def places365(root: Path, images: str = "val_256") -> Expected:
+    """The list in an order of its own; the numbers are those of the file of categories, which need not be sorted."""
+    (root / images).mkdir(parents=True)
+    rows = list(enumerate(ids("places365")))
+    (root / "categories_places365.txt").write_text("".join(f"{one} {number}\n" for number, one in reversed(rows)))
+    expected, lines = {}, []
+    for place, (number, one) in enumerate(reversed(rows[::13]), start=1):
+        name = f"Places365_val_{place:08}.jpg"
+        expected[put(root / images / name)] = one
+        lines.append(f"{name} {number}")
+    (root / "places365_val.txt").write_text("\n".join(lines) + "\n")
+    return expected
+
+
+def caltech256(root: Path) -> Expected:
+    """With the stray file of the archive."""
+    base = root / "caltech256" / "256_ObjectCategories"
+    expected = folders(base, [(one, one) for one in (*ids("caltech256")[::29], "198.spider", "257.clutter")])
+    (base / "198.spider" / "RENAME2").write_text("which is not an image")
+    return expected
+
+
+def country211(root: Path) -> Expected:
+    folders(root / "country211" / "train", [(one, one) for one in ids("country211")[::20]])
+    return folders(root / "country211" / "test", [(one, one) for one in (*ids("country211")[::20], "WS", "XK", "YE")])
+
+
+def objectnet(root: Path) -> Expected:
+    """Some of its 113 classes, and two of the 200 folders that are none."""
+    base = root / "objectnet-1.0" / "images"
+    folders(base, [("squeegee", ""), ("coin_money", "")])
+    return folders(base, [(one, one) for one in ids("objectnet")[::9]])
+
+
+def stanford_dogs(root: Path) -> Expected:
+    """The list of test images; each class has an image of the training set beside it."""
+    expected, names = {}, []
+    for one in reversed(ids("stanford_dogs")[::7]):
+        wnid = one.partition("-")[0]
+        expected[put(root / "Images" / one / f"{wnid}_20.jpg")] = one
+        put(root / "Images" / one / f"{wnid}_10.jpg")
+        names.append(f"{one}/{wnid}_20.jpg")
+    cells = np.empty((len(names), 1), dtype=object)
+    cells[:, 0] = names
+    labels = np.array([[ids("stanford_dogs").index(name.partition("/")[0]) + 1] for name in names], dtype=np.uint8)
+    scipy.io.savemat(root / "test_list.mat", {"file_list": cells, "labels": labels})
+    return expected
+
+
+def gtsrb(root: Path) -> Expected:
+    base = root / "gtsrb"
+    expected, rows = {}, ["Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"]
+    for place, one in enumerate(reversed(ids("gtsrb")[::4])):
+        expected[put(base / "GTSRB" / "Final_Test" / "Images" / f"{place:05}.ppm", "PPM")] = one
+        rows.append(f"{place:05}.ppm;40;36;5;5;34;30;{one}")
+    (base / "GT-final_test.csv").write_text("\r\n".join(rows) + "\r\n")
+    return expected
+
+
+def rendered_sst2(root: Path) -> Expected:
+    base = root / "rendered-sst2"
+    put(base / "train" / "positive" / "1.png", "PNG")
+    return {
+        put(base / "test" / one / f"{number}.png", "PNG"): one for one in ("positive", "negative") for number in (7, 12)
+    }
+
+
+def pcam(root: Path) -> Expected:
+    """Shards as the hub has them: no other layout of it is read."""
+    members = {name: encoded(next(_seeds), "WEBP", lossless=True) for name in ("s0000000", "s0000001", "s0000002")}
+    (root / "test").mkdir(parents=True)
+    with tarfile.open(root / "test" / "0.tar", "w") as archive:
+        for (name, content), label in zip(members.items(), (1, 0, 1), strict=True):
+            for ending, part in (("cls", str(label).encode()), ("webp", content)):
+                info = tarfile.TarInfo(f"{name}.{ending}")
+                info.size = len(part)
+                archive.addfile(info, io.BytesIO(part))
+    (root / "classnames.txt").write_text("lymph node\nlymph node containing metastatic tumor tissue\n")
+    return dict(zip(members.values(), ("1", "0", "1"), strict=True))
+
+
+def fer2013_folders(root: Path) -> Expected:
+    """A copy of FER2013 with a folder per class."""
+    return folders(root / "test", [(one, one) for one in ids("fer2013")], 2)
+
+
+def _random_pixels(*shape: int) -> np.ndarray:
+    return np.random.default_rng(next(_seeds)).integers(0, 256, shape, dtype=np.uint8)
+
+
+def _by_pixels(pixels: Iterable[np.ndarray], names: Iterable[str]) -> Expected:
+    """Pixels of an image in RGB -> id of its class."""
+    return {
+        np.array(Image.fromarray(image).convert("RGB")).tobytes(): one for image, one in zip(pixels, names, strict=True)
+    }
+
+
+def mnist(root: Path, packed: bool = False, signs: str = "--") -> Expected:
+    """Images of other sides than 28, to see that they are taken from the file and not turned."""
+    base = root / "MNIST" / "raw"
+    base.mkdir(parents=True)
+    digits = [int(one) for one in reversed(ids("mnist"))] + [3]
+    pixels = _random_pixels(len(digits), 28, 24)
+    files = {
+        f"t10k-images{signs[0]}idx3-ubyte": struct.pack(">IIII", 2051, *pixels.shape) + pixels.tobytes(),
+        f"t10k-labels{signs[1]}idx1-ubyte": struct.pack(">II", 2049, len(digits)) + bytes(digits),
+    }
+    for name, content in files.items():
+        (base / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
+    return _by_pixels(pixels, map(str, digits))
+
+
+def stl10(root: Path) -> Expected:
+    base = root / "stl10_binary"
+    base.mkdir(parents=True)
+    names = ids("stl10")
+    pixels = _random_pixels(len(names), 96, 96, 3)
+    (base / "test_X.bin").write_bytes(pixels.transpose(0, 3, 2, 1).tobytes())
+    (base / "test_y.bin").write_bytes(bytes(reversed(range(1, len(names) + 1))))
+    (base / "class_names.txt").write_text("\n".join(names) + "\n")
+    return _by_pixels(pixels, reversed(names))
+
+
+def svhn(root: Path) -> Expected:
+    root.mkdir(parents=True, exist_ok=True)
+    labels = [10, 1, 9, 5, 10, 2]
+    pixels = _random_pixels(len(labels), 32, 32, 3)
+    content = {"X": pixels.transpose(1, 2, 3, 0), "y": np.array([labels], dtype=np.uint8).T}
+    scipy.io.savemat(root / "test_32x32.mat", content)
+    return _by_pixels(pixels, (str(label % 10) for label in labels))
+
+
+FER2013_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+def fer2013(root: Path, file: str = "fer2013.csv") -> Expected:
+    """Rows of all three parts; the columns of the two files have another order."""
+    base = root / "fer2013"
+    base.mkdir(parents=True)
+    pixels = _random_pixels(9, 48, 48)
+    head = "emotion,pixels,Usage" if file == "fer2013.csv" else "emotion, Usage, pixels"
+    rows, kept = [head], []
+    for place, image in enumerate(pixels):
+        usage = ("PrivateTest", "Training", "PublicTest")[place % 3]
+        values = " ".join(map(str, image.ravel().tolist()))
+        emotion = (place * 5) % 7
+        rows.append(f"{emotion},{values},{usage}" if file == "fer2013.csv" else f"{emotion},{usage},{values}")
+        if usage != "Training":
+            kept.append((image, FER2013_EMOTIONS[emotion]))
+    (base / file).write_text("\n".join(rows) + "\n")
+    return _by_pixels(*zip(*kept, strict=True))
+
+
 def cifar(root: Path, hundred: bool) -> tuple[Expected, dict[str, str]]:
     """One image per class, told apart by its pixels; and the md5 of each file, which torchvision checks."""
     name = "cifar100" if hundred else "cifar10"
@@ -273,9 +433,23 @@ def cifar(root: Path, hundred: bool) -> tuple[Expected, dict[str, str]]:
 
 
 def pixels_of(content: bytes) -> bytes:
-    import io
-
     return np.array(Image.open(io.BytesIO(content)).convert("RGB")).tobytes()
+
+
+DEFAULTS: dict[str, Any] = {"source": "local", "protocol": "custom", "limit": None, "seed": 0}
+
+
+def load(name: str, path: Path | None, cache: Path, **changes: Any) -> Dataset:
+    spec = str(changes.pop("spec", name))
+    names = next(iter(read_spec(spec).classes.names))
+    given = None if path is None else str(path)
+    settings = {**DEFAULTS, "names": names, "spec": spec, "path": given, "root": str(cache / "datasets"), **changes}
+    return NamedSource(**settings)(cache)
+
+
+def ids_of(found: Dataset, name: str) -> Expected:
+    ids = read_spec(name).classes.ids
+    return {found.read(i): ids[label] for i, label in enumerate(found.labels)}
 
 
 MAKERS: dict[str, Callable[[Path], Expected]] = {
@@ -298,5 +472,16 @@ MAKERS: dict[str, Callable[[Path], Expected]] = {
     "birdsnap": birdsnap,
     "ucf101": ucf101,
     "kinetics700": kinetics700,
+    "places365": places365,
+    "caltech256": caltech256,
+    "country211": country211,
+    "objectnet": objectnet,
+    "stanford_dogs": stanford_dogs,
+    "gtsrb": gtsrb,
+    "rendered_sst2": rendered_sst2,
+    "pcam": pcam,
 }
 """Of each data set whose images are files."""
+
+ARRAYS: dict[str, Callable[[Path], Expected]] = {"mnist": mnist, "stl10": stl10, "svhn": svhn, "fer2013": fer2013}
+"""Of each data set whose images are arrays, but for CIFAR; an image is told by its pixels."""

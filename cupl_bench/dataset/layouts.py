@@ -6,84 +6,28 @@ that layout, so that several can be tried. Which label a class is, is not decide
 
 import csv
 import hashlib
-import io
 import json
 import os
 import re
-import zlib
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from jaxtyping import Int64
 from pydantic import Field
 
+from cupl_bench.dataset.array_layouts import Cifar, Fer2013, Mnist, Stl10, Svhn
 from cupl_bench.dataset.classes import Classes
 from cupl_bench.dataset.decode import extensions
 from cupl_bench.dataset.hf import HfSource
 from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.listing import Files, Listing, Rows
 from cupl_bench.dataset.names import normalised
-from cupl_bench.dataset.texts import Facts
+from cupl_bench.dataset.source_files import Place, read_lines, read_mat, read_pairs
 from cupl_bench.dataset.webdataset import WebdatasetSource
 from cupl_bench.errors import DatasetError, first
-from cupl_bench.identity import bytes_key
-from cupl_bench.keys import Keys
 
 __all__ = ["Layout"]
-
-
-class Place(Facts):
-    """Settings of every layout: the protocols that its images answer, and the folders below which the tree may lie."""
-
-    protocols: tuple[str, ...]
-    roots: tuple[str, ...]
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}).") from error
-
-
-def _read_pairs(path: Path) -> dict[str, str]:
-    """Return the values by key of lines that hold a key, a space and a value; the value may hold spaces."""
-    pairs: dict[str, str] = {}
-    for number, line in enumerate(_read_lines(path), start=1):
-        key, _, value = line.partition(" ")
-        if not value or key in pairs:
-            raise DatasetError(
-                f"{path}, line {number}: {line!r} should be an id that stands once, a space and a value."
-            )
-        pairs[key] = value.strip()
-    return pairs
-
-
-def _read_mat(path: Path, variable: str) -> Any:
-    import scipy.io
-    from scipy.io.matlab import MatReadError
-
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise DatasetError(
-            f"{path} is not there, and the labels or the split are in it. Download it, or unpack the archive again."
-        ) from error
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read ({error.strerror}).") from error
-    try:
-        found = scipy.io.loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=False)
-    except (
-        MatReadError, OSError, ValueError, NotImplementedError, TypeError, KeyError, EOFError, IndexError, zlib.error,
-    ) as error:  # fmt: skip
-        raise DatasetError(f"{path} is not a whole MATLAB file ({error}). Download it again.") from error
-    if variable not in found:
-        held = sorted(name for name in found if not name.startswith("__"))
-        raise DatasetError(f"{path} holds no {variable!r} but {first(held)}: it is another file of that name.")
-    return found[variable]
 
 
 def _above(folder: Path) -> list[Path]:
@@ -112,12 +56,14 @@ class ClassFolders(Place):
     """One folder per class; a class may lie deeper (`a/apse/indoor`).
 
     ``drop``: how many leading folders are no part of the class. ``numbers``: whether folder names are the labels
-    themselves (ImageNet-V2, where sorting them as text gives the wrong ones).
+    themselves (ImageNet-V2, where sorting them as text gives the wrong ones). ``left_out``: folders of the source that
+    are no class of the data set; they may be there or not.
     """
 
     kind: Literal["class_folders"]
     drop: int
     numbers: bool
+    left_out: tuple[str, ...] = ()
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:
         """Return the images and labels; None where no folder is a class."""
@@ -138,7 +84,10 @@ class ClassFolders(Place):
     def _images(self, base: Path, endings: frozenset[str], found: list[str | int], others: list[str]) -> Iterator[str]:
         """Yield the path of each image below ``base``; its class, one text for all of a folder, goes to ``found``."""
         class_of: dict[str, str | int] = {}
+        left_out = frozenset(self.left_out)
         for folder, name in _walk(str(base)):
+            if folder in left_out:
+                continue
             if not folder or not _is_image(name, endings):
                 others.append(f"{folder}/{name}" if folder else name)
             else:
@@ -222,9 +171,9 @@ class ImagenetFlat(Place):
         )
 
     def _of_devkit(self, truth: Path, meta: Path) -> dict[int, str]:
-        synsets = np.atleast_1d(_read_mat(meta, "synsets"))
+        synsets = np.atleast_1d(read_mat(meta, "synsets"))
         wnid_of = {int(synset.ILSVRC2012_ID): str(synset.WNID) for synset in synsets if int(synset.num_children) == 0}
-        lines = _read_lines(truth)
+        lines = read_lines(truth)
         if unknown := [line for line in lines if not line.isdigit() or int(line) not in wnid_of]:
             raise DatasetError(f"{len(unknown)} lines of {truth} name no class of {meta}, first: {first(unknown)}.")
         return {number: wnid_of[int(line)] for number, line in enumerate(lines, start=1)}
@@ -233,7 +182,7 @@ class ImagenetFlat(Place):
         """Return the label of each image; a row is an image without ending, then a wnid and four numbers per box."""
         label_of: dict[int, str] = {}
         wrong: list[str] = []
-        rows = csv.reader(_read_lines(solution))
+        rows = csv.reader(read_lines(solution))
         for row in list(rows)[1:]:
             name = re.fullmatch(r"ILSVRC2012_val_(\d{8})", row[0].strip()) if len(row) == 2 else None
             wnids = set(row[1].split()[::5]) if name else set()
@@ -266,8 +215,8 @@ class Cub(Place):
         """
         if not (base / "images.txt").is_file():
             return None
-        path_of = _read_pairs(base / "images.txt")
-        training = _read_pairs(base / "train_test_split.txt")
+        path_of = read_pairs(base / "images.txt")
+        training = read_pairs(base / "train_test_split.txt")
         if different := sorted(set(path_of) ^ set(training)):
             raise DatasetError(
                 f"{base}: images.txt and train_test_split.txt differ in {len(different)} image ids, first:"
@@ -303,8 +252,8 @@ class Flowers(Place):
         """
         if not (base / "setid.mat").is_file():
             return None
-        split = np.atleast_1d(_read_mat(base / "setid.mat", "tstid")).astype(np.int64)
-        labels = np.atleast_1d(_read_mat(base / "imagelabels.mat", "labels")).astype(np.int64)
+        split = np.atleast_1d(read_mat(base / "setid.mat", "tstid")).astype(np.int64)
+        labels = np.atleast_1d(read_mat(base / "imagelabels.mat", "labels")).astype(np.int64)
         if (beyond := split[(split < 1) | (split > len(labels))]).size:
             raise DatasetError(
                 f"{base}: the split names {beyond.size} images without a label, first: {first(beyond.tolist())}."
@@ -324,6 +273,7 @@ class SplitFile(Place):
     the entries' own ending, or after entries that have none.
     ``class_from``: where the class stands: the ``folder`` of the entry, the ``rest`` of the line after the first space,
     or the file ``stem`` up to its last underscore. ``drop``: leading folders that are no part of the class.
+    ``numbers_of``: a file with a class and its number on each line, where the class of an entry is such a number.
     """
 
     kind: Literal["split_file"]
@@ -332,6 +282,7 @@ class SplitFile(Place):
     ending: str
     class_from: Literal["folder", "rest", "stem"]
     drop: int
+    numbers_of: str | None = None
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """Return the images and labels; None where there is no such text file.
@@ -347,8 +298,9 @@ class SplitFile(Place):
             if (folder.is_dir())
             else {}
         )
+        class_of = None if self.numbers_of is None else self._class_of(base / self.numbers_of)
         names, source = [], []
-        for line in _read_lines(base / self.split_file):
+        for line in read_lines(base / self.split_file):
             entry, _, rest = line.partition(" ")
             path = entry.strip("/")
             head, _, tail = path.rpartition("/")
@@ -364,12 +316,97 @@ class SplitFile(Place):
             }[self.class_from]
             if not tail or not found:
                 raise DatasetError(f"{base / self.split_file}: {line!r} names no image with a class.")
+            if class_of is not None:
+                if found not in class_of:
+                    raise DatasetError(f"{base / self.split_file}: {line!r} has no number of {self.numbers_of}.")
+                found = class_of[found]
             names.append(f"{head}/{tail}" if head else tail)
             source.append(found)
         return Listing(
             where=str(base),
             classes=source,
             images=Files(folder=str(folder), names=ImageNames.of(names), root=base),
+        )
+
+    def _class_of(self, path: Path) -> dict[str, str]:
+        """Return the class of each number."""
+        number_of = read_pairs(path)
+        class_of = {number: one for one, number in number_of.items()}
+        if len(class_of) != len(number_of) or not all(number.isdigit() for number in class_of):
+            raise DatasetError(f"{path} should hold a class and its own number on each line. Download it again.")
+        return class_of
+
+
+class TableFile(Place):
+    """Images and their classes in a table, one row each.
+
+    ``table``: the file; ``separator``: what stands between its columns; ``images``: the folder of the images.
+    ``name_column``, ``class_column``: the columns of the image and of its class. ``numbers``: its classes are our
+    labels.
+    """
+
+    kind: Literal["table_file"]
+    table: str
+    separator: str
+    images: str
+    name_column: str
+    class_column: str
+    numbers: bool
+
+    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
+        """Return the images and labels; None where there is no such table.
+
+        Raises:
+            DatasetError: it lacks a column, or a row names no image or no class.
+        """
+        if not (base / self.table).is_file():
+            return None
+        rows = list(csv.reader(read_lines(base / self.table), delimiter=self.separator, skipinitialspace=True))
+        head = [column.strip() for column in rows[0]] if rows else []
+        if lacking := [column for column in (self.name_column, self.class_column) if column not in head]:
+            raise DatasetError(f"{base / self.table} lacks the columns {first(lacking)}; it has {first(head)}.")
+        names: list[str] = []
+        found: list[str | int] = []
+        for number, row in enumerate(rows[1:], start=2):
+            entry = dict(zip(head, (value.strip() for value in row), strict=False))
+            name, one = entry.get(self.name_column), entry.get(self.class_column)
+            if not name or not one or (self.numbers and not one.isdigit()):
+                raise DatasetError(f"{base / self.table}, row {number}: {row} names no image with a class.")
+            names.append(name)
+            found.append(int(one) if self.numbers else one)
+        return Listing(
+            where=str(base),
+            classes=found,
+            images=Files(folder=str(base / self.images), names=ImageNames.of(names), root=base),
+        )
+
+
+class Dogs(Place):
+    """Stanford Dogs: the test images in a MATLAB list, each below the folder of its class.
+
+    Source: http://vision.stanford.edu/aditya86/ImageNetDogs; `file_list` of `test_list.mat`.
+    """
+
+    kind: Literal["dogs"]
+
+    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
+        """Return the images and labels; None where there is no `test_list.mat`.
+
+        Raises:
+            DatasetError: it is damaged, or names no image with a class.
+        """
+        for lists in (base, base / "lists"):
+            if (lists / "test_list.mat").is_file():
+                break
+        else:
+            return None
+        names = [str(name) for name in np.atleast_1d(read_mat(lists / "test_list.mat", "file_list"))]
+        if odd := [name for name in names if name.count("/") != 1]:
+            raise DatasetError(f"{lists / 'test_list.mat'}: {len(odd)} entries have no folder, first: {first(odd)}.")
+        return Listing(
+            where=str(base),
+            classes=[name.partition("/")[0] for name in names],
+            images=Files(folder=f"{base}/Images", names=ImageNames.of(names), root=base),
         )
 
 
@@ -391,8 +428,8 @@ class Cars(Place):
         """
         if not (base / "cars_test_annos_withlabels.mat").is_file():
             return None
-        rows = np.atleast_1d(_read_mat(base / "cars_test_annos_withlabels.mat", "annotations"))
-        names = [str(name) for name in np.atleast_1d(_read_mat(base / "devkit" / "cars_meta.mat", "class_names"))]
+        rows = np.atleast_1d(read_mat(base / "cars_test_annos_withlabels.mat", "annotations"))
+        names = [str(name) for name in np.atleast_1d(read_mat(base / "devkit" / "cars_meta.mat", "class_names"))]
         numbers = [int(row.__dict__["class"]) for row in rows]
         if beyond := [number for number in numbers if not 1 <= number <= len(names)]:
             raise DatasetError(f"{base}: {len(beyond)} images have a class outside 1 to {len(names)}.")
@@ -404,67 +441,6 @@ class Cars(Place):
             classes=[names[number - 1] for number in numbers],
             images=Files(folder=str(folder), names=ImageNames.of(files), root=base),
         )
-
-
-class Cifar(Place):
-    """CIFAR's pickles, which torchvision opens only after it has checked their md5.
-
-    ``name``: `CIFAR10` or `CIFAR100` of torchvision. Images are arrays: they are read as PNG, which loses nothing.
-    """
-
-    kind: Literal["cifar"]
-    name: Literal["CIFAR10", "CIFAR100"]
-
-    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """Return the images and labels; None where the folder of the pickles is not there.
-
-        Raises:
-            DatasetError: a file is missing or not the published one.
-        """
-        import torchvision.datasets
-
-        known = getattr(torchvision.datasets, self.name)
-        if not (base / known.base_folder).exists():
-            return None
-        try:
-            opened = known(str(base), train=False)
-        except RuntimeError as error:
-            raise DatasetError(
-                f"{base / known.base_folder} is not whole ({error}). Remove it and download it again: {known.url}"
-            ) from error
-        pixels = opened.data
-        return Listing(
-            where=str(base / known.base_folder),
-            classes=[opened.classes[label] for label in opened.targets],
-            images=Rows(
-                names=ImageNames.of(str(index) for index in range(len(pixels))),
-                read_row=ReadArray(pixels),
-                row_keys=partial(_keys_of_arrays, pixels),
-                indices=np.arange(len(pixels)),
-                key_of=None,  # of the arrays, which are in memory and cannot change
-            ),
-        )
-
-
-def _keys_of_arrays(pixels: np.ndarray, indices: Int64[np.ndarray, " m"], cache_dir: Path) -> Keys:  # noqa: ARG001
-    images = (pixels[index] for index in indices)
-    return Keys.of(bytes_key(f"{image.shape}".encode() + image.tobytes()) for image in images)
-
-
-class ReadArray:
-    """Reads image i of an array (n, height, width, 3) of bytes as a PNG."""
-
-    def __init__(self, pixels: np.ndarray) -> None:
-        self._pixels = pixels
-
-    def __call__(self, index: int) -> bytes:
-        import io
-
-        from PIL import Image
-
-        buffer = io.BytesIO()
-        Image.fromarray(self._pixels[index]).save(buffer, "PNG")
-        return buffer.getvalue()
 
 
 class CoopSplit(Place):
@@ -620,6 +596,21 @@ class Webdataset(Place):
 
 
 Layout = Annotated[
-    ClassFolders | ImagenetFlat | Cub | Flowers | SplitFile | Cars | Cifar | CoopSplit | Parquet | Webdataset,
+    ClassFolders
+    | ImagenetFlat
+    | Cub
+    | Flowers
+    | SplitFile
+    | TableFile
+    | Cars
+    | Dogs
+    | Cifar
+    | Mnist
+    | Stl10
+    | Svhn
+    | Fer2013
+    | CoopSplit
+    | Parquet
+    | Webdataset,
     Field(discriminator="kind"),
 ]

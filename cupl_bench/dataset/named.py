@@ -134,14 +134,17 @@ class NamedSource:
         places = [Fetched(folder=place, origin="a local folder") for place in (given, *downloaded) if place.is_dir()]
         own = [layout for layout in layouts if self.protocol == CUSTOM or self.protocol in layout.protocols]
         found = _first_whole(_listed(own, places, classes))
-        if found is not None:
+        if found is not None and _num_here(found):
             return found
         others = [layout for layout in layouts if layout not in own]
-        if (other := next(_listed(others, places, classes), None)) is not None:
+        of_another = (other for other in _listed(others, places, classes) if found is None or other.is_whole)
+        if (other := next(of_another, None)) is not None:
             raise DatasetError(
                 f"The images in {other.listing.where} belong to dataset.protocol={first(other.protocols)}, not to"
                 f" {self.protocol}. Take that protocol, or dataset.protocol=custom. {self._how(spec)}"
             )
+        if found is not None:
+            return found
         remote = self._remote(spec)
         if self.path is not None or remote is None:
             raise DataNotHereError(f"{spec.title} is not in {given}. {self._how(spec)}")
@@ -166,13 +169,17 @@ class NamedSource:
                 f"{nearest(self.source, known)}"
             )
         if self.source == "auto":
-            fitting = [
-                remote
-                for remote in spec.remotes
-                if remote.kind != "hub" or self.protocol == CUSTOM or self.protocol in remote.layout.protocols
-            ]
-            return fitting[0] if fitting else None
+            return next((remote for remote in spec.remotes if self._fits(remote)), None)
         return next((remote for remote in spec.remotes if remote.title == self.source), None)
+
+    def _fits(self, remote: Remote) -> bool:
+        """Return whether a remote has the images of the protocol."""
+        protocols = None
+        if remote.kind == "hub":
+            protocols = remote.layout.protocols
+        elif remote.kind == "torchvision":
+            protocols = remote.protocols
+        return protocols is None or self.protocol == CUSTOM or self.protocol in protocols
 
     def _unpacked(self, spec: Spec) -> Path:
         """Return the folder to look into: that of the user, or what an archive unpacks to."""
@@ -193,7 +200,7 @@ class NamedSource:
     def _how(self, spec: Spec) -> str:
         """Return the next step of a user who has not got the data set."""
         way = spec.how_to_get.replace("{folder}", str(self.folder))
-        remotes = [remote.title for remote in spec.remotes]
+        remotes = [remote.title for remote in spec.remotes if self._fits(remote)]
         download = f" Or let it be downloaded: dataset.source={' or '.join(remotes)}." if remotes else ""
         return f"{way} Another place is named with dataset.path=FOLDER.{download} More: docs/datasets/{spec.name}.md"
 

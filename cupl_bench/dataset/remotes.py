@@ -28,12 +28,16 @@ class Fetched(Facts):
 
 
 class Torchvision(Facts):
-    """The download of a class of torchvision, which checks the md5 of what it fetches."""
+    """The download of a class of torchvision, which checks the md5 of what it fetches.
+
+    ``protocols``: those that its images answer; None: any.
+    """
 
     kind: Literal["torchvision"]
     name: str
     arguments: Mapping[str, str | int | bool]
     bytes: int | None
+    protocols: tuple[str, ...] | None = None
 
     @property
     def title(self) -> str:

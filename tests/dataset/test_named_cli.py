@@ -10,6 +10,7 @@ from conftest import Cli
 from making import TinyModel
 
 from cupl_bench.config import conf_dir
+from cupl_bench.records import read_record
 
 
 def test_a_data_set_is_evaluated_by_its_name(cli: Cli, tiny: TinyModel, tmp_path: Path) -> None:
@@ -76,3 +77,21 @@ def test_the_doctor_of_a_fresh_machine_lists_every_data_set(cli: Cli) -> None:
     assert len(cli.err.strip().splitlines()) == 4
     for path in (conf_dir() / "dataset").glob("*.yaml"):
         assert path.stem in cli.out + cli.err
+
+
+@pytest.mark.slow
+def test_every_set_that_came_later_goes_through_the_public_command(cli: Cli, tiny: TinyModel) -> None:
+    names = [
+        "places365", "caltech256", "country211", "objectnet", "stanford_dogs", "stl10", "mnist", "svhn", "gtsrb",
+        "fer2013", "rendered_sst2", "pcam",
+    ]  # fmt: skip
+    expected = {name: (trees.MAKERS | trees.ARRAYS)[name](cli.cache / "datasets" / name) for name in names}
+    arguments = ["-m", f"dataset={','.join(names)}", "dataset.protocol=custom", "prompts=simple,ensemble"]
+    assert cli("eval", *arguments, *tiny.overrides) == 0, cli.err
+    records = [read_record(path) for path in (cli.results / "records").glob("*.json")]
+    found = {(one.dataset.name, one.prompts.name): one for one in records}
+    assert set(found) == {(name, prompts) for name in names for prompts in ("simple", "ensemble")}
+    for (name, _), record in found.items():
+        assert record.status == "ok"
+        assert record.dataset.num_images == len(expected[name])
+        assert record.dataset.split.startswith(f"custom: {len(expected[name])} of ")

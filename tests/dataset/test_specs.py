@@ -4,6 +4,7 @@ import importlib.util
 import json
 import random
 import re
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ SIZES = {
     "caltech101": (6_085, 102), "ucf101": (3_783, 101), "kinetics700": (31_669, 700), "resisc45": (6_300, 45),
     "cifar10": (10_000, 10), "cifar100": (10_000, 100), "birdsnap": (2_149, 500), "imagenet_v2": (10_000, 1000),
     "imagenet_sketch": (50_889, 1000), "imagenet_a": (7_500, 200), "imagenet_r": (30_000, 200), "eurosat": (27_000, 10),
+    "places365": (36_500, 365), "caltech256": (30_607, 257), "country211": (21_100, 211), "objectnet": (18_574, 113),
+    "stanford_dogs": (8_580, 120), "stl10": (8_000, 10), "mnist": (10_000, 10), "svhn": (26_032, 10),
+    "gtsrb": (12_630, 43), "fer2013": (7_178, 7), "rendered_sst2": (1_821, 2), "pcam": (32_768, 2),
 }  # fmt: skip
 
 
@@ -131,7 +135,9 @@ def test_cifars_order_is_alphabetical_as_its_authors_have_it(name: str) -> None:
     assert list(SPECS[name].classes.ids) == sorted(SPECS[name].classes.ids)
 
 
-@pytest.mark.parametrize("name", ["dtd", "food101", "resisc45", "kinetics700", "birdsnap", "imagenet"])
+@pytest.mark.parametrize(
+    "name", ["dtd", "food101", "resisc45", "kinetics700", "birdsnap", "imagenet", "objectnet", "rendered_sst2"]
+)
 def test_ids_are_sorted_where_labels_are_sorted_folders(name: str) -> None:
     assert list(SPECS[name].classes.ids) == sorted(SPECS[name].classes.ids)
 
@@ -146,10 +152,111 @@ def test_cubs_names_come_from_its_folders() -> None:
     assert [one[4:].replace("_", " ") for one in classes.ids] == list(classes.names["archive"])
 
 
+def test_the_small_sets_have_clip_benchmarks_names_in_its_order_but_for_the_faces() -> None:
+    theirs = clip_benchmark("en_classnames.json")
+    for name, variant in (
+        ("country211", "openai"),
+        ("mnist", "openai"),
+        ("gtsrb", "openai"),
+        ("pcam", "openai"),
+        ("svhn", "clip_benchmark"),
+    ):
+        assert list(SPECS[name].classes.names[variant]) == theirs[name], name
+    faces = SPECS["fer2013"].classes
+    assert [faces.find(name) for name in theirs["fer2013"]] == [0, 1, 2, 3, 6, 4, 5]
+
+
+def test_the_countries_are_in_the_order_of_their_codes() -> None:
+    """OpenAI's names against the codes of ISO 3166-1 as the time zone database has them."""
+    classes = SPECS["country211"].classes
+    assert list(classes.ids) == sorted(classes.ids)
+    table = resources.files(pytest.importorskip("tzdata")).joinpath("zoneinfo/iso3166.tab").read_text("utf-8")
+    code_of = {
+        normalised(name): code
+        for code, name in (line.split("\t") for line in table.splitlines() if not line.startswith("#"))
+    }
+    names = classes.names["openai"]
+    same = [(code_of[normalised(name)], one) for name, one in zip(names, classes.ids, strict=True)
+            if normalised(name) in code_of]  # fmt: skip
+    assert len(same) == 184
+    assert all(code == one for code, one in same)
+    assert set(classes.ids) - set(code_of.values()) == {"XK"}
+    assert names[classes.ids.index("XK")] == "Kosovo"
+
+
+def test_objectnet_against_imagenet_and_its_own_folders() -> None:
+    spec = SPECS["objectnet"]
+    layout = spec.layouts[0]
+    assert layout.kind == "class_folders"
+    assert len(set(layout.left_out) | set(spec.classes.ids)) == 313
+    # Names are the words of their folders, but for three.
+    differ = [one for one, name in zip(spec.classes.ids, spec.classes.names["objectnet"], strict=True)
+              if normalised(one) != normalised(name)]  # fmt: skip
+    assert differ == ["drying_rack_for_dishes", "full_sized_towel", "hand_towel_or_rag"]
+
+
+def test_the_dogs_are_imagenets() -> None:
+    dogs, imagenet = SPECS["stanford_dogs"].classes, SPECS["imagenet"].classes
+    wnids = [one.partition("-")[0] for one in dogs.ids]
+    assert wnids == sorted(wnids)
+    labels = [imagenet.ids.index(wnid) for wnid in wnids]
+    assert [imagenet.names["openai"][label] for label in labels] == list(dogs.names["openai_imagenet"])
+    assert set(range(151, 269)) - set(labels) == {251}  # all of ImageNet's dogs but the Dalmatian
+    assert set(labels) - set(range(151, 269)) == {273, 274, 275}  # dingo, dhole, African hunting dog
+
+
+def test_places_in_three_spellings() -> None:
+    classes = SPECS["places365"].classes
+    assert list(classes.ids) == sorted(classes.ids)
+    for variant in ("dclip", "csail"):
+        alike = sum(
+            normalised(one[3:]) == normalised(name)
+            for one, name in zip(classes.ids, classes.names[variant], strict=True)
+        )
+        assert alike == {"dclip": 363, "csail": 365}[variant]
+
+
+def test_coops_names_follow_its_code() -> None:
+    """The rules of KaiyangZhou/CoOp@ff61507 datasets/*.py, applied to the ids and OpenAI's names."""
+
+    def coop(name: str) -> list[str]:
+        return list(SPECS[name].classes.names["coop"])
+
+    ids = {name: SPECS[name].classes.ids for name in SPECS}
+    for name in ("food101", "dtd", "aircraft"):
+        assert coop(name) == [one.replace("_", " ") for one in ids[name]]
+    assert coop("pets") == [one.lower().replace("_", " ") for one in ids["pets"]]
+    assert coop("cars") == [f"{one[-4:]} {one[:-5]}" for one in ids["cars"]]
+    assert coop("ucf101") == [re.sub(r"(?<!^)(?=[A-Z])", " ", one) for one in ids["ucf101"]]
+    assert coop("eurosat") == [
+        "Annual Crop Land", "Forest", "Herbaceous Vegetation Land", "Highway or Road", "Industrial Buildings",
+        "Pasture Land", "Permanent Crop Land", "Residential Buildings", "River", "Sea or Lake",
+    ]  # fmt: skip
+    for name in ("imagenet", "imagenet_v2", "imagenet_a", "imagenet_r", "imagenet_sketch"):
+        assert coop(name) == list(SPECS[name].classes.names["openai"])
+    flowers = SPECS["flowers"].classes.names
+    assert [normalised(one) for one in coop("flowers")] == [normalised(one) for one in flowers["torchvision"]]
+    scenes = list(zip(coop("sun397"), SPECS["sun397"].classes.names["openai"], strict=True))
+    assert all(sorted(one.split()) == sorted(other.split()) for one, other in scenes)
+    assert sum(one != other for one, other in scenes) == 126
+    assert dict(zip(ids["caltech101"], coop("caltech101"), strict=True)) == {
+        **{one: one.replace("_", " ") for one in ids["caltech101"]},
+        "airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike",
+    }  # fmt: skip
+
+
+def test_caltech256_is_numbered() -> None:
+    classes = SPECS["caltech256"].classes
+    assert [int(one[:3]) for one in classes.ids] == list(range(1, 258))
+    assert [one[4:].removesuffix("-101") for one in classes.ids] == list(classes.names["susx"])
+
+
 BENCHMARKS = ["food101", "sun397", "cars", "dtd", "pets", "caltech101", "flowers", "cifar10", "cifar100", "eurosat"]
+BENCHMARKS += ["country211", "mnist", "stl10", "gtsrb", "fer2013"]
+OF_ANOTHER_NAME = [("aircraft", "fgvc_aircraft"), ("rendered_sst2", "renderedsst2")]
 
 
-@pytest.mark.parametrize(("name", "benchmark"), [*((name, name) for name in BENCHMARKS), ("aircraft", "fgvc_aircraft")])
+@pytest.mark.parametrize(("name", "benchmark"), [*((name, name) for name in BENCHMARKS), *OF_ANOTHER_NAME])
 def test_the_templates_are_clip_benchmarks(name: str, benchmark: str) -> None:
     theirs = [
         one.replace("{c}", "{}") for one in clip_benchmark("en_zeroshot_classification_templates.json")[benchmark]
@@ -163,7 +270,7 @@ def test_the_counts_of_templates_are_those_of_openai() -> None:
     assert {name: len(listed) for name, listed in lists.items() if listed is not None} == {
         "aircraft": 2, "birdsnap": 1, "caltech101": 34, "cars": 8, "cifar10": 18, "cifar100": 18, "dtd": 8,
         "eurosat": 3, "flowers": 1, "food101": 1, "kinetics700": 28, "pets": 1, "resisc45": 18, "sun397": 2,
-        "ucf101": 48,
+        "ucf101": 48, "country211": 5, "fer2013": 6, "gtsrb": 3, "mnist": 1, "pcam": 1, "rendered_sst2": 1, "stl10": 2,
     }  # fmt: skip
 
 
@@ -233,7 +340,10 @@ def test_the_files_are_pinned_by_commit_and_digest() -> None:
     assert SPECS["pets"].texts.cupl is not None
     assert SPECS["pets"].texts.cupl.base.path.endswith("/pet_prompts_base.json")
     assert SPECS["pets"].texts.cupl.full.path.endswith("/pets_prompts_full.json")
-    assert {name for name, spec in SPECS.items() if spec.texts.cupl is None} == {"cub", "eurosat"}
+    assert {name for name, spec in SPECS.items() if spec.texts.cupl is None} == {
+        "cub", "eurosat", "places365", "caltech256", "country211", "objectnet", "stanford_dogs", "stl10", "mnist",
+        "svhn", "gtsrb", "fer2013", "rendered_sst2", "pcam",
+    }  # fmt: skip
 
 
 def test_two_swapped_classes_or_a_shifted_list_do_not_pass(tmp_path: Path) -> None:
