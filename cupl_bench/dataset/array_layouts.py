@@ -79,8 +79,8 @@ class Mnist(Place):
         pixels, digits = _read_idx(images, 3), _read_idx(labels, 1)
         if len(digits) == 10_000 and (np.bincount(digits) == 1000).all():
             raise DatasetError(
-                f"{images} holds 1,000 images of each class: those of Fashion-MNIST or KMNIST, whose files have the same"
-                " names. MNIST has 980 of the digit 0 and 1,135 of 1. Name its folder with dataset.path=FOLDER."
+                f"{images} holds 1,000 images of each class: those of Fashion-MNIST or KMNIST, whose files have the"
+                " same names. MNIST has 980 of the digit 0 and 1,135 of 1. Name its folder with dataset.path=FOLDER."
             )
         return _arrays(images, pixels, [str(digit) for digit in digits.tolist()])
 
