@@ -327,18 +327,46 @@ def rendered_sst2(root: Path) -> Expected:
     }
 
 
-def pcam(root: Path) -> Expected:
-    """Shards as the hub has them: no other layout of it is read."""
-    members = {name: encoded(next(_seeds), "WEBP", lossless=True) for name in ("s0000000", "s0000001", "s0000002")}
+def shards(root: Path, names: list[str], labels: list[int], of: list[str]) -> Expected:
+    """Shards as the hub has them. ``names``: of classes; ``of``: the id of each label."""
+    images = [encoded(next(_seeds), "WEBP", lossless=True) for _ in labels]
     (root / "test").mkdir(parents=True)
     with tarfile.open(root / "test" / "0.tar", "w") as archive:
-        for (name, content), label in zip(members.items(), (1, 0, 1), strict=True):
+        for number, (content, label) in enumerate(zip(images, labels, strict=True)):
             for ending, part in (("cls", str(label).encode()), ("webp", content)):
-                info = tarfile.TarInfo(f"{name}.{ending}")
+                info = tarfile.TarInfo(f"s{number:07}.{ending}")
                 info.size = len(part)
                 archive.addfile(info, io.BytesIO(part))
-    (root / "classnames.txt").write_text("lymph node\nlymph node containing metastatic tumor tissue\n")
-    return dict(zip(members.values(), ("1", "0", "1"), strict=True))
+    (root / "classnames.txt").write_text("\n".join(names) + "\n")
+    return {content: of[label] for content, label in zip(images, labels, strict=True)}
+
+
+def pcam(root: Path) -> Expected:
+    """No other layout of it is read."""
+    return shards(root, ["lymph node", "lymph node containing metastatic tumor tissue"], [1, 0, 1], ["0", "1"])
+
+
+def voc2007_crops(root: Path) -> Expected:
+    names = list(ids("voc2007_crops"))
+    return shards(root, names, [19, 0, 3, 10, 0], names)
+
+
+def clevr_shards(root: Path) -> Expected:
+    """Labels from nought, named in words."""
+    words = ["three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    return shards(root, words, [7, 0, 3, 0], list(ids("clevr_counts")))
+
+
+def clevr_counts(root: Path) -> Expected:
+    base = root / "clevr" / "CLEVR_v1.0"
+    expected, scenes = {}, []
+    for place, one in enumerate(reversed(ids("clevr_counts"))):
+        name = f"CLEVR_val_{place:06}.png"
+        expected[put(base / "images" / "val" / name, "PNG")] = one
+        scenes.append({"image_filename": name, "objects": [{"pixel_coords": [1, 2, 9.5]}] * int(one)})
+    (base / "scenes").mkdir()
+    (base / "scenes" / "CLEVR_val_scenes.json").write_text(json.dumps({"info": {}, "scenes": scenes[::-1]}))
+    return expected
 
 
 def fer2013_folders(root: Path) -> Expected:
@@ -480,6 +508,8 @@ MAKERS: dict[str, Callable[[Path], Expected]] = {
     "gtsrb": gtsrb,
     "rendered_sst2": rendered_sst2,
     "pcam": pcam,
+    "clevr_counts": clevr_counts,
+    "voc2007_crops": voc2007_crops,
 }
 """Of each data set whose images are files."""
 

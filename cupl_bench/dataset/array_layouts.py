@@ -69,7 +69,7 @@ class Mnist(Place):
         """Return the images and digits; None where there is no file of test images.
 
         Raises:
-            DatasetError: a file is missing or not whole.
+            DatasetError: a file is missing or not whole, or of a data set that took the names of MNIST's.
         """
         images, labels = _idx_file(base, "t10k-images", 3), _idx_file(base, "t10k-labels", 1)
         if images is None:
@@ -77,6 +77,11 @@ class Mnist(Place):
         if labels is None:
             raise DatasetError(f"{images} is there, but t10k-labels-idx1-ubyte is not. Download it again.")
         pixels, digits = _read_idx(images, 3), _read_idx(labels, 1)
+        if len(digits) == 10_000 and (np.bincount(digits) == 1000).all():
+            raise DatasetError(
+                f"{images} holds 1,000 images of each class: those of Fashion-MNIST or KMNIST, whose files have the"
+                " same names. MNIST has 980 of the digit 0 and 1,135 of 1. Name its folder with dataset.path=FOLDER."
+            )
         return _arrays(images, pixels, [str(digit) for digit in digits.tolist()])
 
 

@@ -37,7 +37,7 @@ OFFICIAL = "cupl:"
 
 NO_TEMPLATES = (
     "This data set has no hand-written templates of its own (for prompts=coop: none of CoOp's). Give some:"
-    " prompts=templates 'prompts.templates=[\"a photo of a {}.\"]', or, but for coop,"
+    " prompts=templates 'prompts.templates=[\"a photo of a {}.\"]', or, for prompts=ensemble or zpe,"
     " dataset.texts.templates=openai_imagenet_80."
 )
 NO_DESCRIPTIONS = (

@@ -73,6 +73,20 @@ def test_mnists_files_under_each_of_their_names(packed: bool, signs: str, tmp_pa
     assert by_pixels(load("mnist", tmp_path, tmp_path / "cache"), "mnist") == expected
 
 
+def test_fashion_under_the_names_of_mnist_is_refused(tmp_path: Path) -> None:
+    """Its test images are as many, of as many classes."""
+    digits = bytes(range(10)) * 1000
+    for name, head, content in (
+        ("t10k-images-idx3-ubyte", struct.pack(">IIII", 2051, 10_000, 1, 1), bytes(10_000)),
+        ("t10k-labels-idx1-ubyte", struct.pack(">II", 2049, 10_000), digits),
+    ):
+        (tmp_path / name).write_bytes(head + content)
+    with pytest.raises(DatasetError, match="1,000 images of each class: those of Fashion-MNIST or KMNIST"):
+        load("mnist", tmp_path, tmp_path / "cache")
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, 10_000) + digits[:-1] + b"\0")
+    assert len(load("mnist", tmp_path, tmp_path / "cache").labels) == 10_000
+
+
 def cut(path: Path, by: int = 1) -> None:
     path.write_bytes(path.read_bytes()[:-by])
 

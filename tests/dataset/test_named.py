@@ -188,6 +188,9 @@ def torchvisions(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> dict
         return {content: label_of[opened.classes[label]] for content, label in by_content(opened.samples).items()}
     elif name == "gtsrb":
         return by_content(theirs.GTSRB(str(root), split="test")._samples)
+    elif name == "clevr_counts":
+        opened = theirs.CLEVRClassification(str(root), split="val")
+        return by_content(zip(opened._image_files, (count - 3 for count in opened._labels), strict=True))
     elif name == "rendered_sst2":
         return by_content(theirs.RenderedSST2(str(root), split="test")._samples)
     elif name == "places365":
@@ -210,7 +213,7 @@ def torchvisions(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> dict
     "name",
     [
         "flowers", "dtd", "food101", "aircraft", "pets", "sun397", "cars", "eurosat", "caltech101", "country211",
-        "gtsrb", "rendered_sst2", "places365",
+        "gtsrb", "rendered_sst2", "places365", "clevr_counts",
     ],
 )  # fmt: skip
 def test_labels_equal_torchvisions_on_the_same_tree(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -723,3 +726,18 @@ def test_nothing_is_downloaded_that_does_not_answer_the_protocol(tmp_path: Path)
     assert large.not_here().startswith("not here, by hand: docs/datasets/places365.md")
     with pytest.raises(DatasetError, match="Places365 is not in"):
         large(tmp_path / "cache")
+
+
+def test_clevrs_shards_count_from_nought_and_its_scenes_from_three(tmp_path: Path) -> None:
+    expected = trees.clevr_shards(tmp_path / "shards")
+    assert ids_of(load("clevr_counts", tmp_path / "shards", tmp_path / "cache"), "clevr_counts") == expected
+    trees.clevr_counts(tmp_path / "set")
+    file = tmp_path / "set" / "clevr" / "CLEVR_v1.0" / "scenes" / "CLEVR_val_scenes.json"
+    for text, message in (
+        (file.read_text()[:-9], "should hold"),
+        ('{"scenes": [{"image_filename": "a.png"}]}', "should hold .*'objects'"),
+        (json.dumps({"scenes": [{"image_filename": "CLEVR_val_000000.png", "objects": [1, 2]}]}), "none of CLEVR.*'2'"),
+    ):
+        file.write_text(text)
+        with pytest.raises(DatasetError, match=message):
+            load("clevr_counts", tmp_path / "set", tmp_path / "cache")

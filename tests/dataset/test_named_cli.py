@@ -83,7 +83,7 @@ def test_the_doctor_of_a_fresh_machine_lists_every_data_set(cli: Cli) -> None:
 def test_every_set_that_came_later_goes_through_the_public_command(cli: Cli, tiny: TinyModel) -> None:
     names = [
         "places365", "caltech256", "country211", "objectnet", "stanford_dogs", "stl10", "mnist", "svhn", "gtsrb",
-        "fer2013", "rendered_sst2", "pcam",
+        "fer2013", "rendered_sst2", "pcam", "clevr_counts", "voc2007_crops",
     ]  # fmt: skip
     expected = {name: (trees.MAKERS | trees.ARRAYS)[name](cli.cache / "datasets" / name) for name in names}
     arguments = ["-m", f"dataset={','.join(names)}", "dataset.protocol=custom", "prompts=simple,ensemble"]

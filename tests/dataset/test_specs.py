@@ -29,6 +29,7 @@ SIZES = {
     "places365": (36_500, 365), "caltech256": (30_607, 257), "country211": (21_100, 211), "objectnet": (18_574, 113),
     "stanford_dogs": (8_580, 120), "stl10": (8_000, 10), "mnist": (10_000, 10), "svhn": (26_032, 10),
     "gtsrb": (12_630, 43), "fer2013": (7_178, 7), "rendered_sst2": (1_821, 2), "pcam": (32_768, 2),
+    "clevr_counts": (15_000, 8), "voc2007_crops": (14_976, 20),
 }  # fmt: skip
 
 
@@ -166,6 +167,16 @@ def test_the_small_sets_have_clip_benchmarks_names_in_its_order_but_for_the_face
     assert [faces.find(name) for name in theirs["fer2013"]] == [0, 1, 2, 3, 6, 4, 5]
 
 
+def test_crops_of_voc_have_the_order_of_clip_benchmarks_devkit() -> None:
+    from clip_benchmark.datasets.voc2007 import object_categories
+
+    classes = SPECS["voc2007_crops"].classes
+    assert list(classes.ids) == list(object_categories)
+    counts = SPECS["clevr_counts"].classes
+    assert [counts.find(name) for name in clip_benchmark("en_classnames.json")["clevr_count_all"]] == list(range(8))
+    assert counts.ids == ("3", "4", "5", "6", "7", "8", "9", "10")
+
+
 def test_the_countries_are_in_the_order_of_their_codes() -> None:
     """OpenAI's names against the codes of ISO 3166-1 as the time zone database has them."""
     classes = SPECS["country211"].classes
@@ -253,7 +264,7 @@ def test_caltech256_is_numbered() -> None:
 
 BENCHMARKS = ["food101", "sun397", "cars", "dtd", "pets", "caltech101", "flowers", "cifar10", "cifar100", "eurosat"]
 BENCHMARKS += ["country211", "mnist", "stl10", "gtsrb", "fer2013"]
-OF_ANOTHER_NAME = [("aircraft", "fgvc_aircraft"), ("rendered_sst2", "renderedsst2")]
+OF_ANOTHER_NAME = [("aircraft", "fgvc_aircraft"), ("rendered_sst2", "renderedsst2"), ("voc2007_crops", "voc2007")]
 
 
 @pytest.mark.parametrize(("name", "benchmark"), [*((name, name) for name in BENCHMARKS), *OF_ANOTHER_NAME])
@@ -271,6 +282,7 @@ def test_the_counts_of_templates_are_those_of_openai() -> None:
         "aircraft": 2, "birdsnap": 1, "caltech101": 34, "cars": 8, "cifar10": 18, "cifar100": 18, "dtd": 8,
         "eurosat": 3, "flowers": 1, "food101": 1, "kinetics700": 28, "pets": 1, "resisc45": 18, "sun397": 2,
         "ucf101": 48, "country211": 5, "fer2013": 6, "gtsrb": 3, "mnist": 1, "pcam": 1, "rendered_sst2": 1, "stl10": 2,
+        "clevr_counts": 1, "voc2007_crops": 1,
     }  # fmt: skip
 
 
@@ -342,7 +354,7 @@ def test_the_files_are_pinned_by_commit_and_digest() -> None:
     assert SPECS["pets"].texts.cupl.full.path.endswith("/pets_prompts_full.json")
     assert {name for name, spec in SPECS.items() if spec.texts.cupl is None} == {
         "cub", "eurosat", "places365", "caltech256", "country211", "objectnet", "stanford_dogs", "stl10", "mnist",
-        "svhn", "gtsrb", "fer2013", "rendered_sst2", "pcam",
+        "svhn", "gtsrb", "fer2013", "rendered_sst2", "pcam", "clevr_counts", "voc2007_crops",
     }  # fmt: skip
 
 
