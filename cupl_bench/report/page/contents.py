@@ -187,7 +187,9 @@ def run_contents(
     ``classes``: its rows of the table by class. ``prompts`` and ``effects``: the data that hold them, if there are any.
     """
     record = answers.record
-    content = record.model_dump(mode="json", include={"dataset", "backbone", "prompts", "timing", "created_at"})
+    content = record.model_dump(
+        mode="json", include={"dataset", "backbone", "prompts", "scorer", "timing", "created_at"}
+    )
     kept = {
         name: value for name, value in record.environment.items() if name in ("commit", "dirty", "device", "command")
     }
