@@ -32,7 +32,7 @@ FORBIDDEN = {
 
 ALLOWED = {
     ("array_files.py", "pickle"),  # the error that torch raises where it refuses
-    ("open_clip.py", "pickle"),  # a word in what torch says then
+    ("open_clip_models.py", "pickle"),  # a word in what torch says then
     ("options.py", "pickle"),  # it tells a launcher by its name, joblib
 }
 

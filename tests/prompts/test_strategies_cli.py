@@ -19,6 +19,7 @@ from cupl_bench.store import read_arrays
 
 DEMO_NAMES = [one.name for one in evaluated_species()]
 WITHOUT_OWN_TEXTS = {
+    "coop": "CoOp's data sets alone",
     "embeddings": "a user's own",
     "file": "a user's own",
     "templates": "a user's own",
