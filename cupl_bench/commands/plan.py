@@ -56,6 +56,7 @@ def command(given: Arguments) -> int:
                 "images to encode": _count(found.images_to_encode),
                 "views to encode": _views(found),
                 "prompts to encode": ("<= " if found.texts_to_encode else "") + _count(found.texts_to_encode),
+                "prompts file": found.prompts_file,
                 "weights": found.weights,
                 "run": "finished" if found.finished else found.run_key or "",
             }
@@ -64,9 +65,8 @@ def command(given: Arguments) -> int:
         answer({"plan": plans, "mistakes": [f"{name}: {error}" for name, error in mistakes]})
     if rows:
         table = pd.DataFrame(rows)
-        unasked = [
-            name for name, blank in (("scorer", "plain"), ("views to encode", "")) if (table[name] == blank).all()
-        ]
+        usual = (("scorer", "plain"), ("views to encode", ""), ("prompts file", "here"))
+        unasked = [name for name, blank in usual if (table[name] == blank).all()]
         show_table(table.drop(columns=unasked), "What eval would do")
     for line in told_once(mistakes):
         complain(line)

@@ -1,0 +1,81 @@
+"""Files by their URL: whole and checked, or not at all; and how large they are, without fetching them."""
+
+import re
+from pathlib import Path
+
+import pooch
+import requests
+
+__all__ = ["UrlError", "fetch_url", "size_of_url", "size_text"]
+
+SECONDS = 10.0
+"""How long a server may take to say how large a file is."""
+MISMATCH = re.compile(r"expected (\w+) but got (\w+)")
+
+
+class UrlError(Exception):
+    """A file cannot be had by its URL; the text names it and the reason."""
+
+
+def fetch_url(url: str, folder: Path, *, name: str | None = None, digest: str | None = None) -> Path:
+    """Return the file at ``url``, kept in ``folder``; it has its name there only once it is whole and checked.
+
+    Args:
+        url: by http or https.
+        folder: where it is kept.
+        name: of the file there; None: one made of the URL.
+        digest: kind and hex digits, such as ``md5:...`` or ``sha256:...``; None where it is not known.
+
+    Raises:
+        UrlError: it cannot be had, or is not the expected content.
+    """
+    try:
+        return Path(pooch.retrieve(url, known_hash=digest, fname=name, path=folder, progressbar=False))
+    except (OSError, ValueError) as error:
+        raise UrlError(f"{url} cannot be downloaded ({_reason(error, digest)}).") from error
+
+
+def size_of_url(url: str) -> int | None:
+    """Return the bytes of the file at ``url`` as its server tells them; None where it does not, or does not answer."""
+    try:
+        answer = requests.head(url, allow_redirects=True, timeout=SECONDS, headers={"Accept-Encoding": "identity"})
+    except (OSError, ValueError):  # all of requests' own errors are one of these
+        return None
+    told = answer.headers.get("Content-Length", "")
+    return int(told) if answer.ok and told.isdigit() else None
+
+
+def size_text(size: int | None) -> str:
+    """Return a number of bytes as a user reads it.
+
+    >>> size_text(1_234_567_890), size_text(20_500), size_text(None)
+    ('1.23 GB', '20.5 kB', 'size not known')
+    """
+    if size is None:
+        return "size not known"
+    for unit, many in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= many:
+            return f"{size / many:.2f} {unit}" if unit == "GB" else f"{size / many:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def _reason(error: Exception, digest: str | None) -> str:
+    """Return why a file could not be had, one text for each kind of failure."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        status = error.response.status_code
+        if status in (404, 410):
+            return f"the server has no such file, {status}"
+        if status in (401, 403):
+            return f"the server refuses it, {status}"
+        if status == 429:
+            return "too many requests, 429: wait a few minutes"
+        return f"the server fails, {status}: start again later"
+    text = " ".join(str(error).split())
+    if "IncompleteRead" in text or isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "it was cut short: start again"
+    if isinstance(error, requests.ConnectionError | requests.Timeout):
+        return "the server cannot be reached"
+    if digest is not None and (found := MISMATCH.search(text)):
+        kind = digest.partition(":")[0]
+        return f"its {kind} is {found[2]}, not {found[1]}: it is another file, or was damaged on the way"
+    return text[:200] or type(error).__name__
