@@ -57,8 +57,8 @@ class BackboneFacts:
     are None where the model is not here and only features of it were given. ``tokenizer`` is
     the key of all that turns a text into ids, the versions of libraries included: what is kept by texts is kept under
     it. ``tokenization`` is the digest of how texts become ids, whatever the versions, None for CLIP's own and the
-    demo's. Features depend on neither, since they are found by the ids. ``origin`` is the repository of the hub, with its
-    commit (OWNER/NAME@COMMIT), that the weights come from; None where they come from elsewhere.
+    demo's. Features depend on neither, since they are found by the ids. ``origin``: the repository of the hub that the
+    weights come from, with its commit, as OWNER/NAME@COMMIT; None where they come from elsewhere.
     """
 
     architecture: str

@@ -4,7 +4,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +21,7 @@ from cupl_bench.dataset.hub import (
     NotReachedError,
     Repository,
     cause_of,
+    check_access,
     sizes,
     snapshot,
     told,
@@ -378,6 +379,7 @@ class HfSource:
         name = address.repository.name
         if not self.download:
             raise NotReachedError(f"Which files of {name} make up {self.split} was not yet asked on this machine.")
+        check_access(replace(address.repository, revision=commit))  # the library's own errors do not tell why
         root = f"hf://datasets/{name}@{commit}/"
         path, files = (name, address.files) if address.format is None else (
             address.format, [f"{root}{one}" for one in address.files]

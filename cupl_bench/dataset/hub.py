@@ -4,8 +4,10 @@ The hub's own client compares sizes; here each file is also compared with the di
 the name of its content in the hub's cache. What was checked is remembered until the file changes.
 """
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -106,19 +108,37 @@ def snapshot(
     from huggingface_hub.errors import HFValidationError
 
     try:
-        folder = Path(
-            snapshot_download(
+        with _quiet():
+            found = snapshot_download(
                 repository.name, repo_type=repository.kind, revision=repository.revision,
                 allow_patterns=list(patterns), local_files_only=not download,
-            )
-        )  # fmt: skip
+            )  # fmt: skip
     except HFValidationError as error:
         raise HubError(f"{repository.name} is neither a folder nor a hub id (OWNER/NAME).") from error
-    except (OSError, *transport_errors()) as error:
+    except _errors() as error:
         raise told(repository, error, patterns, key) from error
+    folder = Path(found)
     if cache_dir is not None:
         _check(repository, folder, patterns, cache_dir)
     return folder
+
+
+def check_access(repository: Repository) -> None:
+    """Check that the files of a repository may be read, by its README.
+
+    Raises:
+        HubError: they may not; a repository without a README is no error.
+        NotReachedError: the hub does not answer, or may not be asked.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        with _quiet():
+            hf_hub_download(repository.name, "README.md", repo_type=repository.kind, revision=repository.revision)
+    except _errors() as error:
+        if isinstance(error, LocalEntryNotFoundError) or not isinstance(error, EntryNotFoundError):
+            raise told(repository, error, []) from error
 
 
 def sizes(repository: Repository) -> FileSizes:
@@ -157,7 +177,7 @@ def _ask(repository: Repository) -> FileSizes | HubError:
         )  # fmt: skip
     except HFValidationError:
         return HubError(f"{repository.name} is neither a folder nor a hub id (OWNER/NAME).")
-    except (OSError, *transport_errors()) as error:
+    except _errors() as error:
         reason = told(repository, error, [])
         reason.__cause__ = error
         return reason
@@ -286,6 +306,25 @@ def transport_errors() -> tuple[type[Exception], ...]:
     from huggingface_hub.errors import HfHubHTTPError
 
     return tuple(kind for kind in HfHubHTTPError.__bases__ if kind is not OSError and issubclass(kind, Exception))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Show the client's bars of progress on a terminal alone."""
+    from huggingface_hub import utils
+
+    hidden = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
+    if hidden:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hidden:
+            utils.enable_progress_bars()
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    return (OSError, *transport_errors())
 
 
 def _is_of_the_network(error: BaseException) -> bool:

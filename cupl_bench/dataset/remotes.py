@@ -126,7 +126,9 @@ class Hub(Facts):
         try:
             snapshot_folder = snapshot(self._repository, self.files, cache_dir, key="dataset.path")
         except HubError as error:
-            raise DatasetError(str(error)) from error
+            page = self._repository.page
+            terms = f" It is gated: accept its terms on {page}." if self.gated and page not in str(error) else ""
+            raise DatasetError(f"{error}{terms}") from error
         origin = f"{self.repo}@{snapshot_folder.name}"
         if self.archive is None:
             return Fetched(folder=snapshot_folder, origin=origin)
