@@ -1,7 +1,7 @@
 """A hub on the loopback address: what `huggingface_hub` asks, for repositories of a few kilobytes that tests make.
 
-It answers repository information, trees, and files by HEAD and GET with redirects to storage of another address, ranges,
-digests, and the refusals of the real one; a `Fault` breaks chosen answers.
+It answers repository information, trees, and files by HEAD and GET with redirects to storage of another address,
+ranges, digests, and the refusals of the real one; a `Fault` breaks chosen answers.
 """
 
 import hashlib
@@ -63,8 +63,8 @@ class Repo:
 class Fault:
     """What goes wrong in the answers to requests of ``method`` whose path holds ``where``.
 
-    ``status``: refused with this. ``cut``: the connection ends after that part of the content. ``other``: as many bytes,
-    but others. ``times``: how often; None: always.
+    ``status``: refused with this. ``cut``: the connection ends after that part of the content. ``other``: as many
+    bytes, but others. ``times``: how often; None: always.
     """
 
     where: str
@@ -198,8 +198,9 @@ class Handler(BaseHTTPRequestHandler):
                 for name, one in files.items()
             ]
             answer = {
-                "id": repo.name, "sha": repo.id_of(place), "private": repo.private, "gated": "auto" if repo.gated else False,
-                "disabled": False, "tags": [], "downloads": 0, "likes": 0, "siblings": siblings,
+                "id": repo.name, "sha": repo.id_of(place), "private": repo.private,
+                "gated": "auto" if repo.gated else False, "disabled": False, "tags": [], "downloads": 0, "likes": 0,
+                "siblings": siblings,
             }  # fmt: skip
         self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
@@ -243,7 +244,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(
                 302, b"",
                 {
-                    **commit, "X-Linked-Size": str(len(content)), "X-Linked-Etag": f'"{digest}"', "ETag": f'"{git_name(content)}"',
+                    **commit, "X-Linked-Size": str(len(content)), "X-Linked-Etag": f'"{digest}"',
+                    "ETag": f'"{git_name(content)}"',
                     "Location": f"{storage}/storage/{digest}/{asked['file'].rpartition('/')[2]}",
                 },
             )  # fmt: skip

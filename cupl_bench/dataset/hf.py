@@ -205,7 +205,7 @@ class HfSource:
             return "not here"
         try:
             found = sizes(address.repository)
-            wanted = self._wanted(self._files_at(address, found.commit))
+            wanted = self._wanted(self._files_at(address, found.commit, None))
         except NotReachedError:
             return f"not here, to download: {self.path} ({size_text(None)}); {self.split}"
         except HubError as error:
@@ -324,7 +324,7 @@ class HfSource:
         files = remembered(
             cache_dir / "hub" / f"{commit}-{asked[:16]}.json",
             "files of a data set",
-            lambda: asdict(self._files_at(address, commit)),
+            lambda: asdict(self._files_at(address, commit, cache_dir)),
             HubFiles.from_json,
         )
         wanted = self._wanted(files)
@@ -367,7 +367,7 @@ class HfSource:
             except HubError:
                 raise error from None
 
-    def _files_at(self, address: Address, commit: str) -> HubFiles:
+    def _files_at(self, address: Address, commit: str, cache_dir: Path | None) -> HubFiles:
         """Return how the library would read a commit: its format and the files of each split. Downloads no images.
 
         Raises:
@@ -379,7 +379,9 @@ class HfSource:
         name = address.repository.name
         if not self.download:
             raise NotReachedError(f"Which files of {name} make up {self.split} was not yet asked on this machine.")
-        check_access(replace(address.repository, revision=commit))  # the library's own errors do not tell why
+        check_access(
+            replace(address.repository, revision=commit), cache_dir
+        )  # the library's own errors do not tell why
         root = f"hf://datasets/{name}@{commit}/"
         path, files = (name, address.files) if address.format is None else (
             address.format, [f"{root}{one}" for one in address.files]

@@ -123,8 +123,12 @@ def snapshot(
     return folder
 
 
-def check_access(repository: Repository) -> None:
-    """Check that the files of a repository may be read, by its README.
+def check_access(repository: Repository, cache_dir: Path | None) -> None:
+    """Check that the files of a repository may be read, by its README, which says how the others are read.
+
+    Args:
+        repository: which, at a commit.
+        cache_dir: where it is remembered which files were checked; None: its content is not checked.
 
     Raises:
         HubError: they may not; a repository without a README is no error.
@@ -135,10 +139,15 @@ def check_access(repository: Repository) -> None:
 
     try:
         with _quiet():
-            hf_hub_download(repository.name, "README.md", repo_type=repository.kind, revision=repository.revision)
+            readme = hf_hub_download(
+                repository.name, "README.md", repo_type=repository.kind, revision=repository.revision
+            )
     except _errors() as error:
         if isinstance(error, LocalEntryNotFoundError) or not isinstance(error, EntryNotFoundError):
             raise told(repository, error, []) from error
+    else:
+        if cache_dir is not None:
+            _check(repository, Path(readme).parent, ["README.md"], cache_dir)
 
 
 def sizes(repository: Repository) -> FileSizes:

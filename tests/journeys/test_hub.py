@@ -1,6 +1,9 @@
 """Data sets and backbones of the hub, fetched from one on the loopback address through the public command."""
 
 import io
+import json
+import shutil
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,6 +13,7 @@ from typing import Any
 import datasets
 import huggingface_hub
 import pytest
+import trees
 from conftest import Cli
 from hub import TOKEN, Fault, Hub, hub_on_loopback
 from making import TinyModel, encoded
@@ -67,9 +71,17 @@ def connect(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.001)))
 
 
+def patch_address(hub: Hub, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers any more."""
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", address)
+    monkeypatch.setattr(cupl_bench.dataset.hub, "_answers", {})
+
+
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(cupl_bench.dataset.hub, "_answers", {})
 
 
 @pytest.fixture
@@ -90,7 +102,7 @@ def test_a_data_set_is_fetched_once_of_one_commit_and_then_used_without_the_hub(
     record = cli.record()
     assert record.dataset.origin == {"source": f"{PHOTOS}@{repo.id_of(-1)}"}
     assert (record.dataset.num_images, record.dataset.num_classes) == (6, 3)
-    assert [one.path.rpartition("/")[2] for one in hub.fetched()] == [
+    assert sorted(one.path.rpartition("/")[2] for one in hub.fetched()) == [
         "test-00000-of-00002.parquet", "test-00001-of-00002.parquet",
     ]  # fmt: skip
     assert "Fetching" not in cli.err
@@ -133,13 +145,11 @@ class Case:
     faults: tuple[Fault, ...] = ()
     repo: dict[str, Any] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
-    token: str | None = None
     again: bool = True
 
 
-LOG_IN = "run 'hf auth login' (or set HF_TOKEN)"
 REFUSED = {
-    "private": Case(said="is not on the hub as main, or it is private. It may have moved: look at", repo={"private": True}),
+    "private": Case(said="is not on the hub as main, or it is private. It may have moved:", repo={"private": True}),
     "gated": Case(said="is gated, and your account has no access. Accept its terms on", repo={"gated": True}),
     "no such revision": Case(
         said="has no revision v2 on the hub", arguments=("dataset.revision=v2", "backbone.revision=v2"), again=False
@@ -152,10 +162,8 @@ REFUSED = {
     "head fails": Case(said="the hub fails (502)", faults=(Fault("{large}", "HEAD", status=502),)),
     "always cut": Case(said="cannot be downloaded (", faults=(Fault("/storage/", cut=0.5),)),
     "cut before the first byte": Case(said="cannot be downloaded (", faults=(Fault("/storage/", cut=0),)),
-    "other content": Case(said="are not the content whose digest the hub gave", faults=(Fault("/storage/", other=True),)),
-    "other small file": Case(
-        said="are not the content whose digest the hub gave", faults=(Fault("{small}", other=True),)
-    ),
+    "other content": Case(said="are not the content whose digest", faults=(Fault("/storage/", other=True),)),
+    "other small file": Case(said="are not the content whose digest", faults=(Fault("{small}", other=True),)),
 }  # fmt: skip
 
 
@@ -187,10 +195,187 @@ def refused(
         assert ask() == 0, cli.err
 
 
-@pytest.mark.parametrize("name", [name for name in REFUSED if name != "other small file"])
+@pytest.mark.parametrize("name", REFUSED)
 def test_a_data_set_that_is_refused_ends_with_its_message(
     name: str, hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add("dataset", PHOTOS, photos)
-    names = {"kind": "dataset", "large": "test-00001", "group": "dataset", "name": PHOTOS}
+    names = {"kind": "dataset", "large": "test-00001", "small": "README.md", "group": "dataset", "name": PHOTOS}
     refused(REFUSED[name], hub, cli, run, monkeypatch, names)
+
+
+def test_a_cut_download_goes_on_where_it_was_cut(
+    hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 100)  # ten million: what may be lost by a cut
+    hub.add("dataset", PHOTOS, photos)
+    hub.faults = [Fault("test-00001", cut=0.25, times=1), Fault("test-00001", cut=0.5, times=1)]
+    assert run() == 0, cli.err
+    asked = [one.bytes for one in hub.fetched("test-00001")]
+    size = len(photos["data/test-00001-of-00002.parquet"])
+    first = size // 4 // 100 * 100
+    second = first + (size - first) // 2 // 100 * 100
+    assert asked == [None, f"bytes={first}-", f"bytes={second}-"]
+
+
+def test_what_is_damaged_in_the_cache_is_found_and_fetched_again(
+    hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes], tmp_path: Path
+) -> None:
+    hub.add("dataset", PHOTOS, photos)
+    assert run() == 0, cli.err
+    fingerprint = cli.record().dataset.fingerprint
+    path = next((tmp_path / "hf" / "hub").glob("datasets--*/snapshots/*/data/test-00001*"))
+    content = bytearray(path.read_bytes())
+    content[200] ^= 1
+    path.write_bytes(content)
+    assert run("rerun=always") == 2
+    assert "1 of 2 files of field/photos are not the content whose digest the hub gave, first: 'test-00001" in cli.err
+    assert run("rerun=always") == 0, cli.err
+    assert cli.record().dataset.fingerprint == fingerprint
+
+
+def test_without_the_hub_what_is_not_here_is_said_with_the_way_to_get_it(
+    hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("dataset", PHOTOS, photos)
+    assert run("dataset.split=train") == 0, cli.err
+    shutil.rmtree(cli.results)
+    with monkeypatch.context() as patch:
+        offline(patch)
+        assert run(path="field/others") == 2
+        told_once(
+            cli, "field/others is not in the hub's cache here, and HF_HUB_OFFLINE forbids to ask the hub. Unset it,"
+        )
+        assert "hf download field/others --repo-type dataset" in cli.err
+        assert run("dataset.split=test") == 2  # of a repository whose other split is here
+        told_once(cli, "Which files of field/photos make up test was not yet asked")
+    patch_address(hub, "http://127.0.0.1:1", monkeypatch)
+    assert run(path="field/others") == 2
+    told_once(
+        cli, "field/others cannot be reached and is not in the hub's cache here. Where there is a network: hf download"
+    )
+    assert run("dataset.split=train") == 0, cli.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["dataset.split=tset"], "field/photos has no split 'tset'; it has 'test', 'train'. Did you mean 'test'"),
+        (["dataset.data_files=data/val-*.parquet"], "field/photos cannot be loaded: "),
+        (["dataset.config_name=big"], "field/photos cannot be loaded: "),
+    ],
+)
+def test_what_a_repository_does_not_have_is_said(
+    arguments: list[str], said: str, hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes]
+) -> None:
+    hub.add("dataset", PHOTOS, photos)
+    assert run(*arguments) == 2, cli.out
+    told_once(cli, said)
+
+
+def test_a_repository_that_has_moved_is_followed(
+    hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes]
+) -> None:
+    hub.add("dataset", PHOTOS, photos)
+    hub.add("dataset", "field/old", {}, moved_to=PHOTOS)
+    assert run(path="field/old") == 0, cli.err
+    assert cli.record().dataset.origin == {"source": f"field/old@{hub.repos[0].id_of(-1)}"}
+
+
+def test_files_named_by_their_address_are_pinned_too(
+    hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = hub.add("dataset", PHOTOS, photos, {**photos, "photos.py": b"raise SystemExit"})
+    assert run() == 2
+    told_once(cli, f"dataset.path=parquet 'dataset.data_files=hf://datasets/{PHOTOS}/data/test-*.parquet'")
+    by_address = ["dataset.path=parquet", f"dataset.data_files=hf://datasets/{PHOTOS}/data/test-*.parquet"]
+    assert run(*by_address) == 0, cli.err
+    assert cli.record().dataset.origin == {"source": f"{PHOTOS}@{repo.id_of(-1)}"}
+    offline(monkeypatch)
+    assert run(*by_address, "rerun=always") == 0, cli.err
+
+
+def test_shards_of_the_hub(hub: Hub, run: Callable[..., int], cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "names.json").write_text(json.dumps(NAMES))
+    hub.add("dataset", "field/shards", {"test/0.tar": shard([0, 1]), "test/1.tar": shard([2, 2], 10)})
+    arguments = [f"dataset.class_names={tmp_path / 'names.json'}", "dataset.image_column=jpg"]
+    assert run(*arguments, path="field/shards") == 0, cli.err
+    record = cli.record()
+    assert record.dataset.num_images == 4
+    assert record.dataset.origin == {"source": f"field/shards@{hub.repos[0].id_of(-1)}"}
+
+
+def shard(labels: list[int], first: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for place, label in enumerate(labels):
+            for ending, content in (("jpg", encoded(first + place)), ("cls", str(label).encode())):
+                info = tarfile.TarInfo(f"s{first + place}.{ending}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+CUB = "bentrevett/caltech-ucsd-birds-200-2011"
+
+
+def cub(hub: Hub) -> Any:
+    content = table([0, 140, 199], 0, trees.ids("cub"))
+    return hub.add(
+        "dataset", CUB, {"README.md": b"#", "data/test-00000-of-00001.parquet": content, "data/train.parquet": b"-"}
+    )
+
+
+def test_a_named_data_set_comes_from_its_repository(
+    hub: Hub, cli: Cli, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = cub(hub)
+    ask = ["dataset=cub", f"dataset.source={CUB}", "dataset.protocol=custom", "prompts=simple", *tiny.overrides]
+    assert cli("plan", *ask) == 0, cli.err
+    size = len(repo.commits[0]["data/test-00000-of-00001.parquet"])
+    assert f"not here, to download: {CUB} ({size / 1e3:.1f} kB at {repo.id_of(-1)[:12]})" in " ".join(cli.out.split())
+    assert not hub.sent()
+    hub.faults = [Fault("/storage/", other=True)]
+    assert cli("eval", *ask) == 2
+    told_once(cli, f"1 of 1 files of {CUB} are not the content whose digest the hub gave")
+    hub.faults = []
+    assert cli("eval", *ask) == 0, cli.err
+    assert [one.path.rpartition("/")[2] for one in hub.fetched()] == ["test-00000-of-00001.parquet"] * 2
+    assert (cli.record().dataset.origin or {})["source"] == f"{CUB}@{repo.id_of(-1)}"
+    offline(monkeypatch)
+    assert cli("eval", *ask, "rerun=always") == 0, cli.err
+
+
+def test_a_gated_data_set_names_the_page_of_its_terms(hub: Hub, cli: Cli, tiny: TinyModel) -> None:
+    hub.add("dataset", "ILSVRC/imagenet-1k", {"data/validation-00000-of-00014.parquet": b"-" * 5000}, gated=True)
+    assert cli("plan", "dataset=imagenet", *tiny.overrides) == 0
+    assert "ILSVRC/imagenet-1k (5.0 kB at" in cli.out
+    assert cli("eval", "dataset=imagenet", *tiny.overrides) == 2
+    told_once(
+        cli, f"is gated, and your account has no access. Accept its terms on {hub.address}/datasets/ILSVRC/imagenet-1k"
+    )
+
+
+def test_a_plan_asks_the_hub_how_large_a_data_set_is(
+    hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = hub.add("dataset", PHOTOS, photos)
+    size = sum(len(content) for name, content in photos.items() if "test-" in name)
+    assert run("output=json", command="plan") == 0, cli.err
+    said = f"not here, to download: {PHOTOS} ({size / 1e3:.1f} kB at {repo.id_of(-1)[:12]}); test"
+    assert json.loads(cli.out)["plan"][0]["dataset_here"] == said
+    assert not hub.fetched()
+    assert not cli.results.exists()
+    with monkeypatch.context() as patch:
+        offline(patch)
+        cupl_bench.dataset.hub._answers.clear()
+        assert run("output=json", command="plan") == 0, cli.err
+        said = f"not here, to download: {PHOTOS} (size not known); test"
+        assert json.loads(cli.out)["plan"][0]["dataset_here"] == said
+    cupl_bench.dataset.hub._answers.clear()
+    assert run("dataset.revision=v2", command="plan") == 2
+    assert "field/photos has no revision v2 on the hub" in cli.err
+    assert run() == 0, cli.err
+    assert run("output=json", command="plan") == 0, cli.err
+    found = json.loads(cli.out)["plan"][0]
+    assert (found["dataset_here"], found["finished"]) == (f"{PHOTOS}@{repo.id_of(-1)}, split test", True)
