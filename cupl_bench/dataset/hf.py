@@ -378,7 +378,7 @@ class HfSource:
 
         name = address.repository.name
         if not self.download:
-            raise NotReachedError(f"Which files of {name} make up {self.split} was not yet asked on this machine.")
+            raise self._not_asked(name)
         check_access(
             replace(address.repository, revision=commit), cache_dir
         )  # the library's own errors do not tell why
@@ -396,6 +396,12 @@ class HfSource:
                 cache_dir=nothing,
             )
         return HubFiles.of(builder, root)
+
+    def _not_asked(self, name: str) -> NotReachedError:
+        return NotReachedError(
+            f"Which files of {name} make up the split {self.split} was not yet asked on this machine, and the hub cannot"
+            " be reached now. Start again where it can, or give a folder of its files in dataset.path."
+        )
 
     def _load_here(self) -> Any:
         """Return the table of the split from a folder, or from files named one by one."""
@@ -445,6 +451,8 @@ class HfSource:
         except (DatasetsError, ValueError, OSError) as error:
             if repository is not None and (cause := cause_of(error)) is not None:
                 raise told(repository, cause, []) from error
+            if repository is not None and isinstance(error, ConnectionError):  # it tells no more
+                raise self._not_asked(repository.name) from error
             if self.data_files is None and len(configs := _configs(self.path, commit)) > 1:
                 if self.config_name is None:
                     raise DatasetError(

@@ -322,14 +322,15 @@ def _quiet() -> Iterator[None]:
     """Show the client's bars of progress on a terminal alone."""
     from huggingface_hub import utils
 
-    hidden = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
+    client: Any = utils  # it does not say that these are its own names
+    hidden = not sys.stderr.isatty() and not client.are_progress_bars_disabled()
     if hidden:
-        utils.disable_progress_bars()
+        client.disable_progress_bars()
     try:
         yield
     finally:
         if hidden:
-            utils.enable_progress_bars()
+            client.enable_progress_bars()
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -1,8 +1,12 @@
 """Data sets and backbones of the hub, fetched from one on the loopback address through the public command."""
 
+import hashlib
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +20,12 @@ import pytest
 import trees
 from conftest import Cli
 from hub import TOKEN, Fault, Hub, hub_on_loopback
-from making import TinyModel, encoded
+from making import TINY, TinyModel, encoded, make_clip, make_folder, make_tiny
 
 import cupl_bench.dataset.hub
+from cupl_bench.dataset.texts import spec_content
+from cupl_bench.dataset.urls import size_text
+from cupl_bench.records import read_record
 
 NAMES = ["ant", "bee", "cat"]
 PHOTOS = "field/photos"
@@ -248,7 +255,7 @@ def test_without_the_hub_what_is_not_here_is_said_with_the_way_to_get_it(
         )
         assert "hf download field/others --repo-type dataset" in cli.err
         assert run("dataset.split=test") == 2  # of a repository whose other split is here
-        told_once(cli, "Which files of field/photos make up test was not yet asked")
+        told_once(cli, "Which files of field/photos make up the split test was not yet asked")
     patch_address(hub, "http://127.0.0.1:1", monkeypatch)
     assert run(path="field/others") == 2
     told_once(
@@ -379,3 +386,271 @@ def test_a_plan_asks_the_hub_how_large_a_data_set_is(
     assert run("output=json", command="plan") == 0, cli.err
     found = json.loads(cli.out)["plan"][0]
     assert (found["dataset_here"], found["finished"]) == (f"{PHOTOS}@{repo.id_of(-1)}, split test", True)
+
+
+# Backbones ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """A model in each of the two layouts: the files of a repository."""
+    folder = make_clip(tmp_path_factory.mktemp("clip"))
+    made = make_tiny(tmp_path_factory.mktemp("open_clip"))
+    told = {"model_cfg": TINY, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}
+    weights = made.weights.read_bytes()
+    return {
+        "transformers": {path.name: path.read_bytes() for path in folder.iterdir()},
+        "open_clip": {
+            "open_clip_config.json": json.dumps(told).encode(),
+            "open_clip_model.safetensors": weights,
+            "open_clip_pytorch_model.bin": b"the same weights once more" * 1000,
+        },
+    }
+
+
+MODEL = "lab/tiny"
+LAYOUTS = {
+    "transformers": ["backbone=transformers", f"backbone.path={MODEL}"],
+    "open_clip": ["backbone=open_clip", f"backbone.architecture=hf-hub:{MODEL}"],
+}
+WEIGHTS = {"transformers": "model.safetensors", "open_clip": "open_clip_model.safetensors"}
+
+
+@pytest.fixture
+def with_model(cli: Cli, tmp_path: Path) -> Callable[..., int]:
+    """`eval` of two images with a model of the hub."""
+    folder = make_folder(tmp_path / "folder", {"ant": 1, "bee": 1})
+
+    def call(layout: str, *arguments: str, command: str = "eval") -> int:
+        given = [f"dataset.path={folder}", "prompts=simple", *LAYOUTS[layout], *arguments]
+        return cli(command, "dataset=folder", *given)
+
+    return call
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_backbone_is_fetched_once_of_one_commit_and_then_used_without_the_hub(
+    layout: str, hub: Hub, with_model: Callable[..., int], cli: Cli, models: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = hub.add("model", MODEL, models[layout])
+    assert with_model(layout, "output=json", command="plan") == 0, cli.err
+    size = len(models[layout][WEIGHTS[layout]])
+    said = json.loads(cli.out)["plan"][0]["weights"]
+    assert said.startswith(f"to download from hub:{MODEL} (")
+    assert said.endswith(f" at {repo.id_of(-1)[:12]})")
+    assert not hub.sent()
+    assert with_model(layout) == 0, cli.err
+    record = cli.record()
+    assert record.backbone.origin == f"{MODEL}@{repo.id_of(-1)}"
+    assert [one.path.rpartition("/")[2] for one in hub.fetched()] == [WEIGHTS[layout]]
+    assert size == sum(len(models[layout][one.path.rpartition("/")[2]]) for one in hub.fetched())
+    sent = len(hub.sent())
+    assert with_model(layout, "rerun=always") == 0, cli.err
+    assert len(hub.sent()) == sent
+    offline(monkeypatch)
+    asked = len(hub.asked)
+    assert with_model(layout, "rerun=always") == 0, cli.err
+    assert len(hub.asked) == asked
+    assert cli.record().backbone == record.backbone
+    assert with_model(layout, "output=json", command="plan") == 0, cli.err
+    assert json.loads(cli.out)["plan"][0]["finished"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_backbone_that_is_refused_ends_with_its_message(
+    name: str, layout: str, hub: Hub, with_model: Callable[..., int], cli: Cli, models: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    hub.add("model", MODEL, models[layout])
+    small = "tokenizer_config.json" if layout == "transformers" else "open_clip_config.json"
+    names = {"kind": "model", "large": WEIGHTS[layout], "small": small, "group": "backbone", "name": MODEL}
+    if layout == "open_clip" and name == "no such revision":
+        assert cli("eval", "dataset=demo", *LAYOUTS[layout], f"backbone.architecture=hf-hub:{MODEL}@v2") == 2
+        told_once(cli, REFUSED[name].said)
+        return
+    refused(REFUSED[name], hub, cli, lambda *more: with_model(layout, *more), monkeypatch, names)
+
+
+def test_a_main_branch_that_moves_between_identifying_and_loading(hub: Hub, tmp_path: Path, models: Any) -> None:
+    """What is loaded is what was identified: a record never names other weights than those that were used."""
+    import torch
+
+    from cupl_bench.backbone.transformers import TransformersSource
+
+    files = models["transformers"]
+    repo = hub.add("model", MODEL, files)
+    source = TransformersSource(path=MODEL, revision=None)
+    facts = source.identify(tmp_path, download=True)
+    other = make_clip(tmp_path / "other", seed=1)
+    repo.commits.append({**files, "model.safetensors": (other / "model.safetensors").read_bytes()})
+    loaded = source.load(facts, torch.device("cpu"), "fp32")
+    assert loaded.facts.origin == f"{MODEL}@{repo.id_of(0)}"
+    assert len(hub.fetched()) == 1
+
+
+def test_a_tag_says_what_its_weights_are_and_how_large(
+    hub: Hub, cli: Cli, photos: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = "timm/vit_base_patch32_clip_224.openai"
+    repo = hub.add(
+        "model", tag, {"open_clip_model.safetensors": b"-" * 20_000, "open_clip_pytorch_model.bin": b"-" * 7}
+    )
+    ask = [f"dataset.path={make_folder(tmp_path / 'two', {'ant': 1, 'bee': 1})}", "backbone=clip_vit_b32"]
+    assert cli("plan", "dataset=folder", *ask, "output=json") == 0, cli.err
+    said = f"to download from hub:{tag} (20.0 kB at {repo.id_of(-1)[:12]})"
+    assert json.loads(cli.out)["plan"][0]["weights"] == said
+    assert not hub.sent()
+    offline(monkeypatch)
+    assert cli("plan", "dataset=folder", *ask, "output=json") == 0, cli.err
+    assert json.loads(cli.out)["plan"][0]["weights"] == f"to download from hub:{tag} (size not known)"
+
+
+# Files by URL ---------------------------------------------------------------------------------------------------
+
+PROMPTS = {"ant": ["a photo of an ant."], "bee": ["a photo of a bee."]}
+
+
+@pytest.fixture
+def with_prompts(cli: Cli, tmp_path: Path, tiny: TinyModel) -> Callable[..., int]:
+    """`eval` of two images with prompts by URL."""
+    folder = make_folder(tmp_path / "folder", {"ant": 1, "bee": 1})
+
+    def call(url: str, *arguments: str, command: str = "eval") -> int:
+        given = [f"dataset.path={folder}", "prompts=file", f"prompts.path='{url}'", *tiny.overrides, *arguments]
+        return cli(command, "dataset=folder", *given)
+
+    return call
+
+
+def test_prompts_by_url_are_fetched_once(
+    hub: Hub, with_prompts: Callable[..., int], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = json.dumps(PROMPTS).encode()
+    hub.files["prompts.json"] = content
+    url = f"{hub.address}/files/prompts.json"
+    assert with_prompts(url, "output=json", command="plan") == 0, cli.err
+    found = json.loads(cli.out)["plan"][0]
+    assert found["prompts_file"] == f"to download from {url} ({len(content)} bytes)"
+    assert (found["num_images"], found["num_prompts"]) == (2, None)
+    assert with_prompts(url, command="plan") == 0, cli.err
+    assert "prompts file" in cli.out
+    assert not hub.sent()
+    assert with_prompts(url) == 0, cli.err
+    hub.faults = [Fault("/files/", status=500), Fault("/files/", "HEAD", status=500)]
+    assert with_prompts(url, "rerun=always") == 0, cli.err
+    assert with_prompts(f"{hub.address}/files/more.json", "output=json", command="plan") == 0, cli.err
+    assert json.loads(cli.out)["plan"][0]["prompts_file"].endswith("more.json (size not known)")
+    assert len(hub.sent()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "pin", "said"),
+    [
+        ({"cut": 0.5}, "", "cannot be downloaded (it was cut short: start again)"),
+        ({"cut": 0.5}, "#sha256={digest}", "cannot be downloaded (it was cut short: start again)"),
+        ({"status": 404}, "", "cannot be downloaded (the server has no such file, 404)"),
+        ({"status": 403}, "", "cannot be downloaded (the server refuses it, 403)"),
+        ({"status": 429}, "", "cannot be downloaded (too many requests, 429: wait a few minutes)"),
+        ({"status": 500}, "", "cannot be downloaded (the server fails, 500: start again later)"),
+        ({"other": True}, "#sha256={digest}", "it is another file, or was damaged on the way"),
+        ({"status": None}, "nobody", "cannot be downloaded (the server cannot be reached)"),
+    ],
+)
+def test_prompts_by_url_that_cannot_be_had(
+    fault: dict[str, Any], pin: str, said: str, hub: Hub, with_prompts: Callable[..., int], cli: Cli
+) -> None:
+    content = json.dumps(PROMPTS).encode()
+    hub.files["prompts.json"] = content
+    hub.faults = [Fault("/files/", **fault)]
+    url = f"{hub.address}/files/prompts.json{pin.format(digest=hashlib.sha256(content).hexdigest())}"
+    if pin == "nobody":
+        url = "http://127.0.0.1:1/prompts.json"
+    assert with_prompts(url) == 2, cli.out
+    told_once(cli, said)
+    assert "Fetch it by hand and give its path in prompts.path." in cli.err
+    if pin != "nobody":
+        hub.faults = []
+        assert with_prompts(url) == 0, cli.err
+
+
+def spec_of_archive(folder: Path, url: str, md5: str | None, size: int | None) -> Path:
+    """The spec of CUB, whose images are had as an archive by a URL."""
+    content = spec_content("cub")
+    content["remotes"] = [{"kind": "archive", "url": url, "md5": md5, "bytes": size}]
+    path = folder / "cub.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_an_archive_by_url(hub: Hub, cli: Cli, tiny: TinyModel, tmp_path: Path) -> None:
+    trees.cub(tmp_path / "made")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.add(tmp_path / "made" / "CUB_200_2011", "CUB_200_2011")
+    content = buffer.getvalue()
+    hub.files["CUB_200_2011.tgz"] = content
+    url = f"{hub.address}/files/CUB_200_2011.tgz"
+    spec = spec_of_archive(tmp_path, url, hashlib.md5(content, usedforsecurity=False).hexdigest(), 10**9)
+    ask = ["dataset=cub", f"dataset.spec={spec}", "dataset.protocol=custom", "prompts=simple", *tiny.overrides]
+    assert cli("plan", *ask, "output=json") == 0, cli.err
+    here = json.loads(cli.out)["plan"][0]["dataset_here"]
+    assert here.startswith(f"not here, to download: archive ({size_text(len(content))}); ")
+    hub.faults = [Fault("/files/", "HEAD", status=500)]
+    assert cli("plan", *ask, "output=json") == 0, cli.err
+    assert "archive (1.00 GB as published); " in json.loads(cli.out)["plan"][0]["dataset_here"]
+    assert not hub.sent()
+    for fault, said in (
+        (Fault("/files/", cut=0.5), "cannot be downloaded (it was cut short: start again)"),
+        (Fault("/files/", status=404), "cannot be downloaded (the server has no such file, 404)"),
+        (Fault("/files/", status=500), "cannot be downloaded (the server fails, 500: start again later)"),
+        (Fault("/files/", other=True), "it is another file, or was damaged on the way"),
+    ):
+        hub.faults = [fault]
+        assert cli("eval", *ask) == 2, cli.out
+        told_once(cli, said)
+    hub.faults = []
+    assert cli("eval", *ask) == 0, cli.err
+    assert (cli.record().dataset.origin or {})["source"] == url
+    sent = len(hub.sent())
+    hub.faults = [Fault("/files/", status=500)]
+    assert cli("eval", *ask, "rerun=always") == 0, cli.err
+    assert len(hub.sent()) == sent
+
+
+# Programs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_program_reads_the_address_of_the_hub_and_whether_it_may_ask(
+    photos: dict[str, bytes], models: Any, tmp_path: Path
+) -> None:
+    def program(address: str, *more: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        command = [
+            sys.executable, "-m", "cupl_bench", "eval", "dataset=hf", f"dataset.path={PHOTOS}", "prompts=simple",
+            *LAYOUTS["open_clip"], f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}", *more,
+        ]  # fmt: skip
+        known = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_ETAG_TIMEOUT": "2"}
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **known, **environment},
+            check=False,
+            timeout=300,
+        )
+
+    with hub_on_loopback() as hub:
+        data, model = hub.add("dataset", PHOTOS, photos), hub.add("model", MODEL, models["open_clip"])
+        first = program(hub.address)
+        assert first.returncode == 0, first.stderr
+        record = read_record(next((tmp_path / "results" / "records").glob("*.json")))
+        assert record.dataset.origin == {"source": f"{PHOTOS}@{data.id_of(-1)}"}
+        assert record.backbone.origin == f"{MODEL}@{model.id_of(-1)}"
+        asked = len(hub.asked)
+        again = program(hub.address, "rerun=always", HF_HUB_OFFLINE="1")
+        assert again.returncode == 0, again.stderr
+        assert len(hub.asked) == asked
+    stopped = program(hub.address, "rerun=always")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "Traceback" not in first.stderr + again.stderr + stopped.stderr
