@@ -399,8 +399,8 @@ class HfSource:
 
     def _not_asked(self, name: str) -> NotReachedError:
         return NotReachedError(
-            f"Which files of {name} make up the split {self.split} was not yet asked on this machine, and the hub cannot"
-            " be reached now. Start again where it can, or give a folder of its files in dataset.path."
+            f"Which files of {name} make up the split {self.split} was not yet asked on this machine, and the hub"
+            " cannot be reached now. Start again where it can, or give a folder of its files in dataset.path."
         )
 
     def _load_here(self) -> Any:

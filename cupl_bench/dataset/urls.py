@@ -9,8 +9,10 @@ import requests
 __all__ = ["UrlError", "fetch_url", "size_of_url", "size_text"]
 
 SECONDS = 10.0
-"""How long a server may take to say how large a file is."""
-MISMATCH = re.compile(r"expected (\w+) but got (\w+)")
+"""How long a server may be silent before it counts as out of reach."""
+MISMATCH = re.compile(r"expected (?:\w+:)?(\w+) but got (\w+)")
+PIECE = 1 << 20
+"""Bytes that are read at once."""
 
 
 class UrlError(Exception):
@@ -30,7 +32,7 @@ def fetch_url(url: str, folder: Path, *, name: str | None = None, digest: str | 
         UrlError: it cannot be had, or is not the expected content.
     """
     try:
-        return Path(pooch.retrieve(url, known_hash=digest, fname=name, path=folder, progressbar=False))
+        return Path(pooch.retrieve(url, known_hash=digest, fname=name, path=folder, downloader=_download))
     except (OSError, ValueError) as error:
         raise UrlError(f"{url} cannot be downloaded ({_reason(error, digest)}).") from error
 
@@ -57,6 +59,15 @@ def size_text(size: int | None) -> str:
         if size >= many:
             return f"{size / many:.2f} {unit}" if unit == "GB" else f"{size / many:.1f} {unit}"
     return f"{size} bytes"
+
+
+def _download(url: str, output_file: str, _: object) -> None:
+    """Write the file at ``url``; pooch's own downloader leaves the connection open where the server refuses."""
+    with requests.get(url, stream=True, timeout=SECONDS) as answer:
+        answer.raise_for_status()
+        with Path(output_file).open("wb") as file:
+            for piece in answer.iter_content(PIECE):
+                file.write(piece)
 
 
 def _reason(error: Exception, digest: str | None) -> str:

@@ -58,6 +58,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with hub_on_loopback() as hub:
         connect(hub, tmp_path / "hf", monkeypatch)
         yield hub
+        huggingface_hub.close_session()
 
 
 def connect(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -496,7 +497,7 @@ def test_a_tag_says_what_its_weights_are_and_how_large(
     repo = hub.add(
         "model", tag, {"open_clip_model.safetensors": b"-" * 20_000, "open_clip_pytorch_model.bin": b"-" * 7}
     )
-    ask = [f"dataset.path={make_folder(tmp_path / 'two', {'ant': 1, 'bee': 1})}", "backbone=clip_vit_b32"]
+    ask = [f"dataset.path={make_folder(tmp_path / 'two', {'ant': 1, 'bee': 1})}", "backbone=vit_b32_openai"]
     assert cli("plan", "dataset=folder", *ask, "output=json") == 0, cli.err
     said = f"to download from hub:{tag} (20.0 kB at {repo.id_of(-1)[:12]})"
     assert json.loads(cli.out)["plan"][0]["weights"] == said
