@@ -291,7 +291,10 @@ def told(repository: Repository, error: BaseException, patterns: Sequence[str], 
         return NotReachedError(
             f"{name} cannot be reached and is not in the hub's cache here. Where there is a network: {by_hand}."
         )
-    if "onsistency check failed" in str(cause):
+    broken = {"RemoteProtocolError", "ReadError", "ChunkedEncodingError"} & {
+        kind.__name__ for kind in type(cause).__mro__
+    }
+    if broken or "onsistency check failed" in str(cause):
         cause = OSError("it was cut short")
     return HubError(
         f"{name} cannot be downloaded ({_short(cause)}). Start again: what is here is kept. By hand: {by_hand}."

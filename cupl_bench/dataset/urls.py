@@ -9,7 +9,9 @@ import requests
 __all__ = ["UrlError", "fetch_url", "size_of_url", "size_text"]
 
 SECONDS = 10.0
-"""How long a server may be silent before it counts as out of reach."""
+"""How long a server may be silent when it is asked for a size."""
+DOWNLOAD_SECONDS = 30.0
+"""How long it may be silent in a download."""
 MISMATCH = re.compile(r"expected (?:\w+:)?(\w+) but got (\w+)")
 PIECE = 1 << 20
 """Bytes that are read at once."""
@@ -63,7 +65,7 @@ def size_text(size: int | None) -> str:
 
 def _download(url: str, output_file: str, _: object) -> None:
     """Write the file at ``url``; pooch's own downloader leaves the connection open where the server refuses."""
-    with requests.get(url, stream=True, timeout=SECONDS) as answer:
+    with requests.get(url, stream=True, timeout=DOWNLOAD_SECONDS) as answer:
         answer.raise_for_status()
         with Path(output_file).open("wb") as file:
             for piece in answer.iter_content(PIECE):
