@@ -31,7 +31,7 @@ from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.limit import chosen, limited
 from cupl_bench.dataset.names import read_class_names
 from cupl_bench.dataset.remembered import remembered
-from cupl_bench.dataset.urls import size_text
+from cupl_bench.dataset.urls import UrlError, fetch_url, kept, size_of_url, size_text
 from cupl_bench.errors import DataNotHereError, DatasetError, first, nearest
 from cupl_bench.identity import content_key
 from cupl_bench.keys import Keys
@@ -200,6 +200,10 @@ class HfSource:
         Raises:
             DatasetError: there is no such repository, revision or split, or it is not to be seen.
         """
+        if urls := self._urls:
+            known = [size_of_url(one) for one in urls]
+            size = size_text(None if None in known else sum(one or 0 for one in known))
+            return f"not here, to download: {first(urls, 3)} ({size}); {self.split}"
         address = self._on_the_hub
         if address is None:
             return "not here"
@@ -269,25 +273,34 @@ class HfSource:
         return splits[self.split]
 
     @property
+    def _files(self) -> list[str]:
+        return [self.data_files] if isinstance(self.data_files, str) else list(self.data_files or [])
+
+    @property
+    def _urls(self) -> list[str]:
+        """Return the addresses of the files where they are named by URL."""
+        found = [one for one in self._files if one.startswith(("http://", "https://"))]
+        if found and len(found) < len(self._files):
+            raise DatasetError(f"dataset.data_files names files of this machine and by URL: {first(self._files)}.")
+        return found
+
+    @property
     def _on_the_hub(self) -> Address | None:
         """Return where on the hub the files are; None for a folder and for files of elsewhere."""
-        files = (
-            []
-            if self.data_files is None
-            else [self.data_files]
-            if isinstance(self.data_files, str)
-            else self.data_files
-        )
+        files = self._files
         if Path(self.path).is_dir():
             return None
         if _is_format(self.path):
             found = [HF_URL.fullmatch(one) for one in files]
-            places = {(one["name"], one["revision"]) for one in found if one is not None}
-            if len(places) != 1 or None in found:
+            places = {None if one is None else (one["name"], one["revision"]) for one in found}
+            if len(places) > 1:
+                raise DatasetError(
+                    f"dataset.data_files names files of several places: {first(files)}. Name those of one."
+                )
+            if not places or (place := places.pop()) is None:
                 return None
-            name, revision = places.pop()
             return Address(
-                repository=Repository(kind="dataset", name=name, revision=revision or self.revision),
+                repository=Repository(kind="dataset", name=place[0], revision=place[1] or self.revision),
                 format=self.path,
                 files=[one["pattern"] for one in found if one is not None],
             )
@@ -300,7 +313,9 @@ class HfSource:
         )
 
     def _load(self, cache_dir: Path) -> tuple[Any, str | None]:
-        """Return the table of the split, and the repository with its commit where it comes from the hub."""
+        """Return the table of the split, and the repository with its commit, or the URLs, that it comes from."""
+        if urls := self._urls:
+            return self._load_of_urls(urls, cache_dir), " ".join(urls)
         address = self._on_the_hub
         if address is None:
             return self._load_here(), None
@@ -311,6 +326,17 @@ class HfSource:
             raise kind(str(error)) from error
         except HubError as error:
             raise DatasetError(str(error)) from error
+
+    def _load_of_urls(self, urls: Sequence[str], cache_dir: Path) -> Any:
+        """Return the table of files that are fetched once."""
+        folder = cache_dir / "files"
+        if not self.download and (lost := [one for one in urls if not kept(one, folder).is_file()]):
+            raise DataNotHereError(f"{len(lost)} of {len(urls)} files are not here, first: {first(lost, 3)}.")
+        try:
+            files = [str(fetch_url(one, folder)) for one in urls]
+        except UrlError as error:
+            raise DatasetError(f"{error} Fetch it by hand and give its path in dataset.data_files.") from error
+        return self._table(self.path, self.config_name, data_files={self.split: files})
 
     def _load_of_the_hub(self, address: Address, cache_dir: Path) -> tuple[Any, str]:
         """Return the table of one commit, made of the files that the hub has for the split, and no others.

@@ -261,7 +261,7 @@ def told(repository: Repository, error: BaseException, patterns: Sequence[str], 
         )
     if isinstance(cause, DisabledRepoError):
         return HubError(f"{name} was disabled by the hub. Look at {page}.")
-    if isinstance(cause, RepositoryNotFoundError):
+    if isinstance(cause, RepositoryNotFoundError) or (status == 404 and not isinstance(cause, EntryNotFoundError)):
         return HubError(
             f"{name} is not on the hub as {repository.revision or 'main'}, or it is private. It may have moved: look at"
             f" {page}. If it is private, run 'hf auth login' (or set HF_TOKEN)."

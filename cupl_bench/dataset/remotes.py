@@ -6,6 +6,7 @@ Each gives the folder in which a layout then finds the images. A repository's fi
 import shutil
 import tempfile
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,7 +56,7 @@ class Torchvision(Facts):
             try:
                 getattr(torchvision.datasets, self.name)(str(half), download=True, **self.arguments)
                 half.replace(folder)
-            except (RuntimeError, OSError, ValueError, EOFError) as error:
+            except (RuntimeError, OSError, ValueError, EOFError, HTTPException) as error:
                 raise DatasetError(f"torchvision's {self.name} cannot be downloaded ({error}).") from error
             finally:
                 shutil.rmtree(half, ignore_errors=True)

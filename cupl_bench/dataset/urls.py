@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pooch
 import requests
+from pooch.utils import unique_file_name
 
-__all__ = ["UrlError", "fetch_url", "size_of_url", "size_text"]
+__all__ = ["UrlError", "fetch_url", "kept", "size_of_url", "size_text"]
 
 SECONDS = 10.0
 """How long a server may be silent when it is asked for a size."""
@@ -37,6 +38,11 @@ def fetch_url(url: str, folder: Path, *, name: str | None = None, digest: str | 
         return Path(pooch.retrieve(url, known_hash=digest, fname=name, path=folder, downloader=_download))
     except (OSError, ValueError) as error:
         raise UrlError(f"{url} cannot be downloaded ({_reason(error, digest)}).") from error
+
+
+def kept(url: str, folder: Path) -> Path:
+    """Return where `fetch_url` keeps a file that it was given no name for."""
+    return folder / str(unique_file_name(url))
 
 
 def size_of_url(url: str) -> int | None:

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlparse
 
-from pooch.utils import unique_file_name
-
-from cupl_bench.dataset.urls import UrlError, fetch_url, size_of_url, size_text
+from cupl_bench.dataset.urls import UrlError, fetch_url, kept, size_of_url, size_text
 from cupl_bench.errors import PromptsError, PromptsNotHereError, first, nearest
 from cupl_bench.json_files import read_json, read_text
 from cupl_bench.store import user_cache_dir
@@ -194,7 +192,7 @@ def _read_torch(path: Path, what: str) -> Any:
 
 def _download(url: str, digest: str | None) -> Path:
     folder = user_cache_dir() / "prompts"
-    if not (folder / unique_file_name(url)).is_file():
+    if not kept(url, folder).is_file():
         check_download(url)
     try:
         return fetch_url(url, folder, digest=None if digest is None else f"sha256:{digest}")

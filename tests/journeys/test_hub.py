@@ -164,8 +164,12 @@ REFUSED = {
     "no such revision": Case(
         said="has no revision v2 on the hub", arguments=("dataset.revision=v2", "backbone.revision=v2"), again=False
     ),
-    "token refused": Case(said="is not to be had with your token (403)", faults=(Fault("/api/{kind}s", status=403),), again=False),
-    "too many requests": Case(said="too many requests from you (429)", faults=(Fault("/api/{kind}s", status=429),), again=False),
+    "token refused": Case(
+        said="is not to be had with your token (403)", faults=(Fault("/api/{kind}s", status=403),), again=False
+    ),
+    "too many requests": Case(
+        said="too many requests from you (429)", faults=(Fault("/api/{kind}s", status=429),), again=False
+    ),
     "too many files": Case(said="too many requests from you (429)", faults=(Fault("/storage/", status=429),)),
     "server fails": Case(said="the hub fails (500)", faults=(Fault("/api/{kind}s", status=500),), again=False),
     "storage fails": Case(said="the hub fails (503)", faults=(Fault("/storage/", status=503),)),
@@ -470,8 +474,13 @@ def test_a_backbone_is_fetched_once_of_one_commit_and_then_used_without_the_hub(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [
+        *(("transformers", name) for name in REFUSED),
+        *(("open_clip", name) for name in ("gated", "no such revision", "always cut", "other content")),
+    ],
+)
 def test_a_backbone_that_is_refused_ends_with_its_message(
     name: str, layout: str, hub: Hub, with_model: Callable[..., int], cli: Cli, models: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -636,6 +645,37 @@ def test_an_archive_by_url(hub: Hub, cli: Cli, tiny: TinyModel, tmp_path: Path) 
     hub.faults = [Fault("/files/", status=500)]
     assert cli("eval", *ask, "rerun=always") == 0, cli.err
     assert len(hub.sent()) == sent
+
+
+@pytest.mark.slow
+def test_a_table_by_url(hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes]) -> None:
+    content = photos["data/test-00000-of-00002.parquet"]
+    hub.files["table.parquet"] = content
+    url = f"{hub.address}/files/table.parquet"
+    ask = [f"dataset.data_files={url}"]
+    assert run(*ask, "output=json", path="parquet", command="plan") == 0, cli.err
+    said = f"not here, to download: '{url}' ({size_text(len(content))}); test"
+    assert json.loads(cli.out)["plan"][0]["dataset_here"] == said
+    assert not hub.sent()
+    for fault, reason in (
+        ({"cut": 0.5}, "(it was cut short: start again)"),
+        ({"status": 404}, "(the server has no such file, 404)"),
+        ({"status": 500}, "(the server fails, 500: start again later)"),
+    ):
+        hub.faults = [Fault("/files/", **fault)]  # type: ignore[arg-type]
+        assert run(*ask, path="parquet") == 2, cli.out
+        told_once(cli, f"{url} cannot be downloaded {reason}. Fetch it by hand")
+    hub.faults = []
+    assert run(*ask, path="parquet") == 0, cli.err
+    assert cli.record().dataset.origin == {"source": url}
+    hub.faults = [Fault("/files/", status=500)]
+    assert run(*ask, "rerun=always", path="parquet") == 0, cli.err
+
+
+@pytest.mark.slow
+def test_a_word_that_is_no_repository(hub: Hub, run: Callable[..., int], cli: Cli) -> None:
+    assert run(path="imagnet") == 2
+    told_once(cli, "imagnet is ")
 
 
 # Programs -------------------------------------------------------------------------------------------------------
