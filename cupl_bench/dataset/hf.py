@@ -35,6 +35,7 @@ from cupl_bench.dataset.urls import UrlError, fetch_url, kept, size_of_url, size
 from cupl_bench.errors import DataNotHereError, DatasetError, first, nearest
 from cupl_bench.identity import content_key
 from cupl_bench.keys import Keys
+from cupl_bench.store import user_cache_dir
 
 __all__ = ["HfRows", "HfSource"]
 
@@ -315,7 +316,7 @@ class HfSource:
     def _load(self, cache_dir: Path) -> tuple[Any, str | None]:
         """Return the table of the split, and the repository with its commit, or the URLs, that it comes from."""
         if urls := self._urls:
-            return self._load_of_urls(urls, cache_dir), " ".join(urls)
+            return self._load_of_urls(urls), " ".join(urls)
         address = self._on_the_hub
         if address is None:
             return self._load_here(), None
@@ -327,9 +328,9 @@ class HfSource:
         except HubError as error:
             raise DatasetError(str(error)) from error
 
-    def _load_of_urls(self, urls: Sequence[str], cache_dir: Path) -> Any:
+    def _load_of_urls(self, urls: Sequence[str]) -> Any:
         """Return the table of files that are fetched once."""
-        folder = cache_dir / "files"
+        folder = user_cache_dir() / "files"
         if not self.download and (lost := [one for one in urls if not kept(one, folder).is_file()]):
             raise DataNotHereError(f"{len(lost)} of {len(urls)} files are not here, first: {first(lost, 3)}.")
         try:
@@ -348,7 +349,7 @@ class HfSource:
         commit = self._commit(repository)
         asked = content_key({"of": [repository.name, address.format, address.files, self.config_name, self.split]})
         files = remembered(
-            cache_dir / "hub" / f"{commit}-{asked[:16]}.json",
+            user_cache_dir() / "hub" / f"{commit}-{asked[:16]}.json",
             "files of a data set",
             lambda: asdict(self._files_at(address, commit, cache_dir)),
             HubFiles.from_json,

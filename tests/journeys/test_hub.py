@@ -532,6 +532,22 @@ def test_a_tag_says_what_its_weights_are_and_how_large(
     assert json.loads(cli.out)["plan"][0]["weights"] == f"to download from hub:{tag} (size not known)"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_run_is_reproduced_with_the_commits_that_its_record_names(
+    layout: str, hub: Hub, cli: Cli, photos: dict[str, bytes], models: Any
+) -> None:
+    data, model = hub.add("dataset", PHOTOS, photos), hub.add("model", MODEL, models[layout])
+    assert cli("eval", "dataset=hf", f"dataset.path={PHOTOS}", "prompts=simple", *LAYOUTS[layout]) == 0, cli.err
+    key = cli.record().run_key
+    data.commits.append({**photos, "data/test-00001-of-00002.parquet": table([1, 1, 1], 40)})
+    model.commits.append({**models[layout], WEIGHTS[layout]: b"other weights"})
+    cupl_bench.dataset.hub._answers.clear()
+    assert cli("reproduce", key) == 0, cli.err + cli.out
+    assert f"dataset.revision={data.id_of(0)}: the commit that the record names" in cli.out
+    assert "asked again: equal" in cli.out
+
+
 # Files by URL ---------------------------------------------------------------------------------------------------
 
 PROMPTS = {"ant": ["a photo of an ant."], "bee": ["a photo of a bee."]}
@@ -691,6 +707,7 @@ def test_a_program_reads_the_address_of_the_hub_and_whether_it_may_ask(
             *LAYOUTS["open_clip"], f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}", *more,
         ]  # fmt: skip
         known = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_ETAG_TIMEOUT": "2"}
+        known["CUPL_BENCH_CACHE"] = str(tmp_path / "own")
         return subprocess.run(
             command,
             capture_output=True,
