@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from cupl_bench.backbone import WeightsNotHereError
@@ -30,6 +31,12 @@ def hub_folder(
         BackboneError: it cannot be had.
     """
     repository = Repository(kind="model", name=name, revision=revision)
+    if not download:
+        with suppress(HubError):  # what is here counts where the hub does not answer
+            found = sizes(repository)
+            repository = replace(repository, revision=found.commit)
+            if found.missing(repository, patterns) != 0:
+                raise WeightsNotHereError(f"hub:{name} ({_size(repository, patterns)})")
     try:
         return snapshot(repository, patterns, cache_dir, download=download, key=key)
     except NotReachedError as error:

@@ -498,6 +498,27 @@ def test_a_backbone_that_is_refused_ends_with_its_message(
 
 
 @pytest.mark.slow
+def test_a_plan_counts_what_is_missing_of_a_model_that_is_here_in_part(
+    hub: Hub, with_model: Callable[..., int], cli: Cli, models: Any
+) -> None:
+    files = models["transformers"]
+    repo = hub.add("model", MODEL, files)
+    huggingface_hub.hf_hub_download(MODEL, "config.json")
+    assert with_model("transformers", "output=json", command="plan") == 0, cli.err
+    size = sum(len(content) for name, content in files.items() if name != "config.json")
+    said = f"to download from hub:{MODEL} ({size_text(size)} at {repo.id_of(-1)[:12]})"
+    assert json.loads(cli.out)["plan"][0]["weights"] == said
+    assert with_model("transformers") == 0, cli.err
+    other = b"-" * 3_000_000
+    repo.commits.append({**files, "model.safetensors": other})
+    cupl_bench.dataset.hub._answers.clear()
+    assert with_model("transformers", "output=json", command="plan") == 0, cli.err
+    said = f"to download from hub:{MODEL} ("
+    assert json.loads(cli.out)["plan"][0]["weights"].startswith(said)
+    assert json.loads(cli.out)["plan"][0]["weights"].endswith(f" at {repo.id_of(-1)[:12]})")
+
+
+@pytest.mark.slow
 def test_a_main_branch_that_moves_between_identifying_and_loading(hub: Hub, tmp_path: Path, models: Any) -> None:
     """What is loaded is what was identified: a record never names other weights than those that were used."""
     import torch
