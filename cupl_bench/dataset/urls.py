@@ -1,7 +1,9 @@
 """Files by their URL: whole and checked, or not at all; and how large they are, without fetching them."""
 
 import re
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pooch
 import requests
@@ -13,6 +15,8 @@ SECONDS = 10.0
 """How long a server may be silent when it is asked for a size."""
 DOWNLOAD_SECONDS = 30.0
 """How long it may be silent in a download."""
+REMEMBERED_SECONDS = 60.0
+"""How long an answer counts: a plan of many questions asks for each file once."""
 MISMATCH = re.compile(r"expected (?:\w+:)?(\w+) but got (\w+)")
 PIECE = 1 << 20
 """Bytes that are read at once."""
@@ -47,12 +51,26 @@ def kept(url: str, folder: Path) -> Path:
 
 def size_of_url(url: str) -> int | None:
     """Return the bytes of the file at ``url`` as its server tells them; None where it does not, or does not answer."""
+    host = urlsplit(url).netloc
+    for asked in (url, host):
+        when, size = _sizes.get(asked, (-REMEMBERED_SECONDS, None))
+        if time.monotonic() - when <= REMEMBERED_SECONDS:
+            return size
+    size, silent = None, False
     try:
-        answer = requests.head(url, allow_redirects=True, timeout=SECONDS, headers={"Accept-Encoding": "identity"})
-    except (OSError, ValueError):  # all of requests' own errors are one of these
-        return None
-    told = answer.headers.get("Content-Length", "")
-    return int(told) if answer.ok and told.isdigit() else None
+        with requests.head(
+            url, allow_redirects=True, timeout=SECONDS, headers={"Accept-Encoding": "identity"}
+        ) as answer:
+            said = answer.headers.get("Content-Length", "")
+            size = int(said) if answer.ok and said.isdigit() else None
+    except (OSError, ValueError) as error:  # all of requests' own errors are one of these
+        silent = isinstance(error, requests.ConnectionError | requests.Timeout)
+    _sizes[host if silent else url] = (time.monotonic(), size)
+    return size
+
+
+_sizes: dict[str, tuple[float, int | None]] = {}
+"""When which address was asked, and the answer; under the name of a host, that it does not answer."""
 
 
 def size_text(size: int | None) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlparse
 
-from cupl_bench.dataset.urls import UrlError, fetch_url, kept, size_of_url, size_text
+from cupl_bench.dataset.urls import UrlError, fetch_url, kept
 from cupl_bench.errors import PromptsError, PromptsNotHereError, first, nearest
 from cupl_bench.json_files import read_json, read_text
 from cupl_bench.store import user_cache_dir
@@ -56,10 +56,10 @@ def check_download(url: str) -> None:
     """Check that ``url`` may be downloaded.
 
     Raises:
-        PromptsNotHereError: inside of `no_downloads`; its text is the URL and the size of the file.
+        PromptsNotHereError: inside of `no_downloads`; its text is the URL.
     """
     if not _downloads.get():
-        raise PromptsNotHereError(f"{url} ({size_text(size_of_url(url))})")
+        raise PromptsNotHereError(url)
 
 
 def content_of(source: str, what: str) -> object:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from cupl_bench.backbone import WeightsNotHereError, identified_by
 from cupl_bench.dataset import FetchingSource, KnownClasses, on_this_machine
+from cupl_bench.dataset.urls import size_of_url, size_text
 from cupl_bench.errors import DataNotHereError, PromptsNotHereError
 from cupl_bench.prompts import PromptStrategy, prompts_of
 from cupl_bench.prompts.files import no_downloads
@@ -112,5 +113,5 @@ def _file_not_here(strategy: PromptStrategy, class_names: Sequence[str]) -> str 
         with no_downloads():
             prompts_of(strategy, class_names)
     except PromptsNotHereError as error:
-        return f"to download from {error}"
+        return f"to download from {error} ({size_text(size_of_url(str(error)))})"
     return None

@@ -23,6 +23,7 @@ from hub import TOKEN, Fault, Hub, hub_on_loopback
 from making import TINY, TinyModel, encoded, make_clip, make_folder, make_tiny
 
 import cupl_bench.dataset.hub
+import cupl_bench.dataset.urls
 from cupl_bench.dataset.texts import spec_content
 from cupl_bench.dataset.urls import size_text
 from cupl_bench.records import read_record
@@ -73,6 +74,7 @@ def connect(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", hub.address)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache / "datasets")
     monkeypatch.setattr(cupl_bench.dataset.hub, "_answers", {})
+    monkeypatch.setattr(cupl_bench.dataset.urls, "_sizes", {})
     monkeypatch.setenv("HF_TOKEN_PATH", str(cache / "token"))
     monkeypatch.setenv("CUPL_BENCH_CACHE", str(cache / "own"))
     sleep = time.sleep
@@ -663,6 +665,7 @@ def test_an_archive_by_url(hub: Hub, cli: Cli, tiny: TinyModel, tmp_path: Path) 
     here = json.loads(cli.out)["plan"][0]["dataset_here"]
     assert here.startswith(f"not here, to download: archive ({size_text(len(content))}); ")
     hub.faults = [Fault("/files/", "HEAD", status=500)]
+    cupl_bench.dataset.urls._sizes.clear()
     assert cli("plan", *ask, "output=json") == 0, cli.err
     assert "archive (1.00 GB as published); " in json.loads(cli.out)["plan"][0]["dataset_here"]
     assert not hub.sent()
