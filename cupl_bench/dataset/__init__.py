@@ -27,6 +27,7 @@ __all__ = [
     "FetchingSource",
     "Images",
     "KnownClasses",
+    "KnownDownload",
     "PartSource",
     "ReadTaken",
     "class_names_of",
@@ -272,6 +273,11 @@ class FetchingSource(DatasetSource, Protocol):
     def on_this_machine(self) -> DatasetSource:
         """Return the same source without a download: it raises `DataNotHereError` where something is missing."""
         ...
+
+
+@runtime_checkable
+class KnownDownload(FetchingSource, Protocol):
+    """A source that can tell what it would download."""
 
     def not_here(self) -> str:
         """Tell what a run would fetch where something is missing, and how large it is."""

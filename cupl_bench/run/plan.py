@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cupl_bench.backbone import WeightsNotHereError, identified_by
-from cupl_bench.dataset import FetchingSource, KnownClasses, on_this_machine
+from cupl_bench.dataset import KnownClasses, KnownDownload, on_this_machine
 from cupl_bench.dataset.urls import size_of_url, size_text
 from cupl_bench.errors import DataNotHereError, PromptsNotHereError
 from cupl_bench.prompts import PromptStrategy, prompts_of
@@ -57,7 +57,7 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     try:
         dataset = bench.dataset(on_this_machine(source), machine.cache_dir)
     except DataNotHereError:
-        if not isinstance(source, FetchingSource):
+        if not isinstance(source, KnownDownload):
             raise
         # Prompts that cannot be had at all are reported before the images.
         file = _file_not_here(question.prompts, source.class_names()) if isinstance(source, KnownClasses) else None
