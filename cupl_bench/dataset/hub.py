@@ -213,10 +213,16 @@ def _check(repository: Repository, folder: Path, patterns: Sequence[str], cache_
     links = [link for link in links if len(link.readlink().name) in (40, 64)]
     links = [link for link in links if any(fnmatchcase(link.relative_to(folder).as_posix(), one) for one in patterns)]
     files = [link.parent / link.readlink() for link in links]
-    wrong = differing(files, [file.name for file in files], cache_dir)
-    for place in wrong:
-        links[place].unlink()
-        files[place].unlink(missing_ok=True)  # two names may have one content
+    try:
+        wrong = differing(files, [file.name for file in files], cache_dir)
+        for place in wrong:
+            links[place].unlink()
+            files[place].unlink(missing_ok=True)  # two names may have one content
+    except OSError as error:
+        raise HubError(
+            f"{error.filename} in the hub's cache cannot be read, or is damaged and cannot be removed"
+            f" ({error.strerror}). Mend that, or name another cache with HF_HOME."
+        ) from error
     if wrong:
         raise HubError(
             f"{len(wrong)} of {len(files)} files of {repository.name} are not the content whose digest the hub gave,"

@@ -16,6 +16,8 @@ from typing import Any
 
 import datasets
 import huggingface_hub
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import trees
 from conftest import Cli
@@ -325,6 +327,50 @@ def test_shards_of_the_hub(hub: Hub, run: Callable[..., int], cli: Cli, tmp_path
     record = cli.record()
     assert record.dataset.num_images == 4
     assert record.dataset.origin == {"source": f"field/shards@{hub.repos[0].id_of(-1)}"}
+
+
+@pytest.mark.slow
+def test_a_repository_of_several_configurations_says_how_its_files_are_read(
+    hub: Hub, run: Callable[..., int], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The README names the files of each, and the classes of labels that are bare numbers in the files."""
+    readme = """---
+configs:
+- config_name: small
+  data_files: [{split: test, path: small/*.parquet}]
+- config_name: large
+  data_files: [{split: test, path: large/*.parquet}]
+dataset_info:
+- config_name: small
+  features: [{name: image, dtype: image}, {name: label, dtype: {class_label: {names: {"0": ant, "1": bee, "2": cat}}}}]
+- config_name: large
+  features:
+  - {name: image, dtype: image}
+  - {name: label, dtype: {class_label: {names: {"0": ant, "1": bee}}}}
+---
+"""
+    rows = {"image": [{"bytes": encoded(i), "path": None} for i in range(3)], "label": [1, 0, 1]}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(rows), buffer)
+    files = {"README.md": readme.encode(), "small/a.parquet": table([0], 5), "large/a.parquet": buffer.getvalue()}
+    hub.add(
+        "dataset",
+        PHOTOS,
+        files,
+    )
+    assert run() == 2
+    told_once(cli, "field/photos has 2 configurations, 'small', 'large'. Choose one: dataset.config_name=small")
+    assert run("dataset.config_name=lrage") == 2
+    told_once(
+        cli,
+        "dataset.config_name=lrage is not a configuration of field/photos; it has 'small', 'large'.",
+    )
+    assert run("dataset.config_name=large") == 0, cli.err
+    assert cli.record().dataset.num_classes == 2
+    assert cli.record().dataset.num_images == 3
+    assert [one.path.rpartition("/")[2] for one in hub.fetched()] == ["a.parquet"]
+    offline(monkeypatch)
+    assert run("dataset.config_name=large", "rerun=always") == 0, cli.err
 
 
 def shard(labels: list[int], first: int = 0) -> bytes:
