@@ -387,7 +387,7 @@ class HfSource:
         if not self.download:
             return snapshot(repository, [], None, download=False, key="dataset.path").name
         try:
-            return sizes(repository).commit
+            return sizes(repository, anew=True).commit
         except HubError as error:
             try:
                 return snapshot(repository, [], None, download=False, key="dataset.path").name

@@ -150,22 +150,26 @@ def check_access(repository: Repository, cache_dir: Path | None) -> None:
             _check(repository, Path(readme).parent, ["README.md"], cache_dir)
 
 
-def sizes(repository: Repository) -> FileSizes:
+def sizes(repository: Repository, *, anew: bool = False) -> FileSizes:
     """Return the files of a repository and their sizes, as the hub tells them; nothing is downloaded.
+
+    Args:
+        repository: which.
+        anew: whether an answer of a minute ago does not count.
 
     Raises:
         HubError: there is no such repository or revision, or it is not to be seen.
         NotReachedError: the hub does not answer, or may not be asked.
     """
-    for asked in (repository, None):
+    for asked in (None,) if anew else (repository, None):
         when, answer = _answers.get(asked, (0.0, None))
         if answer is not None and time.monotonic() - when <= REMEMBERED_SECONDS:
             break
     else:
         answer = _ask(repository)
         _answers[None if isinstance(answer, NotReachedError) else repository] = (time.monotonic(), answer)
-    if isinstance(answer, NotReachedError) and answer.__cause__ is not None:
-        raise told(repository, answer.__cause__, []) from answer.__cause__  # that of another repository names it
+    if isinstance(answer, NotReachedError) and answer.__cause__ is not None:  # maybe that of another repository
+        raise NotReachedError(str(told(repository, answer.__cause__, []))) from answer.__cause__
     if isinstance(answer, HubError):
         raise answer
     return answer
@@ -177,7 +181,7 @@ _answers: dict[Repository | None, tuple[float, FileSizes | HubError]] = {}
 
 def _ask(repository: Repository) -> FileSizes | HubError:
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         info: Any = HfApi().repo_info(
@@ -188,6 +192,8 @@ def _ask(repository: Repository) -> FileSizes | HubError:
         return HubError(f"{repository.name} is neither a folder nor a hub id (OWNER/NAME).")
     except _errors() as error:
         reason = told(repository, error, [])
+        if not isinstance(error, HfHubHTTPError):  # no answer at all, in time or whole
+            reason = NotReachedError(str(reason))
         reason.__cause__ = error
         return reason
     return FileSizes(commit=str(info.sha), size_of={one.rfilename: one.size for one in info.siblings or []})

@@ -443,6 +443,11 @@ def test_a_plan_asks_the_hub_how_large_a_data_set_is(
         said = f"not here, to download: {PHOTOS} (size not known); test"
         assert json.loads(cli.out)["plan"][0]["dataset_here"] == said
     cupl_bench.dataset.hub._answers.clear()
+    hub.faults = [Fault("/api/", cut=0.5)]  # an answer that is not whole is none
+    assert run("output=json", command="plan") == 0, cli.err
+    assert json.loads(cli.out)["plan"][0]["dataset_here"] == said
+    hub.faults = []
+    cupl_bench.dataset.hub._answers.clear()
     assert run("dataset.revision=v2", command="plan") == 2
     assert "field/photos has no revision v2 on the hub" in cli.err
     assert run() == 0, cli.err
@@ -612,10 +617,11 @@ def test_a_run_is_reproduced_with_the_commits_that_its_record_names(
     key = cli.record().run_key
     data.commits.append({**photos, "data/test-00001-of-00002.parquet": table([1, 1, 1], 40)})
     model.commits.append({**models[layout], WEIGHTS[layout]: b"other weights"})
-    cupl_bench.dataset.hub._answers.clear()
     assert cli("reproduce", key) == 0, cli.err + cli.out
     assert f"dataset.revision={data.id_of(0)}: the commit that the record names" in cli.out
     assert "asked again: equal" in cli.out
+    assert cli("eval", "dataset=hf", f"dataset.path={PHOTOS}", "prompts=simple", "backbone=demo") == 0, cli.err
+    assert cli.record().dataset.origin == {"source": f"{PHOTOS}@{data.id_of(1)}"}  # seconds after the branch has moved
 
 
 # Files by URL ---------------------------------------------------------------------------------------------------
