@@ -73,7 +73,7 @@ class ScorerError(CuplBenchError):
 
 
 class PromptsNotHereError(PromptsError):
-    """A file of prompts is not on this machine, and was not to be downloaded."""
+    """A file of prompts is not on this machine, and was not to be downloaded; the text is its URL."""
 
 
 class BackboneError(CuplBenchError):

@@ -78,7 +78,7 @@ class FeaturesRecord(Frozen):
 class DatasetRecord(Frozen):
     """The images of a run. ``num_images`` are those that were scored; ``num_broken`` were left out.
 
-    ``origin``: of a named data set its source, protocol and list of class names.
+    ``origin``: of a named data set its source, protocol and list of class names; of one on the hub its source alone.
     ``features``: that image features were given; None where images were encoded.
     """
 
@@ -97,6 +97,7 @@ class BackboneRecord(Frozen):
 
     ``tokenization``: the digest of how texts become ids; None for CLIP's own, for the demo's, and in records that were
     made before it was looked at. ``image_size``: None of a model that is not here, whose features were given.
+    ``origin``: the repository of the hub that the weights come from, with its commit.
     """
 
     name: str
@@ -109,6 +110,7 @@ class BackboneRecord(Frozen):
     image_size: tuple[int, int] | None
     transform: Mapping[str, Any]
     tokenization: str | None = None
+    origin: str | None = None
 
 
 class PromptsRecord(Frozen):

@@ -53,6 +53,57 @@ def make_tiny(folder: Path, seed: int = 0, **changes: object) -> TinyModel:
     return TinyModel(config=folder / "tiny.json", weights=folder / "tiny.safetensors")
 
 
+def save_bpe(folder: Path) -> None:
+    """The vocabulary and merges of CLIP's tokenizer, from open_clip's copy."""
+    import open_clip
+
+    tokenizer = open_clip.SimpleTokenizer()
+    vocabulary = dict(tokenizer.encoder)
+    vocabulary = {
+        name.replace("<start_of_text>", "<|startoftext|>").replace("<end_of_text>", "<|endoftext|>"): i
+        for name, i in vocabulary.items()
+    }
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.get)
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n")
+
+
+def make_clip(folder: Path, seed: int = 0) -> Path:
+    """A CLIP model of transformers with random weights, in the hub's form."""
+    import torch
+    import transformers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.CLIPConfig(
+        text_config={**small, "eos_token_id": 49407, "bos_token_id": 49406, "pad_token_id": 49407},
+        vision_config={**small, "image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )  # fmt: skip
+    transformers.CLIPModel(config).save_pretrained(folder)
+    save_bpe(folder)
+    special = {
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    }
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"})
+    )
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": "CLIPImageProcessor",
+                "size": {"shortest_edge": 32},
+                "crop_size": {"height": 32, "width": 32},
+            }
+        )
+    )
+    return folder
+
+
 def text_tower_alone(source: "BackboneSource", cache_dir: Path, precision: "Precision") -> None:
     """Load the text tower of a model alone, and see that it is that of the whole model to the last bit."""
     import torch

@@ -57,7 +57,8 @@ class BackboneFacts:
     are None where the model is not here and only features of it were given. ``tokenizer`` is
     the key of all that turns a text into ids, the versions of libraries included: what is kept by texts is kept under
     it. ``tokenization`` is the digest of how texts become ids, whatever the versions, None for CLIP's own and the
-    demo's. Features depend on neither, since they are found by the ids.
+    demo's. Features depend on neither, since they are found by the ids. ``origin``: the repository of the hub that the
+    weights come from, with its commit, as OWNER/NAME@COMMIT; None where they come from elsewhere.
     """
 
     architecture: str
@@ -70,6 +71,7 @@ class BackboneFacts:
     model: Mapping[str, Any]
     tokenizer: str
     tokenization: str | None
+    origin: str | None = None  # a default: sources of a user's own were written before it was there
 
     def __post_init__(self) -> None:
         hints = get_type_hints(BackboneFacts)
@@ -103,7 +105,9 @@ class BackboneFacts:
 
     def as_record(self) -> dict[str, object]:
         """Return the facts that features depend on, as plain data."""
-        return {name: value for name, value in asdict(self).items() if name not in ("tokenizer", "tokenization")}
+        return {
+            name: value for name, value in asdict(self).items() if name not in ("tokenizer", "tokenization", "origin")
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,12 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TextTower, WeightsNotHereError
-from cupl_bench.backbone.hub import hub_folder
+from cupl_bench.backbone.hub import hub_file, hub_folder
 from cupl_bench.backbone.open_clip_parts import ModelFiles, open_clip_tokenizer, tokenizer_key
 from cupl_bench.backbone.open_clip_tables import architectures, merges_file, model_config, pretrained_table
 from cupl_bench.backbone.tokenization import (
@@ -22,6 +22,8 @@ from cupl_bench.backbone.tokenization import (
     say_once,
 )
 from cupl_bench.backbone.weight_files import digest_of_weights, refuse_adapters
+from cupl_bench.dataset.hub import origin_of
+from cupl_bench.dataset.urls import UrlError, fetch_url, size_of_url, size_text
 from cupl_bench.errors import BackboneError, first, nearest
 
 if TYPE_CHECKING:  # heavy: `open_clip_models`, which loads, imports it and open_clip; who only identifies needs neither
@@ -58,6 +60,7 @@ TOKENIZER_MARKS = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "s
 """One of these lies in each folder of a tokenizer."""
 CONFIG_FILE = "open_clip_config.json"
 LOCAL_DIR = "local-dir:"
+HF_HUB = "hf-hub:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +68,9 @@ class OpenClipSource:
     """A model of open_clip.
 
     ``architecture``: a name that open_clip knows, the path to a config JSON (either a bare model config or the form of
-    hub repositories with `model_cfg` and `preprocess_cfg`), or a folder with an `open_clip_config.json`, with or
-    without `local-dir:` before it. A relative `bpe_path` in its tokenizer settings is taken from the folder of the
+    hub repositories with `model_cfg` and `preprocess_cfg`), a folder with an `open_clip_config.json`, with or without
+    `local-dir:` before it, or such a repository of the hub, `hf-hub:OWNER/NAME` or `hf-hub:OWNER/NAME@REVISION`. A
+    relative `bpe_path` in its tokenizer settings is taken from the folder of the
     JSON, as is a Hugging Face tokenizer that lies there.
     ``pretrained``: a tag that open_clip knows, or the path to weights, `.safetensors` or (through `weights_only`)
     any other ending, or to a folder that holds them. None: those that lie beside the config of a folder.
@@ -82,18 +86,38 @@ class OpenClipSource:
     state_dict_key: str | None = None  # a default, for records that were made before it was there
 
     def identify(self, cache_dir: Path, *, download: bool) -> BackboneFacts:
+        facts = self._here(None, cache_dir, download=download)._identify(cache_dir, download=download)
+        return replace(facts, architecture=self.architecture) if self.architecture.startswith(HF_HUB) else facts
+
+    def _here(self, commit: str | None, cache_dir: Path | None, *, download: bool) -> "OpenClipSource":
+        """Return this source with the folder of its files in place of a repository of the hub.
+
+        ``commit``: that was identified; None: that of the revision which was asked for.
+        """
+        if not self.architecture.startswith(HF_HUB):
+            return self
+        name, _, revision = self.architecture.removeprefix(HF_HUB).partition("@")
+        options: Any = {"cache_dir": cache_dir, "download": download, "key": "backbone.architecture"}
+        folder = hub_folder(name, commit or revision or None, SMALL_FILES, **options)
+        weights = self.pretrained
+        if weights is None:
+            refuse_adapters(folder)
+            weights = str(hub_file(name, folder.name, WEIGHT_FILES_IN_ORDER, **options))
+        return replace(self, architecture=f"{LOCAL_DIR}{folder}", pretrained=weights)
+
+    def _identify(self, cache_dir: Path, *, download: bool) -> BackboneFacts:
         # Without open_clip itself, whose import takes seconds: stored features need none of its models.
         config, preprocess = self._config()
         tag = self._tag()
         if tag is not None:
             trained = pretrained_table().get_pretrained_cfg(self.architecture, tag).get("quick_gelu", False)
             self._check_activation(config, f"The weights {tag}", trained=bool(trained))
-        weights = self._weights(tag, download=download)
+        weights = self._weights(tag, None, cache_dir, download=download)
         digest = digest_of_weights([weights], cache_dir, self.state_dict_key)
         transform = self._transform(config, preprocess, tag)
         size = transform["size"]
-        tower = self._text_tower(config["text_cfg"], download=download)
-        tokenizer = self._tokenizer_folder(config["text_cfg"], download=download)
+        tower = self._text_tower(config["text_cfg"], cache_dir, download=download)
+        tokenizer = self._tokenizer_folder(config["text_cfg"], cache_dir, download=download)
         tokenization = self._tokenization(config["text_cfg"], tokenizer, cache_dir)
         path = self._config_path()
         return BackboneFacts(
@@ -107,6 +131,7 @@ class OpenClipSource:
             model=config if tower is None else {**config, HF_CONFIG: self._json(tower / "config.json")},
             tokenizer=tokenizer_key(config["text_cfg"], tokenizer),
             tokenization=tokenization.in_keys,
+            origin=origin_of(weights),
         )
 
     def load(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> Backbone:
@@ -120,7 +145,11 @@ class OpenClipSource:
         return load_text(self._files(facts), facts, device, precision)
 
     def _files(self, facts: BackboneFacts) -> ModelFiles:
-        weights = self._weights(self._tag(), download=True)
+        # Of the commit that was identified: the main branch may have moved since then.
+        commit = None if facts.origin is None else facts.origin.rpartition("@")[2]
+        if self.architecture.startswith(HF_HUB):
+            return self._here(commit, None, download=True)._files(facts)
+        weights = self._weights(self._tag(), commit, None, download=True)
         config: dict[str, Any] = {name: value for name, value in facts.model.items() if name != HF_CONFIG}
         known = _quick_gelu_of_digests().get(facts.weights_sha256[:8])
         if known is not None:
@@ -129,8 +158,8 @@ class OpenClipSource:
             config=config,
             weights=weights,
             state_dict_key=self.state_dict_key,
-            tower=self._text_tower(config["text_cfg"], download=True),
-            tokenizer=self._tokenizer_folder(config["text_cfg"], download=True),
+            tower=self._text_tower(config["text_cfg"], None, download=True),
+            tokenizer=self._tokenizer_folder(config["text_cfg"], None, download=True),
         )
 
     def _config_path(self) -> Path | None:
@@ -170,7 +199,7 @@ class OpenClipSource:
                     f"open_clip has no architecture {self.architecture!r}."
                     f"{nearest(self.architecture, architectures())}"
                     " Give one of open_clip.list_models(), the path to a config that ends in .json, or a folder with an"
-                    f" {CONFIG_FILE}; a model of the hub's form is had by 'hf download OWNER/NAME --local-dir FOLDER'."
+                    f" {CONFIG_FILE}; a repository of the hub in that form is hf-hub:OWNER/NAME."
                 )
             return config, {}
         content = self._json(path)
@@ -186,7 +215,7 @@ class OpenClipSource:
         tags = pretrained_table().list_pretrained_tags_by_model(self.architecture)
         return self.pretrained if self.pretrained in tags else None
 
-    def _weights(self, tag: str | None, *, download: bool) -> Path:
+    def _weights(self, tag: str | None, commit: str | None, cache_dir: Path | None, *, download: bool) -> Path:
         path = self._config_path()
         if tag is None:
             given = Path(self.pretrained) if self.pretrained else None
@@ -205,16 +234,12 @@ class OpenClipSource:
                 f"{nearest(self.pretrained or '', tags)}{offer}"
             )
         config = table.get_pretrained_cfg(self.architecture, tag)
-        if not download:
-            return _cached(config)
-        try:
-            return Path(table.download_pretrained(config))
-        except Exception as error:
-            source = config.get("hf_hub") or config.get("url")
-            raise BackboneError(
-                f"The weights {tag} of {self.architecture} cannot be had from {source} ({error}). Without a network,"
-                " download them elsewhere and give their path in backbone.pretrained."
-            ) from error
+        if hub := config.get("hf_hub"):
+            repository, _, name = hub.rpartition("/")
+            return hub_file(
+                repository, commit, _names_of(name), cache_dir, download=download, key="backbone.pretrained"
+            )
+        return _by_url(str(config.get("url", "")), download=download)
 
     def _check_activation(self, config: Mapping[str, Any], what: str, *, trained: bool) -> None:
         built = bool(config.get("quick_gelu", False))
@@ -259,16 +284,16 @@ class OpenClipSource:
                 )
         return {**DEFAULT_TRANSFORM, **_only_transform(known), "size": size}
 
-    def _text_tower(self, settings: Mapping[str, Any], *, download: bool) -> Path | None:
+    def _text_tower(self, settings: Mapping[str, Any], cache_dir: Path | None, *, download: bool) -> Path | None:
         """Return the folder with the config of a text tower of transformers; None for a text tower of open_clip."""
         name = settings.get("hf_model_name")
         if not name:
             return None
         return self._beside(name) or hub_folder(
-            name, None, ["config.json"], download=download, key="the hf_model_name of a config of your own"
+            name, None, ["config.json"], cache_dir, download=download, key="the hf_model_name of a config of your own"
         )
 
-    def _tokenizer_folder(self, settings: Mapping[str, Any], *, download: bool) -> Path:
+    def _tokenizer_folder(self, settings: Mapping[str, Any], cache_dir: Path | None, *, download: bool) -> Path:
         """Return the file of merges of open_clip's own tokenizer, or the folder of a tokenizer of transformers."""
         if "trust_remote_code" in settings.get("tokenizer_kwargs", {}):
             raise BackboneError(
@@ -288,7 +313,12 @@ class OpenClipSource:
         folder = self._beside(name)
         if folder is None:
             folder = hub_folder(
-                name, None, SMALL_FILES, download=download, key="the hf_tokenizer_name of a config of your own"
+                name,
+                None,
+                SMALL_FILES,
+                cache_dir,
+                download=download,
+                key="the hf_tokenizer_name of a config of your own",
             )
             if not any((folder / file).is_file() for file in TOKENIZER_MARKS):  # only its weights were fetched here
                 if not download:
@@ -360,22 +390,47 @@ def _quick_gelu_of_digests() -> dict[str, bool]:
     return found
 
 
-def _cached(config: Mapping[str, Any]) -> Path:
-    """Return the path of a tag's weights on this machine, without asking the network."""
-    from huggingface_hub import try_to_load_from_cache
+def _names_of(name: str) -> tuple[str, ...]:
+    """Return the files that hold the weights of a tag, the wanted one first.
 
-    if hub := config.get("hf_hub"):
-        repository, _, name = hub.rpartition("/")
-        for file in (name,) if name else WEIGHT_FILES:
-            found = try_to_load_from_cache(repository, file)
-            if isinstance(found, str):
-                return Path(found)
-        raise WeightsNotHereError(f"hub:{repository}")
-    url = str(config.get("url", ""))
+    Source: open_clip 3.3.0, `pretrained.py`, `_get_safe_alternatives`.
+    """
+    if not name:
+        return WEIGHT_FILES
+    return (f"{name[:-4]}.safetensors", name) if name.endswith((".bin", ".pth")) else (name,)
+
+
+def _by_url(url: str, *, download: bool) -> Path:
+    """Return the weights at a URL, kept where open_clip keeps them; whole, by the digest in the address if it has one.
+
+    Source: open_clip 3.3.0, `pretrained.py`, `download_pretrained_from_url`.
+    """
     path = Path("~/.cache/clip").expanduser() / Path(url).name
-    if path.is_file():
+    promised = url.split("/")[-2] if "openaipublic" in url else ""
+    if "mlfoundations" in url:
+        promised = path.stem.rpartition("-")[2]
+    if path.is_file() and _begins_with(path, promised):
         return path
-    raise WeightsNotHereError(url)
+    if not download:
+        raise WeightsNotHereError(f"{url} ({size_text(size_of_url(url))})")
+    path.unlink(missing_ok=True)
+    try:
+        fetch_url(url, path.parent, name=path.name)
+    except UrlError as error:
+        raise BackboneError(
+            f"{error} Without a network, download it elsewhere and give its path in backbone.pretrained."
+        ) from error
+    if not _begins_with(path, promised):
+        path.unlink()
+        raise BackboneError(f"{url} is not the content whose sha256 begins with {promised}. Start again.")
+    return path
+
+
+def _begins_with(path: Path, promised: str) -> bool:
+    if not promised:
+        return True
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().startswith(promised)
 
 
 def _weights_in(folder: Path) -> Path:

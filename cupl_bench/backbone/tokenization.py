@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cupl_bench.backbone.remembered import remembered
+from cupl_bench.dataset.remembered import remembered
 from cupl_bench.identity import content_key
 
 __all__ = [

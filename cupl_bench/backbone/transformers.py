@@ -10,7 +10,6 @@ from pydantic import TypeAdapter
 
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TextTower
 from cupl_bench.backbone.hub import hub_folder
-from cupl_bench.backbone.remembered import remembered
 from cupl_bench.backbone.tokenization import (
     SMALL_FILES,
     Tokenization,
@@ -21,6 +20,8 @@ from cupl_bench.backbone.tokenization import (
 )
 from cupl_bench.backbone.transformers_parts import ModelFiles, padded_rows, tokenizer_key
 from cupl_bench.backbone.weight_files import digest_of_weights, refuse_adapters
+from cupl_bench.dataset.hub import origin_of
+from cupl_bench.dataset.remembered import remembered
 from cupl_bench.errors import BackboneError, first
 from cupl_bench.identity import content_key
 
@@ -54,7 +55,7 @@ class TransformersSource:
     revision: str | None
 
     def identify(self, cache_dir: Path, *, download: bool) -> BackboneFacts:
-        folder = self._folder(download=download)
+        folder = self._folder(self.revision, cache_dir, download=download)
         refuse_adapters(folder)
         config = self._json(folder / "config.json")
         kind = config.get("model_type")
@@ -81,20 +82,23 @@ class TransformersSource:
             model=config,
             tokenizer=tokenizer_key(folder),
             tokenization=self._tokenization(folder, towers.context_length, str(kind), cache_dir).in_keys,
+            origin=origin_of(folder / "config.json"),
         )
 
     def load(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> Backbone:
         from cupl_bench.backbone.transformers_models import load
 
-        return load(self._files(), facts, device, precision)
+        return load(self._files(facts), facts, device, precision)
 
     def load_text(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> TextTower:
         from cupl_bench.backbone.transformers_models import load_text
 
-        return load_text(self._files(), facts, device, precision)
+        return load_text(self._files(facts), facts, device, precision)
 
-    def _files(self) -> ModelFiles:
-        folder = self._folder(download=True)
+    def _files(self, facts: BackboneFacts) -> ModelFiles:
+        # Of the commit that was identified: the main branch may have moved since then.
+        revision = self.revision if facts.origin is None else facts.origin.rpartition("@")[2]
+        folder = self._folder(revision, None, download=True)
         return ModelFiles(
             name=self.path,
             folder=folder,
@@ -102,11 +106,11 @@ class TransformersSource:
             state=lambda: (self._json(folder / "config.json"), self._image_processor(folder), tokenizer_key(folder)),
         )
 
-    def _folder(self, *, download: bool) -> Path:
+    def _folder(self, revision: str | None, cache_dir: Path | None, *, download: bool) -> Path:
         folder = Path(self.path)
         if folder.is_dir():
             return folder
-        return hub_folder(self.path, self.revision, FILES, download=download, key="backbone.path")
+        return hub_folder(self.path, revision, FILES, cache_dir, download=download, key="backbone.path")
 
     def _weights(self, folder: Path) -> list[Path]:
         """Return the files of weights that transformers reads, in order.

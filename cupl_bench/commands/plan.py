@@ -54,6 +54,7 @@ def command(given: Arguments) -> int:
                 "images to encode": _count(found.images_to_encode),
                 "views to encode": _views(found),
                 "prompts to encode": ("<= " if found.texts_to_encode else "") + _count(found.texts_to_encode),
+                "prompts file": found.prompts_file,
                 "weights": found.weights,
                 "run": "finished" if found.finished else found.run_key or "",
             }
@@ -61,7 +62,7 @@ def command(given: Arguments) -> int:
     if Output.json in forms:
         answer({"plan": plans, "mistakes": [f"{name}: {error}" for name, error in mistakes]})
     if rows:
-        blanks = {"scorer": "plain", "views to encode": ""}
+        blanks = {"scorer": "plain", "views to encode": "", "prompts file": "here"}
         unasked = [name for name, blank in blanks.items() if all(row[name] == blank for row in rows)]
         shown = [{name: cell for name, cell in row.items() if name not in unasked} for row in rows]
         show_table(shown, "What eval would do")

@@ -56,7 +56,8 @@ def _reproduce(run: str, given: Arguments) -> str:
         raise ResultsError(f"Run {record.run_key} has failed ({record.error}); there is no answer to reproduce.")
     record.config.check_whole()
     words, gained = filled(record.config)
-    words = _with_parts(words, [one for one in overrides if one not in machine_overrides], config)
+    pins = _commits(record, words)
+    words = _with_parts(words, [*pins, *(one for one in overrides if one not in machine_overrides)], config)
     here = machine_of(config)
     # Features are computed anew; data sets and weights are those of the user's cache.
     question = ask_again(
@@ -66,6 +67,8 @@ def _reproduce(run: str, given: Arguments) -> str:
         say(f"filled    {line}: the record is older than this setting; this is today's default")
     for where, name in _of_the_hub(words):
         say(f"hub       {where}={name} is fetched from the hub, unless this machine has it")
+    for pin in pins:
+        say(f"hub       {pin}: the commit that the record names")
     with tempfile.TemporaryDirectory(prefix="cupl-bench-reproduce-") as folder:
         machine = replace(here, results_dir=Path(folder, "results"), cache_dir=Path(folder, "cache"), rerun="always")
         again = answer(question, machine, Workbench())
@@ -90,6 +93,20 @@ def _with_parts(words: QuestionRecord, overrides: Sequence[str], config: Any) ->
         node[last] = literal(OmegaConf.to_container(own, resolve=True)["value"])  # type: ignore[index, call-overload]
     values = words.model_dump(include={"precision", "budget", "seed"})
     return QuestionRecord.model_validate({**values, **settings})
+
+
+def _commits(record: Record, words: QuestionRecord) -> list[str]:
+    """Return overrides that take what came from the hub at the commit which the record names."""
+    data, model = words.option("dataset"), words.option("backbone")
+    _, at, commit = (record.dataset.origin or {}).get("source", "").rpartition("@")
+    pins = [f"dataset.revision={commit}"] if at and str(data["_target_"]).endswith("hf.HfSource") else []
+    if record.backbone.origin is not None:
+        _, _, commit = record.backbone.origin.rpartition("@")
+        if str(model["_target_"]).endswith("transformers.TransformersSource"):
+            pins.append(f"backbone.revision={commit}")
+        if str(model.get("architecture")).startswith("hf-hub:"):
+            pins.append(f"backbone.architecture=hf-hub:{record.backbone.origin}")
+    return pins
 
 
 def _of_the_hub(words: QuestionRecord) -> list[tuple[str, str]]:

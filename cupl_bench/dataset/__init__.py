@@ -27,6 +27,7 @@ __all__ = [
     "FetchingSource",
     "Images",
     "KnownClasses",
+    "KnownDownload",
     "PartSource",
     "ReadTaken",
     "class_names_of",
@@ -101,7 +102,8 @@ class Dataset:
     keys are made of something else.
     ``tiers``: the tier of each class where the data set has tiers.
     ``notes``: what a user should know about how it was read, one line each.
-    ``origin``: of a named data set its source, protocol and list of names; no path of this machine.
+    ``origin``: of a named data set its source, protocol and list of names, of one on the hub its source alone; no path
+    of this machine.
     ``num_whole``: how many images there are in all, where these are a part of them, maybe none.
     ``features``: of each image, where somebody computed them: then they are scored, and no image is ever read.
 
@@ -270,6 +272,15 @@ class FetchingSource(DatasetSource, Protocol):
 
     def on_this_machine(self) -> DatasetSource:
         """Return the same source without a download: it raises `DataNotHereError` where something is missing."""
+        ...
+
+
+@runtime_checkable
+class KnownDownload(FetchingSource, Protocol):
+    """A source that can tell what it would download."""
+
+    def not_here(self) -> str:
+        """Tell what a run would fetch where something is missing, and how large it is."""
         ...
 
 

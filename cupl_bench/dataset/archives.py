@@ -11,8 +11,7 @@ from pathlib import Path, PureWindowsPath
 from posixpath import dirname, join, normpath
 from typing import IO, cast
 
-import pooch
-
+from cupl_bench.dataset.urls import UrlError, fetch_url
 from cupl_bench.errors import DatasetError
 
 __all__ = ["ARCHIVE_ENDINGS", "UNREADABLE", "fetch", "unpack"]
@@ -32,13 +31,10 @@ def fetch(url: str, md5: str | None, folder: Path) -> Path:
     Raises:
         DatasetError: it cannot be had, or is not the expected content.
     """
-    known = None if md5 is None else f"md5:{md5}"
     try:
-        return Path(pooch.retrieve(url, known_hash=known, fname=url.rsplit("/", 1)[-1], path=folder, progressbar=False))
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"{url} cannot be downloaded ({error}). Download it on a machine with a network, and put it into {folder}."
-        ) from error
+        return fetch_url(url, folder, name=url.rsplit("/", 1)[-1], digest=None if md5 is None else f"md5:{md5}")
+    except UrlError as error:
+        raise DatasetError(f"{error} Download it on a machine with a network, and put it into {folder}.") from error
 
 
 def _check_md5(archive: Path, md5: str) -> None:

@@ -18,7 +18,7 @@ from cupl_bench.keys import KEY_BYTES, Keys
 from cupl_bench.progress import progress
 from cupl_bench.store import RowStore
 
-__all__ = ["file_digest", "keys_inside", "keys_of_files"]
+__all__ = ["differing", "file_digest", "keys_inside", "keys_of_files"]
 
 FRESH_NS = 2_000_000_000
 """A file that changed less than two seconds ago may change again within one tick of its clock: not remembered."""
@@ -150,3 +150,44 @@ def file_digest(path: Path, cache_dir: Path) -> str:
     if settled:
         memo.write(mark, np.frombuffer(digest, dtype=np.uint8)[None])
     return digest.hex()
+
+
+def differing(files: Sequence[Path], promised: Sequence[str], cache_dir: Path) -> list[int]:
+    """Return the places of the files whose content is not the promised one; only new or changed files are read.
+
+    Args:
+        files: that are compared.
+        promised: of each the sha256 (64 hex digits), or the name that Git gives its content (40 hex digits).
+        cache_dir: where it is remembered which files are what was promised.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    stamps = [_stamp(path) for path in files]
+    facts = zip(files, promised, stamps, strict=True)
+    marks = Keys.of([b"".join(_mark(path, name, *stamp) for path, name, stamp in facts)])
+    memo = RowStore(
+        folder=cache_dir / "keys" / "promised", facts={"content": "files that are as promised"}, dtype=np.uint8
+    )
+    wrong, right = [], []
+    unread = np.flatnonzero(~memo.present(marks)).tolist()
+    with progress(len(unread), "checking downloaded files") as advance:
+        for place in unread:
+            if _digest_like(promised[place], files[place]) != promised[place]:
+                wrong.append(place)
+            elif _is_settled(stamps[place]):
+                right.append(place)
+            advance(1)
+    if right:
+        memo.write(marks[np.array(right)], np.ones((len(right), 1), dtype=np.uint8))
+    return wrong
+
+
+def _digest_like(promised: str, path: Path) -> str:
+    with path.open("rb") as file:
+        if len(promised) == 64:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        blob = hashlib.sha1(b"blob %d\0" % os.fstat(file.fileno()).st_size, usedforsecurity=False)
+        while piece := file.read(1 << 20):
+            blob.update(piece)
+        return blob.hexdigest()

@@ -1,9 +1,14 @@
 """Data sets of the Hugging Face hub, or in its layout on the disk, through the `datasets` library."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from glob import escape
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -11,11 +16,26 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from cupl_bench.dataset import Dataset, ReadTaken
 from cupl_bench.dataset.digests import keys_inside, keys_of_files
+from cupl_bench.dataset.hub import (
+    HubError,
+    NotReachedError,
+    Repository,
+    cause_of,
+    check_access,
+    sizes,
+    snapshot,
+    told,
+    transport_errors,
+)
 from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.limit import chosen, limited
 from cupl_bench.dataset.names import read_class_names
+from cupl_bench.dataset.remembered import remembered
+from cupl_bench.dataset.urls import UrlError, fetch_url, kept, size_of_url, size_text
 from cupl_bench.errors import DataNotHereError, DatasetError, first, nearest
+from cupl_bench.identity import content_key
 from cupl_bench.keys import Keys
+from cupl_bench.store import user_cache_dir
 
 __all__ = ["HfRows", "HfSource"]
 
@@ -49,6 +69,76 @@ class HfRows:
     names: tuple[str, ...] | None
 
 
+HF_URL = re.compile(r"hf://datasets/(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<pattern>.+)")
+NO_OPTIONS = {"name", "version", "data_dir", "data_files", "description", "features"}
+"""Fields of a configuration of the library that say which data it is, not how its files are read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Files on the hub: all that the library takes for data where there are none; ``format`` None: by their endings."""
+
+    repository: Repository
+    format: str | None
+    files: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubFiles:
+    """How the library reads a commit of a data set: a format of its own, its options, and the files of each split.
+
+    ``features``: the types of the columns in the library's words, where the repository tells them.
+    """
+
+    format: str
+    splits: dict[str, list[str]]
+    options: dict[str, Any]
+    features: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, builder: Any, root: str) -> "HubFiles":
+        """Return what a builder of the library would read below ``root``, the address of a commit.
+
+        Raises:
+            DatasetError: it would read files of elsewhere.
+        """
+        splits = {str(name): [str(one) for one in files] for name, files in (builder.config.data_files or {}).items()}
+        if other := [one for files in splits.values() for one in files if not one.startswith(root)]:
+            raise DatasetError(f"{root} names files of elsewhere, which are not read: {first(other, 3)}.")
+        usual = type(builder.config)()
+        options = {
+            one.name: getattr(builder.config, one.name)
+            for one in fields(builder.config)
+            if one.name not in NO_OPTIONS and getattr(builder.config, one.name) != getattr(usual, one.name)
+        }
+        return cls(
+            format=type(builder).__module__.rpartition(".")[2],
+            splits={name: [one.removeprefix(root) for one in files] for name, files in splits.items()},
+            options=options,
+            features=None if builder.info.features is None else builder.info.features.to_dict(),
+        )
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "HubFiles":
+        """Return what `dataclasses.asdict` made of one."""
+        return cls(**content)
+
+    def wanted(self, split: str) -> list[str]:
+        """Return the files that a split is read from; none if there is no such split.
+
+        All files, where it is a part or a sum of splits, or where class names are those of folders of all splits.
+        """
+        if self.format.endswith("folder") or not split.isidentifier():
+            return [one for files in self.splits.values() for one in files]
+        return self.splits.get(split, [])
+
+    def features_of(self) -> Any:
+        """Return the types of the columns; None where the files alone tell them."""
+        import datasets
+
+        return None if self.features is None else datasets.Features.from_dict(self.features)
+
+
 @dataclass(frozen=True, kw_only=True)
 class HfSource:
     """A split of a hub data set (``path`` is its id) or of a local folder of parquet, arrow, image or tar files.
@@ -59,6 +149,8 @@ class HfSource:
     ``revision``: branch, tag or commit on the hub.
     ``config_name``: which configuration of a data set that has several.
     ``limit``: so many images of each class, drawn with ``seed``; for a quick look.
+
+    Of the hub, only the files of the split are fetched, of one commit, which the record names.
 
     Images are taken as stored bytes and decoded by `cupl_bench.dataset.decode`: the library's own decoder would
     apply the EXIF rotation that the reference codes do not.
@@ -74,13 +166,15 @@ class HfSource:
     limit: PositiveInt | None = None
     seed: NonNegativeInt = 0
     config_name: str | None = None  # a default, for records that were made before it was there
+    download: ClassVar[bool] = True
 
     def __call__(self, cache_dir: Path) -> Dataset:
         return self.part(cache_dir, None)
 
     def part(self, cache_dir: Path, shard: tuple[int, int] | None) -> Dataset:
         """Return part i of n of the images; all of them if None."""
-        rows = self.rows()
+        table, origin = self._load(cache_dir)
+        rows = self._rows_of(table)
         names, labels = self._named(rows)
         own, num_whole = chosen(labels, self.limit, self.seed, shard)
         return Dataset(
@@ -90,28 +184,51 @@ class HfSource:
             image_ids=ImageNames.of(map(str, own.tolist())),
             image_keys=rows.keys(own, cache_dir),
             read=ReadTaken(rows.read, own),
+            origin=None if origin is None else {"source": origin},
             num_whole=num_whole,
         )
 
     def on_this_machine(self) -> "HfSource":
-        """Return this source if it is a folder.
+        """Return this source without its download: a repository that is not in the hub's cache is an error of its own.
+
+        Its `DataNotHereError` is raised by the call.
+        """
+        return HfHere(**vars(self))
+
+    def not_here(self) -> str:
+        """Tell what a run would fetch: repository and commit, and the size of the files that are not here.
 
         Raises:
-            DataNotHereError: it is a name on the hub, which would have to be asked.
+            DatasetError: there is no such repository, revision or split, or it is not to be seen.
         """
-        if not Path(self.path).is_dir():
-            raise DataNotHereError(f"{self.path} is a name on the hub.")
-        return self
+        if urls := self._urls:
+            known = [size_of_url(one) for one in urls]
+            size = size_text(None if None in known else sum(one or 0 for one in known))
+            return f"not here, to download: {first(urls, 3)} ({size}); {self.split}"
+        address = self._on_the_hub
+        if address is None:
+            return "not here"
+        try:
+            found = sizes(address.repository)
+            wanted = self._wanted(self._files_at(address, found.commit, None))
+        except NotReachedError:
+            return f"not here, to download: {self.path} ({size_text(None)}); {self.split}"
+        except HubError as error:
+            raise DatasetError(str(error)) from error
+        size = size_text(found.missing(address.repository, [escape(one) for one in wanted]))
+        return f"not here, to download: {self.path} ({size} at {found.commit[:12]}); {self.split}"
 
     def rows(self) -> HfRows:
-        """Return the rows of the split, with their labels as they are stored.
+        """Return the rows of the split of files on this machine, with their labels as they are stored.
 
         Raises:
             DatasetError: the split cannot be had, a column is missing, or a row has no label.
         """
+        return self._rows_of(self._load_here())
+
+    def _rows_of(self, table: Any) -> HfRows:
         import datasets
 
-        table = self._load()
         image_column = self.image_column or _only(
             table, "image", lambda feature: isinstance(feature, datasets.Image) or _is_image_struct(feature)
         )
@@ -156,45 +273,214 @@ class HfSource:
             )
         return splits[self.split]
 
-    def _load(self) -> Any:
-        import datasets
-        from datasets.exceptions import DatasetNotFoundError, DatasetsError
-        from huggingface_hub.errors import HfHubHTTPError
+    @property
+    def _files(self) -> list[str]:
+        return [self.data_files] if isinstance(self.data_files, str) else list(self.data_files or [])
 
-        local = Path(self.path).is_dir()
-        if not local and (self.path.startswith(("/", "./", "../", "~")) or self.path.count("/") > 1):
+    @property
+    def _urls(self) -> list[str]:
+        """Return the addresses of the files where they are named by URL."""
+        found = [one for one in self._files if one.startswith(("http://", "https://"))]
+        if found and len(found) < len(self._files):
+            raise DatasetError(f"dataset.data_files names files of this machine and by URL: {first(self._files)}.")
+        return found
+
+    @property
+    def _on_the_hub(self) -> Address | None:
+        """Return where on the hub the files are; None for a folder and for files of elsewhere."""
+        files = self._files
+        if Path(self.path).is_dir():
+            return None
+        if _is_format(self.path):
+            found = [HF_URL.fullmatch(one) for one in files]
+            places = {None if one is None else (one["name"], one["revision"]) for one in found}
+            if len(places) > 1:
+                raise DatasetError(
+                    f"dataset.data_files names files of several places: {first(files)}. Name those of one."
+                )
+            if not places or (place := places.pop()) is None:
+                return None
+            return Address(
+                repository=Repository(kind="dataset", name=place[0], revision=place[1] or self.revision),
+                format=self.path,
+                files=[one["pattern"] for one in found if one is not None],
+            )
+        if self.path.startswith(("/", "./", "../", "~")) or self.path.count("/") > 1:
             raise DatasetError(
                 f"dataset.path={self.path} does not exist; give a folder, or a hub id such as owner/name."
             )
+        return Address(
+            repository=Repository(kind="dataset", name=self.path, revision=self.revision), format=None, files=files
+        )
+
+    def _load(self, cache_dir: Path) -> tuple[Any, str | None]:
+        """Return the table of the split, and the repository with its commit, or the URLs, that it comes from."""
+        if urls := self._urls:
+            return self._load_of_urls(urls), " ".join(urls)
+        address = self._on_the_hub
+        if address is None:
+            return self._load_here(), None
+        try:
+            return self._load_of_the_hub(address, cache_dir)
+        except NotReachedError as error:
+            kind = DatasetError if self.download else DataNotHereError
+            raise kind(str(error)) from error
+        except HubError as error:
+            raise DatasetError(str(error)) from error
+
+    def _load_of_urls(self, urls: Sequence[str]) -> Any:
+        """Return the table of files that are fetched once."""
+        folder = user_cache_dir() / "files"
+        if not self.download and (lost := [one for one in urls if not kept(one, folder).is_file()]):
+            raise DataNotHereError(f"{len(lost)} of {len(urls)} files are not here, first: {first(lost, 3)}.")
+        try:
+            files = [str(fetch_url(one, folder)) for one in urls]
+        except UrlError as error:
+            raise DatasetError(f"{error} Fetch it by hand and give its path in dataset.data_files.") from error
+        return self._table(self.path, self.config_name, data_files={self.split: files})
+
+    def _load_of_the_hub(self, address: Address, cache_dir: Path) -> tuple[Any, str]:
+        """Return the table of one commit, made of the files that the hub has for the split, and no others.
+
+        Not by the library's own way to the hub: that takes any commit that it has prepared where the hub does not
+        answer, and fetches all splits.
+        """
+        repository = address.repository
+        commit = self._commit(repository)
+        asked = content_key({"of": [repository.name, address.format, address.files, self.config_name, self.split]})
+        files = remembered(
+            user_cache_dir() / "hub" / f"{commit}-{asked[:16]}.json",
+            "files of a data set",
+            lambda: asdict(self._files_at(address, commit, cache_dir)),
+            HubFiles.from_json,
+        )
+        wanted = self._wanted(files)
+        folder = snapshot(
+            repository, [escape(one) for one in wanted], cache_dir, download=self.download, key="dataset.path"
+        )
+        if folder.name != commit:
+            raise HubError(f"{repository.name} was changed while it was downloaded. Start again.")
+        if lost := [one for one in wanted if not (folder / one).is_file()]:
+            raise NotReachedError(
+                f"{len(lost)} of {len(wanted)} files of {repository.name} are not in the hub's cache here, first:"
+                f" {first(lost, 3)}. Start again where the hub can be reached."
+            )
+        here = {
+            name: [str(folder / one) for one in paths]
+            for name, paths in files.splits.items()
+            if set(paths) <= set(wanted)
+        }
+        options = {"data_files": here, "features": files.features_of(), **files.options}
+        return self._table(files.format, **options), f"{repository.name}@{commit}"
+
+    def _wanted(self, files: HubFiles) -> list[str]:
+        wanted = files.wanted(self.split)
+        if not wanted:
+            raise DatasetError(
+                f"{self.path} has no split {self.split!r}; it has {first(sorted(files.splits))}."
+                f"{nearest(self.split, files.splits)} dataset.split names one."
+            )
+        return wanted
+
+    def _commit(self, repository: Repository) -> str:
+        """Return the commit of the revision: as the hub says, or where it does not answer, as it said last."""
+        if not self.download:
+            return snapshot(repository, [], None, download=False, key="dataset.path").name
+        try:
+            return sizes(repository, anew=True).commit
+        except HubError as error:
+            try:
+                return snapshot(repository, [], None, download=False, key="dataset.path").name
+            except HubError:
+                raise error from None
+
+    def _files_at(self, address: Address, commit: str, cache_dir: Path | None) -> HubFiles:
+        """Return how the library would read a commit: its format and the files of each split. Downloads no images.
+
+        Raises:
+            HubError: the hub does not answer, or refuses them.
+            DatasetError: it has no such data.
+        """
+        import datasets
+
+        name = address.repository.name
+        if not self.download:
+            raise self._not_asked(name)
+        check_access(
+            replace(address.repository, revision=commit), cache_dir
+        )  # the library's own errors do not tell why
+        root = f"hf://datasets/{name}@{commit}/"
+        path, files = (name, address.files) if address.format is None else (
+            address.format, [f"{root}{one}" for one in address.files]
+        )  # fmt: skip
+        with self._explained(address.repository, commit), tempfile.TemporaryDirectory() as nothing:
+            # An empty cache: the library would take any commit from its own where the hub fails.
+            builder = datasets.load_dataset_builder(
+                path,
+                self.config_name,
+                data_files={self.split: files} if files else None,
+                revision=commit if address.format is None else None,
+                cache_dir=nothing,
+            )
+        return HubFiles.of(builder, root)
+
+    def _not_asked(self, name: str) -> NotReachedError:
+        return NotReachedError(
+            f"Which files of {name} make up the split {self.split} was not yet asked on this machine, and the hub"
+            " cannot be reached now. Start again where it can, or give a folder of its files in dataset.path."
+        )
+
+    def _load_here(self) -> Any:
+        """Return the table of the split from a folder, or from files named one by one."""
+        import datasets
+
+        folder = Path(self.path)
+        if (folder / "state.json").is_file():  # one split, as `Dataset.save_to_disk` writes it
+            with self._explained(None, None):
+                return datasets.load_from_disk(self.path)
+        if (folder / "dataset_dict.json").is_file():
+            with self._explained(None, None):
+                return self._split_of(datasets.load_from_disk(self.path))
         files = None if self.data_files is None else {self.split: self.data_files}
+        return self._table(self.path, self.config_name, data_files=files)
+
+    def _table(self, *arguments: Any, **options: Any) -> Any:
+        import datasets
+
+        with self._explained(None, None):
+            return datasets.load_dataset(*arguments, split=self.split, **options)
+
+    @contextmanager
+    def _explained(self, repository: Repository | None, commit: str | None) -> Iterator[None]:
+        """Tell what the library's errors mean, in one message each; ``repository`` is None for files of this machine.
+
+        Raises:
+            HubError: the hub does not answer, or refuses something.
+            DatasetError: something else is wrong.
+        """
+        import datasets
+        from datasets.exceptions import DatasetsError
+
         try:
             with _quiet(datasets):
-                if (Path(self.path) / "state.json").is_file():  # one split, as `Dataset.save_to_disk` writes it
-                    return datasets.load_from_disk(self.path)
-                if (Path(self.path) / "dataset_dict.json").is_file():
-                    return self._split_of(datasets.load_from_disk(self.path))
-                return datasets.load_dataset(
-                    self.path, self.config_name, data_files=files, split=self.split, revision=self.revision
-                )
-        except DatasetNotFoundError as error:
-            raise DatasetError(
-                f"{self.path} is not on the hub, or it is gated: {error} If it is gated, accept its terms on its page"
-                " and run 'hf auth login' (or set HF_TOKEN)."
-            ) from error
-        except (ConnectionError, HfHubHTTPError, TimeoutError) as error:
-            raise DatasetError(
-                f"{self.path} cannot be reached ({error}). Without a network, download it elsewhere with"
-                f" 'hf download {self.path} --repo-type dataset' and give the folder in dataset.path."
-            ) from error
+                yield
         except RuntimeError as error:
             if "scripts are no longer supported" not in str(error):
                 raise
             raise DatasetError(
                 f"{self.path} needs a loading script, which is never run here. Name its data files, such as"
-                " dataset.path=parquet 'dataset.data_files=hf://datasets/OWNER/NAME/data/test-*.parquet'."
+                f" dataset.path=parquet 'dataset.data_files=hf://datasets/{self.path}/data/test-*.parquet'."
             ) from error
+        except transport_errors() as error:
+            if repository is None:
+                raise DatasetError(f"{self.path} cannot be loaded: {error}.") from error
+            raise told(repository, error, []) from error
         except (DatasetsError, ValueError, OSError) as error:
-            if files is None and len(configs := _configs(self.path, self.revision)) > 1:
+            if repository is not None and (cause := cause_of(error)) is not None:
+                raise told(repository, cause, []) from error
+            if repository is not None and isinstance(error, ConnectionError):  # it tells no more
+                raise self._not_asked(repository.name) from error
+            if self.data_files is None and len(configs := _configs(self.path, commit)) > 1:
                 if self.config_name is None:
                     raise DatasetError(
                         f"{self.path} has {len(configs)} configurations, {first(configs)}. Choose one:"
@@ -239,6 +525,18 @@ class HfSource:
                 " dataset.class_names=FILE.json"
             )
         return given, np.array(values, dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HfHere(HfSource):
+    """The same data, as far as it is on this machine."""
+
+    download: ClassVar[bool] = False
+
+
+def _is_format(path: str) -> bool:
+    """Return whether the library has a reader of that name, such as parquet or imagefolder."""
+    return path.isidentifier() and find_spec(f"datasets.packaged_modules.{path}") is not None
 
 
 def _quiet(datasets: Any) -> Any:

@@ -70,7 +70,7 @@ class NamedSource:
         protocol = spec.protocol(self.protocol)
         classes = spec.classes.without(protocol.without)
         names = self.class_names()
-        found = self._find(spec, classes)
+        found = self._find(spec, classes, cache_dir)
         listing = self._present(found.listing, found.missing)
         labels = _labels(spec, classes, listing)
         split = protocol.split
@@ -119,15 +119,13 @@ class NamedSource:
         remote = self._remote(spec) if self.path is None else None
         if remote is None:
             return f"not here, by hand: docs/datasets/{spec.name}.md; {holds}"
-        size = "size not known" if remote.bytes is None else f"{remote.bytes / 1e9:.2f} GB"
-        gated = ", gated" if remote.kind == "hub" and remote.gated else ""
-        return f"not here, to download: {remote.title} ({size}{gated}); {holds}"
+        return f"not here, to download: {remote.title} ({remote.size()}); {holds}"
 
     def on_this_machine(self) -> "NamedSource":
         """Return this source without its download: it tells what is not here, and what would fetch it."""
         return replace(self, source="local")
 
-    def _find(self, spec: Spec, classes: Classes) -> Found:
+    def _find(self, spec: Spec, classes: Classes, cache_dir: Path) -> Found:
         given = self._unpacked(spec)
         layouts = [*spec.layouts, *(remote.layout for remote in spec.remotes if remote.kind == "hub")]
         downloaded = [given / kind for kind in dict.fromkeys(remote.kind for remote in spec.remotes)]
@@ -149,7 +147,7 @@ class NamedSource:
         if self.path is not None or remote is None:
             raise DataNotHereError(f"{spec.title} is not in {given}. {self._how(spec)}")
         try:
-            fetched = remote.fetch(self.folder / remote.kind)
+            fetched = remote.fetch(self.folder / remote.kind, cache_dir)
         except DatasetError as error:
             raise DatasetError(f"{spec.title} is not in {given}, and {error} {self._how(spec)}") from error
         found = _first_whole(_listed([remote.layout] if remote.kind == "hub" else own, [fetched], classes))

@@ -3,18 +3,20 @@
 Each gives the folder in which a layout then finds the images. A repository's files are named; no script is ever run.
 """
 
-import importlib.util
 import shutil
 import tempfile
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from cupl_bench.dataset.archives import fetch, unpack
+from cupl_bench.dataset.hub import HubError, NotReachedError, Repository, sizes, snapshot
 from cupl_bench.dataset.layouts import Layout
 from cupl_bench.dataset.texts import Facts
+from cupl_bench.dataset.urls import size_of_url, size_text
 from cupl_bench.errors import DatasetError
 
 __all__ = ["Fetched", "Remote"]
@@ -44,7 +46,7 @@ class Torchvision(Facts):
         """How a user names it."""
         return "torchvision"
 
-    def fetch(self, folder: Path) -> Fetched:
+    def fetch(self, folder: Path, cache_dir: Path) -> Fetched:  # noqa: ARG002
         """Download into ``folder``, which appears only when all is there.
 
         Raises:
@@ -58,11 +60,15 @@ class Torchvision(Facts):
             try:
                 getattr(torchvision.datasets, self.name)(str(half), download=True, **self.arguments)
                 half.replace(folder)
-            except (RuntimeError, OSError, ValueError, EOFError) as error:
+            except (RuntimeError, OSError, ValueError, EOFError, HTTPException) as error:
                 raise DatasetError(f"torchvision's {self.name} cannot be downloaded ({error}).") from error
             finally:
                 shutil.rmtree(half, ignore_errors=True)
         return Fetched(folder=folder, origin=f"torchvision {self.name}")
+
+    def size(self) -> str:
+        """Tell the size of the download; torchvision cannot be asked for it."""
+        return _as_published(self.bytes)
 
 
 class Archive(Facts):
@@ -78,7 +84,7 @@ class Archive(Facts):
         """How a user names it."""
         return "archive"
 
-    def fetch(self, folder: Path) -> Fetched:
+    def fetch(self, folder: Path, cache_dir: Path) -> Fetched:  # noqa: ARG002
         """Download, check and unpack into ``folder``.
 
         Raises:
@@ -88,6 +94,11 @@ class Archive(Facts):
             archive = fetch(self.url, self.md5, folder.parent / "archives")
             unpack(archive, folder)
         return Fetched(folder=folder, origin=self.url)
+
+    def size(self) -> str:
+        """Tell the size of the download, from the server's own answer where it gives one."""
+        size = size_of_url(self.url)
+        return _as_published(self.bytes) if size is None else size_text(size)
 
 
 class Hub(Facts):
@@ -111,60 +122,42 @@ class Hub(Facts):
         """How a user names it."""
         return self.repo
 
-    def fetch(self, folder: Path) -> Fetched:
+    def fetch(self, folder: Path, cache_dir: Path) -> Fetched:
         """Download what is not in the hub's own cache; an archive is unpacked into ``folder``.
 
         Raises:
             DatasetError: there is no network, no permission, or no such repository.
         """
-        import huggingface_hub
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            GatedRepoError,
-            HfHubHTTPError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
-
-        page = f"https://huggingface.co/datasets/{self.repo}"
-        pin = f" --revision {self.revision}" if self.revision else ""
-        include = " ".join(f"--include '{pattern}'" for pattern in self.files)
-        by_hand = f"hf download {self.repo} --repo-type dataset{pin} {include} --local-dir FOLDER"
-        log_in = f"Accept its terms on {page}, run 'hf auth login' (or set HF_TOKEN), and start again."
-        transport_errors: tuple[type[Exception], ...] = (HfHubHTTPError, OSError, *_transport_errors())
         try:
-            snapshot = huggingface_hub.snapshot_download(
-                self.repo, repo_type="dataset", revision=self.revision, allow_patterns=list(self.files)
-            )
-        except GatedRepoError as error:
-            raise DatasetError(f"{self.repo} is gated, and your account has no access. {log_in}") from error
-        except LocalEntryNotFoundError as error:
-            raise DatasetError(
-                f"{self.repo} cannot be reached and is not in the hub's cache here. Where there is a network:"
-                f" {by_hand}; then dataset.path=FOLDER.{f' It is gated: {log_in}' if self.gated else ''}"
-            ) from error
-        except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:
-            hint = f"It is gated: {log_in}" if self.gated else f"It may have moved or become private: look at {page}."
-            raise DatasetError(f"{self.repo} is not on the hub as {self.revision or 'main'}. {hint}") from error
-        except transport_errors as error:
-            raise DatasetError(
-                f"{self.repo} cannot be downloaded ({error}). Start again: what is here is kept. By hand: {by_hand};"
-                " then dataset.path=FOLDER."
-            ) from error
-        origin = f"{self.repo}@{Path(snapshot).name}"
+            snapshot_folder = snapshot(self._repository, self.files, cache_dir, key="dataset.path")
+        except HubError as error:
+            page = self._repository.page
+            terms = f" It is gated: accept its terms on {page}." if self.gated and page not in str(error) else ""
+            raise DatasetError(f"{error}{terms}") from error
+        origin = f"{self.repo}@{snapshot_folder.name}"
         if self.archive is None:
-            return Fetched(folder=Path(snapshot), origin=origin)
-        return Fetched(folder=unpack(Path(snapshot) / self.archive, folder), origin=origin)
+            return Fetched(folder=snapshot_folder, origin=origin)
+        return Fetched(folder=unpack(snapshot_folder / self.archive, folder), origin=origin)
+
+    def size(self) -> str:
+        """Tell the size of the files that are not in the hub's cache, and their commit, from the hub's own answer."""
+        gated = ", gated" if self.gated else ""
+        try:
+            found = sizes(self._repository)
+        except NotReachedError:
+            return f"{_as_published(self.bytes)}{gated}"
+        except HubError as error:
+            return f"{_as_published(self.bytes)}{gated}; {error}"
+        return f"{size_text(found.missing(self._repository, self.files))} at {found.commit[:12]}{gated}"
+
+    @property
+    def _repository(self) -> Repository:
+        return Repository(kind="dataset", name=self.repo, revision=self.revision)
 
 
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of the library below the hub's client, which has changed once."""
-    if importlib.util.find_spec("httpx") is None:
-        return ()
-    import httpx
-
-    return (httpx.HTTPError,)
+def _as_published(size: int | None) -> str:
+    """Return the size that a spec tells of a download whose server was not asked, or did not say."""
+    return "size not known" if size is None else f"{size_text(size)} as published"
 
 
 Remote = Annotated[Torchvision | Archive | Hub, Field(discriminator="kind")]

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlparse
 
-import pooch
-from pooch.utils import unique_file_name
-
+from cupl_bench.dataset.urls import UrlError, fetch_url, kept
 from cupl_bench.errors import PromptsError, PromptsNotHereError, first, nearest
 from cupl_bench.json_files import read_json, read_text
 from cupl_bench.store import user_cache_dir
@@ -58,10 +56,10 @@ def check_download(url: str) -> None:
     """Check that ``url`` may be downloaded.
 
     Raises:
-        PromptsNotHereError: inside of `no_downloads`.
+        PromptsNotHereError: inside of `no_downloads`; its text is the URL.
     """
     if not _downloads.get():
-        raise PromptsNotHereError(f"{url} is not here yet.")
+        raise PromptsNotHereError(url)
 
 
 def content_of(source: str, what: str) -> object:
@@ -194,13 +192,9 @@ def _read_torch(path: Path, what: str) -> Any:
 
 def _download(url: str, digest: str | None) -> Path:
     folder = user_cache_dir() / "prompts"
-    if not (folder / unique_file_name(url)).is_file():
+    if not kept(url, folder).is_file():
         check_download(url)
     try:
-        known_hash = None if digest is None else f"sha256:{digest}"
-        path = Path(pooch.retrieve(url, known_hash=known_hash, path=folder, progressbar=False))
-    except (OSError, ValueError) as error:
-        raise PromptsError(
-            f"{url} cannot be downloaded ({error}). Fetch it by hand and give its path in prompts.path."
-        ) from error
-    return path
+        return fetch_url(url, folder, digest=None if digest is None else f"sha256:{digest}")
+    except UrlError as error:
+        raise PromptsError(f"{error} Fetch it by hand and give its path in prompts.path.") from error

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pooch
-
 from cupl_bench.dataset.names import is_unicode, normalised, other_lists
 from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, read_texts, spec_names
+from cupl_bench.dataset.urls import UrlError, fetch_url
 from cupl_bench.errors import DatasetError, PromptsError, first, nearest
 from cupl_bench.json_files import read_json
 from cupl_bench.open_clip_files import open_clip_file
@@ -207,15 +206,10 @@ def fetch_official(dataset: str, variant: str, cache_dir: Path) -> Official:
     if not path.is_file():
         check_download(file.url)
         try:
-            pooch.retrieve(
-                file.url,
-                known_hash=None if file.sha256 is None else f"sha256:{file.sha256}",
-                fname=path.name,
-                path=folder,
-                progressbar=False,
-            )
-        except (OSError, ValueError) as error:
-            raise PromptsError(f"{file.url} cannot be downloaded ({error}). {by_hand}") from error
+            known = None if file.sha256 is None else f"sha256:{file.sha256}"
+            fetch_url(file.url, folder, name=path.name, digest=known)
+        except UrlError as error:
+            raise PromptsError(f"{error} {by_hand}") from error
     content = path.read_bytes()
     if (found := _unlike(content, file)) is not None:
         raise PromptsError(f"{path} is not CuPL's {file.path} ({found}). Remove it and start again. {by_hand}")

@@ -1,12 +1,13 @@
 """What a run would do, before anything is downloaded, loaded or encoded."""
 
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cupl_bench.backbone import WeightsNotHereError, identified_by
-from cupl_bench.dataset.named import NamedSource
+from cupl_bench.dataset import KnownClasses, KnownDownload, on_this_machine
+from cupl_bench.dataset.urls import size_of_url, size_text
 from cupl_bench.errors import DataNotHereError, PromptsNotHereError
-from cupl_bench.prompts import prompts_of
+from cupl_bench.prompts import PromptStrategy, prompts_of
 from cupl_bench.prompts.files import no_downloads
 from cupl_bench.records import finished_record
 from cupl_bench.run.asking import Machine, Question
@@ -28,6 +29,7 @@ __all__ = ["Plan", "plan"]
 class Plan:
     """What a run would do; numbers are None where they cannot be known without a download.
 
+    ``prompts_file``: whether the file of prompts is here, or from where it would be fetched.
     ``views_to_encode``: crops of the images, for a scorer that looks at them; ``views_gigabytes``: what their features
     take on the disk.
     """
@@ -41,6 +43,7 @@ class Plan:
     views_gigabytes: float | None = None
     texts_to_encode: int | None = None
     weights: str = "not looked for"
+    prompts_file: str = "here"
     run_key: str | None = None
     finished: bool = False
 
@@ -52,24 +55,25 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     """
     source = question.dataset
     try:
-        here = source.on_this_machine() if isinstance(source, NamedSource) else source
-        dataset = bench.dataset(here, machine.cache_dir)
+        dataset = bench.dataset(on_this_machine(source), machine.cache_dir)
     except DataNotHereError:
-        if not isinstance(source, NamedSource):
+        if not isinstance(source, KnownDownload):
             raise
-        with (
-            no_downloads(),
-            suppress(PromptsNotHereError),
-        ):  # prompts that cannot be had at all are reported before the images
-            prompts_of(question.prompts, source.class_names())
-        return Plan(dataset_here=source.not_here())
-    prompts = prompts_of(question.prompts, dataset.class_names)
-    scorer = scorer_of(question, dataset, prompts)
+        # Prompts that cannot be had at all are reported before the images.
+        file = _file_not_here(question.prompts, source.class_names()) if isinstance(source, KnownClasses) else None
+        return Plan(dataset_here=source.not_here(), prompts_file=file or "here")
     origin = (dataset.origin or {}).get("source", "here")
-    unknown = Plan(
+    told = Plan(
         dataset_here=f"{origin}, split {dataset.split}",
         num_images=len(dataset.labels),
         num_classes=len(dataset.class_names),
+    )
+    if (file := _file_not_here(question.prompts, dataset.class_names)) is not None:
+        return replace(told, prompts_file=file)
+    prompts = prompts_of(question.prompts, dataset.class_names)
+    scorer = scorer_of(question, dataset, prompts)
+    unknown = replace(
+        told,
         num_prompts=prompts.num_prompts,
         texts_to_encode=0 if prompts.given is not None else len(prompts.distinct()),
         weights="here",
@@ -101,3 +105,13 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
         views_gigabytes=None if views is None else round(views * 4 * (facts.embed_dim or 0) / 1e9, 3),
         texts_to_encode=texts,
     )
+
+
+def _file_not_here(strategy: PromptStrategy, class_names: Sequence[str]) -> str | None:
+    """Return from where the prompts would be fetched, and how large they are; None where all is here."""
+    try:
+        with no_downloads():
+            prompts_of(strategy, class_names)
+    except PromptsNotHereError as error:
+        return f"to download from {error} ({size_text(size_of_url(str(error)))})"
+    return None

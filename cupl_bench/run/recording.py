@@ -52,6 +52,7 @@ def record_of(
             name=question.backbone_name,
             precision=question.precision,
             tokenization=prepared.facts.tokenization,
+            origin=prepared.facts.origin,
             **{name: value for name, value in prepared.facts.as_record().items() if name != "model"},
         ),
         prompts=PromptsRecord(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from making import picture, text_tower_alone
+from making import make_clip, picture, text_tower_alone
 from safetensors.torch import load_file, save_file
 
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision
@@ -22,52 +22,9 @@ CPU = torch.device("cpu")
 TEXTS = ["a photo of a tree frog.", "a photo of a cat.", "", "frog " * 100]
 
 
-def save_bpe(folder: Path) -> None:
-    """The vocabulary and merges of CLIP's tokenizer, from open_clip's copy."""
-    import open_clip
-
-    tokenizer = open_clip.SimpleTokenizer()
-    vocabulary = dict(tokenizer.encoder)
-    vocabulary = {
-        name.replace("<start_of_text>", "<|startoftext|>").replace("<end_of_text>", "<|endoftext|>"): i
-        for name, i in vocabulary.items()
-    }
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.get)
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n")
-
-
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hf_clip")
-    torch.manual_seed(0)
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = transformers.CLIPConfig(
-        text_config={**small, "eos_token_id": 49407, "bos_token_id": 49406, "pad_token_id": 49407},
-        vision_config={**small, "image_size": 32, "patch_size": 8},
-        projection_dim=24,
-    )  # fmt: skip
-    transformers.CLIPModel(config).save_pretrained(folder)
-    save_bpe(folder)
-    special = {
-        "bos_token": "<|startoftext|>",
-        "eos_token": "<|endoftext|>",
-        "unk_token": "<|endoftext|>",
-        "pad_token": "<|endoftext|>",
-    }
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"})
-    )
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps(
-            {
-                "image_processor_type": "CLIPImageProcessor",
-                "size": {"shortest_edge": 32},
-                "crop_size": {"height": 32, "width": 32},
-            }
-        )
-    )
-    return folder
+    return make_clip(tmp_path_factory.mktemp("hf_clip"))
 
 
 def test_clip_features_are_the_librarys_own(clip_folder: Path, tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import datasets
-import httpx
 import huggingface_hub
 import pooch
 import pyarrow as pa
@@ -20,6 +20,7 @@ from making import encoded
 
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.archives import unpack
+from cupl_bench.dataset.hub import transport_errors
 from cupl_bench.dataset.named import NamedSource
 from cupl_bench.dataset.spec import read_spec
 from cupl_bench.errors import DatasetError
@@ -78,6 +79,7 @@ def test_cub_from_the_hub_by_the_names_of_its_labels(tmp_path: Path, monkeypatch
             "repo_type": "dataset",
             "revision": None,
             "allow_patterns": ["*test-*.parquet"],
+            "local_files_only": False,
         }
     ]
 
@@ -158,7 +160,9 @@ def raises(error: Exception) -> Callable[..., str]:
     return download
 
 
-RESPONSE = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co"))
+CLIENT: Any = import_module(transport_errors()[0].__module__.partition(".")[0])
+"""The library that the hub's client stands on."""
+RESPONSE = CLIENT.Response(403, request=CLIENT.Request("GET", "https://huggingface.co"))
 
 
 @pytest.mark.parametrize(
@@ -177,9 +181,9 @@ RESPONSE = httpx.Response(403, request=httpx.Request("GET", "https://huggingface
         ),
         (
             errors.RepositoryNotFoundError("gone", response=RESPONSE),
-            "is not on the hub as main. It is gated: Accept its terms",
+            r"is not on the hub as main, or it is private. It may have moved: look at https://huggingface.co/datasets/",
         ),
-        (httpx.ReadTimeout("slow"), r"cannot be downloaded \(slow\). Start again: what is here is kept"),
+        (CLIENT.ReadTimeout("slow"), r"cannot be downloaded \(slow\). Start again: what is here is kept"),
         (OSError(28, "No space left on device"), "No space left on device"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What is known of a backbone's files, remembered, because only a library that takes seconds to import can tell it."""
+"""What is known of files, remembered, because finding it out takes seconds or the network."""
 
 import json
 from collections.abc import Callable, Mapping
