@@ -19,7 +19,7 @@ ROOMS = {
     "Configuration": ("composition", "config", "schema", "conf_folder"),
     "Report": ("report",),
     "Describe": ("describe",),
-    "Results": ("archive", "feature_folders", "reproduction", "outcomes", "tracking"),
+    "Results": ("archive", "checking", "feature_folders", "reproduction", "outcomes", "tracking"),
     "Run": ("run", "classify", "environment"),
     "Records": ("records", "question"),
     "Scorers": ("scorers",),
