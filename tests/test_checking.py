@@ -71,11 +71,11 @@ def sign(results: Path, kind: str) -> None:
     edit(results, lambda content: content["artifact_digests"].update({kind: digest}))
 
 
-def change_table(results: Path, kind: str, change: Callable[[pd.DataFrame], object], *, signed: bool = True) -> None:
+def change_table(
+    results: Path, kind: str, change: Callable[[pd.DataFrame], pd.DataFrame], *, signed: bool = True
+) -> None:
     path = results / kind / f"{record_of(results).run_key}.parquet"
-    frame = pd.read_parquet(path)
-    change(frame)
-    frame.to_parquet(path, index=False)
+    change(pd.read_parquet(path)).to_parquet(path, index=False)
     if signed:
         sign(results, kind)
 
@@ -106,16 +106,17 @@ def test_a_program_is_told_the_same(cli: Cli, results: Path) -> None:
     assert told["published"] == []
 
 
-def swap_labels(frame: pd.DataFrame) -> None:
+def swap_labels(frame: pd.DataFrame) -> pd.DataFrame:
     frame.loc[[0, 17], "label"] = frame.loc[[17, 0], "label"].to_numpy()
-    frame["correct"] = frame["label"] == frame["prediction"]
+    return frame.assign(correct=frame["label"] == frame["prediction"])
 
 
-def other_prediction(frame: pd.DataFrame) -> None:
+def other_prediction(frame: pd.DataFrame) -> pd.DataFrame:
     """Another wrong answer in place of a wrong one: no accuracy moves."""
     row = int(np.flatnonzero(frame["label"] != frame["prediction"])[0])
     others = set(range(6)) - {int(frame.loc[row, "label"]), int(frame.loc[row, "prediction"])}
     frame.loc[row, "prediction"] = min(others)
+    return frame
 
 
 def test_a_swapped_label(results: Path) -> None:
@@ -140,18 +141,20 @@ def test_an_altered_prediction(cli: Cli, results: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda frame: frame.drop(index=3, inplace=True), "17 predictions, and the record has 18 images"),
-        (lambda frame: frame.__setitem__("index", frame["index"][::-1].to_numpy()), "17 images stand out of the order"),
-        (lambda frame: frame.__setitem__("label", frame["label"] + 1), "3 images have a label that is none of 6"),
-        (lambda frame: frame.__setitem__("prediction", -1), "18 images have a prediction that is none of 6 classes"),
-        (lambda frame: frame.__setitem__("correct", ~frame["correct"]), "18 images have a 'correct' that is not"),
-        (lambda frame: frame.__setitem__("top5", [[one[0]] * 5 for one in frame["top5"]]), "have a class twice"),
-        (lambda frame: frame.__setitem__("top5", [one[:3] for one in frame["top5"]]), "top5 holds 3 labels"),
-        (lambda frame: frame.__setitem__("label", frame["label"].astype(str)), "label is not a whole number"),
-        (lambda frame: frame.drop(columns="prediction", inplace=True), "cannot be read"),
+        (lambda frame: frame.drop(index=3), "17 predictions, and the record has 18 images"),
+        (lambda frame: frame.assign(index=frame["index"][::-1].to_numpy()), "17 images stand out of the order"),
+        (lambda frame: frame.assign(label=frame["label"] + 1), "3 images have a label that is none of 6"),
+        (lambda frame: frame.assign(prediction=-1), "18 images have a prediction that is none of 6 classes"),
+        (lambda frame: frame.assign(correct=~frame["correct"]), "18 images have a 'correct' that is not"),
+        (lambda frame: frame.assign(top5=[[one[0]] * 5 for one in frame["top5"]]), "have a class twice"),
+        (lambda frame: frame.assign(top5=[one[:3] for one in frame["top5"]]), "top5 holds 3 labels"),
+        (lambda frame: frame.assign(label=frame["label"].astype(str)), "label is not a whole number"),
+        (lambda frame: frame.drop(columns="prediction"), "cannot be read"),
     ],
 )
-def test_predictions_that_cannot_be(results: Path, change: Callable[[pd.DataFrame], object], message: str) -> None:
+def test_predictions_that_cannot_be(
+    results: Path, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
+) -> None:
     change_table(results, "predictions", change)
     assert message in differing(check_runs(results))["answers"]
 
@@ -204,7 +207,7 @@ def test_a_damaged_file(results: Path, kind: str) -> None:
 
 
 def test_other_prompts_than_those_of_the_record(results: Path) -> None:
-    change_table(results, "prompts", lambda frame: frame.__setitem__("text", frame["text"].str.replace("photo", "pic")))
+    change_table(results, "prompts", lambda frame: frame.assign(text=frame["text"].str.replace("photo", "pic")))
     assert "are not those of the digest" in differing(check_runs(results))["prompts"]
     edit(results, lambda content: content["prompts"].update(num_prompts=7))
     assert "7 prompts in the record and 6 in the table" in differing(check_runs(results))["prompts"]
