@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 
 from cupl_bench.dataset.spec import CUSTOM, read_spec
 from cupl_bench.embeddings import ALMOST_ONE, Aggregation
@@ -195,11 +195,12 @@ class _Predictions:
     label: Int64[np.ndarray, " n"]
     prediction: Int64[np.ndarray, " n"]
     top5: Int64[np.ndarray, "n k"] | None
-    correct: np.ndarray | None
+    correct: Bool[np.ndarray, " n"] | None
 
     @property
-    def hits(self) -> np.ndarray:
-        return self.label == self.prediction
+    def hits(self) -> Bool[np.ndarray, " n"]:
+        hits: Bool[np.ndarray, " n"] = self.label == self.prediction
+        return hits
 
 
 def _name_of(record: Record) -> str:
@@ -254,10 +255,12 @@ def _read_predictions(record: Record, results_dir: Path) -> _Predictions | str:
         top5 = None
         if "top5" in table.column_names:
             lists = table.column("top5").combine_chunks()
-            rows = lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+            if not (pa.types.is_list(lists.type) and pa.types.is_integer(lists.type.value_type)):
+                raise ValueError("top5 does not hold lists of labels")
             lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
-            if lists.null_count or len(set(lengths.tolist())) > 1:
+            if lists.null_count or lists.flatten().null_count or len(set(lengths.tolist())) > 1:
                 raise ValueError("top5 does not have as many labels in every row")
+            rows = lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
             top5 = rows.reshape(len(lists), -1) if len(lists) else None
         correct = None
         if "correct" in table.column_names:
@@ -279,6 +282,12 @@ def _read_prompts(record: Record, results_dir: Path) -> pd.DataFrame | str:
             raise KeyError(f"no column {lost[0]}")
         if not pd.api.types.is_integer_dtype(frame["label"]):
             raise ValueError("label is not a whole number in every row")
+        if not all(isinstance(one, str) for name in ("class_name", "text") for one in frame[name]):
+            raise ValueError("class_name or text is no text in every row")
+        if "weight" in frame and not np.isfinite(frame["weight"].to_numpy(dtype=np.float64)).all():
+            raise ValueError("weight is no number in every row")
+        if "tier" in frame:
+            frame["tier"] = frame["tier"].astype(str)
     except FileNotFoundError:
         return f"{path.parent.name}/{path.name} is not there"
     except READING as error:
@@ -633,8 +642,9 @@ def _embeddings_of(run: _Run, seen: _Seen) -> None:
         seen.unknown.append(str(error))
         return
     except DamagedFileError as error:
-        seen.faults.append(_line(error).replace(str(path), f"{path.parent.name}/{path.name}"))
+        seen.faults.append(str(error).replace(str(path), f"{path.parent.name}/{path.name}"))
         return
+    facts = facts if isinstance(facts, dict) else {}  # whatever stands there
     for key, told in (("run_key", record.run_key), ("aggregation", record.prompts.aggregation)):
         if facts.get(key) != told:
             seen.faults.append(f"the file is of the {key} {facts.get(key)}")
@@ -648,7 +658,7 @@ def _embeddings_of(run: _Run, seen: _Seen) -> None:
     if record.prompts.aggregation != Aggregation.MAX_SIMILARITY:
         return
     prompts, owner = arrays.get("prompt_embeddings"), arrays.get("prompt_class")
-    if prompts is None or owner is None or prompts.shape != (len(owner), shape[1]):
+    if prompts is None or owner is None or owner.ndim != 1 or prompts.shape != (len(owner), shape[1]):
         seen.faults.append("the vectors of single prompts, from which the scores come, are not there")
         return
     if sorted(set(owner.tolist())) != list(range(shape[0])):
@@ -698,7 +708,7 @@ def _images(runs: Sequence[_Run]) -> Finding:
                 f" first: {images}"
             )
     sets = len({run.record.dataset.fingerprint for run in runs})
-    well = f"the runs of each of {sets:,} fingerprints have the same images and labels"
+    well = f"{sets:,} {'set' if sets == 1 else 'sets'} of images, each with the same labels in all its runs"
     return seen.finding("images", "the images and labels of runs on one data set", well)
 
 
