@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int64
 
 from cupl_bench.dataset.spec import CUSTOM, read_spec
+from cupl_bench.dataset.texts import spec_names
 from cupl_bench.embeddings import ALMOST_ONE, Aggregation
 from cupl_bench.errors import DatasetError, ResultsError, UnreadableError
 from cupl_bench.identity import PROTOCOL_VERSION, content_key
@@ -757,16 +758,11 @@ def _unlike_protocol(run: _Run) -> Iterable[str | None]:
         yield f"only {limit} images of each class: the split is {dataset.split!r}"
         return
     origin, name = dataset.origin or {}, settings.get("spec")
-    if (
-        not isinstance(name, str)
-        or name.endswith(".json")
-        or dataset.features
-        or origin.get("protocol") in (None, CUSTOM)
-    ):
+    if name not in spec_names() or dataset.features or origin.get("protocol") in (None, CUSTOM):
         yield None
         return
     try:
-        spec = read_spec(name)
+        spec = read_spec(str(name))
         protocol = spec.protocol(origin["protocol"])
         classes = spec.classes.without(protocol.without)
         names = classes.named(origin.get("names", ""))
