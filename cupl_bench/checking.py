@@ -735,17 +735,18 @@ def _weights(runs: Sequence[_Run]) -> Finding:
 def _protocol(runs: Sequence[_Run]) -> Finding:
     """Return whether runs on named data sets are over the images and classes of a published protocol."""
     seen = _Seen()
-    judged = 0
+    others: dict[str, int] = {}
     for run in runs:
         own = list(_unlike_protocol(run))
-        if own == [None]:
-            seen.unknown.append(f"{run.name}: {run.record.dataset.name} has no published protocol here")
-            continue
-        judged += 1
         seen.faults += [f"{run.name}: {one}" for one in own if one is not None]
-    if judged and not seen.faults and seen.unknown:
-        seen.notes.append(f"{_runs(len(seen.unknown))} on data sets that have no published protocol are not judged")
-        seen.unknown = []
+        if own == [None]:
+            others[run.record.dataset.name] = others.get(run.record.dataset.name, 0) + 1
+    judged = len(runs) - sum(others.values())
+    told = [f"{name} has no published protocol here ({_runs(number)})" for name, number in others.items()]
+    if judged:
+        seen.notes += told
+    else:
+        seen.unknown += told
     well = f"{_runs(judged)} over all images and classes of their protocol"
     return seen.finding("protocol", "the images and classes of each published protocol", well, decides=False)
 
