@@ -227,6 +227,7 @@ def _read_all(results_dir: Path) -> tuple[list[Record], Finding]:
             records.append(record)
             if record.status == "ok" and (record.metrics is None or record.artifacts is None):
                 seen.faults.append(f"{_name_of(record)} is called finished and has no numbers or no files")
+            seen.faults += [f"{_name_of(record)}: {one}" for one in _unlike_its_words(record)]
             if record.protocol_version != PROTOCOL_VERSION:
                 seen.unknown.append(
                     f"{_name_of(record)} is of protocol version {record.protocol_version}, and this program knows"
@@ -234,6 +235,25 @@ def _read_all(results_dir: Path) -> tuple[list[Record], Finding]:
                 )
     well = f"{len(paths):,} files, each a record under its own run key"
     return sorted(records, key=lambda one: one.created_at, reverse=True), seen.finding("records", "records/", well)
+
+
+def _unlike_its_words(record: Record) -> list[str]:
+    """Return what a record says of itself otherwise than the question that it holds; tables show what it says."""
+    words = record.config
+    if words is None:
+        return []
+    names = (record.dataset.name, record.backbone.name, record.prompts.name, record.scorer.name)
+    told: dict[str, object] = dict(zip(GROUPS, names, strict=True))
+    asked: dict[str, object] = {group: getattr(words, group).get("name") for group in GROUPS}
+    told |= {"precision": record.backbone.precision, "budget": record.prompts.budget}
+    asked |= {"precision": words.precision, "budget": words.budget}
+    if record.metrics is not None:
+        told["primary"], asked["primary"] = record.metrics.primary_name, words.primary
+    return [
+        f"{key} is {value}, and {asked[key]} in its question"
+        for key, value in told.items()
+        if asked[key] != value and (asked[key] is not None or key == "budget")
+    ]
 
 
 def _path_of(record: Record, results_dir: Path, name: str) -> Path | None:

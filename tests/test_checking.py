@@ -240,6 +240,19 @@ def test_other_weights_of_the_same_backbone(results: Path) -> None:
     assert "the weights_sha256 ffffffffffff" in found["weights"]
 
 
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [("prompts", "name", "cupl"), ("backbone", "precision", "bf16"), ("prompts", "budget", 3)],
+)
+def test_a_record_that_says_otherwise_than_its_question(results: Path, part: str, key: str, value: object) -> None:
+    path = record_path(results, record_of(results).run_key)
+    edit(results, lambda content: content[part].update({key: value}))
+    found = differing(check_runs(results))
+    assert found.keys() == {"records"}
+    assert path.stem in found["records"]
+    assert f"is {value}, and" in found["records"]
+
+
 def test_a_record_in_another_place_is_no_record(results: Path) -> None:
     path = record_path(results, record_of(results).run_key)
     path.rename(path.with_name("0123456789ab.json"))
