@@ -285,9 +285,23 @@ def test_runs_of_another_folder_and_other_runs(cli: Cli, results: Path, asking: 
     asking = [one if "dataset.path" not in one else f"dataset.path={tmp_path}/elsewhere" for one in asking]
     assert cli("check", *asking, "prompts=simple") == 0, cli.out
     assert "1 other records lie there and are not looked at" in cli.out
+    assert cli("check", *asking, "prompts=simple", "seed=3") == 0  # nothing was drawn
     edit(results, lambda content: content["metrics"].update(top1=0.5), "ensemble")
     assert cli("check", *asking, "prompts=simple") == 0
     assert cli("check", *asking, "prompts=ensemble") == 1
+
+
+def test_the_record_that_was_asked_in_the_same_words_is_taken(
+    cli: Cli, results: Path, asking: list[str], tmp_path: Path
+) -> None:
+    """Though its images lay elsewhere, and a newer run of the same names was asked otherwise."""
+    assert cli("eval", *asking, "prompts=simple", "dataset.split=other") == 0
+    elsewhere = f"dataset.path={tmp_path}/elsewhere"
+    assert cli("check", *asking, elsewhere, "prompts=simple", "output=json") == 0, cli.out
+    told = json.loads(cli.out)["run_keys"]
+    assert cli("check", *asking, elsewhere, "prompts=simple", "dataset.split=other", "output=json") == 0
+    assert len(told) == 1
+    assert told != json.loads(cli.out)["run_keys"]
 
 
 @pytest.mark.parametrize(
