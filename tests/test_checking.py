@@ -151,6 +151,7 @@ def test_an_altered_prediction(cli: Cli, results: Path) -> None:
         (lambda frame: frame.assign(top5=[one[:3] for one in frame["top5"]]), "top5 holds 3 labels"),
         (lambda frame: frame.assign(label=frame["label"].astype(str)), "label is not a whole number"),
         (lambda frame: frame.drop(columns="prediction"), "cannot be read"),
+        (lambda frame: frame.assign(top5="x"), "top5 does not hold lists of labels"),
     ],
 )
 def test_predictions_that_cannot_be(
@@ -210,6 +211,9 @@ def test_a_damaged_file(results: Path, kind: str) -> None:
 def test_other_prompts_than_those_of_the_record(results: Path) -> None:
     change_table(results, "prompts", lambda frame: frame.assign(text=frame["text"].str.replace("photo", "pic")))
     assert "are not those of the digest" in differing(check_runs(results))["prompts"]
+    change_table(results, "prompts", lambda frame: frame.assign(text=[None, *frame["text"][1:]]))
+    assert "class_name or text is no text in every row" in differing(check_runs(results))["prompts"]
+    change_table(results, "prompts", lambda frame: frame.assign(text="a pic"))
     edit(results, lambda content: content["prompts"].update(num_prompts=7))
     assert "7 prompts in the record and 6 in the table" in differing(check_runs(results))["prompts"]
 
@@ -350,10 +354,18 @@ def test_every_aggregation_weighting_and_kind_of_scorer_is_well(cli: Cli, asking
     for more in (
         ["prompts=ensemble", "prompts.aggregation=mean,mean_similarity,max_similarity"],
         ["prompts=simple", "scorer=transclip"],
+        ["prompts=zpe"],
     ):
         assert cli("eval", "-m", *asking, *more) == 0, cli.err
-    assert len(list((cli.results / "records").glob("*.json"))) == 4
+    vectors = next(
+        cli.results / f"class_embeddings/{one.run_key}.safetensors"
+        for one in read_records(cli.results)
+        if one.prompts.name == "simple"
+    )
+    assert cli("eval", *asking, "prompts=embeddings", f"prompts.path={vectors}") == 0, cli.err
+    assert len(list((cli.results / "records").glob("*.json"))) == 6
     assert cli("check") == 0, cli.out
+    assert "is not judged" not in cli.out
 
 
 # Beside published numbers ---------------------------------------------------------------------------------------------
