@@ -73,7 +73,7 @@ def _archive(given: Arguments) -> Path:
 
 
 def _check_archive(path: Path, asked: Sequence[AskedQuestion] | None) -> Checked:
-    """Unpack an archive into a folder of its own, as import would, and check the runs there."""
+    """Check the runs of an archive, which is unpacked into a folder of its own as import would."""
     with tempfile.TemporaryDirectory(prefix="cupl-bench-check-") as folder:
         try:
             import_runs(path, Path(folder))
