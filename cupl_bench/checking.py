@@ -117,7 +117,9 @@ def check_runs(results_dir: Path, asked: Sequence[AskedQuestion] | None = None) 
     else:
         answers = _answers_of(asked, records)
         finished = list({one.run_key: one for one in answers.values() if one.status == "ok"}.values())
-        findings = [_answered(asked, answers, len(records)), _as_asked(asked, answers), of_records]
+        findings = [_answered(asked, answers, len(records)), of_records]
+        if finished:
+            findings.insert(1, _as_asked(asked, answers))
     if not finished:
         return Checked(findings=tuple(findings), run_keys=(), published=pd.DataFrame())
     runs = [_Run.of(record, results_dir) for record in finished]

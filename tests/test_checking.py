@@ -435,6 +435,8 @@ def test_an_archive(cli: Cli, results: Path, asking: list[str], tmp_path: Path) 
     assert cli.raw("check", str(archive), *asking, SWEEP) == 0
     assert cli.raw("check", str(archive), *asking, "prompts=simple,name_only") == 1
     assert "prompts=name_only has no record" in cli.out.replace("  ", " ")
+    assert cli.raw("check", str(archive), *asking, "prompts=name_only") == 1
+    assert "2 checks: something differs; differs: complete" in cli.out
     content = archive.read_bytes()
     for damaged in (content[:-100], content[:60], content.replace(b"records/", b"recorts/")):
         archive.write_bytes(damaged)
