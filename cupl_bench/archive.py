@@ -31,7 +31,7 @@ from cupl_bench.records import (
 )
 from cupl_bench.store import set_aside, write_atomically, writing_atomically
 
-__all__ = ["Imported", "export_runs", "import_runs"]
+__all__ = ["Imported", "export_runs", "import_runs", "is_archive"]
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -146,6 +146,19 @@ def import_runs(path: Path, results_dir: Path) -> Imported:
         for name in sorted(wanted, key=lambda one: one.startswith("records/")):
             _take(archive, name, manifest.files[name], results_dir)
     return Imported(**{how: tuple(keys) for how, keys in found.items()})
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file begins as an archive of runs does, however damaged the rest is.
+
+    Source: PKWARE, APPNOTE.TXT, 4.3.7: the first member's name stands 30 bytes after the signature.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(30 + len(MANIFEST))
+    except OSError:
+        return False
+    return start.startswith(b"PK\x03\x04") and start.endswith(MANIFEST.encode())
 
 
 def _finished(results_dir: Path, key: str) -> Record:

@@ -122,6 +122,18 @@ COMMANDS = {
             "cupl-bench reproduce 0123456789ab dataset.path=~/photos device=cpu",
         ),
     ),
+    "check": Command(
+        summary="whether the runs of a folder, an archive or an experiment are complete, whole and what they say",
+        plain=("ARCHIVE.zip", "what 'cupl-bench export' wrote, instead of a results folder"),
+        groups=(*QUESTION, "experiment"),
+        keys=(*ASKED, "results_dir", "output"),
+        sweeps=True,
+        examples=(
+            "cupl-bench check experiment=cupl_table1",
+            "cupl-bench check results_dir=elsewhere",
+            "cupl-bench check runs.zip experiment=cupl_table1 output=json",
+        ),
+    ),
     "export": Command(
         summary="[RUN_KEY ...] to=FILE.zip: finished runs as one file",
         plain=("RUN_KEY", "the key of a run; without any, all finished runs"),
