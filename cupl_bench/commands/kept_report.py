@@ -74,7 +74,7 @@ def keep(results_dir: Path, digest: str, ending: Ending, files: Sequence[Path]) 
 
 @contextmanager
 def warnings_heard() -> Iterator[list[str]]:
-    """Collect the warnings of the block, which are shown as well."""
+    """Yield a list of the warnings of the block, which are shown as well."""
     heard: list[str] = []
 
     class Listener(logging.Handler):
