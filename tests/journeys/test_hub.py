@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,14 @@ REFUSED = {
 }  # fmt: skip
 
 
+SOME = ("gated", "too many requests", "always cut", "other content")
+"""Those of them that every run of the tests tries; ``./scripts/test --all`` tries all."""
+
+
+def all_or_some(names: Iterable[Any], some: Sequence[Any]) -> list[Any]:
+    return [name if name in some else pytest.param(name, marks=pytest.mark.long) for name in names]
+
+
 AGAIN = ("gated", "storage fails", "always cut", "other content", "other small file")
 """Of these it is also tried that the same command succeeds once the cause is gone: they come when something is here."""
 
@@ -213,7 +221,7 @@ def refused(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", all_or_some(REFUSED, SOME))
 def test_a_data_set_that_is_refused_ends_with_its_message(
     name: str, hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +294,7 @@ def test_without_the_hub_what_is_not_here_is_said_with_the_way_to_get_it(
         (["dataset.config_name=big"], "field/photos cannot be loaded: "),
     ],
 )
+@pytest.mark.long
 def test_what_a_repository_does_not_have_is_said(
     arguments: list[str], said: str, hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes]
 ) -> None:
@@ -295,6 +304,7 @@ def test_what_a_repository_does_not_have_is_said(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_repository_that_has_moved_is_followed(
     hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes]
 ) -> None:
@@ -305,6 +315,7 @@ def test_a_repository_that_has_moved_is_followed(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_files_named_by_their_address_are_pinned_too(
     hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +330,7 @@ def test_files_named_by_their_address_are_pinned_too(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_shards_of_the_hub(hub: Hub, run: Callable[..., int], cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "names.json").write_text(json.dumps(NAMES))
     hub.add("dataset", "field/shards", {"test/0.tar": shard([0, 1]), "test/1.tar": shard([2, 2], 10)})
@@ -330,6 +342,7 @@ def test_shards_of_the_hub(hub: Hub, run: Callable[..., int], cli: Cli, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_repository_of_several_configurations_says_how_its_files_are_read(
     hub: Hub, run: Callable[..., int], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -481,6 +494,7 @@ LAYOUTS = {
     "transformers": ["backbone=transformers", f"backbone.path={MODEL}"],
     "open_clip": ["backbone=open_clip", f"backbone.architecture=hf-hub:{MODEL}"],
 }
+SOME_OF_BACKBONES = (("transformers", "gated"), ("transformers", "always cut"), ("open_clip", "other content"))
 WEIGHTS = {"transformers": "model.safetensors", "open_clip": "open_clip_model.safetensors"}
 
 
@@ -529,12 +543,14 @@ def test_a_backbone_is_fetched_once_of_one_commit_and_then_used_without_the_hub(
 @pytest.mark.parametrize(
     ("layout", "name"),
     [
-        *(
-            ("transformers", name)
-            for name in REFUSED
-            if name not in ("token refused", "server fails", "too many files")
-        ),
-        *(("open_clip", name) for name in ("no such revision", "always cut", "other content")),
+        pytest.param(layout, name, marks=[] if (layout, name) in SOME_OF_BACKBONES else pytest.mark.long)
+        for layout, names in {
+            "transformers": [
+                name for name in REFUSED if name not in ("token refused", "server fails", "too many files")
+            ],
+            "open_clip": ["no such revision", "always cut", "other content"],
+        }.items()
+        for name in names
     ],
 )
 def test_a_backbone_that_is_refused_ends_with_its_message(
@@ -552,6 +568,7 @@ def test_a_backbone_that_is_refused_ends_with_its_message(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_plan_counts_what_is_missing_of_a_model_that_is_here_in_part(
     hub: Hub, with_model: Callable[..., int], cli: Cli, models: Any
 ) -> None:
@@ -609,6 +626,7 @@ def test_a_tag_says_what_its_weights_are_and_how_large(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.long
 def test_a_run_is_reproduced_with_the_commits_that_its_record_names(
     layout: str, hub: Hub, cli: Cli, photos: dict[str, bytes], models: Any
 ) -> None:
@@ -677,6 +695,7 @@ def test_prompts_by_url_are_fetched_once(
         ({"status": None}, "nobody", "cannot be downloaded (the server cannot be reached)"),
     ],
 )
+@pytest.mark.long
 def test_prompts_by_url_that_cannot_be_had(
     fault: dict[str, Any], pin: str, said: str, hub: Hub, with_prompts: Callable[..., int], cli: Cli
 ) -> None:
@@ -766,6 +785,7 @@ def test_a_table_by_url(hub: Hub, run: Callable[..., int], cli: Cli, photos: dic
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_word_that_is_no_repository(hub: Hub, run: Callable[..., int], cli: Cli) -> None:
     assert run(path="imagnet") == 2
     told_once(cli, "imagnet is ")
@@ -775,6 +795,7 @@ def test_a_word_that_is_no_repository(hub: Hub, run: Callable[..., int], cli: Cl
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_program_reads_the_address_of_the_hub_and_whether_it_may_ask(
     photos: dict[str, bytes], models: Any, tmp_path: Path
 ) -> None:
