@@ -301,8 +301,18 @@ OF_FILES = {"waffle_cub": "dataset.texts.descriptors=FILE"}
 """Recipes that need a file which cannot come with the program, and what they say of it."""
 
 
+LARGE = ("words_and_scorers", "cupl_table1", "clip27", "coop15")
+"""Recipes of so many questions that composing them takes ten seconds and more: ``./scripts/test --all`` does."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", sorted((conf_dir() / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.long if path.stem in LARGE else [], id=path.stem)
+        for path in sorted((conf_dir() / "experiment").glob("*.yaml"))
+    ],
+)
 def test_a_recipe_can_be_finished_or_says_what_it_needs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The prompts of every question can be had for its classes; files that would be downloaded are taken for there."""
     from cupl_bench.config import question_of

@@ -17,7 +17,7 @@ def test_configurations_are_those_of_open_clip() -> None:
     assert model_config("ViT-B-33") is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_table_is_read_without_the_models() -> None:
     program = (
         "import sys; from cupl_bench.backbone.open_clip_tables import pretrained_table\n"

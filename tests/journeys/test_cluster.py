@@ -90,7 +90,7 @@ def answers(results: Path) -> dict[str, tuple[object, pd.DataFrame]]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_jobs_in_other_processes_leave_what_jobs_here_leave(cli, on_photos, tmp_path: Path) -> None:
     """Two backbones are two jobs, at the same time; a job that fails fails alone, and the table comes from the disk."""
     weights = [make_tiny(tmp_path / f"m{seed}", seed=seed).weights for seed in (3, 4)]

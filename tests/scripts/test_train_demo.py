@@ -120,7 +120,7 @@ def options(folder: Path, steps: int) -> list[str]:
     return [*sizes, "--work", str(folder / "work"), "--output", str(folder / "weights")]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_run_continues_to_the_same_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train_demo.main(options(whole, 12))
