@@ -15,7 +15,7 @@ from cupl_bench.store import read_arrays
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("step", [1, 2, 22, 51, 63, 75])
+@pytest.mark.parametrize("step", [1, 51, *(pytest.param(step, marks=pytest.mark.long) for step in (2, 22, 63, 75))])
 def test_a_disk_that_fills_is_a_clear_refusal_and_loses_nothing(undisturbed, tmp_path: Path, step: int) -> None:
     results, cache = tmp_path / "results", tmp_path / "cache"
     arguments = undisturbed.arguments(results, cache)

@@ -29,7 +29,7 @@ def finished_records(tmp_path: Path) -> dict[Path, bytes]:
 
 
 # Four steps to a file; the sweep writes about 25 files.
-@pytest.mark.parametrize("step", [22, 51, 75])
+@pytest.mark.parametrize("step", [51, *(pytest.param(step, marks=pytest.mark.long) for step in (22, 75))])
 def test_killed_at_a_step_of_writing(undisturbed, tmp_path: Path, step: int) -> None:
     faults: tuple[Fault, ...] = (("slow_batches", (0.0,)), ("die_at", (step,)))
     arguments = undisturbed.arguments(tmp_path / "results", tmp_path / "cache")
@@ -57,7 +57,7 @@ def test_ctrl_c_and_sigterm_keep_what_was_encoded(undisturbed, tmp_path: Path, n
     assert f"{stored} reused, {40 - stored} encoded" in finish(undisturbed, tmp_path, finished_records(tmp_path))
 
 
-@pytest.mark.parametrize("step", [22, 59])
+@pytest.mark.parametrize("step", [22, pytest.param(59, marks=pytest.mark.long)])
 def test_ctrl_c_while_a_file_is_written_leaves_nothing_half(undisturbed, tmp_path: Path, step: int) -> None:
     faults: tuple[Fault, ...] = (("slow_batches", (0.0,)), ("interrupted_at", (step,)))
     arguments = undisturbed.arguments(tmp_path / "results", tmp_path / "cache")
@@ -67,7 +67,9 @@ def test_ctrl_c_while_a_file_is_written_leaves_nothing_half(undisturbed, tmp_pat
     assert "damaged" not in finish(undisturbed, tmp_path, finished_records(tmp_path))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize(
     ("module", "name"), [("open_clip", "create_model"), ("PIL.Image", "open"), ("cupl_bench.store", "safe_open")]
 )
@@ -90,7 +92,9 @@ def test_an_interrupt_that_a_library_turns_into_an_error_is_no_failure(
     finish(undisturbed, tmp_path, {})
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 def test_an_interrupt_that_is_swallowed_ends_the_run_at_the_next_batch(
     undisturbed, tmp_path: Path, number: int, code: int
 ) -> None:
@@ -102,7 +106,7 @@ def test_an_interrupt_that_is_swallowed_ends_the_run_at_the_next_batch(
     assert "12 reused, 28 encoded" in finish(undisturbed, tmp_path, finished_records(tmp_path))
 
 
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("first", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_second_ctrl_c_ends_the_run_at_once(undisturbed, tmp_path: Path, first: int) -> None:
     arguments = undisturbed.arguments(tmp_path / "results", tmp_path / "cache")
     faults: tuple[Fault, ...] = (
