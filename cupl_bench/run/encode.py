@@ -78,7 +78,7 @@ def assist(question: Question, machine: Machine, bench: Workbench) -> None:
 
 
 def encode_part(question: Question, machine: Machine, bench: Workbench, part: int, parts: int) -> str:
-    """Encode a part of the images, from 1 to ``parts``, for a later run to reuse; return in words what was done.
+    """Encode a part of the images, from 1 to ``parts``, and their views, for a later run to reuse; say what was done.
 
     Raises:
         CuplBenchError: something that the user can correct.
@@ -87,17 +87,18 @@ def encode_part(question: Question, machine: Machine, bench: Workbench, part: in
     num_whole = own.num_whole or 0
     if not len(own.labels):
         return f"part {part} of {parts} is empty: {num_whole:,} images"
-    images = image_features(
-        Prepared(
-            question=replace(question, skip_broken=True),  # the run that follows says which are broken
-            machine=machine,
-            bench=bench,
-            dataset=own,
-            prompts=(prompts := prompts_of(question.prompts, own.class_names)),
-            scorer=scorer_of(question, own, prompts),
-            facts=in_turn(lambda: identified_by(question.backbone, machine.cache_dir, download=True)),
-        )
+    prompts = prompts_of(question.prompts, own.class_names)
+    prepared = Prepared(
+        question=replace(question, skip_broken=True),  # the run that follows says which are broken
+        machine=machine,
+        bench=bench,
+        dataset=own,
+        prompts=prompts,
+        scorer=scorer_of(question, own, prompts),
+        facts=in_turn(lambda: identified_by(question.backbone, machine.cache_dir, download=True)),
     )
+    images = image_features(prepared)
+    view_features(prepared, images)
     places = part_of((part, parts), num_whole)
     return (
         f"part {part} of {parts}, images {places[0]:,} to {places[-1]:,} of {num_whole:,}: {images.num_encoded:,}"

@@ -43,10 +43,12 @@ class ScorerFacts:
         if self.is_plain:
             return None
         kind = type(self.scorer)
+        # Our own classes may move between modules; those of users are told apart by theirs.
+        is_ours = kind.__module__.startswith("cupl_bench.")
         return content_key(
             {
                 "name": self.name,
-                "class": f"{kind.__module__}.{kind.__qualname__}",
+                "class": kind.__qualname__ if is_ours else f"{kind.__module__}.{kind.__qualname__}",
                 "version": getattr(self.scorer, "version", 1),
                 "parameters": self.parameters,
                 "files": self.digests,

@@ -98,6 +98,14 @@ def test_views_are_encoded_once_for_every_scorer_whose_crops_agree(
     assert found["scorer"] == "zero"
 
 
+def test_parts_encode_the_views_of_their_images_too(cli: Cli, photos: Path, tiny: TinyModel) -> None:
+    asked = ["eval", "dataset=folder", f"dataset.path={photos}", *tiny.overrides, "scorer=zero", "scorer.views=8"]
+    assert cli(*asked, "shard=1/2") == cli(*asked, "shard=2/2") == 0, cli.err
+    assert not list(cli.results.glob("records/*.json"))
+    assert cli(*asked) == 0
+    assert "8 of each image: 105 reused, 0 encoded" in cli.out
+
+
 def test_views_that_were_encoded_before_a_run_died_are_kept(
     cli: Cli, photos: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
