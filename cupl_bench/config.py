@@ -436,6 +436,8 @@ def _build(node: Mapping[str, Any], where: str) -> object:
         first_error = error.errors()[0]
         key = ".".join(str(part) for part in (where, *first_error["loc"]))
         message = str(first_error["msg"])
+        if first_error["type"] == "value_error" and not first_error["loc"]:  # the class's own words name the setting
+            raise ConfigError(f"{where}: {message.removeprefix('Value error, ').rstrip('.')}.") from error
         raise ConfigError(
             f"{key}={first_error['input']!r} is of the wrong type or value: {message[0].lower()}{message[1:]}."
         ) from error

@@ -86,7 +86,7 @@ def facts_of(name: str, scorer: Scorer) -> ScorerFacts:
     needs = scorer.needs
     files, digests = {}, {}
     for parameter, source in needs.files.items():
-        what = f"what scorer.{parameter} of {name} names"
+        what = f"what scorer={name} reads there (docs/scorers.md)"
 
         def read(source: str = source, what: str = what) -> object:
             return content_of(source, what)
