@@ -26,10 +26,15 @@ complete -F _cupl_bench cupl-bench
 """.strip()
 ZSH = r"""
 _cupl_bench() {
-    local -a found
+    local -a found begun whole
     found=("${(@f)$("${words[1]}" completion words zsh "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
     found=(${found:#})
-    if (( ${#found} )); then compadd -S '' -a found; else _files; fi
+    begun=(${(M)found:#*[=.]})
+    whole=(${found:#*[=.]})
+    (( ${#found} )) || _files
+    (( ${#begun} )) && compadd -S '' -a begun
+    (( ${#whole} )) && compadd -a whole
+    return 0
 }
 compdef _cupl_bench cupl-bench
 """.strip()

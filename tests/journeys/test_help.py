@@ -181,13 +181,21 @@ def test_bash_completes(program: dict[str, str], line: str, expected: list[str])
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh")
-def test_zsh_completes(program: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("cupl-bench eval prompts=simple,nam", ["whole", "prompts=simple,name_only", "prompts=simple,names"]),
+        ("cupl-bench eval dataset=folder dataset.pa", ["begun", "dataset.path="]),
+    ],
+)
+def test_zsh_completes(program: dict[str, str], words: str, expected: list[str]) -> None:
+    """A key goes on behind its =, without a space; what is whole ends with one, as zsh adds it by itself."""
     drive = (
-        'compdef() { :; }; compadd() { print -l -- ${(P)@[-1]}; }; eval "$(cupl-bench completion zsh)"; '
-        "words=(cupl-bench eval prompts=simple,nam); CURRENT=3; _cupl_bench"
+        'compdef() { :; }; compadd() { print -l -- $@[-1] ${(P)@[-1]}; }; eval "$(cupl-bench completion zsh)"; '
+        f"words=({words}); CURRENT=$#words; _cupl_bench"
     )
     done = subprocess.run(["zsh", "-fc", drive], env=program, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["prompts=simple,name_only", "prompts=simple,names"], done.stderr
+    assert done.stdout.split() == expected, done.stderr
 
 
 @pytest.mark.slow
