@@ -29,7 +29,7 @@ def describe_environment(device: torch.device, places: Sequence[Path], command: 
 
     ``places``: the folders that the program writes into: new files there do not make a checkout dirty.
     """
-    commit, dirty = _commit(tuple(places))
+    commit, dirty = _commit(places)
     return {
         "cupl_bench": __version__,
         "commit": commit,
@@ -44,6 +44,7 @@ def describe_environment(device: torch.device, places: Sequence[Path], command: 
     }
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -51,34 +52,53 @@ def _version(package: str) -> str | None:
         return None
 
 
-@cache
-def _commit(places: tuple[Path, ...]) -> tuple[str | None, bool | None]:
+def _commit(places: Sequence[Path]) -> tuple[str | None, bool | None]:
     """Return commit and dirty flag where git tracks this file; an installed copy has neither.
 
     Dirty is a checkout in which a file of the commit is changed, or one that the program did not write is new.
     """
-    folder = Path(__file__).parent
-
-    def git(*arguments: str, at: Path = folder) -> str:
-        # Without optional locks, for other processes may work with the checkout.
-        return subprocess.run(  # noqa: S603
-            ["git", "--no-optional-locks", "-C", str(at), *arguments],  # noqa: S607
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        ).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)
-        commit = git("rev-parse", "HEAD")
-        root = Path(git("rev-parse", "--show-toplevel"))
-        if git("status", "--porcelain", "--untracked-files=no"):
-            return commit, True
-        own = [f":(exclude,literal){path}" for place in places for path in _own_below(root, place)]
-        return commit, bool(git("ls-files", "--others", "--exclude-standard", "--", ".", *own, at=root))
-    except (OSError, subprocess.SubprocessError):
+    checkout = _checkout()
+    if checkout is None:
         return None, None
+    root, commit, changed = checkout
+    own = tuple(path for place in places for path in _own_below(root, place))
+    return commit, changed or _has_new_files(root, own)
+
+
+@cache
+def _checkout() -> tuple[Path, str, bool] | None:
+    """Return the folder of the checkout, its commit, and whether a file of the commit is changed; None outside one.
+
+    Found once: a process that answers many questions has read its code once, too.
+    """
+    folder = Path(__file__).parent
+    try:
+        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
+        commit, root = _git(folder, "rev-parse", "HEAD", "--show-toplevel").splitlines()
+        return Path(root), commit, bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@cache
+def _has_new_files(root: Path, own: tuple[str, ...]) -> bool | None:
+    """Return whether the checkout holds files that neither git nor the program knows; None where git cannot say."""
+    excluded = [f":(exclude,literal){path}" for path in own]
+    try:
+        return bool(_git(root, "ls-files", "--others", "--exclude-standard", "--", ".", *excluded))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    # Without optional locks, for other processes may work with the checkout.
+    return subprocess.run(  # noqa: S603
+        ["git", "--no-optional-locks", "-C", str(folder), *arguments],  # noqa: S607
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=10,
+    ).stdout.strip()
 
 
 def _own_below(root: Path, place: Path) -> list[str]:

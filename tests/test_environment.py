@@ -32,13 +32,18 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(root, "add", ".")
     git(root, "commit", "-qm", "all")
     monkeypatch.setattr(environment, "__file__", str(root / "cupl_bench" / "environment.py"))
-    environment._commit.cache_clear()
+    forget()
     yield root
-    environment._commit.cache_clear()
+    forget()
+
+
+def forget() -> None:
+    environment._checkout.cache_clear()
+    environment._has_new_files.cache_clear()
 
 
 def dirty(*places: Path) -> object:
-    environment._commit.cache_clear()
+    forget()
     return describe_environment(torch.device("cpu"), places, None)["dirty"]
 
 
