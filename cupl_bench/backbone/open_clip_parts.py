@@ -1,7 +1,8 @@
 """What a model of open_clip is made of, before it is built: its files, and its tokenizer with its key."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -35,7 +36,7 @@ def open_clip_tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
 
     Source: open_clip 3.3.0, `factory.py`, `get_tokenizer`.
     """
-    from open_clip.tokenizer import HFTokenizer
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
     given = dict(settings.get("tokenizer_kwargs", {}))
     context_length = settings.get("context_length", 77)
@@ -43,21 +44,20 @@ def open_clip_tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
         if settings.get("tokenizer_mode"):
             given["tokenizer_mode"] = settings["tokenizer_mode"]
         return HFTokenizer(str(folder), context_length=context_length, **given)
-    found = folder.stat()
-    return _of_merges(folder, found.st_size, found.st_mtime_ns, context_length, tuple(sorted(given.items())))
+    if folder == merges_file():
+        return _of_own_merges(context_length, json.dumps(given))
+    return SimpleTokenizer(context_length=context_length, **{**given, "bpe_path": str(folder)})
 
 
 @lru_cache(maxsize=4)
-def _of_merges(
-    file: Path, size: int, changed: int, context_length: int, given: tuple[tuple[str, Any], ...]
-) -> Callable[..., Any]:
-    """Return open_clip's own tokenizer, made once of a file as it is now: its 49,000 merges take a fifth of a second.
+def _of_own_merges(context_length: int, given: str) -> Any:
+    """Return open_clip's tokenizer of its own 49,000 merges, made once: they take a fifth of a second.
 
-    A run asks for it twice, to identify the backbone and to encode; a sweep for each question.
+    A run asks for it twice, to identify the backbone and to encode; a sweep, for each question.
     """
     from open_clip.tokenizer import SimpleTokenizer
 
-    return SimpleTokenizer(context_length=context_length, **{**dict(given), "bpe_path": str(file)})
+    return SimpleTokenizer(context_length=context_length, **json.loads(given))
 
 
 def tokenizer_key(settings: Mapping[str, Any], folder: Path) -> str:
