@@ -69,7 +69,7 @@ def test_a_plan_downloads_nothing_and_says_what_would(
     assert not cli.results.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_doctor_of_a_fresh_machine_lists_every_data_set(cli: Cli) -> None:
     assert cli("plan", "dataset=glob(*)") == 2  # features, folder, hf and webdataset have no path yet: one line each
     assert cli.err.count("dataset.path is not set") == 1
@@ -79,12 +79,17 @@ def test_the_doctor_of_a_fresh_machine_lists_every_data_set(cli: Cli) -> None:
         assert path.stem in cli.out + cli.err
 
 
+LATER = [
+    "places365", "caltech256", "country211", "objectnet", "stanford_dogs", "stl10", "mnist", "svhn", "gtsrb",
+    "fer2013", "rendered_sst2", "pcam", "clevr_counts", "voc2007_crops",
+]  # fmt: skip
+
+
 @pytest.mark.slow
-def test_every_set_that_came_later_goes_through_the_public_command(cli: Cli, tiny: TinyModel) -> None:
-    names = [
-        "places365", "caltech256", "country211", "objectnet", "stanford_dogs", "stl10", "mnist", "svhn", "gtsrb",
-        "fer2013", "rendered_sst2", "pcam", "clevr_counts", "voc2007_crops",
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    "names", [LATER[:2], LATER[-2:], pytest.param(LATER[2:-2], marks=pytest.mark.long)], ids=lambda some: some[0]
+)
+def test_sets_that_came_later_go_through_the_public_command(cli: Cli, tiny: TinyModel, names: list[str]) -> None:
     expected = {name: (trees.MAKERS | trees.ARRAYS)[name](cli.cache / "datasets" / name) for name in names}
     arguments = ["-m", f"dataset={','.join(names)}", "dataset.protocol=custom", "prompts=simple,ensemble"]
     assert cli("eval", *arguments, *tiny.overrides) == 0, cli.err

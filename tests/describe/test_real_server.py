@@ -12,7 +12,7 @@ import pytest
 
 from cupl_bench.prompts.sources import read_descriptions
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long  # a server of transformers takes ten seconds to start
 
 pytest.importorskip("transformers.cli", reason="transformers serves so from 5 on")
 

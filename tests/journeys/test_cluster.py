@@ -132,7 +132,7 @@ def test_parts_make_a_whole(cli, on_photos) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [4, 7])
+@pytest.mark.parametrize("parts", [pytest.param(4, marks=pytest.mark.long), 7])
 def test_a_run_after_its_parts_answers_as_a_plain_run(cli, on_photos, tmp_path: Path, parts: int) -> None:
     """Each row is of the image whose key it has: 15 images fall into no equal parts."""
     assert on_photos("prompts=simple") == 0

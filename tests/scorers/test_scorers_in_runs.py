@@ -69,17 +69,19 @@ def test_a_sweep_over_prompts_and_scorers_is_one_table(cli: Cli, photos: Path, t
     assert record.scorer.parameters == {"views": 8, "kept": 0.3, "soft": False, "seed": 0}
 
 
-def test_the_plain_scorer_changes_no_run_key_and_no_file(cli: Cli) -> None:
+def test_the_plain_scorer_changes_no_run_key_and_no_file(cli: Cli, photos: Path, tiny: TinyModel) -> None:
     """The key of the demo's `simple` in version 0.3, which knew no scorers."""
-    assert cli("eval", "prompts=simple", "scorer=plain") == 0
-    assert cli.record().run_key == "3ee0e29fd042"
-    told = json.loads((cli.results / "records/3ee0e29fd042.json").read_text())
+    assert cli("plan", "prompts=simple", "scorer=plain", "output=json") == 0
+    assert json.loads(cli.out)["plan"][0]["run_key"] == "3ee0e29fd042"
+    assert cli("eval", "dataset=folder", f"dataset.path={photos}", *tiny.overrides, "scorer=plain") == 0
+    file = cli.results / "records" / f"{cli.record().run_key}.json"
+    told = json.loads(file.read_text())
     assert told["scorer"] == {
         "name": "plain", "parameters": {}, "constants_from": "none to choose", "uses": [], "kind": "zero_shot",
     }  # fmt: skip
     del told["scorer"], told["config"]["scorer"]
     before = Record.model_validate(told)
-    assert before == read_record(cli.results / "records/3ee0e29fd042.json")
+    assert before == read_record(file)
 
 
 def test_views_are_encoded_once_for_every_scorer_whose_crops_agree(
