@@ -46,14 +46,14 @@ def zero_shot_weights(
     tiles = [slice(begin, begin + TILE_IMAGES) for begin in range(0, len(images), TILE_IMAGES)]
     total = sum(images[tile].sum(axis=0, dtype=np.float64) for tile in tiles)
     mean_image = (total / len(images)).astype(np.float32)
-    scores = np.zeros(len(templates))
+    sums = torch.zeros(len(templates), dtype=torch.float64, device=device)  # read once: a GPU is waited for each time
     classes = [torch.from_numpy(rows).to(device) for rows in templates]
     means = [torch.from_numpy(rows @ mean_image).to(device) for rows in templates]
     for here in tiles:
         tile = torch.from_numpy(images[here]).to(device)
         for place, (rows, mean) in enumerate(zip(classes, means, strict=True)):
-            scores[place] += float(torch.addmm(-mean, tile, rows.T).amax(dim=1).double().sum())
-    scores *= logit_scale / len(images)
+            sums[place] += torch.addmm(-mean, tile, rows.T).amax(dim=1).double().sum()
+    scores = sums.cpu().numpy() * (logit_scale / len(images))
     raised = np.exp(scores - scores.max())
     weights: Float64[np.ndarray, " t"] = raised / raised.sum()
     return weights

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
@@ -38,6 +38,10 @@ class OnGpu(torch.Tensor):
         made.held = held
         return made
 
+    def tolist(self) -> Any:  # torch's own refuses every tensor of another class
+        _waits["tolist"] += 1
+        return self.held.tolist()
+
     def __repr__(self, **_: object) -> str:
         return f"OnGpu({self.held!r})"
 
@@ -48,7 +52,8 @@ class OnGpu(torch.Tensor):
     def __torch_dispatch__(
         cls, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return _computed(func, args, dict(kwargs or {}))
+        with _Gpu():
+            return _computed(func, args, dict(kwargs or {}))
 
 
 class Waits(Counter[str]):
@@ -61,7 +66,8 @@ class _Gpu(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return _computed(func, args, dict(kwargs or {}))
+        with self:
+            return _computed(func, args, dict(kwargs or {}))
 
 
 _waits = Waits()
@@ -83,7 +89,8 @@ def _computed(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
             _waits[str(func)] += 1
     if moves and on_gpu and (goes or tensors[0].device).type != GPU.type:
         _waits[str(func)] += 1
-    found = func(*tree_map(_plain, tuple(args)), **tree_map(_plain, kwargs))
+    with _disable_current_modes():
+        found = func(*tree_map(_plain, tuple(args)), **tree_map(_plain, kwargs))
     if func._schema.is_mutable:  # in place, or into what `out` names: what was given is what is given back
         changed = {id(_plain(one)): one for one in tensors}
         return tree_map(lambda one: changed.get(id(one), one), found)
@@ -123,6 +130,7 @@ def pretend_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waits]:
     """Give this machine a GPU; yields how often the CPU waited for it."""
     _waits.clear()
     with monkeypatch.context() as patch:
+        patch.setattr(torch, "inference_mode", torch.no_grad)  # in it, torch hands over whole functions
         patch.setattr("torch.__future__.get_overwrite_module_params_on_conversion", lambda: True)
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(numbers, device=...) asks this mode, too
         try:
