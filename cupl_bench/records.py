@@ -80,6 +80,8 @@ class DatasetRecord(Frozen):
 
     ``origin``: of a named data set its source, protocol and list of class names; of one on the hub its source alone.
     ``features``: that image features were given; None where images were encoded.
+    ``version``: of the data set's facts, raised when its numbers can move; 1 in records from before there were any.
+    ``licence``: of the images, in words; None where it is not known, and in older records.
     """
 
     name: str
@@ -90,6 +92,8 @@ class DatasetRecord(Frozen):
     num_broken: int = 0
     origin: Mapping[str, str] | None = None
     features: FeaturesRecord | None = None
+    version: int = Field(default=1, ge=1)
+    licence: str | None = None
 
 
 class BackboneRecord(Frozen):

@@ -483,3 +483,19 @@ def test_results_of_the_first_version_are_well(tmp_path: Path) -> None:
     found = check_runs(tmp_path / "results")
     assert not differing(found)
     assert exit_code(found.findings) == 0
+
+
+@pytest.mark.parametrize(
+    ("as_named", "check", "said"),
+    [
+        (False, "images", "their numbers are not comparable"),
+        (True, "protocol", "is on version 7 of pets, and this program knows 1 alone"),
+    ],
+)
+def test_another_version_of_a_data_set(results: Path, as_named: bool, check: str, said: str) -> None:
+    if as_named:
+        edit(results, as_pets)
+    edit(results, lambda content: content["dataset"].update(version=7))
+    (finding,) = (one for one in check_runs(results).findings if one.check == check)
+    assert finding.verdict == ("cannot be judged" if as_named else "differs")
+    assert said in finding.cases[0]

@@ -14,11 +14,18 @@ __all__ = ["same_images", "same_weights"]
 def same_images(runs: Sequence[Run]) -> Finding:
     """Return whether runs on one data set had the same images, and the same label of each."""
     seen = Seen()
+    versions: dict[str, Run] = {}
     fingerprints: dict[tuple[object, ...], Run] = {}
     labels: dict[tuple[object, ...], tuple[Run, Predictions]] = {}
     for run in runs:
         dataset = run.record.dataset
         origin = dataset.origin or {}
+        of_version = versions.setdefault(dataset.name, run)
+        if of_version.record.dataset.version != dataset.version:
+            seen.faults.append(
+                f"{run.name} is on version {dataset.version} of {dataset.name}, and {of_version.name} on version"
+                f" {of_version.record.dataset.version}: their numbers are not comparable"
+            )
         if not dataset_facts(run.record):  # the folder of a user may hold other images another day
             key = (dataset.name, dataset.split, origin.get("protocol"), origin.get("names"))
             before = fingerprints.setdefault(key, run)

@@ -23,6 +23,9 @@ def as_protocol(runs: Sequence[Run]) -> Finding:
     """Return whether runs on named data sets are over the images and classes of a published protocol."""
     seen = Seen()
     others: dict[str, int] = {}
+    past = {run.name: one for run in runs if (one := _of_another_version(run)) is not None}
+    seen.unknown += [f"{name} {one}" for name, one in past.items()]
+    runs = [run for run in runs if run.name not in past]
     for run in runs:
         own = list(_unlike_protocol(run))
         seen.faults += [f"{run.name}: {one}" for one in own if one is not None]
@@ -30,12 +33,20 @@ def as_protocol(runs: Sequence[Run]) -> Finding:
             others[run.record.dataset.name] = others.get(run.record.dataset.name, 0) + 1
     judged = len(runs) - sum(others.values())
     told = [f"{name} has no published protocol here ({count_runs(number)})" for name, number in others.items()]
-    if judged:
+    if judged or past:
         seen.notes += told
     else:
         seen.unknown += told
     well = f"{count_runs(judged)} over all images and classes of their protocol"
     return seen.finding("protocol", "the images and classes of each published protocol", well, decides=False)
+
+
+def _of_another_version(run: Run) -> str | None:
+    """Return that a run is on a version of its data set that this program does not know; None where it is not."""
+    name, version = recorded(run.record, "dataset").get("spec"), run.record.dataset.version
+    if name not in spec_names() or version == (known := read_spec(str(name)).version):
+        return None
+    return f"is on version {version} of {name}, and this program knows {known} alone"
 
 
 def _unlike_protocol(run: Run) -> Iterable[str | None]:

@@ -47,6 +47,8 @@ def record_of(
             features=None
             if dataset.features is None
             else FeaturesRecord(sha256=dataset.features.sha256, said_to_be_of=dataset.features.said_to_be_of),
+            version=dataset.version,
+            licence=dataset.licence,
         ),
         backbone=BackboneRecord(
             name=question.backbone_name,
