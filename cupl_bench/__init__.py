@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         evaluate,
         load_predictions,
         load_results,
+        paper,
         sweep,
     )
     from cupl_bench.backbone.in_memory import Model
@@ -40,6 +41,7 @@ __all__ = [
     "evaluate",
     "load_predictions",
     "load_results",
+    "paper",
     "sweep",
 ]
 

@@ -37,6 +37,8 @@ from cupl_bench.scorers import Scorer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cupl_bench.report.paper import Paper
+
 __all__ = [
     "EmbeddedClasses",
     "class_embeddings",
@@ -45,6 +47,7 @@ __all__ = [
     "evaluate",
     "load_predictions",
     "load_results",
+    "paper",
     "sweep",
 ]
 
@@ -244,6 +247,26 @@ def compare(results_dir: str | Path = "results", baseline: str | None = None) ->
 
     folder = Path(results_dir).expanduser()
     return compare_records(read_records(folder), folder, baseline=baseline).runs
+
+
+def paper(results_dir: str | Path = "results", baseline: str | None = None) -> "Paper":
+    """Return the paragraph of a reproducibility checklist about the runs below ``results_dir``: ``report paper``.
+
+    Args:
+        results_dir: where the records lie.
+        baseline: as `compare`.
+
+    Returns:
+        Its ``markdown`` and ``latex``, the ``bibtex`` that they cite, and what is ``unknown``, in words.
+
+    Raises:
+        ResultsError: as `compare`.
+    """
+    from cupl_bench.records import read_records
+    from cupl_bench.report.paper import paper_of
+
+    folder = Path(results_dir).expanduser()
+    return paper_of(read_records(folder), folder, baseline=baseline)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

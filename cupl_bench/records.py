@@ -30,6 +30,7 @@ __all__ = [
     "Record",
     "ScorerRecord",
     "StageRecord",
+    "TextsRecord",
     "TierRecord",
     "TimingRecord",
     "digest_of_file",
@@ -102,6 +103,7 @@ class BackboneRecord(Frozen):
     ``tokenization``: the digest of how texts become ids; None for CLIP's own, for the demo's, and in records that were
     made before it was looked at. ``image_size``: None of a model that is not here, whose features were given.
     ``origin``: the repository of the hub that the weights come from, with its commit.
+    ``licence``: of the weights, in words; None where it is not known, and in older records.
     """
 
     name: str
@@ -115,6 +117,19 @@ class BackboneRecord(Frozen):
     transform: Mapping[str, Any]
     tokenization: str | None = None
     origin: str | None = None
+    licence: str | None = None
+
+
+class TextsRecord(Frozen):
+    """Texts that prompts were made of.
+
+    ``source``: a list of templates or a file by its name, or where else they stand. ``licence`` and ``language_model``,
+    which wrote them: None where nobody says. A language model ``none``: people wrote them.
+    """
+
+    source: str
+    licence: str | None = None
+    language_model: str | None = None
 
 
 class PromptsRecord(Frozen):
@@ -123,6 +138,7 @@ class PromptsRecord(Frozen):
     ``seed``: with which prompts were drawn, None where nothing was. ``budget``: how many of each class at most.
     ``weighting``: the rule by which prompts were weighed, ``given`` or ``zpe``, None where all weigh the same.
     ``uses_images``: whether that rule looked at the images, without their labels, that are then classified.
+    ``texts``: each source of texts; None in older records.
     """
 
     name: str
@@ -137,6 +153,7 @@ class PromptsRecord(Frozen):
     budget: int | None = None
     weighting: str | None = None
     uses_images: bool = False
+    texts: tuple[TextsRecord, ...] | None = None
 
 
 class ScorerRecord(Frozen):

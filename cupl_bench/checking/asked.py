@@ -8,7 +8,7 @@ from typing import Any
 from cupl_bench.checking.findings import Finding, Seen
 from cupl_bench.checking.reading import name_of
 from cupl_bench.outcomes import last_outcomes, state_of
-from cupl_bench.question import GROUPS, QuestionRecord
+from cupl_bench.question import GROUPS, TOLD, QuestionRecord
 from cupl_bench.records import ARTIFACTS, Record
 from cupl_bench.report.answers import missing_cells
 from cupl_bench.report.naming import leaves
@@ -106,7 +106,8 @@ def _unlike(words: QuestionRecord, record: Record) -> dict[str, str]:
 def _settings(words: QuestionRecord) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for group in GROUPS:
-        found |= leaves(words.option(group), f"{group}.")
+        asked = {key: value for key, value in words.option(group).items() if key not in TOLD.get(group, ())}
+        found |= leaves(asked, f"{group}.")
     found |= {"precision": words.precision, "budget": words.budget, "seed": words.seed}
     return {key: _without_place(key, value) for key, value in found.items()}
 

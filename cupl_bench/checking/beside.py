@@ -6,6 +6,7 @@ import numpy as np
 
 from cupl_bench.checking.findings import SHOWN, Finding, Seen
 from cupl_bench.checking.reading import Predictions, Run
+from cupl_bench.question import TOLD
 from cupl_bench.report.naming import dataset_facts, leaves, recorded
 
 __all__ = ["same_images", "same_weights"]
@@ -58,7 +59,8 @@ def same_weights(runs: Sequence[Run]) -> Finding:
     models: dict[str, Run] = {}
     for run in runs:
         built = run.record.backbone
-        asked = {**leaves(recorded(run.record, "backbone")), "is": [built.name, built.architecture, built.pretrained]}
+        words = {key: value for key, value in recorded(run.record, "backbone").items() if key not in TOLD["backbone"]}
+        asked = {**leaves(words), "is": [built.name, built.architecture, built.pretrained]}
         before = models.setdefault(repr(sorted(asked.items())), run)
         for name in ("weights_sha256", "activation", "embed_dim"):
             told, other = getattr(built, name), getattr(before.record.backbone, name)

@@ -89,9 +89,10 @@ COMMANDS = {
         ),
     ),
     "report": Command(
-        summary="tables, figures and a page from the records below results_dir",
+        summary="tables, figures and a page from the records below results_dir; or the paragraph of a paper",
+        plain=("paper", "write the paragraph of a reproducibility checklist, with its citations, and nothing else"),
         keys=(*PLACES, "baseline", "output"),
-        examples=("cupl-bench report", "cupl-bench report results_dir=elsewhere"),
+        examples=("cupl-bench report", "cupl-bench report results_dir=elsewhere", "cupl-bench report paper"),
     ),
     "prompts": Command(
         summary="counts, repeats and faults of prompts, without a model; class=NAME lists one",

@@ -1,0 +1,228 @@
+"""What runs were made from: data sets, weights, prompts, scorers, seeds; in sentences of their records alone."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from cupl_bench.dataset.spec import read_spec
+from cupl_bench.dataset.texts import spec_names
+from cupl_bench.prompts.provenance import IN_MEMORY, IN_QUESTION, NO_MODEL
+from cupl_bench.records import Record, TextsRecord
+from cupl_bench.report.answers import Run
+from cupl_bench.report.naming import SHA256, prompts_settings, recorded
+from cupl_bench.report.paper.citations import keys_of
+from cupl_bench.report.paper.markup import cite, code, joined
+
+__all__ = ["DIGITS", "by", "count", "datasets", "models", "prompts", "scorers", "seeds"]
+
+DIGITS = 12
+"""Hex digits of a digest that the text holds; the records hold all."""
+METRICS = {"top1": "top-1 accuracy", "mean_per_class": "the mean over classes of their top-1 accuracy"}
+AGGREGATIONS = {
+    "mean": "the mean of their unit vectors stands for a class",
+    "mean_similarity": "their similarities are averaged",
+    "max_similarity": "the greatest of their similarities counts",
+}
+WEIGHTINGS = {
+    "given": "weighed as the strategy says",
+    "zpe": "weighed by how sure the model is of the images, whose labels it does not see",
+}
+
+Thing = TypeVar("Thing")
+
+
+def by(things: Iterable[Thing], key: Callable[[Thing], object]) -> list[list[Thing]]:
+    """Return things that are alike in ``key`` together, in the order of their first."""
+    found: dict[object, list[Thing]] = {}
+    for one in things:
+        found.setdefault(key(one), []).append(one)
+    return list(found.values())
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "run"), count(2304, "class", "classes")
+    ('1 run', '2,304 classes')
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def datasets(runs: Sequence[Run], unknown: list[str]) -> str:
+    """Return the sentences on data sets; what is not known is added to ``unknown``."""
+
+    def same(run: Run) -> object:
+        one = run.record.dataset
+        return one.name, one.split, one.fingerprint, one.num_images, one.num_broken, one.version
+
+    groups = by(runs, same)
+    return f"Data: {'; '.join(_dataset([run.record for run in group], unknown) for group in groups)}."
+
+
+def _dataset(records: Sequence[Record], unknown: list[str]) -> str:
+    one = records[-1].dataset
+    spec, origin = recorded(records[-1], "dataset").get("spec"), one.origin or {}
+    is_named = spec in spec_names()
+    title = f"{read_spec(str(spec)).title} ({code(one.name)})" if is_named else code(one.name)
+    cited = [
+        f"dataset:{spec if is_named else one.name}",
+        *(["protocol:coop"] if origin.get("protocol") == "coop" else []),
+    ]
+    keys = keys_of(*cited)
+    if not keys:
+        unknown.append(f"a reference for the data set {one.name}")
+    size = f"{count(one.num_images, 'image')} of {count(one.num_classes, 'class', 'classes')}"
+    told = [f"split {code(one.split)}, {size}"]
+    if one.num_broken:
+        told.append(f"{count(one.num_broken, 'image')} that could not be decoded left out")
+    if one.features is not None:
+        said = f", said to be of {code(one.features.said_to_be_of)}" if one.features.said_to_be_of else ""
+        told.append(f"given as image features (sha256 {_short(one.features.sha256)}{said})")
+    if origin:
+        told += [f"{key} {code(origin[key])}" for key in ("protocol", "source") if key in origin]
+        told += [f"class names {code(origin['names'])}"] if "names" in origin else []
+    metrics = {METRICS[run.metrics.primary_name] for run in records if run.metrics is not None}
+    told += [f"version {one.version}", f"fingerprint {_short(one.fingerprint)}"]
+    told.append(_licence((run.dataset.licence for run in records), f"of the data set {one.name}", unknown))
+    return f"{title}{cite(keys)}: {', '.join(told)}; its metric is {joined(sorted(metrics))}"
+
+
+def models(runs: Sequence[Run], unknown: list[str]) -> str:
+    """Return the sentences on weights."""
+
+    def same(run: Run) -> object:
+        one = run.record.backbone
+        return one.name, one.architecture, one.pretrained, one.weights_sha256, one.activation, one.precision, one.origin
+
+    return f"Weights: {'; '.join(_model([run.record for run in group], unknown) for group in by(runs, same))}."
+
+
+def _model(records: Sequence[Record], unknown: list[str]) -> str:
+    one = records[-1].backbone
+    keys = keys_of(f"backbone:{one.name}")
+    if not keys:
+        unknown.append(f"a reference for the backbone {one.name}")
+    if one.architecture == one.pretrained == "given":  # features of it were given, and it was not there
+        unknown.append(f"the weights of the backbone {one.name}")
+        return f"{code(one.name)}{cite(keys)}: its features were given, and its weights are not known"
+    told = [
+        f"architecture {code(one.architecture)}, weights {code(one.pretrained)} with the sha256"
+        f" {_short(one.weights_sha256)}",
+        *([f"from {code(one.origin)}"] if one.origin else []),
+        f"activation {code(one.activation)}, precision {code(one.precision)}",
+        _licence((run.backbone.licence for run in records), f"of the weights of {one.name}", unknown),
+    ]
+    return f"{code(one.name)}{cite(keys)}: {', '.join(told)}"
+
+
+def prompts(runs: Sequence[Run], unknown: list[str]) -> str:
+    """Return the sentences on prompts: a strategy after the other, by the names that tables give them."""
+
+    def same(run: Run) -> object:
+        return run.prompts, run.record.prompts.aggregation, run.record.prompts.weighting, run.record.prompts.budget
+
+    return f"Prompts: {'; '.join(_strategy(group, unknown) for group in by(runs, same))}."
+
+
+def _strategy(runs: Sequence[Run], unknown: list[str]) -> str:
+    one = runs[-1].record.prompts
+    texts = [[_prompts_of(run.record)] for run in runs]
+    told = list(dict.fromkeys(text for row in texts for text in row))
+    if len(told) > 1:
+        told = [f"{text} on {code(run.dataset)}" for run, (text,) in zip(runs, texts, strict=True)]
+        told = list(dict.fromkeys(told))
+    told.append(AGGREGATIONS.get(one.aggregation, f"aggregated by {code(one.aggregation)}"))
+    if one.budget is not None:
+        told.append(f"at most {one.budget:,} of each class")
+    if one.weighting is not None:
+        told.append(WEIGHTINGS.get(one.weighting, f"weighed by {code(one.weighting)}"))
+    known = [run.record for run in runs if run.record.prompts.texts is not None]
+    if len(known) < len(runs):
+        unknown.append(
+            f"who wrote the texts of {runs[-1].prompts}, and their licence, in {count(len(runs) - len(known), 'run')}"
+        )
+        told.append("who wrote their texts was not recorded" + (" by all runs" if known else ""))
+    named = dict.fromkeys((text, _quoted(record)) for record in known for text in record.prompts.texts or ())
+    told += [_texts(text, quoted, runs[-1].prompts, unknown) for text, quoted in named]
+    return f"{code(runs[-1].prompts)}{cite(keys_of(f'prompts:{one.name}'))}: {', '.join(told)}"
+
+
+def _prompts_of(record: Record) -> str:
+    asked = record.prompts
+    told = f"{count(asked.num_prompts, 'prompt')}"
+    if asked.num_distinct != asked.num_prompts:
+        told += f" ({asked.num_distinct:,} distinct)"
+    told += f" with the digest {_short(asked.digest)}"
+    for source in asked.source.split("; ") if asked.source else ():
+        name, digest = [*SHA256.split(source), ""][:2]
+        told += f" from {code(name)}{f' with the sha256 {_short(digest)}' if digest else ''}"
+    return told + (f", {asked.num_truncated:,} of them cut to the model's context" if asked.num_truncated else "")
+
+
+def _quoted(record: Record) -> str | None:
+    """Return the one template that a question holds itself; None where there are several, or none."""
+    settings = prompts_settings(record, looked_up=True) or {}
+    templates = settings.get("templates")
+    return (
+        str(templates[0])
+        if isinstance(templates, Sequence) and not isinstance(templates, str) and len(templates) == 1
+        else None
+    )
+
+
+def _texts(one: TextsRecord, quoted: str | None, name: str, unknown: list[str]) -> str:
+    if one.source == IN_QUESTION:
+        return f"with the template {code(quoted)}" if quoted else "whose texts the records hold in full"
+    if one.source == IN_MEMORY or one.source.startswith("the class "):
+        unknown.append(f"who wrote the texts of {name}, and their licence")
+        return f"of texts {one.source}, of which nobody says who wrote them"
+    if one.language_model is None:
+        unknown.append(f"who wrote {one.source}")
+    wrote = {None: "nobody says who wrote them", NO_MODEL: "written by people"}.get(
+        one.language_model, f"written by {one.language_model}"
+    )
+    return f"texts of {code(one.source)} ({wrote}, {_licence([one.licence], f'of {one.source}', unknown)})"
+
+
+def scorers(runs: Sequence[Run], unknown: list[str]) -> str:  # noqa: ARG001 - as the others
+    """Return the sentences on how features became answers."""
+    groups = by((run.record for run in runs), lambda record: (record.scorer.name, repr(_parameters(record))))
+    return " ".join(_scorer(group[-1]) for group in groups)
+
+
+def _scorer(record: Record) -> str:
+    one = record.scorer
+    if one.name == "plain":
+        return "Scores: an image gets the class of its greatest cosine similarity, and the first of equals."
+    settings = [f"{key} {code(value)}" for key, value in _parameters(record).items()]
+    uses = f"; it looks at {joined(use.replace('_', ' ') for use in one.uses)}" if one.uses else ""
+    with_them = f" ({', '.join(settings)}; constants from {one.constants_from})" if settings else ""
+    name = f"{code(one.name)}{cite(keys_of(f'scorer:{one.name}'))}"
+    return f"Scorer {name}{with_them}{uses}; kind: {one.kind.replace('_', ' ')}."
+
+
+def _parameters(record: Record) -> Mapping[str, Any]:
+    return {key: value for key, value in record.scorer.parameters.items() if key != "seed" and value is not None}
+
+
+def seeds(runs: Sequence[Run], unknown: list[str]) -> str:  # noqa: ARG001 - as the others
+    """Return the sentence on seeds: of prompts and of scorers; a sample of images has its seed in its split."""
+    found: dict[str, set[int]] = {}
+    for run in runs:
+        if run.seed is not None:
+            found.setdefault(run.prompts, set()).add(run.seed)
+    drawn = [f"{code(name)} with {joined(code(seed) for seed in sorted(of_name))}" for name, of_name in found.items()]
+    if not drawn:
+        return "Seeds: no prompt and no score was drawn at random."
+    return f"Seeds of what was drawn at random: {'; '.join(drawn)}; nothing else was."
+
+
+def _short(digest: str) -> str:
+    return code(digest[:DIGITS])
+
+
+def _licence(told: Iterable[str | None], what: str, unknown: list[str]) -> str:
+    known = list(dict.fromkeys(one for one in told if one))
+    if not known:
+        unknown.append(f"the licence {what}")
+        return "licence not known"
+    return f"licence {' or '.join(known)}"
