@@ -241,17 +241,18 @@ def test_each_clause_of_its_paragraph_is_what_the_records_say(demo: Demo, tmp_pa
     threads = f"{place['threads']} thread{'s' if place['threads'] > 1 else ''}"
     expected = [
         f"Data: `demo` [@cupl_bench]: split `test`, {data['num_images']:,} images of {data['num_classes']} classes,"
-        f" version {data['version']}, fingerprint `{digests[0]}`, licence {data['licence']}; its metric is top-1 accuracy.",
+        f" version {data['version']}, fingerprint `{digests[0]}`, licence {data['licence']}; its metric is top-1"
+        " accuracy.",
         f"Weights: `demo` [@cupl_bench]: architecture `{weights['architecture']}`, weights `{weights['pretrained']}`"
         f" with the sha256 `{digests[1]}`, activation `{weights['activation']}`, precision `{weights['precision']}`,"
         f" licence {weights['licence']}.",
         f"Prompts: {'; '.join(map(strategy, STRATEGIES))}.",
         "Scores: an image gets the class of its greatest cosine similarity, and the first of equals.",
         "Seeds: no prompt and no score was drawn at random.",
-        f"Machines: `{place['processor']}` with {place['memory_gb']} GB of memory (`{place['device_name']}`), {threads},"
-        f" no GPU. Computing: {time} of wall time, summed over 5 runs; in {reused} runs all image features were there"
-        " already, whose time is not counted unless another of these runs made them; failed runs, earlier runs of the"
-        " same questions, and training are not counted.",
+        f"Machines: `{place['processor']}` with {place['memory_gb']} GB of memory (`{place['device_name']}`),"
+        f" {threads}, no GPU. Computing: {time} of wall time, summed over 5 runs; in {reused} runs all image features"
+        " were there already, whose time is not counted unless another of these runs made them; failed runs, earlier"
+        " runs of the same questions, and training are not counted.",
         f"Software: cupl\\_bench `{place['cupl_bench']}` [@cupl_bench], its commit not recorded, with Python"
         f" `{place['python']}`, {packages.replace('_', chr(92) + '_')}, on `{place['platform']}`.",
         "Statistics: intervals of top-1 hold 95% over images, after Wilson [@wilson1927probable]; differences of top-1"
