@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         load_predictions,
         load_results,
         paper,
+        published,
         sweep,
     )
     from cupl_bench.backbone.in_memory import Model
@@ -42,6 +43,7 @@ __all__ = [
     "load_predictions",
     "load_results",
     "paper",
+    "published",
     "sweep",
 ]
 

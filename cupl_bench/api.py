@@ -48,6 +48,7 @@ __all__ = [
     "load_predictions",
     "load_results",
     "paper",
+    "published",
     "sweep",
 ]
 
@@ -267,6 +268,27 @@ def paper(results_dir: str | Path = "results", baseline: str | None = None) -> "
 
     folder = Path(results_dir).expanduser()
     return paper_of(read_records(folder), folder, baseline=baseline)
+
+
+def published(*words: str, **filters: str) -> "pd.DataFrame":
+    """Return published numbers in percent, a row each: the columns of results/published.csv.
+
+    Args:
+        words: that a row must hold in any of its columns.
+        filters: ``dataset``, ``protocol``, ``backbone``, ``prompts``, ``scorer``, ``metric``, ``source`` or
+            ``verified``: values between commas, with ``*`` for any letters.
+
+    Raises:
+        ResultsError: a word or a value is in no row.
+
+    Example:
+        >>> import cupl_bench
+        >>> cupl_bench.published("DMN", dataset="pets", scorer="plain")["value"].tolist()
+        [90.32]
+    """
+    from cupl_bench.report.published import search_published
+
+    return search_published(words, filters)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
