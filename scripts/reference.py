@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cupl_bench.archive import import_runs
 from cupl_bench.checking import check_runs, exit_code
 from cupl_bench.errors import CuplBenchError, ResultsError, first
+from cupl_bench.prompts.provenance import IN_QUESTION, UNSTATED
 from cupl_bench.records import Record, read_records
 
 FOLDER = Path(__file__).parents[1] / "results" / "reference"
@@ -127,6 +128,11 @@ def faults_of(record: Record) -> Iterator[str]:
     for what, licence in (("data set", record.dataset.licence), ("weights", record.backbone.licence)):
         if licence is None:
             yield f"the licence of the {what} is not told"
+    if record.prompts.texts is None:
+        yield "it does not say who wrote its texts"
+    for text in record.prompts.texts or ():
+        if text.licence in (None, UNSTATED) and text.source != IN_QUESTION:
+            yield f"the archive would carry the texts of {text.source}, whose licence is not told"
     if places := sorted(set(re.findall(r"(?:^|[\s\"'=:])(/[\w.-]+/[^\s\"']*|~/[^\s\"']*)", record.model_dump_json()))):
         yield f"it names places of a machine: {first(places, 3)}"
 

@@ -17,12 +17,14 @@ from cupl_bench.prompts.sources import OPEN_CLIP_LISTS
 from cupl_bench.prompts.strategies import OFFICIAL
 from cupl_bench.prompts.waffle import CLIP_VOCABULARY
 
-__all__ = ["IN_MEMORY", "IN_QUESTION", "NO_MODEL", "Written", "written_by"]
+__all__ = ["IN_MEMORY", "IN_QUESTION", "NO_MODEL", "UNSTATED", "Written", "written_by"]
 
 IN_QUESTION = "written out in the question"
 """The source of texts that the settings of a question hold themselves."""
 IN_MEMORY = "given in memory"
 """The source of texts that no setting names."""
+UNSTATED = "none stated"
+"""The licence of texts that are shared without one."""
 NO_MODEL = "none"
 """The language model of texts that people wrote."""
 OPENAI = "openai/CLIP"
@@ -91,7 +93,7 @@ def _templates(value: object) -> Written:
 def _file(place: str) -> Written:
     if place.startswith(OFFICIAL):
         name = f"CuPL's file for {place.removeprefix(OFFICIAL)} (sarahpratt/CuPL@{CUPL_COMMIT[:7]})"
-        return Written(name, "none stated", CUPL_MODEL)
+        return Written(name, UNSTATED, CUPL_MODEL)
     plain = place.partition("#sha256=")[0]
     is_named = "://" in plain or plain.startswith(LIBRARY)
     facts = _facts(place)
