@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 
 import cupl_bench
+from cupl_bench.archive import import_runs
 from cupl_bench.records import Record, read_records
 from cupl_bench.report.comparison import compare
+from cupl_bench.reproduction import compare_runs
 
 pytestmark = pytest.mark.slow
 
@@ -267,6 +269,17 @@ def test_each_clause_of_its_paragraph_is_what_the_records_say(demo: Demo, tmp_pa
     assert paper.markdown.removeprefix("**Reproducibility.** ").splitlines() == expected
     assert paper.unknown == ("the commit of the program",)
     assert paper.bibtex.count("@") == 7
+
+
+def test_the_reference_runs_are_reproduced_bit_for_bit(demo: Demo, tmp_path: Path) -> None:
+    """On another processor, or with other versions, sums may round otherwise: then within tolerance is enough."""
+    import_runs(ROOT / "results" / "reference" / "demo.zip", tmp_path)
+    for reference in read_records(tmp_path):
+        again = demo.records[reference.prompts.name]
+        assert again.run_key == reference.run_key
+        found = compare_runs((reference, tmp_path), (again, demo.folder / "results"))
+        same = all(reference.environment[one] == again.environment[one] for one in ("processor", "packages", "python"))
+        assert found.verdict in (["equal"] if same else ["equal", "within tolerance"]), found
 
 
 def test_a_second_run_reuses_everything(demo: Demo, program: Path) -> None:
