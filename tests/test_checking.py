@@ -499,3 +499,29 @@ def test_another_version_of_a_data_set(results: Path, as_named: bool, check: str
     (finding,) = (one for one in check_runs(results).findings if one.check == check)
     assert finding.verdict == ("cannot be judged" if as_named else "differs")
     assert said in finding.cases[0]
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "said"),
+    [
+        ("dataset", "split", "train", "split is train, and all in its question"),
+        (
+            "dataset",
+            "split",
+            "all, 2 per class (seed 0)",
+            "split is all, 2 per class (seed 0), and all in its question",
+        ),
+        ("prompts", "aggregation", "mean_similarity", "aggregation is mean_similarity, and mean in its question"),
+    ],
+)
+def test_another_split_than_that_of_the_question(results: Path, part: str, key: str, value: str, said: str) -> None:
+    edit(results, lambda content: content[part].update({key: value}))
+    assert said in differing(check_runs(results))["records"]
+
+
+def test_another_protocol_and_other_names_than_those_of_the_question(results: Path) -> None:
+    edit(results, as_pets)
+    edit(results, lambda content: content["dataset"]["origin"].update(protocol="coop", names="coop"))
+    told = differing(check_runs(results))["records"]
+    assert "protocol is coop, and standard in its question" in told
+    assert "names is coop, and openai in its question" in told

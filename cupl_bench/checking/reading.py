@@ -1,8 +1,9 @@
 """Read finished runs with their tables; what cannot be read is the text of the reason, and no error."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,10 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Int64
 
 from cupl_bench.checking.findings import Finding, Seen, count_runs
+from cupl_bench.dataset.limit import limited
 from cupl_bench.errors import ResultsError, UnreadableError
 from cupl_bench.identity import PROTOCOL_VERSION
-from cupl_bench.question import GROUPS
+from cupl_bench.question import GROUPS, is_own_class
 from cupl_bench.records import Record, read_record
 from cupl_bench.store import files_in
 
@@ -108,11 +110,24 @@ def _unlike_its_words(record: Record) -> list[str]:
     asked |= {"precision": words.precision, "budget": words.budget}
     if record.metrics is not None:
         told["primary"], asked["primary"] = record.metrics.primary_name, words.primary
+    told["aggregation"], asked["aggregation"] = record.prompts.aggregation, _as_it_stands(words.prompts, "aggregation")
+    if record.dataset.features is None and is_own_class(words.dataset.get("_target_")):
+        split, limit = _as_it_stands(words.dataset, "split"), words.dataset.get("limit")
+        told["split"] = record.dataset.split
+        asked["split"] = None if split is None else limited(split, limit, words.dataset.get("seed", 0))
+        for key in ("protocol", "names") if "spec" in words.dataset else ():
+            told[key], asked[key] = (record.dataset.origin or {}).get(key), _as_it_stands(words.dataset, key)
     return [
         f"{key} is {value}, and {asked[key]} in its question"
         for key, value in told.items()
         if asked[key] != value and (asked[key] is not None or key == "budget")
     ]
+
+
+def _as_it_stands(settings: Mapping[str, Any], key: str) -> str | None:
+    """Return a setting that is a text; None where there is none, or where it refers to something else."""
+    value = settings.get(key)
+    return value if isinstance(value, str) and "${" not in value else None
 
 
 def path_of(record: Record, results_dir: Path, name: str) -> Path | None:
