@@ -37,7 +37,7 @@ from cupl_bench.scorers import Scorer
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cupl_bench.report.paper import Paper
+    from cupl_bench.paragraph import Paper
 
 __all__ = [
     "EmbeddedClasses",
@@ -263,8 +263,8 @@ def paper(results_dir: str | Path = "results", baseline: str | None = None) -> "
     Raises:
         ResultsError: as `compare`.
     """
+    from cupl_bench.paragraph import paper_of
     from cupl_bench.records import read_records
-    from cupl_bench.report.paper import paper_of
 
     folder = Path(results_dir).expanduser()
     return paper_of(read_records(folder), folder, baseline=baseline)

@@ -159,8 +159,8 @@ def command(given: Arguments) -> int:
 def _paper(words: Sequence[str], results_dir: Path, config: Any) -> int:
     """Write the paragraph of a paper, show it with what is not known, and return the exit code."""
     from cupl_bench.config import Output
+    from cupl_bench.paragraph import paper_of, write_paper
     from cupl_bench.records import read_records
-    from cupl_bench.report.paper import paper_of, write_paper
 
     if list(words) != ["paper"]:
         raise ConfigError(

@@ -5,12 +5,12 @@ from typing import Any, TypeVar
 
 from cupl_bench.dataset.spec import read_spec
 from cupl_bench.dataset.texts import spec_names
+from cupl_bench.paragraph.citations import keys_of
+from cupl_bench.paragraph.markup import cite, code, joined
 from cupl_bench.prompts.provenance import IN_MEMORY, IN_QUESTION, NO_MODEL
 from cupl_bench.records import Record, TextsRecord
 from cupl_bench.report.answers import Run
 from cupl_bench.report.naming import SHA256, prompts_settings, recorded
-from cupl_bench.report.paper.citations import keys_of
-from cupl_bench.report.paper.markup import cite, code, joined
 
 __all__ = ["DIGITS", "by", "count", "datasets", "models", "prompts", "scorers", "seeds"]
 

@@ -13,9 +13,9 @@ import cupl_bench
 from cupl_bench.conf_folder import conf_dir
 from cupl_bench.dataset.spec import read_spec
 from cupl_bench.dataset.texts import spec_names
+from cupl_bench.paragraph import Paper, paper_of
+from cupl_bench.paragraph.citations import bibtex, entries, keys_of
 from cupl_bench.records import Record, read_records
-from cupl_bench.report.paper import Paper, paper_of
-from cupl_bench.report.paper.citations import bibtex, entries, keys_of
 
 PETS = {
     "name": "pets", "split": "coop test", "fingerprint": "a" * 64, "num_images": 4, "num_classes": 2, "num_broken": 1,
@@ -281,7 +281,7 @@ def test_entries_are_whole_and_only_those_that_are_cited_are_written() -> None:
 
 
 def test_a_data_set_without_an_entry_gets_its_specs_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cupl_bench.report.paper import citations
+    from cupl_bench.paragraph import citations
 
     monkeypatch.setattr(citations, "spec_names", lambda: ["pets"])
     monkeypatch.setattr(citations, "_keys", lambda *_: [])

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cupl_bench.paragraph.citations import bibtex
+from cupl_bench.paragraph.markup import CITED, as_latex, as_markdown
+from cupl_bench.paragraph.subjects import datasets, models, prompts, scorers, seeds
+from cupl_bench.paragraph.work import compute, identity, software, statistics
 from cupl_bench.records import Record
 from cupl_bench.report.comparison import compare
-from cupl_bench.report.paper.citations import bibtex
-from cupl_bench.report.paper.markup import CITED, as_latex, as_markdown
-from cupl_bench.report.paper.subjects import datasets, models, prompts, scorers, seeds
-from cupl_bench.report.paper.work import compute, identity, software, statistics
 from cupl_bench.store import write_atomically
 
 __all__ = ["Paper", "paper_of", "write_paper"]
