@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import Cli
 from making import make_run
 
@@ -43,8 +44,19 @@ def prompts(name: str = "simple", **changes: Any) -> dict[str, Any]:
     return plain | changes
 
 
+def options(**groups: Any) -> dict[str, Any]:
+    """The words of a question about options of conf/, with changes by group."""
+    found: dict[str, Any] = {"version": 2}
+    for group in ("dataset", "backbone", "prompts", "scorer"):
+        path = conf_dir() / group / f"{groups.get(group, {}).get('name')}.yaml"
+        own = yaml.safe_load(path.read_text()) if path.is_file() else {}
+        found[group] = {key: value for key, value in own.items() if key not in ("primary", "skip_broken", "decode")}
+    return found
+
+
 def run(results: Path, *given: Any, **changes: Any) -> Record:
-    """A finished run whose table of prompts is not there, as of earlier versions."""
+    """A finished run of the options that it names; its table of prompts is not there, as of earlier versions."""
+    changes = {"config": options(**changes), **changes} if changes.get("prompts") else changes
     record = make_run(results, *given, **changes)
     (results / f"prompts/{record.run_key}.parquet").unlink()
     return record
@@ -62,8 +74,8 @@ def sentence(paper: Paper, opening: str) -> str:
 
 
 def test_every_fact_of_a_full_record_stands_in_it(tmp_path: Path) -> None:
-    settings = {"_target_": "cupl_bench.dataset.named.NamedSource", "name": "pets", "spec": "pets"}
-    config = {"version": 2, "dataset": settings, "prompts": {"_target_": "x", "templates": ["a {}, 5% #1_ [b]"]}}
+    config = options(dataset=PETS, backbone=MODEL, prompts=prompts())
+    config["prompts"]["templates"] = ["a {}, 5% #1_ [b]"]
     metrics = {"top1": 0.75, "top1_ci95": [0.3, 0.95], "mean_per_class": 0.75, "primary": 0.75}
     run(
         tmp_path, "0" * 12, dataset=PETS, backbone=MODEL, prompts=prompts(num_truncated=1), environment=PLACE,
@@ -79,8 +91,8 @@ def test_every_fact_of_a_full_record_stands_in_it(tmp_path: Path) -> None:
     )
     assert sentence(paper, "Weights:") == (
         "Weights: `vit_b32_openai` [@radford2021learning]: architecture `ViT-B-32-quickgelu`, weights `openai` with the"
-        " sha256 `cccccccccccc`, from `timm/vit@def`, activation `quick_gelu`, precision `fp32`, licence MIT"
-        " (openai/CLIP)."
+        " sha256 `cccccccccccc`, from `timm/vit@def`, activation `quick_gelu`, precision `fp32`, images of 32 x 32"
+        " pixels, licence MIT (openai/CLIP)."
     )
     assert sentence(paper, "Prompts:") == (
         "Prompts: `simple` [@radford2021learning]: 2 prompts with the digest `dddddddddddd`, 1 of them cut to the"
@@ -191,6 +203,28 @@ def test_features_that_were_given_are_not_called_encoded(tmp_path: Path) -> None
     assert "given as image features (sha256 `999999999999`, said to be of `ViT-B-32`)" in sentence(paper, "Data:")
     assert sentence(paper, "Weights:").endswith("`given`: its features were given, and its weights are not known.")
     assert "sha256 `cccccccccccc`" not in paper.markdown
+
+
+def test_a_name_alone_is_cited_for_nothing(tmp_path: Path) -> None:
+    """Of ours are what is read as our option reads it, not what somebody calls so."""
+    folder = {"_target_": "cupl_bench.dataset.folder.FolderSource", "name": "pets", "path": "photos"}
+    config = options(dataset=PETS, backbone=MODEL, prompts=prompts("cupl"))
+    config["dataset"] = folder
+    config["backbone"]["pretrained"] = "mine.pt"
+    config["prompts"]["_target_"] = "mine.Strategy"
+    own = {**PETS, "origin": None}
+    run(tmp_path, "0" * 12, dataset=own, backbone=MODEL, prompts=prompts("cupl"), config={**config, "decode": "fast"})
+    paper = told(tmp_path)
+    assert paper.unknown == (
+        "a reference for the data set pets",
+        "a reference for the backbone vit_b32_openai",
+        "the model of the processor",
+        "the memory of the machine",
+        "the commit of the program",
+    )
+    assert sentence(paper, "Data:").startswith("Data: `pets`: split")
+    assert "decoded by `fast`" in sentence(paper, "Data:")
+    assert "[@" not in "".join(sentence(paper, one) for one in ("Data:", "Weights:", "Prompts:"))
 
 
 def test_no_value_of_a_record_is_markup(tmp_path: Path) -> None:

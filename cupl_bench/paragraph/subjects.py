@@ -11,11 +11,14 @@ from cupl_bench.prompts.provenance import IN_MEMORY, IN_QUESTION, NO_MODEL
 from cupl_bench.records import Record, TextsRecord
 from cupl_bench.report.answers import Run
 from cupl_bench.report.naming import SHA256, prompts_settings, recorded
+from cupl_bench.report.published import shipped_option
 
 __all__ = ["DIGITS", "by", "count", "datasets", "models", "prompts", "scorers", "seeds"]
 
 DIGITS = 12
 """Hex digits of a digest that the text holds; the records hold all."""
+WEIGHTS = ("architecture", "pretrained", "path")
+"""Settings of a backbone that say which weights it has."""
 METRICS = {"top1": "top-1 accuracy", "mean_per_class": "the mean over classes of their top-1 accuracy"}
 AGGREGATIONS = {
     "mean": "the mean of their unit vectors stands for a class",
@@ -47,27 +50,47 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
+def cited_for(record: Record, group: str) -> list[str]:
+    """Return the keys of what an option of this project is cited for, if a run is of that option and not of its name.
+
+    A data set is known by its spec, a backbone by its weights, prompts and scorers by their class.
+    """
+    settings = recorded(record, group)
+    name = str(getattr(record, group).name)
+    if group == "dataset":
+        if settings.get("spec") in spec_names():
+            coop = (record.dataset.origin or {}).get("protocol") == "coop"
+            return keys_of(f"dataset:{settings['spec']}", *(["protocol:coop"] if coop else []))
+        return keys_of("dataset:demo") if _class(settings) == "DemoSource" else []
+    option = shipped_option(f"{group}/{name}.yaml")
+    if not option or _class(settings) != _class(option):
+        return []
+    if group == "backbone" and any(settings.get(key) != option.get(key) for key in WEIGHTS):
+        return []
+    return keys_of(f"{group}:{name}")
+
+
+def _class(settings: Mapping[str, Any]) -> str:
+    return str(settings.get("_target_")).rpartition(".")[2]
+
+
 def datasets(runs: Sequence[Run], unknown: list[str]) -> str:
     """Return the sentences on data sets; what is not known is added to ``unknown``."""
 
     def same(run: Run) -> object:
         one = run.record.dataset
-        return one.name, one.split, one.fingerprint, one.num_images, one.num_broken, one.version
+        return one.name, one.split, one.fingerprint, one.num_images, one.num_broken, one.version, run.group.decode
 
-    groups = by(runs, same)
-    return f"Data: {'; '.join(_dataset([run.record for run in group], unknown) for group in groups)}."
+    return f"Data: {'; '.join(_dataset(group, unknown) for group in by(runs, same))}."
 
 
-def _dataset(records: Sequence[Record], unknown: list[str]) -> str:
+def _dataset(runs: Sequence[Run], unknown: list[str]) -> str:
+    records = [run.record for run in runs]
     one = records[-1].dataset
     spec, origin = recorded(records[-1], "dataset").get("spec"), one.origin or {}
     is_named = spec in spec_names()
     title = f"{read_spec(str(spec)).title} ({code(one.name)})" if is_named else code(one.name)
-    cited = [
-        f"dataset:{spec if is_named else one.name}",
-        *(["protocol:coop"] if origin.get("protocol") == "coop" else []),
-    ]
-    keys = keys_of(*cited)
+    keys = cited_for(records[-1], "dataset")
     if not keys:
         unknown.append(f"a reference for the data set {one.name}")
     size = f"{count(one.num_images, 'image')} of {count(one.num_classes, 'class', 'classes')}"
@@ -80,7 +103,10 @@ def _dataset(records: Sequence[Record], unknown: list[str]) -> str:
     if origin:
         told += [f"{key} {code(origin[key])}" for key in ("protocol", "source") if key in origin]
         told += [f"class names {code(origin['names'])}"] if "names" in origin else []
-    metrics = {METRICS[run.metrics.primary_name] for run in records if run.metrics is not None}
+    headline = {run.metrics.primary_name for run in records if run.metrics is not None}
+    metrics = {METRICS.get(name, code(name)) for name in headline}
+    if runs[-1].group.decode != "exact":
+        told.append(f"decoded by {code(runs[-1].group.decode)}")
     told += [f"version {one.version}", f"fingerprint {_short(one.fingerprint)}"]
     told.append(_licence((run.dataset.licence for run in records), f"of the data set {one.name}", unknown))
     return f"{title}{cite(keys)}: {', '.join(told)}; its metric is {joined(sorted(metrics))}"
@@ -98,7 +124,7 @@ def models(runs: Sequence[Run], unknown: list[str]) -> str:
 
 def _model(records: Sequence[Record], unknown: list[str]) -> str:
     one = records[-1].backbone
-    keys = keys_of(f"backbone:{one.name}")
+    keys = cited_for(records[-1], "backbone")
     if not keys:
         unknown.append(f"a reference for the backbone {one.name}")
     if one.architecture == one.pretrained == "given":  # features of it were given, and it was not there
@@ -109,6 +135,7 @@ def _model(records: Sequence[Record], unknown: list[str]) -> str:
         f" {_short(one.weights_sha256)}",
         *([f"from {code(one.origin)}"] if one.origin else []),
         f"activation {code(one.activation)}, precision {code(one.precision)}",
+        *([f"images of {one.image_size[0]} x {one.image_size[1]} pixels"] if one.image_size else []),
         _licence((run.backbone.licence for run in records), f"of the weights of {one.name}", unknown),
     ]
     return f"{code(one.name)}{cite(keys)}: {', '.join(told)}"
@@ -143,7 +170,7 @@ def _strategy(runs: Sequence[Run], unknown: list[str]) -> str:
         told.append("who wrote their texts was not recorded" + (" by all runs" if known else ""))
     named = dict.fromkeys((text, _quoted(record)) for record in known for text in record.prompts.texts or ())
     told += [_texts(text, quoted, runs[-1].prompts, unknown) for text, quoted in named]
-    return f"{code(runs[-1].prompts)}{cite(keys_of(f'prompts:{one.name}'))}: {', '.join(told)}"
+    return f"{code(runs[-1].prompts)}{cite(cited_for(runs[-1].record, 'prompts'))}: {', '.join(told)}"
 
 
 def _prompts_of(record: Record) -> str:
@@ -196,7 +223,7 @@ def _scorer(record: Record) -> str:
     settings = [f"{key} {code(value)}" for key, value in _parameters(record).items()]
     uses = f"; it looks at {joined(use.replace('_', ' ') for use in one.uses)}" if one.uses else ""
     with_them = f" ({', '.join(settings)}; constants from {one.constants_from})" if settings else ""
-    name = f"{code(one.name)}{cite(keys_of(f'scorer:{one.name}'))}"
+    name = f"{code(one.name)}{cite(cited_for(record, 'scorer'))}"
     return f"Scorer {name}{with_them}{uses}; kind: {one.kind.replace('_', ' ')}."
 
 

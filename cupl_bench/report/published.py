@@ -16,8 +16,8 @@ from cupl_bench.report.naming import REFERENCE, leaves, prompts_settings, record
 from cupl_bench.report.texts import interval, percent, points
 
 __all__ = [
-    "FILTERS", "TOLERANCE", "match_published", "our_wording", "read_published", "search_published", "shown_published",
-    "shown_rows",
+    "FILTERS", "TOLERANCE", "match_published", "our_wording", "read_published", "search_published", "shipped_option",
+    "shown_published", "shown_rows",
 ]  # fmt: skip
 
 TOLERANCE = 0.003
@@ -175,7 +175,7 @@ def _strategy(record: Record) -> str:
 
 
 @lru_cache(maxsize=256)
-def _option(name: str) -> Mapping[str, Any]:
+def shipped_option(name: str) -> Mapping[str, Any]:
     """Return the option of a group as its file has it."""
     path = conf_dir() / name
     content = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
@@ -194,7 +194,7 @@ def _changed(record: Record) -> list[str]:
     for group, name in (("prompts", _strategy(record)), ("dataset", record.dataset.name)):
         if group == "dataset" and record.dataset.features:
             continue
-        given, option = leaves(recorded(record, group)), leaves(_option(f"{group}/{name}.yaml"))
+        given, option = leaves(recorded(record, group)), leaves(shipped_option(f"{group}/{name}.yaml"))
         if not option:
             changed.append(f"{group}={name} is not an option of this version")
             continue

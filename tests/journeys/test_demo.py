@@ -247,7 +247,7 @@ def test_each_clause_of_its_paragraph_is_what_the_records_say(demo: Demo, tmp_pa
         " accuracy.",
         f"Weights: `demo` [@cupl_bench]: architecture `{weights['architecture']}`, weights `{weights['pretrained']}`"
         f" with the sha256 `{digests[1]}`, activation `{weights['activation']}`, precision `{weights['precision']}`,"
-        f" licence {weights['licence']}.",
+        f" images of 64 x 64 pixels, licence {weights['licence']}.",
         f"Prompts: {'; '.join(map(strategy, STRATEGIES))}.",
         "Scores: an image gets the class of its greatest cosine similarity, and the first of equals.",
         "Seeds: no prompt and no score was drawn at random.",
