@@ -119,7 +119,8 @@ def test_what_an_old_record_does_not_say_is_not_made_up(tmp_path: Path) -> None:
     assert paper.unknown == (
         "a reference for the data set birds", "the licence of the data set birds", "a reference for the backbone small",
         "the licence of the weights of small", "who wrote the texts of simple, and their licence, in 1 run",
-        "the model of the processor", "the memory of the machine", "the time of 1 run", "the commit of the program",
+        "whether parts from outside the program drew anything, in 1 run", "the model of the processor",
+        "the memory of the machine", "the time of 1 run", "the commit of the program",
     )  # fmt: skip
     assert "version 1, fingerprint `ffffffffffff`, licence not known" in sentence(paper, "Data:")
     assert sentence(paper, "Weights:").endswith("licence not known.")
@@ -158,7 +159,9 @@ def test_two_data_sets_seeds_and_machines(tmp_path: Path) -> None:
     for number, dataset in enumerate([BIRDS, PETS]):
         run(tmp_path, f"{number + 9:012x}", dataset=dataset, prompts=prompts(), environment=gpu)
     paper = told(tmp_path)
-    assert sentence(paper, "Seeds") == "Seeds of what was drawn at random: `waffle` with `0` and `7`; nothing else was."
+    assert sentence(paper, "Seeds") == (
+        "Seeds of what was drawn at random: the prompts `waffle` with `0` and `7`; nothing else was."
+    )
     assert sentence(paper, "Data:").count("fingerprint") == 2
     machines = sentence(paper, "Machines:")
     assert "no GPU (3 runs); a GPU `A GPU` beside `A Processor, 2 cores` with 8 GB of memory (2 runs)" in machines
@@ -192,7 +195,21 @@ def test_scorers_whose_images_depend_on_each_other_have_no_interval(tmp_path: Pa
     (line,) = (one for one in paper.markdown.splitlines() if "Scorer `zlap`" in one)
     assert "(k `5`; constants from the paper); it looks at other images; kind: transductive." in line
     assert "Scores: an image gets the class of its greatest cosine similarity" in line
-    assert "`simple` with `1`" in sentence(paper, "Seeds")
+    assert sentence(paper, "Seeds").endswith("random: the scorer `zlap` with `1`; nothing else was.")
+
+
+def test_every_seed_is_told(tmp_path: Path) -> None:
+    scorer = {"name": "zero", "parameters": {"seed": 4}, "uses": ["views"], "kind": "zero_shot_views"}
+    config = options(dataset=PETS, backbone=MODEL, prompts=prompts(), scorer=scorer)
+    config["dataset"] |= {"limit": 2, "seed": 9}
+    run(tmp_path, "0" * 12, dataset=PETS, backbone=MODEL, prompts=prompts(seed=1), scorer=scorer, config=config)
+    assert sentence(told(tmp_path), "Seeds") == (
+        "Seeds of what was drawn at random: the prompts `simple` with `1`; the scorer `zero` with `4`; the images of `pets`"
+        " with `9`; nothing else was."
+    )
+    config["scorer"] = {"_target_": None, "name": "mine"}
+    run(tmp_path, "1" * 12, dataset=PETS, backbone=MODEL, prompts=prompts("ensemble"), config=config)
+    assert "parts from outside the program drew anything is not known" in sentence(told(tmp_path), "Seeds")
 
 
 def test_features_that_were_given_are_not_called_encoded(tmp_path: Path) -> None:
@@ -218,6 +235,7 @@ def test_a_name_alone_is_cited_for_nothing(tmp_path: Path) -> None:
     assert paper.unknown == (
         "a reference for the data set pets",
         "a reference for the backbone vit_b32_openai",
+        "whether parts from outside the program drew anything, in 1 run",
         "the model of the processor",
         "the memory of the machine",
         "the commit of the program",

@@ -231,16 +231,28 @@ def _parameters(record: Record) -> Mapping[str, Any]:
     return {key: value for key, value in record.scorer.parameters.items() if key != "seed" and value is not None}
 
 
-def seeds(runs: Sequence[Run], unknown: list[str]) -> str:  # noqa: ARG001 - as the others
-    """Return the sentence on seeds: of prompts and of scorers; a sample of images has its seed in its split."""
+def seeds(runs: Sequence[Run], unknown: list[str]) -> str:
+    """Return the sentence on seeds: of prompts, scorers and samples of images."""
     found: dict[str, set[int]] = {}
     for run in runs:
-        if run.seed is not None:
-            found.setdefault(run.prompts, set()).add(run.seed)
-    drawn = [f"{code(name)} with {joined(code(seed) for seed in sorted(of_name))}" for name, of_name in found.items()]
-    if not drawn:
-        return "Seeds: no prompt and no score was drawn at random."
-    return f"Seeds of what was drawn at random: {'; '.join(drawn)}; nothing else was."
+        sample = recorded(run.record, "dataset")
+        for what, seed in (
+            (f"the prompts {code(run.prompts)}", run.record.prompts.seed),
+            (f"the scorer {code(run.scorer)}", run.record.scorer.parameters.get("seed")),
+            (f"the images of {code(run.dataset)}", sample.get("seed") if sample.get("limit") is not None else None),
+        ):
+            if isinstance(seed, int):
+                found.setdefault(what, set()).add(seed)
+    drawn = [f"{what} with {joined(map(code, sorted(of_it)))}" for what, of_it in found.items()]
+    own = [run.record.run_key for run in runs if run.record.config is None or run.record.config.beyond_words]
+    if own:
+        unknown.append(f"whether parts from outside the program drew anything, in {count(len(own), 'run')}")
+    others = "; whether parts from outside the program drew anything is not known" if own else "; nothing else was"
+    if drawn:
+        return f"Seeds of what was drawn at random: {'; '.join(drawn)}{others}."
+    if own:
+        return f"Seeds: none was recorded{others}."
+    return "Seeds: no prompt, no score and no sample of images was drawn at random."
 
 
 def _short(digest: str) -> str:

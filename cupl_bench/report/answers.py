@@ -22,6 +22,7 @@ from cupl_bench.report.naming import (
     Arena,
     dataset_facts,
     dataset_name,
+    recorded,
     same_words,
     tell_apart,
     tell_prompts_apart,
@@ -281,8 +282,11 @@ def _check_versions(records: Sequence[Record]) -> None:
     """
     runs_of: dict[str, dict[int, list[str]]] = {}
     for record in records:
-        dataset = record.dataset
-        runs_of.setdefault(dataset.name, {}).setdefault(dataset.version, []).append(record.run_key)
+        spec = str(recorded(record, "dataset").get("spec") or "")
+        name = (
+            spec if spec and not spec.endswith(".json") else record.dataset.name
+        )  # a data set may be called otherwise
+        runs_of.setdefault(name, {}).setdefault(record.dataset.version, []).append(record.run_key)
     for name, versions in runs_of.items():
         if len(versions) == 1:
             continue

@@ -97,6 +97,17 @@ def test_two_versions_are_not_mixed_in_a_report(recorded: dict[int, Record], tmp
     assert "mix 2 versions of the data set folder" in message
     assert "version 1: 2 runs, '000000000000', '111111111111'; version 2: 1 runs, '222222222222'" in message
     assert "Run the questions of version 1 again" in message
+    renamed = {"_target_": "cupl_bench.dataset.named.NamedSource", "name": "mine", "spec": "pets"}
+    assert one.config is not None
+    config = one.config.model_copy(update={"dataset": renamed})
+    pets = [
+        finished(record, key * 12).model_copy(
+            update={"config": config, "dataset": record.dataset.model_copy(update={"name": key})}
+        )
+        for record, key in ((one, "a"), (two, "b"))
+    ]
+    with pytest.raises(ResultsError, match="mix 2 versions of the data set pets"):
+        comparable(pets, tmp_path)
     other = two.model_copy(update={"dataset": two.dataset.model_copy(update={"name": "birds"})})
     assert len(comparable([records[0], finished(other, "2" * 12)], tmp_path)) == 2
 

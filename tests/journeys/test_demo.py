@@ -250,7 +250,7 @@ def test_each_clause_of_its_paragraph_is_what_the_records_say(demo: Demo, tmp_pa
         f" images of 64 x 64 pixels, licence {weights['licence']}.",
         f"Prompts: {'; '.join(map(strategy, STRATEGIES))}.",
         "Scores: an image gets the class of its greatest cosine similarity, and the first of equals.",
-        "Seeds: no prompt and no score was drawn at random.",
+        "Seeds: no prompt, no score and no sample of images was drawn at random.",
         f"Machines: `{place['processor']}` with {place['memory_gb']} GB of memory (`{place['device_name']}`),"
         f" {threads}, no GPU. Computing: {time} of wall time, summed over 5 runs; in {reused} runs all image features"
         " were there already, whose time is not counted unless another of these runs made them; failed runs, earlier"
