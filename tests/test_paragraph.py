@@ -204,8 +204,8 @@ def test_every_seed_is_told(tmp_path: Path) -> None:
     config["dataset"] |= {"limit": 2, "seed": 9}
     run(tmp_path, "0" * 12, dataset=PETS, backbone=MODEL, prompts=prompts(seed=1), scorer=scorer, config=config)
     assert sentence(told(tmp_path), "Seeds") == (
-        "Seeds of what was drawn at random: the prompts `simple` with `1`; the scorer `zero` with `4`; the images of `pets`"
-        " with `9`; nothing else was."
+        "Seeds of what was drawn at random: the prompts `simple` with `1`; the scorer `zero` with `4`; the images of"
+        " `pets` with `9`; nothing else was."
     )
     config["scorer"] = {"_target_": None, "name": "mine"}
     run(tmp_path, "1" * 12, dataset=PETS, backbone=MODEL, prompts=prompts("ensemble"), config=config)
