@@ -7,7 +7,7 @@ import numpy as np
 from cupl_bench.checking.findings import SHOWN, Finding, Seen
 from cupl_bench.checking.reading import Predictions, Run
 from cupl_bench.question import TOLD
-from cupl_bench.report.naming import dataset_facts, leaves, recorded
+from cupl_bench.report.naming import dataset_facts, known_as, leaves, recorded
 
 __all__ = ["same_images", "same_weights"]
 
@@ -21,10 +21,10 @@ def same_images(runs: Sequence[Run]) -> Finding:
     for run in runs:
         dataset = run.record.dataset
         origin = dataset.origin or {}
-        of_version = versions.setdefault(dataset.name, run)
+        of_version = versions.setdefault(known_as(run.record), run)
         if of_version.record.dataset.version != dataset.version:
             seen.faults.append(
-                f"{run.name} is on version {dataset.version} of {dataset.name}, and {of_version.name} on version"
+                f"{run.name} is on version {dataset.version} of {known_as(run.record)}, and {of_version.name} on version"
                 f" {of_version.record.dataset.version}: their numbers are not comparable"
             )
         if not dataset_facts(run.record):  # the folder of a user may hold other images another day

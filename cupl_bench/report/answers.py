@@ -22,7 +22,7 @@ from cupl_bench.report.naming import (
     Arena,
     dataset_facts,
     dataset_name,
-    recorded,
+    known_as,
     same_words,
     tell_apart,
     tell_prompts_apart,
@@ -282,17 +282,14 @@ def _check_versions(records: Sequence[Record]) -> None:
     """
     runs_of: dict[str, dict[int, list[str]]] = {}
     for record in records:
-        spec = str(recorded(record, "dataset").get("spec") or "")
-        name = (
-            spec if spec and not spec.endswith(".json") else record.dataset.name
-        )  # a data set may be called otherwise
-        runs_of.setdefault(name, {}).setdefault(record.dataset.version, []).append(record.run_key)
+        runs_of.setdefault(known_as(record), {}).setdefault(record.dataset.version, []).append(record.run_key)
     for name, versions in runs_of.items():
         if len(versions) == 1:
             continue
         older = sorted(versions)[:-1]
         told = "; ".join(
-            f"version {one}: {len(versions[one])} runs, {first(versions[one], 3)}" for one in sorted(versions)
+            f"version {one}: {len(runs)} run{'' if len(runs) == 1 else 's'}, {first(runs, 3)}"
+            for one, runs in sorted(versions.items())
         )
         raise ResultsError(
             f"The records mix {len(versions)} versions of the data set {name}, whose numbers are not comparable:"

@@ -95,7 +95,7 @@ def test_two_versions_are_not_mixed_in_a_report(recorded: dict[int, Record], tmp
         comparable(records, tmp_path)
     message = str(told.value)
     assert "mix 2 versions of the data set folder" in message
-    assert "version 1: 2 runs, '000000000000', '111111111111'; version 2: 1 runs, '222222222222'" in message
+    assert "version 1: 2 runs, '000000000000', '111111111111'; version 2: 1 run, '222222222222'" in message
     assert "Run the questions of version 1 again" in message
     renamed = {"_target_": "cupl_bench.dataset.named.NamedSource", "name": "mine", "spec": "pets"}
     assert one.config is not None
