@@ -24,8 +24,8 @@ def same_images(runs: Sequence[Run]) -> Finding:
         of_version = versions.setdefault(known_as(run.record), run)
         if of_version.record.dataset.version != dataset.version:
             seen.faults.append(
-                f"{run.name} is on version {dataset.version} of {known_as(run.record)}, and {of_version.name} on version"
-                f" {of_version.record.dataset.version}: their numbers are not comparable"
+                f"{run.name} is on version {dataset.version} of {known_as(run.record)}, and {of_version.name} on"
+                f" version {of_version.record.dataset.version}: their numbers are not comparable"
             )
         if not dataset_facts(run.record):  # the folder of a user may hold other images another day
             key = (dataset.name, dataset.split, origin.get("protocol"), origin.get("names"))
