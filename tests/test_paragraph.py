@@ -256,6 +256,7 @@ def test_no_value_of_a_record_is_markup(tmp_path: Path) -> None:
     assert not re.search(r"[\x00-\x08\x0b-\x1f]", paper.markdown + paper.latex)
 
 
+@pytest.mark.slow
 def test_the_command_writes_it_and_python_gives_it(cli: Cli) -> None:
     record = run(cli.results, "0" * 12, dataset=PETS, prompts=prompts())
     before = cli.results / "records" / "000000000000.json"

@@ -81,7 +81,8 @@ def search_published(words: Sequence[str] = (), filters: Mapping[str, str] | Non
         ResultsError: a word, or a value alone, is in no row.
     """
     table = read_published()
-    texts = table.astype(str).agg(" ".join, axis="columns").str.casefold()
+    rows = table.itertuples(index=False) if words else ()
+    texts = pd.Series([" ".join(map(str, row)).casefold() for row in rows], dtype=str)
     kept = pd.Series(True, index=table.index)
     for word in words:
         found = texts.str.contains(word.casefold(), regex=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import TinyModel, make_folder
+from making import make_folder
 
 from cupl_bench.composition import compose
 from cupl_bench.config import machine_of, question_of
@@ -61,12 +61,12 @@ def test_a_change_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel) -> dict[int, Record]:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Record]:
     """The record of one question by the version of its data set, as if it had failed: nothing is encoded."""
     folder = tmp_path_factory.mktemp("versions")
     photos = make_folder(folder / "photos", {"ant": 2, "bee": 2})
     places = [f"results_dir={folder / 'results'}", f"cache_dir={folder / 'cache'}", "device=cpu"]
-    config = compose(["dataset=folder", f"dataset.path={photos}", "prompts=simple", *tiny.overrides, *places])
+    config = compose(["dataset=folder", f"dataset.path={photos}", "prompts=simple", *places])
     prepared = prepared_of(question_of(config), machine_of(config), Workbench())
     found = {}
     for version in (1, 2):

@@ -84,6 +84,7 @@ def test_what_is_nowhere(cli: Cli, arguments: list[str], message: str) -> None:
     assert message in cli.err.replace(f"{len(read_published()):,}", "1,628")
 
 
+@pytest.mark.slow
 def test_the_command_shows_them_and_a_program_gets_all(cli: Cli) -> None:
     assert cli.raw("published", "DMN", "dataset=pets", "scorer=plain") == 0
     assert "90.32" in cli.out

@@ -44,6 +44,7 @@ def test_the_page_says_whether_there_is_a_real_backbone() -> None:
     assert ("There is no run of a real backbone here yet." in PAGE.read_text(encoding="utf-8")) == (not real)
 
 
+@pytest.mark.slow
 def test_the_command_says_that_all_is_well(cli: Cli) -> None:
     asked = ["dataset=demo", "backbone=demo", "prompts=simple,ensemble,cupl"]
     assert cli.raw("check", str(DEMO), *asked) == 0, cli.out
@@ -70,6 +71,7 @@ def test_a_forged_archive_is_found(tmp_path: Path) -> None:
         check_folder(folder)
 
 
+@pytest.mark.slow
 def test_what_is_added_is_looked_at_first_and_never_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add(DEMO, "mine", "a person, a machine", tmp_path)
     assert (tmp_path / "mine.zip").read_bytes() == DEMO.read_bytes()
