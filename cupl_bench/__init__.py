@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         evaluate,
         load_predictions,
         load_results,
+        paper,
+        published,
         sweep,
     )
     from cupl_bench.backbone.in_memory import Model
@@ -40,6 +42,8 @@ __all__ = [
     "evaluate",
     "load_predictions",
     "load_results",
+    "paper",
+    "published",
     "sweep",
 ]
 

@@ -37,6 +37,8 @@ from cupl_bench.scorers import Scorer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cupl_bench.paragraph import Paper
+
 __all__ = [
     "EmbeddedClasses",
     "class_embeddings",
@@ -45,6 +47,8 @@ __all__ = [
     "evaluate",
     "load_predictions",
     "load_results",
+    "paper",
+    "published",
     "sweep",
 ]
 
@@ -244,6 +248,47 @@ def compare(results_dir: str | Path = "results", baseline: str | None = None) ->
 
     folder = Path(results_dir).expanduser()
     return compare_records(read_records(folder), folder, baseline=baseline).runs
+
+
+def paper(results_dir: str | Path = "results", baseline: str | None = None) -> "Paper":
+    """Return the paragraph of a reproducibility checklist about the runs below ``results_dir``: ``report paper``.
+
+    Args:
+        results_dir: where the records lie.
+        baseline: as `compare`.
+
+    Returns:
+        Its ``markdown`` and ``latex``, the ``bibtex`` that they cite, and what is ``unknown``, in words.
+
+    Raises:
+        ResultsError: as `compare`.
+    """
+    from cupl_bench.paragraph import paper_of
+    from cupl_bench.records import read_records
+
+    folder = Path(results_dir).expanduser()
+    return paper_of(read_records(folder), folder, baseline=baseline)
+
+
+def published(*words: str, **filters: str) -> "pd.DataFrame":
+    """Return published numbers in percent, a row each: the columns of results/published.csv.
+
+    Args:
+        words: that a row must hold in any of its columns.
+        filters: ``dataset``, ``protocol``, ``backbone``, ``prompts``, ``scorer``, ``metric``, ``source`` or
+            ``verified``: values between commas, with ``*`` for any letters.
+
+    Raises:
+        ResultsError: a word or a value is in no row.
+
+    Example:
+        >>> import cupl_bench
+        >>> cupl_bench.published("DMN", dataset="pets", scorer="plain")["value"].tolist()
+        [90.32]
+    """
+    from cupl_bench.report.published import search_published
+
+    return search_published(words, filters)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -32,7 +32,7 @@ from cupl_bench.errors import ConfigError, DatasetError, ResultsError, first, ne
 from cupl_bench.paths import absolute
 from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
-from cupl_bench.question import GROUPS, OF_THE_RUN, QuestionRecord, is_own_class, leaves, literal, nodes
+from cupl_bench.question import GROUPS, OF_THE_RUN, TOLD, QuestionRecord, is_own_class, leaves, literal, nodes
 from cupl_bench.ranks import world_size
 from cupl_bench.run.asking import Machine, Primary, Question
 from cupl_bench.run.device import device_named
@@ -59,6 +59,8 @@ __all__ = [
     "tracker_of",
 ]
 
+WEIGHTS = ("_target_", "architecture", "pretrained", "path")
+"""Settings of a backbone that say which weights it has."""
 NVIDIA_DRIVER = Path("/dev/nvidiactl")
 """It is there where NVIDIA's driver is."""
 
@@ -84,12 +86,30 @@ def question_of(config: DictConfig) -> Question:
         {
             **asked,
             "dataset": {**cast(dict[str, Any], asked["dataset"]), **checked},
+            "backbone": _with_its_licence(cast(dict[str, Any], asked["backbone"])),
             "precision": config.precision.value,
             "budget": config.budget,
             "seed": config.seed,
         }
     )
     return _question(words, plain, {key: Path(config[key]) for key in ("results_dir", "cache_dir")})
+
+
+def _with_its_licence(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a backbone without a licence that an option tells of other weights than these.
+
+    Raises:
+        ConfigError: the licence is no text.
+    """
+    licence = backbone.get("licence")
+    if licence is not None and not isinstance(licence, str):
+        raise ConfigError(f"backbone.licence={licence} should be a text, such as MIT, or null where it is not known.")
+    told = [option for option in _options("backbone").values() if option.get("licence") == licence]
+    of_option = _options("backbone").get(str(backbone.get("name")), {})
+    is_inherited = licence is not None and told and of_option.get("licence", licence) == licence
+    if is_inherited and not any(all(backbone.get(key) == one.get(key) for key in WEIGHTS) for one in told):
+        return {**backbone, "licence": None}
+    return dict(backbone)
 
 
 def _check_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,7 +249,7 @@ def filled(words: QuestionRecord) -> tuple[QuestionRecord, tuple[str, ...]]:
         options = _options(group)
         own = options.get(str(asked.get("name")), {})
         known = [node for option in (own, *options.values()) for _, node in nodes(option, group)]
-        _fill(asked, known, OF_THE_RUN[group], group, notes)
+        _fill(asked, known, (*OF_THE_RUN[group], *TOLD.get(group, ())), group, notes)
         if own.get("_target_") == asked.get("_target_") and isinstance(asked.get("texts"), dict):
             asked["texts"] = {**own.get("texts", {}), **asked["texts"]}
     return QuestionRecord.model_validate(
@@ -419,7 +439,7 @@ def _build(node: Mapping[str, Any], where: str) -> object:
         raise ConfigError(
             f"{where}._target_={name_of_target} is not a dataclass that can be built ({reason})."
         ) from error
-    ours = OF_THE_RUN.get(where, ())
+    ours = (*OF_THE_RUN.get(where, ()), *TOLD.get(where, ()))
     given = {name: value for name, value in node.items() if name not in ("_target_", *ours)}
     if unknown := [name for name in given if name not in parameters]:
         raise ConfigError(

@@ -1,5 +1,6 @@
 """Describe what a run ran on: versions, commit, device."""
 
+import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -37,11 +38,32 @@ def describe_environment(device: torch.device, places: Sequence[Path], command: 
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": str(device),
+        "processor": _processor(),
+        "memory_gb": _memory(),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
         "packages": {name: _version(name) for name in PACKAGES},
         "command": command,
     }
+
+
+def _processor() -> str | None:
+    """Return the model of the processor and its number of cores; None where the machine does not tell it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    told = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    name = next(told, platform.processor() or None)
+    return None if name is None else f"{name}, {os.cpu_count()} cores"
+
+
+def _memory() -> int | None:
+    """Return the memory of the machine in GB; None where it does not tell it."""
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9)
+    except (ValueError, OSError, AttributeError):
+        return None
 
 
 @cache

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from cupl_bench.errors import ResultsError, first
 
-__all__ = ["GROUPS", "OF_THE_RUN", "QuestionRecord", "Settings", "is_own_class", "leaves", "literal", "nodes"]
+__all__ = ["GROUPS", "OF_THE_RUN", "TOLD", "QuestionRecord", "Settings", "is_own_class", "leaves", "literal", "nodes"]
 
 Settings = Mapping[str, Any]
 """The keys of an option of a group, ``_target_`` and ``name`` among them, with interpolations as they stand."""
@@ -28,6 +28,8 @@ OF_THE_RUN: Mapping[str, tuple[str, ...]] = {
     "scorer": ("name",),
 }
 """Keys of a group that are not parameters of its class."""
+TOLD: Mapping[str, tuple[str, ...]] = {"backbone": ("licence",)}
+"""Keys that an option may have beside these: they are told by the record and ask nothing."""
 FIELDS = ("decode", "skip_broken", "primary")
 """Keys that an option of ``dataset`` has and that are fields of their own here."""
 VALUES = ("precision", "budget", "seed")

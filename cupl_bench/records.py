@@ -30,6 +30,7 @@ __all__ = [
     "Record",
     "ScorerRecord",
     "StageRecord",
+    "TextsRecord",
     "TierRecord",
     "TimingRecord",
     "digest_of_file",
@@ -80,6 +81,8 @@ class DatasetRecord(Frozen):
 
     ``origin``: of a named data set its source, protocol and list of class names; of one on the hub its source alone.
     ``features``: that image features were given; None where images were encoded.
+    ``version``: of the data set's facts, raised when its numbers can move; 1 in records from before there were any.
+    ``licence``: of the images, in words; None where it is not known, and in older records.
     """
 
     name: str
@@ -90,6 +93,8 @@ class DatasetRecord(Frozen):
     num_broken: int = 0
     origin: Mapping[str, str] | None = None
     features: FeaturesRecord | None = None
+    version: int = Field(default=1, ge=1)
+    licence: str | None = None
 
 
 class BackboneRecord(Frozen):
@@ -98,6 +103,7 @@ class BackboneRecord(Frozen):
     ``tokenization``: the digest of how texts become ids; None for CLIP's own, for the demo's, and in records that were
     made before it was looked at. ``image_size``: None of a model that is not here, whose features were given.
     ``origin``: the repository of the hub that the weights come from, with its commit.
+    ``licence``: of the weights, in words; None where it is not known, and in older records.
     """
 
     name: str
@@ -111,6 +117,19 @@ class BackboneRecord(Frozen):
     transform: Mapping[str, Any]
     tokenization: str | None = None
     origin: str | None = None
+    licence: str | None = None
+
+
+class TextsRecord(Frozen):
+    """Texts that prompts were made of.
+
+    ``source``: a list of templates or a file by its name, or where else they stand. ``licence`` and ``language_model``,
+    which wrote them: None where nobody says. A language model ``none``: people wrote them.
+    """
+
+    source: str
+    licence: str | None = None
+    language_model: str | None = None
 
 
 class PromptsRecord(Frozen):
@@ -119,6 +138,7 @@ class PromptsRecord(Frozen):
     ``seed``: with which prompts were drawn, None where nothing was. ``budget``: how many of each class at most.
     ``weighting``: the rule by which prompts were weighed, ``given`` or ``zpe``, None where all weigh the same.
     ``uses_images``: whether that rule looked at the images, without their labels, that are then classified.
+    ``texts``: each source of texts; None in older records.
     """
 
     name: str
@@ -133,6 +153,7 @@ class PromptsRecord(Frozen):
     budget: int | None = None
     weighting: str | None = None
     uses_images: bool = False
+    texts: tuple[TextsRecord, ...] | None = None
 
 
 class ScorerRecord(Frozen):

@@ -89,6 +89,7 @@ def _predictions(record: Record, results_dir: Path) -> pd.DataFrame:
 def _differences(one: Record, two: Record) -> tuple[tuple[str, str, str], ...]:
     found = {
         "protocol": (one.protocol_version, two.protocol_version),
+        "data set version": (one.dataset.version, two.dataset.version),
         "data set fingerprint": (one.dataset.fingerprint, two.dataset.fingerprint),
         "weights": (one.backbone.weights_sha256, two.backbone.weights_sha256),
         "activation": (one.backbone.activation, two.backbone.activation),

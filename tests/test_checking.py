@@ -483,3 +483,45 @@ def test_results_of_the_first_version_are_well(tmp_path: Path) -> None:
     found = check_runs(tmp_path / "results")
     assert not differing(found)
     assert exit_code(found.findings) == 0
+
+
+@pytest.mark.parametrize(
+    ("as_named", "check", "said"),
+    [
+        (False, "images", "their numbers are not comparable"),
+        (True, "protocol", "is on version 7 of pets, and this program knows 1 alone"),
+    ],
+)
+def test_another_version_of_a_data_set(results: Path, as_named: bool, check: str, said: str) -> None:
+    if as_named:
+        edit(results, as_pets)
+    edit(results, lambda content: content["dataset"].update(version=7))
+    (finding,) = (one for one in check_runs(results).findings if one.check == check)
+    assert finding.verdict == ("cannot be judged" if as_named else "differs")
+    assert said in finding.cases[0]
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "said"),
+    [
+        ("dataset", "split", "train", "split is train, and all in its question"),
+        (
+            "dataset",
+            "split",
+            "all, 2 per class (seed 0)",
+            "split is all, 2 per class (seed 0), and all in its question",
+        ),
+        ("prompts", "aggregation", "mean_similarity", "aggregation is mean_similarity, and mean in its question"),
+    ],
+)
+def test_another_split_than_that_of_the_question(results: Path, part: str, key: str, value: str, said: str) -> None:
+    edit(results, lambda content: content[part].update({key: value}))
+    assert said in differing(check_runs(results))["records"]
+
+
+def test_another_protocol_and_other_names_than_those_of_the_question(results: Path) -> None:
+    edit(results, as_pets)
+    edit(results, lambda content: content["dataset"]["origin"].update(protocol="coop", names="coop"))
+    told = differing(check_runs(results))["records"]
+    assert "protocol is coop, and standard in its question" in told
+    assert "names is coop, and openai in its question" in told

@@ -62,7 +62,7 @@ def test_an_option_names_every_parameter_of_its_class_and_builds(option: str) ->
     group, name = option.split("=")
     node = config[group]
     parameters = signature(get_object(node._target_)).parameters
-    assert set(node) - {"_target_"} - set(configs.OF_THE_RUN[group]) == set(parameters)
+    assert set(node) - {"_target_"} - {*configs.OF_THE_RUN[group], *configs.TOLD.get(group, ())} == set(parameters)
     assert set(configs.OF_THE_RUN[group]) <= set(node)
     assert node.name == name
     defaults = {name for name, one in parameters.items() if one.default is not one.empty}

@@ -89,9 +89,30 @@ COMMANDS = {
         ),
     ),
     "report": Command(
-        summary="tables, figures and a page from the records below results_dir",
+        summary="tables, figures and a page from the records below results_dir; or the paragraph of a paper",
+        plain=("paper", "write the paragraph of a reproducibility checklist, with its citations, and nothing else"),
         keys=(*PLACES, "baseline", "output"),
-        examples=("cupl-bench report", "cupl-bench report results_dir=elsewhere"),
+        examples=("cupl-bench report", "cupl-bench report results_dir=elsewhere", "cupl-bench report paper"),
+    ),
+    "published": Command(
+        summary="[WORD ...] [dataset=NAME ...]: the published numbers that ours are held against",
+        plain=("WORD", "text that a row must hold in any of its columns"),
+        own={
+            "dataset": "names of data sets between commas; in each of these keys * stands for any letters",
+            "protocol": "the protocol of the data set, such as coop",
+            "backbone": "options of backbone",
+            "prompts": "options of prompts",
+            "scorer": "options of scorer",
+            "metric": "top1, mean_per_class or mean_of_top1_and_top5",
+            "source": "the table or file that a number stands in",
+            "verified": "yes: read in its source; no: written down from memory",
+        },
+        keys=("output",),
+        examples=(
+            "cupl-bench published dataset=pets backbone=vit_b32_openai",
+            "cupl-bench published 'prompts=cupl*' protocol=coop verified=yes output=json",
+            "cupl-bench published WaffleCLIP dataset=cub,dtd",
+        ),
     ),
     "prompts": Command(
         summary="counts, repeats and faults of prompts, without a model; class=NAME lists one",

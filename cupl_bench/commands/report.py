@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.commands.kept_report import Ending, ending_of, keep, made_from, warnings_heard
 from cupl_bench.composition import compose
+from cupl_bench.errors import ConfigError, first, nearest
 from cupl_bench.paths import absolute
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
 
@@ -125,6 +126,8 @@ def command(given: Arguments) -> int:
     config = compose(given.overrides, given.config_dir)
     speak_to_program(config.output == Output.json)
     results_dir = absolute(config.results_dir)
+    if given.plain:
+        return _paper(given.plain, results_dir, config)
     report = write_report(results_dir, config)
     found = report.comparison
     show_comparison(found.runs)
@@ -150,6 +153,29 @@ def command(given: Arguments) -> int:
                 "page": str(report.page),
             }
         )
+    return 0
+
+
+def _paper(words: Sequence[str], results_dir: Path, config: Any) -> int:
+    """Write the paragraph of a paper, show it with what is not known, and return the exit code."""
+    from cupl_bench.config import Output
+    from cupl_bench.paragraph import paper_of, write_paper
+    from cupl_bench.records import read_records
+
+    if list(words) != ["paper"]:
+        raise ConfigError(
+            f"report takes one word, paper, or none, not {first(words, 3)}.{nearest(words[0], ['paper'])}"
+            " 'cupl-bench report results_dir=FOLDER' reports on another folder."
+        )
+    paper = paper_of(read_records(results_dir), results_dir, baseline=config.baseline)
+    paths = write_paper(paper, results_dir)
+    say(paper.markdown)
+    if paper.unknown:
+        say(f"not known, {len(paper.unknown)} things to find out by hand: {'; '.join(paper.unknown)}")
+    for path in paths:
+        say(str(path))
+    if config.output == Output.json:
+        answer({"markdown": paper.markdown, "unknown": paper.unknown, "files": [str(path) for path in paths]})
     return 0
 
 

@@ -86,6 +86,8 @@ PARSED = {
     "origin": Mapping[str, str] | None,
     "num_whole": int | None,
     "features": GivenFeatures | None,
+    "version": int,
+    "licence": str | None,
 }
 """Fields of a data set that are parsed as these types; the rest is long, and checked by other means."""
 
@@ -106,6 +108,8 @@ class Dataset:
     of this machine.
     ``num_whole``: how many images there are in all, where these are a part of them, maybe none.
     ``features``: of each image, where somebody computed them: then they are scored, and no image is ever read.
+    ``version``: raised whenever the number of an unchanged question about this data set can move.
+    ``licence``: of the images, in words; None where nobody has told it.
 
     All values but the two sequences are parsed: lists become tuples, labels an array of int64.
 
@@ -126,11 +130,15 @@ class Dataset:
     origin: Mapping[str, str] | None = None
     num_whole: int | None = None
     features: GivenFeatures | None = None
+    version: int = 1
+    licence: str | None = None
 
     def __post_init__(self) -> None:
         for name, hint in PARSED.items():
             object.__setattr__(self, name, parse(hint, getattr(self, name), name, DatasetError))
         object.__setattr__(self, "labels", _as_labels(self.labels))
+        if self.version < 1:
+            raise DatasetError(f"version={self.version} should be 1 or more.")
         if not callable(self.read):
             raise DatasetError(f"read is {shown(self.read)}; it should be a function from an index to bytes.")
         if self.class_names and all(name.strip().casefold() in SPLITS for name in self.class_names):

@@ -201,6 +201,7 @@ def dataset_of_features(
         notes=tuple(notes),
         origin=None if spec is None else {"source": "given features", "protocol": recorded, "names": names},
         features=features,
+        version=1 if spec is None else spec.version,
     )
 
 

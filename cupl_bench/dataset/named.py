@@ -98,6 +98,8 @@ class NamedSource:
             notes=tuple(notes),
             origin={"source": found.origin, "protocol": self.protocol, "names": self.names},
             num_whole=num_whole,
+            version=spec.version,
+            licence=spec.licence,
         )
 
     def class_names(self) -> tuple[str, ...]:

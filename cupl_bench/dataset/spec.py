@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import PositiveInt, ValidationError
 
 from cupl_bench.dataset.classes import Classes
 from cupl_bench.dataset.layouts import Layout
@@ -29,12 +29,14 @@ class Protocol(Facts):
 class Spec(Facts):
     """A data set: classes in label order, protocols (the standard one first), texts, and where it is found.
 
+    ``version``: raised whenever the number of an unchanged question about this data set can move, and of no other.
     ``layouts``: tried in order on the user's folder. ``remotes``: the first is what is downloaded.
     ``reference``: published top-1, for sanity: [backbone, prompts, value, source].
     """
 
     name: str
     title: str
+    version: PositiveInt = 1
     primary: Literal["top1", "mean_per_class"]
     metric_note: str | None
     protocols: Mapping[str, Protocol]

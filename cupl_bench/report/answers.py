@@ -22,6 +22,7 @@ from cupl_bench.report.naming import (
     Arena,
     dataset_facts,
     dataset_name,
+    known_as,
     same_words,
     tell_apart,
     tell_prompts_apart,
@@ -249,7 +250,7 @@ def comparable(records: Sequence[Record], results_dir: Path) -> dict[Group, list
     """Return the finished runs by what may be compared, each question once. Log what was left out, and why.
 
     Raises:
-        ResultsError: nothing is finished, or protocol versions are mixed.
+        ResultsError: nothing is finished, or versions of the protocol or of a data set are mixed.
     """
     finished = [record for record in records if record.status == "ok"]
     if not finished:
@@ -260,6 +261,7 @@ def comparable(records: Sequence[Record], results_dir: Path) -> dict[Group, list
             f"The records mix protocol versions {versions}, whose numbers are not comparable. Run the older questions"
             " again, or keep each version in a results_dir of its own."
         )
+    _check_versions(finished)
     kept, older = _latest(finished)
     if older:
         log.warning("%d older runs of questions that were answered again are left out: %s", len(older), first(older))
@@ -270,6 +272,30 @@ def comparable(records: Sequence[Record], results_dir: Path) -> dict[Group, list
     for members in groups.values():
         _tell_changed_files(members)
     return groups
+
+
+def _check_versions(records: Sequence[Record]) -> None:
+    """Check that all runs on a data set are of one version of it.
+
+    Raises:
+        ResultsError: they are not.
+    """
+    runs_of: dict[str, dict[int, list[str]]] = {}
+    for record in records:
+        runs_of.setdefault(known_as(record), {}).setdefault(record.dataset.version, []).append(record.run_key)
+    for name, versions in runs_of.items():
+        if len(versions) == 1:
+            continue
+        older = sorted(versions)[:-1]
+        told = "; ".join(
+            f"version {one}: {len(runs)} run{'' if len(runs) == 1 else 's'}, {first(runs, 3)}"
+            for one, runs in sorted(versions.items())
+        )
+        raise ResultsError(
+            f"The records mix {len(versions)} versions of the data set {name}, whose numbers are not comparable:"
+            f" {told}. Run the questions of version {' and '.join(map(str, older))} again and move their older records"
+            f" out of the records folder, or keep each version in a results_dir of its own."
+        )
 
 
 def _by_scorer(runs: Sequence[Run]) -> list[Run]:

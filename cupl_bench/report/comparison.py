@@ -152,8 +152,8 @@ def compare(
         look: called with each group while its answers are in memory: those of a large sweep do not fit all at once.
 
     Raises:
-        ResultsError: nothing is finished, protocol versions are mixed, predictions are missing, or no run is of
-            ``baseline``.
+        ResultsError: nothing is finished, versions of the protocol or of a data set are mixed, predictions are
+            missing, or no run is of ``baseline``.
     """
     groups = comparable(records, results_dir)
     baselines = _baselines(groups, baseline)

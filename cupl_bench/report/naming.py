@@ -19,6 +19,7 @@ __all__ = [
     "Arena",
     "dataset_facts",
     "dataset_name",
+    "known_as",
     "leaves",
     "prompts_settings",
     "recorded",
@@ -243,6 +244,12 @@ def _base(path: str) -> str:
 def dataset_name(record: Record) -> str:
     """Return the name of a data set, marked where its image features were given, and not encoded by this program."""
     return f"{record.dataset.name} [given features]" if record.dataset.features else record.dataset.name
+
+
+def known_as(record: Record) -> str:
+    """Return by what a data set is known, whatever a user calls it: the name of its spec, else its own name."""
+    spec = str(recorded(record, "dataset").get("spec") or "")
+    return spec if spec and not spec.endswith(".json") else record.dataset.name
 
 
 def dataset_facts(record: Record) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Published numbers beside ours: what was measured before on the same question, or on nearly the same one."""
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
@@ -9,11 +10,15 @@ import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
 from cupl_bench.conf_folder import conf_dir, shipped
+from cupl_bench.errors import ResultsError, first, nearest
 from cupl_bench.records import Record
 from cupl_bench.report.naming import REFERENCE, leaves, prompts_settings, recorded
 from cupl_bench.report.texts import interval, percent, points
 
-__all__ = ["TOLERANCE", "match_published", "our_wording", "read_published", "shown_published"]
+__all__ = [
+    "FILTERS", "TOLERANCE", "match_published", "our_wording", "read_published", "search_published", "shipped_option",
+    "shown_published", "shown_rows",
+]  # fmt: skip
 
 TOLERANCE = 0.003
 """By how much a published number may lie outside the interval of ours and still agree: one decimal, half precision and
@@ -23,6 +28,17 @@ ONE_SENTENCE = ("simple", "coop")
 """Strategies that are one where CoOp's template of a data set is the plain one: a row of the other is shown if its
 wording is ours, letter for letter."""
 
+FILTERS = {
+    "dataset": "dataset",
+    "protocol": "protocol",
+    "backbone": "backbone",
+    "prompts": "strategy",
+    "scorer": "scorer",
+    "metric": "metric",
+    "source": "source",
+    "verified": "verified",
+}
+"""What rows are searched by -> its column."""
 METRICS = ("top1", "mean_per_class", "mean_of_top1_and_top5")
 NOT_COMPARED = {
     "prompts": {"name", "cache_dir", "seed"},
@@ -52,6 +68,64 @@ def read_published() -> pd.DataFrame:
     """Return the rows of results/published.csv, which an installed package carries with it; values are percent."""
     table = pd.read_csv(shipped("report/published.csv", "results/published.csv"), keep_default_na=False)
     return table.assign(scorer=table["scorer"].replace("", "plain"))
+
+
+def search_published(words: Sequence[str] = (), filters: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Return the rows of published.csv that hold every word somewhere, and in their columns what ``filters`` ask.
+
+    Args:
+        words: looked for in all columns; capitals make no difference.
+        filters: by a key of `FILTERS`: values between commas, any of which fits; ``*`` stands for any letters.
+
+    Raises:
+        ResultsError: a word, or a value alone, is in no row.
+    """
+    table = read_published()
+    rows = table.itertuples(index=False) if words else ()
+    texts = pd.Series([" ".join(map(str, row)).casefold() for row in rows], dtype=str)
+    kept = pd.Series(True, index=table.index)
+    for word in words:
+        found = texts.str.contains(word.casefold(), regex=False)
+        if not found.any():
+            raise ResultsError(f"No row of {len(table):,} published numbers holds {word!r}.")
+        kept &= found
+    for key, asked in (filters or {}).items():
+        if key not in FILTERS:
+            raise ResultsError(
+                f"published numbers are searched by {', '.join(FILTERS)}, not by {key}.{nearest(key, FILTERS)}"
+            )
+        column = table[FILTERS[key]].str.casefold()
+        fits = pd.Series(False, index=table.index)
+        for value in asked.split(","):
+            found = column.map(lambda one, value=value: fnmatchcase(one, value.strip().casefold())).astype(bool)
+            if not found.any():
+                known = sorted(set(table[FILTERS[key]]) - {""})
+                raise ResultsError(
+                    f"{key}={value} is in no row of {len(table):,} published numbers.{nearest(value, known)} There are"
+                    f" {first(known)}; '*' stands for any letters."
+                )
+            fits |= found
+        kept &= fits
+    return table[kept].reset_index(drop=True)
+
+
+def shown_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of published numbers that a person reads, as text; in percent as published."""
+    models = [one["backbone"] or f"{one['architecture']} {one['pretrained']}" for one in table.to_dict("records")]
+    return pd.DataFrame(
+        {
+            "dataset": table["dataset"],
+            "protocol": table["protocol"].replace("", "none of ours"),
+            "backbone": models,
+            "prompts": table["strategy"],
+            "scorer": table["scorer"],
+            "metric": table["metric"].str.replace("_", " "),
+            "value": [f"{value:.2f}" for value in table["value"]],
+            "verified": table["verified"],
+            "differs in": table["differs"],
+            "source": table["source"],
+        }
+    )
 
 
 def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFrame:
@@ -102,7 +176,7 @@ def _strategy(record: Record) -> str:
 
 
 @lru_cache(maxsize=256)
-def _option(name: str) -> Mapping[str, Any]:
+def shipped_option(name: str) -> Mapping[str, Any]:
     """Return the option of a group as its file has it."""
     path = conf_dir() / name
     content = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
@@ -121,7 +195,7 @@ def _changed(record: Record) -> list[str]:
     for group, name in (("prompts", _strategy(record)), ("dataset", record.dataset.name)):
         if group == "dataset" and record.dataset.features:
             continue
-        given, option = leaves(recorded(record, group)), leaves(_option(f"{group}/{name}.yaml"))
+        given, option = leaves(recorded(record, group)), leaves(shipped_option(f"{group}/{name}.yaml"))
         if not option:
             changed.append(f"{group}={name} is not an option of this version")
             continue

@@ -134,6 +134,8 @@ class Prepared(Towers):
                 **({} if self.prompts.budget is None else {"budget": [self.prompts.budget, self.prompts.seed]}),
                 # Fewer images make another question, and the machine may decide which images these are.
                 **({} if self.left_out is None else {"left_out": self.left_out}),
+                # Questions from before data sets had versions keep their keys.
+                **({} if self.dataset.version == 1 else {"dataset_version": self.dataset.version}),
                 # Questions from before there were scorers keep their keys.
                 **({} if self.scorer.key is None else {"scorer": self.scorer.key}),
             }

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from cupl_bench.environment import describe_environment
-from cupl_bench.errors import CuplBenchError
+from cupl_bench.errors import CuplBenchError, ResultsError
 from cupl_bench.identity import PROTOCOL_VERSION
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.memory import is_lack_of_memory, out_of_memory
+from cupl_bench.prompts.provenance import written_by
 from cupl_bench.records import (
     BackboneRecord,
     DatasetRecord,
@@ -17,11 +18,13 @@ from cupl_bench.records import (
     PromptsRecord,
     Record,
     ScorerRecord,
+    TextsRecord,
     write_record,
 )
 from cupl_bench.run.device import device_of
 from cupl_bench.run.prepare import Prepared
 from cupl_bench.scorers import kind_of
+from cupl_bench.store import user_cache_dir
 
 __all__ = ["failure_recorded", "record_of"]
 
@@ -47,12 +50,15 @@ def record_of(
             features=None
             if dataset.features is None
             else FeaturesRecord(sha256=dataset.features.sha256, said_to_be_of=dataset.features.said_to_be_of),
+            version=dataset.version,
+            licence=dataset.licence,
         ),
         backbone=BackboneRecord(
             name=question.backbone_name,
             precision=question.precision,
             tokenization=prepared.facts.tokenization,
             origin=prepared.facts.origin,
+            licence=question.config.backbone.get("licence"),
             **{name: value for name, value in prepared.facts.as_record().items() if name != "model"},
         ),
         prompts=PromptsRecord(
@@ -68,6 +74,7 @@ def record_of(
             budget=prompts.budget,
             weighting=prompts.weighting,
             uses_images=prompts.weigh_by_images,
+            texts=_texts(prepared),
         ),
         scorer=ScorerRecord(
             name=prepared.scorer.name,
@@ -84,6 +91,17 @@ def record_of(
         config=question.config,
         **rest,
     )
+
+
+def _texts(prepared: Prepared) -> tuple[TextsRecord, ...]:
+    """Return where the texts of the prompts come from."""
+    words = prepared.question.config
+    try:
+        settings = words.resolved(prepared.machine.cache_dir, user_cache_dir(), ["prompts"])["prompts"]
+    except ResultsError:  # a place that only the user's own configuration knows
+        settings = dict(words.prompts)
+    filled = (prepared.prompts.join or {}).get("filled", 0) > 0
+    return tuple(TextsRecord(**one._asdict()) for one in written_by(settings, with_fill=filled))
 
 
 @contextmanager

@@ -1,6 +1,9 @@
 """The embedded default, as a newcomer meets it: from a wheel, in an environment of its own, from another folder."""
 
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -11,8 +14,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import cupl_bench
+from cupl_bench.archive import import_runs
 from cupl_bench.records import Record, read_records
 from cupl_bench.report.comparison import compare
+from cupl_bench.reproduction import compare_runs
 
 pytestmark = pytest.mark.slow
 
@@ -194,6 +200,86 @@ def test_the_eighty_together_beat_the_mean_of_the_eighty_alone(demo: Demo) -> No
         classes = build_class_embeddings(features.rows, [[row] for row in rows])
         alone.append(measure(count(predict(images.stored, classes), dataset.labels, len(dataset.class_names))).top1)
     assert demo.records["ensemble"].metrics.top1 >= np.mean(alone) + 0.02
+
+
+def test_each_clause_of_its_paragraph_is_what_the_records_say(demo: Demo, tmp_path: Path) -> None:
+    results = shutil.copytree(demo.folder / "results", tmp_path / "results")
+    for path in (results / "records").glob("*.json"):  # of other tests
+        if json.loads(path.read_text())["prompts"]["name"] not in STRATEGIES:
+            path.unlink()
+    told = {
+        one["prompts"]["name"]: one for one in map(json.loads, map(Path.read_text, (results / "records").iterdir()))
+    }
+    paper = cupl_bench.paper(results)
+    data, weights, place = (told["simple"][part] for part in ("dataset", "backbone", "environment"))
+    seconds = sum(one["timing"]["total_seconds"] for one in told.values())
+    reused = sum(one["timing"]["image_features"]["cached"] for one in told.values())
+    packages = ", ".join(f"{name} `{version}`" for name, version in place["packages"].items() if version)
+    source = "openai_imagenet_80 (openai/CLIP, as open_clip has them)"
+    templates = f"texts of `{source}` (written by people, licence MIT (openai/CLIP))"
+    written = "texts of `demo.json` (written by a language model that is not named, licence Apache-2.0)"
+    texts = {
+        "name_only": "with the template `{}`", "simple": "with the template `a photo of a {}.`", "ensemble": templates,
+        "cupl": written, "cupl_ensemble": f"{written}, {templates}",
+    }  # fmt: skip
+    cited = {"simple": "radford2021learning", "ensemble": "radford2021learning"} | dict.fromkeys(
+        ("cupl", "cupl_ensemble"), "pratt2023what"
+    )
+
+    def strategy(name: str) -> str:
+        asked = told[name]["prompts"]
+        source = re.fullmatch(r"(\S+) sha256:(\w{12})\w*", asked["source"] or "")
+        head = f"`{name}`{f' [@{cited[name]}]' if name in cited else ''}"
+        file = f" from `{source[1]}` with the sha256 `{source[2]}`" if source else ""
+        counts = f"{asked['num_prompts']:,} prompts with the digest `{asked['digest'][:12]}`{file}"
+        return f"{head}: {counts}, the mean of their unit vectors stands for a class, {texts[name]}"
+
+    keys = [f"`{told[name]['run_key']}`" for name in STRATEGIES]
+    time = f"{seconds:.1f} seconds" if seconds < 120 else f"{seconds / 60:.1f} minutes"
+    assert {one["scorer"]["name"] for one in told.values()} == {"plain"}
+    assert {one["prompts"]["seed"] for one in told.values()} == {None}
+    assert all(one["environment"] | {"command": ""} == place | {"command": ""} for one in told.values())
+    digests = [data["fingerprint"][:12], weights["weights_sha256"][:12]]
+    threads = f"{place['threads']} thread{'s' if place['threads'] > 1 else ''}"
+    expected = [
+        f"Data: `demo` [@cupl_bench]: split `test`, {data['num_images']:,} images of {data['num_classes']} classes,"
+        f" version {data['version']}, fingerprint `{digests[0]}`, licence {data['licence']}; its metric is top-1"
+        " accuracy.",
+        f"Weights: `demo` [@cupl_bench]: architecture `{weights['architecture']}`, weights `{weights['pretrained']}`"
+        f" with the sha256 `{digests[1]}`, activation `{weights['activation']}`, precision `{weights['precision']}`,"
+        f" images of 64 x 64 pixels, licence {weights['licence']}.",
+        f"Prompts: {'; '.join(map(strategy, STRATEGIES))}.",
+        "Scores: an image gets the class of its greatest cosine similarity, and the first of equals.",
+        "Seeds: no prompt, no score and no sample of images was drawn at random.",
+        f"Machines: `{place['processor']}` with {place['memory_gb']} GB of memory (`{place['device_name']}`),"
+        f" {threads}, no GPU. Computing: {time} of wall time, summed over 5 runs; in {reused} runs all image features"
+        " were there already, whose time is not counted unless another of these runs made them; failed runs, earlier"
+        " runs of the same questions, and training are not counted.",
+        f"Software: cupl\\_bench `{place['cupl_bench']}` [@cupl_bench], its commit not recorded, with Python"
+        f" `{place['python']}`, {packages.replace('_', chr(92) + '_')}, on `{place['platform']}`.",
+        "Statistics: intervals of top-1 hold 95% over images, after Wilson [@wilson1927probable]; differences of top-1"
+        " to the baseline `simple` are paired on the same images, with 95% intervals by a bootstrap over images of"
+        " 10,000 resamples [@hesterberg2015what], drawn with the run key as seed, and tested by McNemar's exact test"
+        " [@mcnemar1947note]; their p are corrected after Holm [@holm1979simple] for 4 differences, and 0.05 is"
+        " significant.",
+        f"Records: 5 runs of protocol version {told['simple']['protocol_version']}, with the run keys"
+        f" {', '.join(keys[:-1])} and {keys[-1]}; digests are the first 12 hex digits of a sha256, of which the records"
+        " hold all.",
+    ]
+    assert paper.markdown.removeprefix("**Reproducibility.** ").splitlines() == expected
+    assert paper.unknown == ("the commit of the program",)
+    assert paper.bibtex.count("@") == 7
+
+
+def test_the_reference_runs_are_reproduced_bit_for_bit(demo: Demo, tmp_path: Path) -> None:
+    """On another processor, or with other versions, sums may round otherwise: then within tolerance is enough."""
+    import_runs(ROOT / "results" / "reference" / "demo.zip", tmp_path)
+    for reference in read_records(tmp_path):
+        again = demo.records[reference.prompts.name]
+        assert again.run_key == reference.run_key
+        found = compare_runs((reference, tmp_path), (again, demo.folder / "results"))
+        same = all(reference.environment[one] == again.environment[one] for one in ("processor", "packages", "python"))
+        assert found.verdict in (["equal"] if same else ["equal", "within tolerance"]), found
 
 
 def test_a_second_run_reuses_everything(demo: Demo, program: Path) -> None:

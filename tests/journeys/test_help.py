@@ -82,7 +82,8 @@ def test_options_of_ones_own_are_explained_by_their_own_comments(cli, tmp_path: 
     [
         (["eval", "--mutlirun"], "--mutlirun is not a flag of 'eval'. Did you mean '--multirun'"),
         (["report", "-m"], "-m is not a flag of 'report'"),
-        (["report", "nonsense"], "'nonsense' is neither key=value nor a flag; 'cupl-bench report --help'"),
+        (["plan", "nonsense"], "'nonsense' is neither key=value nor a flag; 'cupl-bench plan --help'"),
+        (["report", "nonsense"], "report takes one word, paper, or none, not 'nonsense'"),
         (["classify", "bakbone=demo"], "bakbone is not a key of the configuration. Did you mean 'backbone'"),
         (["export", "tu=x.zip"], "tu is not a key of the configuration"),
         (["eval", "--config-dir"], "Argument --config-dir/-cd: expected one argument"),

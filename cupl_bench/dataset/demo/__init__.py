@@ -20,6 +20,9 @@ from cupl_bench.store import DamagedFileError, is_unreadable, read_arrays, set_a
 
 __all__ = ["DemoSource"]
 
+LICENCE = "Apache-2.0"
+"""Of the drawings: this project's own."""
+
 
 @dataclass(frozen=True)
 class ReadDrawing:
@@ -68,6 +71,7 @@ class DemoSource:
             read=ReadTaken(ReadDrawing(files), own),
             tiers=tuple(one.tier for one in species),
             notes=("rendered flowers, not photographs",),
+            licence=LICENCE,
         )
 
     @property
