@@ -26,7 +26,7 @@ ROOMS = {
     "Features": ("features", "stored_features", "views", "view_features", "pixel_store"),
     "Backbones": ("backbone",),
     "Prompts": ("prompts",),
-    "Arithmetic": ("embeddings", "scores", "intervals", "template_weights", "effects"),
+    "Arithmetic": ("embeddings", "scores", "intervals", "template_weights", "effects", "metrics", "truth"),
     "Data sets": ("dataset",),
     "Store": ("store", "keys", "identity", "lease", "json_files", "array_files", "open_clip_files", "paths"),
     "Machine": ("interrupts", "memory", "parts", "progress", "ranks"),

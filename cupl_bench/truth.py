@@ -1,0 +1,99 @@
+"""What is known of images beyond one label each: all classes that an image is of, and its group (pure)."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Int, Int8, Int64
+
+__all__ = ["ClassSets", "Groups", "Truth"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassSets:
+    """All classes of each image.
+
+    ``matrix``: 1 where the image is of the class, 0 where it is not, -1 where that is not counted either way, as for
+    the difficult objects of Pascal VOC.
+    """
+
+    matrix: Int8[np.ndarray, "n c"]
+
+    def hold(self, columns: Int64[np.ndarray, "n k"]) -> Bool[np.ndarray, "n k"]:
+        """Tell whether each image is of each of its ``columns``; never of -1, which stands for no class.
+
+        >>> ClassSets(matrix=np.array([[1, -1, 1]], dtype=np.int8)).hold(np.array([[2, 1, -1]])).tolist()
+        [[True, False, False]]
+        """
+        held: Bool[np.ndarray, "n k"] = (np.take_along_axis(self.matrix, columns, axis=1) == 1) & (columns >= 0)
+        return held
+
+    def taken(self, places: slice | Int[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> "ClassSets":
+        """Return those of some images.
+
+        >>> ClassSets(matrix=np.eye(3, dtype=np.int8)).taken(slice(0, 2)).matrix.shape
+        (2, 3)
+        """
+        return ClassSets(matrix=self.matrix[places])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Groups:
+    """The group of each image: ``of`` is its place in ``names``, -1 for none. A group may have no image."""
+
+    names: tuple[str, ...]
+    of: Int64[np.ndarray, " n"]
+
+    def taken(self, places: slice | Int[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> "Groups":
+        """Return those of some images.
+
+        >>> Groups(names=("land", "water"), of=np.array([1, 0, 1])).taken(slice(0, 1)).of.tolist()
+        [1]
+        """
+        return replace(self, of=self.of[places])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Truth:
+    """What is true of images. ``labels``: the class that tables of classes count each image under.
+
+    Where there are ``sets``, a prediction is right if the image is of that class; where there are none, if it is the
+    label.
+    """
+
+    labels: Int64[np.ndarray, " n"]
+    num_classes: int
+    sets: ClassSets | None = None
+    groups: Groups | None = None
+
+    def holds(self, predictions: Int64[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+        """Tell whether each prediction is right.
+
+        >>> Truth(labels=np.array([0, 1]), num_classes=2).holds(np.array([0, 0])).tolist()
+        [True, False]
+        """
+        if self.sets is None:
+            return np.equal(predictions, self.labels)
+        return self.sets.hold(predictions[:, None])[:, 0]
+
+    def holds_any(self, top: Int64[np.ndarray, "n k"]) -> Bool[np.ndarray, " n"]:
+        """Tell whether one of the best labels of each image is right.
+
+        >>> Truth(labels=np.array([0, 1]), num_classes=3).holds_any(np.array([[2, 0], [2, 0]])).tolist()
+        [True, False]
+        """
+        held = np.equal(top, self.labels[:, None]) if self.sets is None else self.sets.hold(top)
+        any_held: Bool[np.ndarray, " n"] = held.any(axis=1)
+        return any_held
+
+    def taken(self, places: slice | Int[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> "Truth":
+        """Return what is true of some images.
+
+        >>> Truth(labels=np.array([0, 1]), num_classes=2).taken(slice(1, 2)).labels.tolist()
+        [1]
+        """
+        return replace(
+            self,
+            labels=self.labels[places],
+            sets=None if self.sets is None else self.sets.taken(places),
+            groups=None if self.groups is None else self.groups.taken(places),
+        )
