@@ -24,7 +24,7 @@ from cupl_bench.intervals import wilson
 from cupl_bench.outcomes import last_outcomes, state_of
 from cupl_bench.prompts import GivenEmbeddings
 from cupl_bench.question import GROUPS, QuestionRecord
-from cupl_bench.records import ARTIFACTS, Record, TierRecord, read_record, unlike_artifacts
+from cupl_bench.records import ARTIFACTS, MetricsRecord, Record, TierRecord, read_record, unlike_artifacts
 from cupl_bench.report.answers import missing_cells
 from cupl_bench.report.naming import dataset_facts, leaves, recorded
 from cupl_bench.report.published import match_published
@@ -860,4 +860,18 @@ def _row_of(run: _Run) -> dict[str, object] | None:
         "mean_per_class": metrics.mean_per_class,
         "mean_per_class_low": of_classes[0],
         "mean_per_class_high": of_classes[1],
+        **_headline_of(metrics),
+    }
+
+
+def _headline_of(metrics: MetricsRecord) -> dict[str, object]:
+    """Return the headline metric of a run, where it is one beyond accuracy."""
+    if metrics.primary_more is None:
+        return {}
+    low, high = metrics.primary_more.ci95 or (float("nan"), float("nan"))
+    return {
+        "primary": metrics.primary_name,
+        "primary_value": metrics.primary,
+        "primary_low": low,
+        "primary_high": high,
     }

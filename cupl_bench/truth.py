@@ -19,12 +19,15 @@ class ClassSets:
     matrix: Int8[np.ndarray, "n c"]
 
     def hold(self, columns: Int64[np.ndarray, "n k"]) -> Bool[np.ndarray, "n k"]:
-        """Tell whether each image is of each of its ``columns``; never of -1, which stands for no class.
+        """Tell whether each image is of each of its ``columns``; never of what is no class, such as -1.
 
         >>> ClassSets(matrix=np.array([[1, -1, 1]], dtype=np.int8)).hold(np.array([[2, 1, -1]])).tolist()
         [[True, False, False]]
         """
-        held: Bool[np.ndarray, "n k"] = (np.take_along_axis(self.matrix, columns, axis=1) == 1) & (columns >= 0)
+        is_class = (columns >= 0) & (columns < self.matrix.shape[1])
+        held: Bool[np.ndarray, "n k"] = is_class & (
+            np.take_along_axis(self.matrix, np.where(is_class, columns, 0), axis=1) == 1
+        )
         return held
 
     def taken(self, places: slice | Int[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> "ClassSets":
@@ -72,7 +75,8 @@ class Truth:
         [True, False]
         """
         if self.sets is None:
-            return np.equal(predictions, self.labels)
+            right: Bool[np.ndarray, " n"] = np.asarray(predictions == self.labels)
+            return right
         return self.sets.hold(predictions[:, None])[:, 0]
 
     def holds_any(self, top: Int64[np.ndarray, "n k"]) -> Bool[np.ndarray, " n"]:
@@ -81,9 +85,11 @@ class Truth:
         >>> Truth(labels=np.array([0, 1]), num_classes=3).holds_any(np.array([[2, 0], [2, 0]])).tolist()
         [True, False]
         """
-        held = np.equal(top, self.labels[:, None]) if self.sets is None else self.sets.hold(top)
-        any_held: Bool[np.ndarray, " n"] = held.any(axis=1)
-        return any_held
+        if self.sets is None:
+            equal: Bool[np.ndarray, " n"] = np.asarray((top == self.labels[:, None]).any(axis=1))
+            return equal
+        held: Bool[np.ndarray, " n"] = np.asarray(self.sets.hold(top).any(axis=1))
+        return held
 
     def taken(self, places: slice | Int[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> "Truth":
         """Return what is true of some images.

@@ -21,7 +21,7 @@ ROOMS = {
     "Describe": ("describe",),
     "Results": ("archive", "feature_folders", "reproduction", "outcomes", "tracking"),
     "Run": ("run", "classify", "environment"),
-    "Records": ("records", "question"),
+    "Records": ("records", "question", "scored_file"),
     "Scorers": ("scorers",),
     "Features": ("features", "stored_features", "views", "view_features", "pixel_store"),
     "Backbones": ("backbone",),
