@@ -21,6 +21,7 @@ from cupl_bench.embeddings import ALMOST_ONE, Aggregation
 from cupl_bench.errors import DatasetError, ResultsError, UnreadableError
 from cupl_bench.identity import PROTOCOL_VERSION, content_key
 from cupl_bench.intervals import wilson
+from cupl_bench.metrics import METRICS, intervals_of, seed_of
 from cupl_bench.outcomes import last_outcomes, state_of
 from cupl_bench.prompts import GivenEmbeddings
 from cupl_bench.question import GROUPS, QuestionRecord
@@ -30,8 +31,10 @@ from cupl_bench.report.naming import dataset_facts, leaves, recorded
 from cupl_bench.report.published import match_published
 from cupl_bench.report.significance import mean_per_class_interval
 from cupl_bench.report.texts import percent, points
+from cupl_bench.scored_file import class_sets, read_scored
 from cupl_bench.scorers import INDEPENDENT
 from cupl_bench.store import DamagedFileError, files_in, read_arrays
+from cupl_bench.truth import ClassSets, Truth
 
 __all__ = ["AskedQuestion", "Checked", "Finding", "Verdict", "check_runs", "damaged_archive", "exit_code"]
 
@@ -199,11 +202,15 @@ class _Predictions:
     prediction: Int64[np.ndarray, " n"]
     top5: Int64[np.ndarray, "n k"] | None
     correct: Bool[np.ndarray, " n"] | None
+    sets: ClassSets | None = None
+
+    @property
+    def truth(self) -> Truth:
+        return Truth(labels=self.label, num_classes=0, sets=self.sets)
 
     @property
     def hits(self) -> Bool[np.ndarray, " n"]:
-        hits: Bool[np.ndarray, " n"] = self.label == self.prediction
-        return hits
+        return self.truth.holds(self.prediction)
 
 
 def _name_of(record: Record) -> str:
@@ -288,11 +295,14 @@ def _read_predictions(record: Record, results_dir: Path) -> _Predictions | str:
         correct = None
         if "correct" in table.column_names:
             correct = table.column("correct").to_numpy().astype(bool)
+        sets = None
+        if "labels" in table.column_names:
+            sets = ClassSets(matrix=class_sets(table, record.dataset.num_classes))
     except FileNotFoundError:
         return f"{path.parent.name}/{path.name} is not there"
     except READING as error:
         return f"{path.parent.name}/{path.name} cannot be read ({_line(error)})"
-    return _Predictions(top5=top5, correct=correct, **numbers)
+    return _Predictions(top5=top5, correct=correct, sets=sets, **numbers)
 
 
 def _read_prompts(record: Record, results_dir: Path) -> pd.DataFrame | str:
@@ -527,17 +537,51 @@ def _numbers_of(run: _Run, seen: _Seen) -> None:
     means = {"top1": hits.sum() / images.sum(), "mean_per_class": (hits[images > 0] / images[images > 0]).mean()}
     told: dict[str, object] = {name: getattr(metrics, name) for name in ("top1", "top1_ci95", "mean_per_class")}
     ours: dict[str, object] = {**means, "top1_ci95": _interval(hits.sum(), images.sum(), over_images)}
-    told["primary"], ours["primary"] = metrics.primary, means[metrics.primary_name]
+    if metrics.primary_name in means:
+        told["primary"], ours["primary"] = metrics.primary, means[metrics.primary_name]
+    _more_of(run, over_images, seen)
     if found.top5 is not None:
         is_short = record.dataset.num_classes < 5 or bool((found.top5 == -1).any())
         told["top5"] = metrics.top5
-        ours["top5"] = None if is_short else (found.top5 == found.label[:, None]).any(axis=1).mean()
+        ours["top5"] = None if is_short else found.truth.holds_any(found.top5).mean()
     elif metrics.top5 is not None:
         seen.unknown.append("top5 cannot be computed: the predictions hold no such column")
     for name, value in told.items():
         if not _same(value, ours[name]):
             seen.faults.append(f"{name} is {_number(value)} in the record and {_number(ours[name])} by its predictions")
     _tiers_of(run, metrics.tiers or {}, (images, hits), over_images, seen)
+
+
+def _more_of(run: _Run, over_images: bool, seen: _Seen) -> None:
+    """Compute the metrics beyond accuracy anew, their values by the arithmetic of a resample that is the whole."""
+    record = run.record
+    path = _path_of(record, run.results_dir, "predictions")
+    if record.metrics is None or record.metrics.more is None or path is None:
+        return
+    if unknown := [name for name in record.metrics.more if name not in METRICS]:
+        seen.unknown.append(f"the metrics {', '.join(unknown)} are not known to this program")
+        return
+    told = {METRICS[name]: one for name, one in record.metrics.more.items()}
+    try:
+        scored = read_scored(path, record.dataset.num_classes, groups=())
+    except ResultsError as error:
+        seen.faults.append(str(error).replace(str(path), f"{path.parent.name}/{path.name}"))
+        return
+    found = {metric: metric.measured(scored) for metric in told}
+    intervals = intervals_of(found, scored, seed_of(record.dataset.fingerprint)) if over_images else {}
+    once = np.ones((1, len(scored.predictions)), dtype=np.float32)
+    for metric, one in told.items():
+        value = None if found[metric].value is None else float(metric.resampled(scored, once)[0])
+        ours: dict[str, object] = {"value": value, "ci95": intervals[metric][0] if over_images else None}
+        for key, mine in ours.items():
+            if not _same(getattr(one, key), mine):
+                seen.faults.append(
+                    f"{key} of {metric.name} is {_number(getattr(one, key))} in the record and {_number(mine)} by its"
+                    " predictions"
+                )
+        parts = [(part.num_images, part.value) for part in one.parts if part.num_images]
+        if parts != [(part.num_images, part.value) for part in found[metric].parts if part.num_images]:
+            seen.faults.append(f"the parts of {metric.name} in the record are not those of its predictions")
 
 
 def _tiers_of(

@@ -12,8 +12,8 @@ __all__ = ["ClassSets", "Groups", "Truth"]
 class ClassSets:
     """All classes of each image.
 
-    ``matrix``: 1 where the image is of the class, 0 where it is not, -1 where that is not counted either way, as for
-    the difficult objects of Pascal VOC.
+    ``matrix``: 1 where the image is of the class, 0 where it is not, -1 where it is of it and a ranking of the class
+    leaves it out, as the difficult objects of Pascal VOC.
     """
 
     matrix: Int8[np.ndarray, "n c"]
@@ -21,12 +21,12 @@ class ClassSets:
     def hold(self, columns: Int64[np.ndarray, "n k"]) -> Bool[np.ndarray, "n k"]:
         """Tell whether each image is of each of its ``columns``; never of what is no class, such as -1.
 
-        >>> ClassSets(matrix=np.array([[1, -1, 1]], dtype=np.int8)).hold(np.array([[2, 1, -1]])).tolist()
-        [[True, False, False]]
+        >>> ClassSets(matrix=np.array([[1, -1, 0]], dtype=np.int8)).hold(np.array([[0, 1, 2, -1]])).tolist()
+        [[True, True, False, False]]
         """
         is_class = (columns >= 0) & (columns < self.matrix.shape[1])
         held: Bool[np.ndarray, "n k"] = is_class & (
-            np.take_along_axis(self.matrix, np.where(is_class, columns, 0), axis=1) == 1
+            np.take_along_axis(self.matrix, np.where(is_class, columns, 0), axis=1) != 0
         )
         return held
 
@@ -57,7 +57,7 @@ class Groups:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Truth:
-    """What is true of images. ``labels``: the class that tables of classes count each image under.
+    """What is true of images. ``labels``: the class that tables of classes count each image under, one of its sets.
 
     Where there are ``sets``, a prediction is right if the image is of that class; where there are none, if it is the
     label.

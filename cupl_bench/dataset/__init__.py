@@ -108,7 +108,7 @@ class Dataset:
     ``num_whole``: how many images there are in all, where these are a part of them, maybe none.
     ``features``: of each image, where somebody computed them: then they are scored, and no image is ever read.
     ``sets``: all classes of each image, where it may be of several: then a prediction is right if it is one of them,
-    and ``labels`` are the classes that tables of classes count the images under.
+    and ``labels``, each one of the set, are the classes that tables of classes count the images under.
     ``groups``: the group of each image, where groups are compared.
 
     All values but the two sequences are parsed: lists become tuples, labels an array of int64.
@@ -194,12 +194,12 @@ class Dataset:
                 f"sets hold {matrix.dtype} of the shape {matrix.shape}; they should be int8 of the shape {wanted}, 1, 0"
                 " or -1 for each image and class."
             )
-        none = np.flatnonzero(~matrix.any(axis=1))
-        if len(none):
-            examples = [self.image_ids[place] for place in none[:3].tolist()]
+        other = np.flatnonzero(matrix[np.arange(len(matrix)), self.labels] == 0)
+        if len(other):
+            examples = [self.image_ids[place] for place in other[:3].tolist()]
             raise DatasetError(
-                f"{len(none):,} of {len(matrix):,} images are of no class at all, first: {first(examples)}. Leave them"
-                " out: no prediction of them could be right."
+                f"The label of {len(other):,} of {len(matrix):,} images is none of the classes of the image, first:"
+                f" {first(examples)}. Take one of them: tables count the image under it. Leave out images of no class."
             )
 
     def _check_groups(self) -> None:

@@ -217,7 +217,7 @@ class ImagenetReal(Place):
     """ImageNet's validation images with the labels of ReaL: all classes of each image, by the number in its name.
 
     Images without a class are left out. `real.json` lies in the folder of the images, in one above it, or there in
-    `imagenet_real`. The class that an image is counted under stays that of ImageNet.
+    `imagenet_real`. An image is counted under its class of ImageNet where that is among them, else under the first.
 
     Source: google-research/reassessed-imagenet, README.md: the images in the order of their names, the indices of
     sorted wnids.
@@ -246,8 +246,14 @@ class ImagenetReal(Place):
         kept = np.array([place for place, labels in enumerate(of_images) if labels], dtype=np.int64)
         left_out = len(of_images) - len(kept)
         listing = found.take(kept)
+        label_of = {word: classes.find(str(word)) for word in set(listing.classes)}
+        labels = [label_of[word] for word in listing.classes]
         return replace(
             listing,
+            classes=[
+                label if label is not None and label in of_images[place] else of_images[place][0]
+                for label, place in zip(labels, kept.tolist(), strict=True)
+            ],
             sets=[dict.fromkeys(of_images[place], 1) for place in kept.tolist()],
             notes=(*listing.notes, f"{left_out:,} images without a label of ReaL are left out"),
         )

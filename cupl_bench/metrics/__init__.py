@@ -27,6 +27,7 @@ __all__ = [
     "along_with",
     "draws_of",
     "interval_of",
+    "intervals_of",
     "resampled",
     "seed_of",
     "standard_error_p",
@@ -143,6 +144,31 @@ def interval_of(draws: Float64[np.ndarray, " b"]) -> tuple[float, float] | None:
         return None
     low, high = np.quantile(defined, [0.025, 0.975])
     return float(low), float(high)
+
+
+def intervals_of(
+    found: Mapping[Metric, Measured], scored: Scored, seed: int
+) -> dict[Metric, tuple[tuple[float, float] | None, str]]:
+    """Return the interval of each metric, and in words how it was made, or why there is none.
+
+    >>> truth = Truth(labels=np.array([0, 1]), num_classes=2)
+    >>> scored = Scored(truth=truth, predictions=np.array([0, 1]))
+    >>> intervals_of({METRICS["f1_macro"]: Measured(value=1.0)}, scored, seed=0)[METRICS["f1_macro"]]
+    (None, 'none: it is the same in every resample of the images')
+    """
+    defined = [metric for metric, one in found.items() if one.value is not None]
+    where = "images" if scored.truth.groups is None else "images within their groups"
+    how = f"percentiles of a bootstrap over {where}, {DRAWS:,} draws, seed {seed}"
+    told: dict[Metric, tuple[tuple[float, float] | None, str]] = dict.fromkeys(found, (None, "none: it has no value"))
+    for metric, draws in zip(defined, draws_of(defined, scored, seed) if defined else (), strict=True):
+        interval, lost = interval_of(draws), int(np.isnan(draws).sum())
+        if interval is None:
+            told[metric] = None, f"none: it is not defined in {lost:,} of {DRAWS:,} resamples of the images"
+        elif interval[0] == interval[1] and np.nanmin(draws) == np.nanmax(draws):
+            told[metric] = None, "none: it is the same in every resample of the images"
+        else:
+            told[metric] = interval, f"{how}, {lost:,} without a value" if lost else how
+    return told
 
 
 def standard_error_p(difference: float, draws: Float64[np.ndarray, " b"]) -> float | None:

@@ -22,7 +22,7 @@ class MeanAveragePrecision(Metric):
 
     ``points``: 11 for the mean of the greatest precision at a recall of 0, 0.1, ... 1 or more (Pascal VOC 2007); None
     for the area: the mean over the images of the class of the precision at their rank, without interpolation. A class
-    without an image is no part of the mean. Images that a class does not count (-1) are left out of its ranking.
+    without an image is no part of the mean. Images that a class leaves out (-1) are no part of its ranking.
 
     Source: Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010, section 4.2; scikit-learn
     `average_precision_score`.

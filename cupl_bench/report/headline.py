@@ -77,7 +77,9 @@ class Headlines:
         if not is_by_image(*runs) or not all(same_images(answers, runs[0]) for answers in runs):
             return found
         draws = np.mean([self._of(answers) for answers in runs], axis=0)
-        found |= dict(zip(("primary_low", "primary_high"), interval_of(draws) or (None, None), strict=True))
+        of_record = _metrics(runs[0]).primary_more
+        interval = of_record.ci95 if len(runs) == 1 and of_record is not None else interval_of(draws)
+        found |= dict(zip(("primary_low", "primary_high"), interval or (None, None), strict=True))
         if against is None or _metrics(against).primary_name != name:
             return found
         difference = value - _metrics(against).primary

@@ -7,21 +7,9 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 
-import numpy as np
-
 from cupl_bench.errors import ResultsError
 from cupl_bench.interrupts import raise_if_interrupted
-from cupl_bench.metrics import (
-    DRAWS,
-    METRICS,
-    Measured,
-    Metric,
-    Scored,
-    along_with,
-    draws_of,
-    interval_of,
-    seed_of,
-)
+from cupl_bench.metrics import METRICS, along_with, intervals_of, seed_of
 from cupl_bench.records import (
     ArtifactsRecord,
     MetricRecord,
@@ -210,7 +198,7 @@ def _beyond_accuracy(waiting: Waiting, over_images: bool) -> dict[str, MetricRec
     found = {metric: metric.measured(scored) for metric in metrics}
     if (why := found[metrics[0]].undefined) is not None:
         raise ResultsError(f"dataset.primary={metrics[0].name} is not defined of these answers: {why}.")
-    intervals = _intervals(found, scored, seed_of(dataset.fingerprint)) if over_images else {}
+    intervals = intervals_of(found, scored, seed_of(dataset.fingerprint)) if over_images else {}
     names = dataset.class_names
     return {
         metric.name: MetricRecord(
@@ -229,21 +217,6 @@ def _beyond_accuracy(waiting: Waiting, over_images: bool) -> dict[str, MetricRec
         )
         for metric, one in found.items()
     }
-
-
-def _intervals(
-    found: Mapping[Metric, Measured], scored: Scored, seed: int
-) -> dict[Metric, tuple[tuple[float, float] | None, str]]:
-    """Return the interval of each metric, and in words how it was made."""
-    defined = [metric for metric, one in found.items() if one.value is not None]
-    where = "images" if scored.truth.groups is None else "images within their groups"
-    how = f"percentiles of a bootstrap over {where}, {DRAWS:,} draws, seed {seed}"
-    told: dict[Metric, tuple[tuple[float, float] | None, str]] = dict.fromkeys(found, (None, "none: it has no value"))
-    for metric, draws in zip(defined, draws_of(defined, scored, seed), strict=True):
-        interval, lost = interval_of(draws), int(np.isnan(draws).sum())
-        why = f"none: not defined in {lost:,} of {DRAWS:,} resamples of the images"
-        told[metric] = (interval, why if interval is None else f"{how}, {lost:,} without a value" if lost else how)
-    return told
 
 
 def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:

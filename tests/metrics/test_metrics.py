@@ -100,7 +100,7 @@ def mean_over_classes(scored: Scored, of_class) -> float:
 def real(scored: Scored) -> float:
     assert scored.truth.sets is not None
     return float(
-        np.mean([row[one] == 1 for row, one in zip(scored.truth.sets.matrix, scored.predictions, strict=True)])
+        np.mean([row[one] != 0 for row, one in zip(scored.truth.sets.matrix, scored.predictions, strict=True)])
     )
 
 
