@@ -579,8 +579,14 @@ def _more_of(run: _Run, over_images: bool, seen: _Seen) -> None:
                     f"{key} of {metric.name} is {_number(getattr(one, key))} in the record and {_number(mine)} by its"
                     " predictions"
                 )
-        parts = [(part.num_images, part.value) for part in one.parts if part.num_images]
-        if parts != [(part.num_images, part.value) for part in found[metric].parts if part.num_images]:
+        told_parts = [(part.name, part.num_images, part.value) for part in one.parts if part.num_images]
+        parts = [(part.what, part.num_images, part.value) for part in found[metric].parts if part.num_images]
+        of_groups = any(isinstance(part[0], str) for part in parts)  # in any order; those of classes in label order
+        if (
+            set(told_parts) != set(parts)
+            if of_groups
+            else [part[1:] for part in told_parts] != [part[1:] for part in parts]
+        ):
             seen.faults.append(f"the parts of {metric.name} in the record are not those of its predictions")
 
 

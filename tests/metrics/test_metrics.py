@@ -298,6 +298,16 @@ def test_images_are_drawn_within_their_groups() -> None:
     assert (np.concatenate(list(resampled(6, groups, seed=2))) != blocks).any()
 
 
+def test_the_order_of_the_names_of_groups_does_not_matter() -> None:
+    scored = answers(5, groups=True)
+    groups = scored.truth.groups
+    assert groups is not None
+    turned = Groups(names=groups.names[::-1], of=np.where(groups.of == -1, -1, 3 - groups.of))
+    other = replace(scored, truth=replace(scored.truth, groups=turned))
+    (one,), (two,) = (draws_of([METRICS["worst_group"]], which, seed=3) for which in (scored, other))
+    assert (one == two).all()
+
+
 def test_the_interval_of_an_accuracy_is_that_of_its_binomial() -> None:
     scored = answers(4, num_images=400, sets=True)
     (draws,) = draws_of([METRICS["real_accuracy"]], scored, seed=0)
