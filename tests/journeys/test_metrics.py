@@ -14,9 +14,11 @@ from making import TinyModel, make_folder
 import cupl_bench
 from cupl_bench.__main__ import main
 from cupl_bench.checking import check_runs
+from cupl_bench.dataset.spec import read_spec
 from cupl_bench.metrics import METRICS, along_with
 from cupl_bench.records import MetricsRecord, Record, read_record, write_record
 from cupl_bench.report.comparison import compare
+from cupl_bench.report.published import match_published, read_published
 from cupl_bench.report.tables import write_tables
 
 COMPARED = ["voc2007", "waterbirds", "camelyon17"]
@@ -227,3 +229,26 @@ def test_several_labels_are_not_written_as_one(cli: Cli, tiny: TinyModel, tmp_pa
 def test_every_metric_has_a_part_of_the_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
     assert not [name for name in METRICS if f"`{name}`" not in page]
+
+
+def test_published_numbers_are_held_against_the_metric_that_they_are_of() -> None:
+    """CLIP's table has VOC 2007 and the Hateful Memes by metrics of their own; no accuracy is held against them."""
+    published = read_published()
+    found = published[published["metric"].isin(METRICS)].groupby(["dataset", "metric"]).size()
+    assert found.to_dict() == {("hateful_memes", "roc_auc"): 9, ("voc2007", "map_11"): 9}
+    for dataset in ("hateful_memes", "voc2007"):
+        assert set(published.loc[published["dataset"] == dataset, "metric"]) == {read_spec(dataset).primary}
+
+
+@pytest.mark.slow
+def test_a_run_by_another_metric_is_held_against_none(swept: Swept) -> None:
+    record = swept.records["voc2007", "simple"]
+    content = json.loads(record.model_dump_json())
+    content["backbone"] |= {"architecture": "ViT-B-32-quickgelu", "pretrained": "openai"}
+    content["prompts"]["name"] = content["config"]["prompts"]["name"] = "ensemble"
+    alike = Record.model_validate(content)
+    row = compare([record], swept.results).runs.assign(prompts="ensemble")
+    table = match_published(row, [alike])
+    assert table[["metric", "published"]].to_numpy().tolist() == [["map_11", 0.831]]
+    assert table["ours"][0] == metrics_of(record).primary
+    assert match_published(row.assign(primary="top1"), [alike]).empty
