@@ -327,13 +327,20 @@ def rendered_sst2(root: Path) -> Expected:
     }
 
 
-def shards(root: Path, names: list[str], labels: list[int], of: list[str]) -> Expected:
-    """Shards as the hub has them. ``names``: of classes; ``of``: the id of each label."""
+def shards(
+    root: Path, names: list[str], labels: list[int], of: list[str], arrays: list[list[int]] | None = None
+) -> Expected:
+    """Shards as the hub has them. ``names``: of classes; ``of``: the id of each label; ``arrays``: in `.npy`."""
     images = [encoded(next(_seeds), "WEBP", lossless=True) for _ in labels]
     (root / "test").mkdir(parents=True)
     with tarfile.open(root / "test" / "0.tar", "w") as archive:
         for number, (content, label) in enumerate(zip(images, labels, strict=True)):
-            for ending, part in (("cls", str(label).encode()), ("webp", content)):
+            parts = {"cls": str(label).encode(), "webp": content}
+            if arrays is not None:
+                buffer = io.BytesIO()
+                np.save(buffer, np.array(arrays[number]))
+                parts["npy"] = buffer.getvalue()
+            for ending, part in parts.items():
                 info = tarfile.TarInfo(f"s{number:07}.{ending}")
                 info.size = len(part)
                 archive.addfile(info, io.BytesIO(part))
@@ -344,6 +351,12 @@ def shards(root: Path, names: list[str], labels: list[int], of: list[str]) -> Ex
 def pcam(root: Path) -> Expected:
     """No other layout of it is read."""
     return shards(root, ["lymph node", "lymph node containing metastatic tumor tissue"], [1, 0, 1], ["0", "1"])
+
+
+def geode(root: Path) -> Expected:
+    """Labels in another order than ours; the region is the first number of each array."""
+    names = ["tree", "bag", "bicycle"]
+    return shards(root, names, [0, 1, 1, 2], names, arrays=[[2, 7], [0, 1], [5, 1], [2, 3]])
 
 
 def voc2007_crops(root: Path) -> Expected:
@@ -645,6 +658,7 @@ MAKERS: dict[str, Callable[[Path], Expected]] = {
     "iwildcam": iwildcam,
     "fmow": fmow,
     "camelyon17": camelyon17,
+    "geode": geode,
 }
 """Of each data set whose images are files."""
 

@@ -26,7 +26,7 @@ from cupl_bench.dataset.listing import Files, Listing, Rows
 from cupl_bench.dataset.metadata_layouts import Celeba, Fmow, JsonLines, MetadataTable, VocSets
 from cupl_bench.dataset.names import normalised
 from cupl_bench.dataset.source_files import Place, read_lines, read_mat, read_pairs
-from cupl_bench.dataset.webdataset import WebdatasetSource
+from cupl_bench.dataset.webdataset import WebdatasetSource, read_npy_column
 from cupl_bench.errors import DatasetError, first
 
 __all__ = ["Layout"]
@@ -769,6 +769,43 @@ class Webdataset(Place):
         )
 
 
+class WebdatasetGroups(Place):
+    """Tar shards as `Webdataset`, with an array in `.npy` beside each image, one of whose numbers is its group.
+
+    ``column``: the place of that number. ``classnames.txt`` names the labels.
+    """
+
+    kind: Literal["webdataset_groups"]
+    folder: str
+    column: int
+
+    def listing(self, base: Path, classes: Classes) -> Listing | None:
+        """Return the images, classes and groups; None where there is no shard.
+
+        Raises:
+            DatasetError: as `Webdataset`; or an image has no such number.
+        """
+        shards = Webdataset(
+            kind="webdataset", protocols=self.protocols, roots=self.roots, folder=self.folder, numbers=False
+        )
+        found = shards.listing(base, classes)
+        if found is None:
+            return None
+        numbers = read_npy_column(sorted((base / self.folder).glob("*.tar")), self.column)
+        names = list(found.images.names)
+        if lost := [name for name in names if name not in numbers]:
+            raise DatasetError(
+                f"{len(lost):,} of {len(names):,} images of {found.where} have no .npy with a group beside them, first:"
+                f" {first(lost, 3)}."
+            )
+        groups = [numbers[name] for name in names]
+        return replace(
+            found,
+            groups=[f"group {number}" for number in groups],
+            group_names=tuple(f"group {number}" for number in sorted(set(groups))),
+        )
+
+
 Layout = Annotated[
     ClassFolders
     | ImagenetFlat
@@ -793,6 +830,7 @@ Layout = Annotated[
     | MetadataTable
     | Celeba
     | Fmow
-    | JsonLines,
+    | JsonLines
+    | WebdatasetGroups,
     Field(discriminator="kind"),
 ]

@@ -130,6 +130,23 @@ def test_celeba_is_read_as_its_authors_wrote_it(tmp_path: Path) -> None:
 BIRDS = "waterbird_complete95_forest2water2/metadata.csv"
 
 
+def test_geodes_regions_stand_in_arrays_beside_the_images(tmp_path: Path) -> None:
+    trees.geode(tmp_path / "set")
+    found = load("geode", tmp_path / "set", tmp_path / "cache")
+    assert found.groups is not None
+    assert found.groups.names == ("group 0", "group 2", "group 5")
+    assert [found.groups.names[place] for place in found.groups.of] == ["group 2", "group 0", "group 5", "group 2"]
+    names = ["tree", "bag"]
+    trees.shards(tmp_path / "short", names, [0, 1], names, arrays=[[], [1]])
+    with pytest.raises(
+        DatasetError, match=r"0.tar: an array beside an image does not hold whole numbers, one at place 0"
+    ):
+        load("geode", tmp_path / "short", tmp_path / "cache")
+    trees.shards(tmp_path / "none", names, [0, 1], names)
+    with pytest.raises(DatasetError, match="2 of 2 images of .* have no .npy with a group beside them"):
+        load("geode", tmp_path / "none", tmp_path / "cache")
+
+
 @pytest.mark.parametrize(
     ("name", "file", "old", "new", "message"),
     [

@@ -33,7 +33,7 @@ SIZES = {
     "clevr_counts": (15_000, 8), "voc2007_crops": (14_976, 20),
     "voc2007": (4_952, 20), "imagenet_real": (46_837, 1000), "imagenet_o": (12_000, 200), "hateful_memes": (500, 2),
     "waterbirds": (5_794, 2), "celeba_hair": (19_962, 2), "iwildcam": (42_791, 182), "fmow": (22_108, 62),
-    "camelyon17": (85_054, 2),
+    "camelyon17": (85_054, 2), "geode": (12_488, 40),
 }  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def test_sizes_and_metrics_are_those_of_the_papers() -> None:
     assert {name: spec.primary for name, spec in SPECS.items() if spec.primary not in ACCURACIES} == {
         "voc2007": "map_11", "imagenet_real": "real_accuracy", "imagenet_o": "outlier_aupr",
         "hateful_memes": "roc_auc", "waterbirds": "worst_group", "celeba_hair": "worst_group",
-        "iwildcam": "f1_macro", "fmow": "worst_group",
+        "iwildcam": "f1_macro", "fmow": "worst_group", "geode": "worst_group",
     }  # fmt: skip
 
 
@@ -365,7 +365,7 @@ def test_the_files_are_pinned_by_commit_and_digest() -> None:
     assert {name for name, spec in SPECS.items() if spec.texts.cupl is None} == {
         "cub", "eurosat", "places365", "caltech256", "country211", "objectnet", "stanford_dogs", "stl10", "mnist",
         "svhn", "gtsrb", "fer2013", "rendered_sst2", "pcam", "clevr_counts", "voc2007_crops", "voc2007",
-        "hateful_memes", "waterbirds", "celeba_hair", "iwildcam", "fmow", "camelyon17",
+        "hateful_memes", "waterbirds", "celeba_hair", "iwildcam", "fmow", "camelyon17", "geode",
     }  # fmt: skip
 
 
