@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,12 @@ import cupl_bench
 from cupl_bench.__main__ import main
 from cupl_bench.checking import check_runs
 from cupl_bench.dataset.spec import read_spec
-from cupl_bench.metrics import METRICS, along_with
+from cupl_bench.metrics import METRICS, along_with, draws_of, seed_of
 from cupl_bench.records import MetricsRecord, Record, read_record, write_record
 from cupl_bench.report.comparison import compare
 from cupl_bench.report.published import match_published, read_published
 from cupl_bench.report.tables import write_tables
+from cupl_bench.scored_file import read_scored
 
 COMPARED = ["voc2007", "waterbirds", "camelyon17"]
 NAMES = [
@@ -147,6 +149,18 @@ def test_the_comparison_takes_the_metric_of_each_data_set(swept: Swept, tmp_path
             if not pd.isna(row["primary_difference_low"]):
                 assert row["primary_difference_low"] <= row["primary_difference_high"]
                 assert row["primary_test"].startswith("paired bootstrap over images")
+    # Both runs in the same resamples: the spread of the difference is that of a pair.
+    one, two = (
+        read_scored(swept.results / f"predictions/{swept.records['voc2007', prompts].run_key}.parquet", 20, ())
+        for prompts in ("name_only", "simple")
+    )
+    seed = seed_of(swept.records["voc2007", "simple"].dataset.fingerprint)
+    (ours,), (theirs,) = (draws_of([METRICS["map_11"]], scored, seed) for scored in (one, two))
+    row = rows.loc["voc2007", "name_only"]
+    low, high = np.nanquantile(ours - theirs, [0.025, 0.975])  # without the boat alone
+    assert (row["primary_difference_low"], row["primary_difference_high"]) == pytest.approx((low, high))
+    z = abs(row["primary_difference"]) / np.nanstd(ours - theirs, ddof=1)
+    assert row["primary_p"] == pytest.approx(2 * NormalDist().cdf(-z))
     # The mean over data sets is one of top-1: what is measured by something else is no part of it.
     assert found.pooled.empty
     written = {path.name: path.read_text() for path in write_tables(found, tmp_path) if path.suffix in (".md", ".tex")}
