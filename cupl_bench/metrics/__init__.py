@@ -159,10 +159,13 @@ def intervals_of(
     >>> intervals_of({METRICS["f1_macro"]: Measured(value=1.0)}, scored, seed=0)[METRICS["f1_macro"]]
     (None, 'none: it is the same in every resample of the images')
     """
-    defined = [metric for metric, one in found.items() if one.value is not None]
+    measured = [metric for metric, one in found.items() if one.value is not None]
+    own = {metric: metric.own_interval(scored) for metric in measured}
+    defined = [metric for metric in measured if own[metric] is None]
     where = "images" if scored.truth.groups is None else "images within their groups"
     how = f"percentiles of a bootstrap over {where}, {DRAWS:,} draws, seed {seed}"
     told: dict[Metric, tuple[tuple[float, float] | None, str]] = dict.fromkeys(found, (None, "none: it has no value"))
+    told |= {metric: interval for metric, interval in own.items() if interval is not None}
     for metric, draws in zip(defined, draws_of(defined, scored, seed) if defined else (), strict=True):
         interval, lost = interval_of(draws), int(np.isnan(draws).sum())
         if interval is None:

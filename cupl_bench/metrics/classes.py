@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from cupl_bench.intervals import wilson
 from cupl_bench.metrics.metric import Measured, Metric, Part, Scored, in_groups, shares_of
 from cupl_bench.truth import Truth
 
@@ -25,6 +26,10 @@ class RealAccuracy(Metric):
         if (why := self.lacking(scored)) is not None:
             return Measured(value=None, undefined=why)
         return Measured(value=float(scored.right(1).mean()))
+
+    def own_interval(self, scored: Scored) -> tuple[tuple[float, float], str]:
+        right = scored.right(1)
+        return wilson(int(right.sum()), len(right)), "Wilson's interval of a proportion"
 
     def resampled(self, scored: Scored, counts: Float32[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
         return shares_of(scored.right(1), counts)

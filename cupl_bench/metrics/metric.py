@@ -90,6 +90,10 @@ class Metric(ABC):
     def resampled(self, scored: Scored, counts: Float32[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
         """Measure the answers in resamples in which image i stands ``counts[:, i]`` times; NaN where not defined."""
 
+    def own_interval(self, scored: Scored) -> tuple[tuple[float, float], str] | None:  # noqa: ARG002 - most have none
+        """Return its 95% interval by a method of its own, and the method in words; None: that of the resamples."""
+        return None
+
     def lacking(self, scored: Scored) -> str | None:
         """Tell what these answers lack to be measured; None where it is nothing."""
         if (why := self.undefined(scored.truth)) is not None:

@@ -78,9 +78,10 @@ class Headlines:
             return found
         draws = np.mean([self._of(answers) for answers in runs], axis=0)
         of_record = _metrics(runs[0]).primary_more
-        interval = of_record.ci95 if len(runs) == 1 and of_record is not None else interval_of(draws)
-        if np.ptp(draws) == 0:  # resamples that never differ say nothing of the value
-            interval = None
+        if len(runs) == 1 and of_record is not None:
+            interval = of_record.ci95
+        else:  # resamples that never differ say nothing of the value
+            interval = None if np.ptp(draws) == 0 else interval_of(draws)
         found |= dict(zip(("primary_low", "primary_high"), interval or (None, None), strict=True))
         if against is None or _metrics(against).primary_name != name:
             return found

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
+from cupl_bench.intervals import wilson
 from cupl_bench.metrics import (
     ACCURACIES,
     METRICS,
@@ -14,6 +15,7 @@ from cupl_bench.metrics import (
     along_with,
     draws_of,
     interval_of,
+    intervals_of,
     resampled,
     standard_error_p,
     undefined,
@@ -24,7 +26,7 @@ CLASSES = 6
 
 
 def answers(
-    seed: int, num_images: int = 60, *, sets: bool = False, groups: bool = False, classes: int = CLASSES
+    seed: int, num_images: int = 61, *, sets: bool = False, groups: bool = False, classes: int = CLASSES
 ) -> Scored:
     """Answers with many equal scores, a class without an image, and a group without one."""
     generator = np.random.default_rng(seed)
@@ -185,6 +187,10 @@ def test_a_resample_is_the_metric_of_images_that_stand_so_often(name: str) -> No
     counts[:, 0] += np.maximum(0, 40 - counts.sum(axis=1))
     while (over := counts.sum(axis=1) > 40).any():
         counts[over, counts[over].argmax(axis=1)] -= 1
+    if scored.truth.groups is not None and name.startswith(("worst", "group")):  # a group that has no image
+        of = np.where(scored.truth.groups.of == 0, 1, scored.truth.groups.of)
+        groups = replace(scored.truth.groups, of=of)
+        scored = replace(scored, truth=replace(scored.truth, groups=groups))
     ones = np.ones((1, 40), dtype=np.float32)
     metric = METRICS[name]
     assert metric.resampled(scored, ones)[0] == pytest.approx(metric.measured(scored).value, abs=1e-12)
@@ -285,6 +291,19 @@ def test_a_group_and_a_class_without_images_are_named_and_count_nowhere() -> Non
 
 
 # Resamples ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_worst_group_has_the_interval_of_that_group() -> None:
+    scored = answers(3, groups=True)
+    groups = scored.truth.groups
+    assert groups is not None
+    right = scored.right(1)
+    counts = [(int(right[groups.of == place].sum()), int((groups.of == place).sum())) for place in range(4)]
+    hits, images = min((one for one in counts if one[1]), key=lambda one: one[0] / one[1])
+    metric = METRICS["worst_group"]
+    found = intervals_of({metric: metric.measured(scored)}, scored, seed=0)[metric]
+    assert found[0] == wilson(hits, images)
+    assert found[1].startswith("Wilson's interval of the group ")
 
 
 def test_images_are_drawn_within_their_groups() -> None:
