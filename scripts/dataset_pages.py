@@ -109,7 +109,7 @@ def page(spec: Spec) -> str:
         table(["`dataset.protocol`", "split", "images", "classes", "who says so"], protocols),
         "",
         "Any other number of images is refused."
-        if all(one.some_classes for one in spec.protocols.values())
+        if not any(one.every_class for one in spec.protocols.values())
         else "Any other number of images, or a class without images, is refused.",
         "",
         "## How to get it",

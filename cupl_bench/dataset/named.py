@@ -81,10 +81,10 @@ class NamedSource:
             if len(labels) > protocol.num_images:
                 split = f"custom: {len(labels)} images, more than the {protocol.num_images} of {protocol.split}"
             notes.append(f"custom: whether these are images of {protocol.split} was not checked")
-            if without := _without(labels, sets, names):
-                notes.append(f"{len(without)} of {len(names)} classes have no image here, first: {first(without, 3)}")
         else:
             self._check_size(spec, protocol, listing, len(labels), _without(labels, sets, names))
+        if without := _without(labels, sets, names):
+            notes.append(f"{len(without)} of {len(names)} classes have no image here, first: {first(without, 3)}")
         own, num_whole = chosen(labels, self.limit, self.seed, shard)
         if len(own) < len(labels):
             listing, labels = listing.take(own), labels[own]
@@ -246,7 +246,7 @@ class NamedSource:
         Raises:
             DatasetError: there are more or fewer images, or a class has none.
         """
-        if num_images == protocol.num_images and (protocol.some_classes or not without):
+        if num_images == protocol.num_images and (not protocol.every_class or not without):
             return
         num_classes = len(self.class_names())
         lost = f" Without an image: {first(without, 3)}." if without else ""
