@@ -206,6 +206,7 @@ def load_results(results_dir: str | Path = "results") -> "pd.DataFrame":
                 "mean_per_class": record.metrics.mean_per_class,
                 "primary": record.metrics.primary,
                 "primary_name": record.metrics.primary_name,
+                **{name: one.value for name, one in (record.metrics.more or {}).items()},
                 "created_at": record.created_at,
             }
         )

@@ -34,7 +34,7 @@ from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
 from cupl_bench.question import GROUPS, OF_THE_RUN, TOLD, QuestionRecord, is_own_class, leaves, literal, nodes
 from cupl_bench.ranks import world_size
-from cupl_bench.run.asking import Machine, Primary, Question
+from cupl_bench.run.asking import Machine, Question, check_primary
 from cupl_bench.run.device import device_named
 from cupl_bench.schema import Config, Output, Rerun, conf_dir, register
 from cupl_bench.scorers import Scorer
@@ -115,8 +115,7 @@ def _with_its_licence(backbone: Mapping[str, Any]) -> dict[str, Any]:
 def _check_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the checked settings of a data set that are not parameters of its class and can move a number."""
     primary, decode, skip_broken = (settings[name] for name in ("primary", "decode", "skip_broken"))
-    if primary not in ("top1", "mean_per_class"):
-        raise ConfigError(f"dataset.primary={primary} is not a metric; choose top1 or mean_per_class.")
+    check_primary(primary, "dataset.primary")
     if decode not in get_args(Decode):
         past = " nvjpeg, which decoded on a GPU, was removed; fast is the nearest to it." if decode == "nvjpeg" else ""
         raise ConfigError(
@@ -144,7 +143,7 @@ def _question(words: QuestionRecord, plain: Mapping[str, Mapping[str, Any]], pla
         dataset=dataset,
         skip_broken=words.skip_broken,
         decode=cast(Decode, words.decode),
-        primary=cast(Primary, words.primary),
+        primary=cast(str, words.primary),
         backbone_name=str(plain["backbone"]["name"]),
         backbone=cast(BackboneSource, _build(plain["backbone"], "backbone")),
         precision=cast(Precision, words.precision),

@@ -66,7 +66,7 @@ class QuestionRecord(BaseModel):
     precision: Literal["fp32", "bf16", "fp16"] | None = None
     decode: str = "exact"
     skip_broken: bool = Field(default=False, strict=True)
-    primary: Literal["top1", "mean_per_class"] | None = None
+    primary: str | None = Field(default=None, pattern=r"^[a-z0-9_]+$")
     budget: int | None = None
     seed: int | None = None
     beyond_words: tuple[str, ...] = ()

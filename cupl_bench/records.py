@@ -10,9 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from cupl_bench.errors import ResultsError, first
+from cupl_bench.metrics import ACCURACIES
 from cupl_bench.question import QuestionRecord
 from cupl_bench.scorers import Kind, Use, kind_of
 from cupl_bench.store import files_in, unreadable, write_atomically
@@ -24,7 +34,9 @@ __all__ = [
     "DatasetRecord",
     "FeaturesRecord",
     "Kind",
+    "MetricRecord",
     "MetricsRecord",
+    "PartRecord",
     "PromptsRecord",
     "QuestionRecord",
     "Record",
@@ -191,10 +203,39 @@ class TierRecord(Frozen):
     top1_within: Fraction | None
 
 
+class PartRecord(Frozen):
+    """The value of a metric of one class or one group, by its name; None where it has no image."""
+
+    name: str
+    num_images: int
+    value: Fraction | None = Field(ge=0, le=1)
+
+
+class MetricRecord(Frozen):
+    """A metric beyond accuracy, which `cupl_bench.metrics` defines.
+
+    ``value``: None where it is not defined, and ``undefined`` says why. ``ci95``: its 95% interval; ``interval`` says
+    how that was made, or why there is none. ``parts``: the classes, in label order, or the groups that it is made of.
+    """
+
+    value: Fraction | None = Field(ge=0, le=1)
+    ci95: Interval | None
+    interval: str
+    undefined: str | None = None
+    parts: tuple[PartRecord, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_a_value_or_a_reason(self) -> "MetricRecord":
+        if (self.value is None) == (self.undefined is None):
+            raise ValueError("it should have either a value or a reason why it has none")
+        return self
+
+
 class MetricsRecord(Frozen):
     """Fractions in [0, 1]. ``primary`` is the value of the metric that ``primary_name`` names.
 
     ``top1_ci95``: None where the scores of images depend on each other, so that no interval over images holds.
+    ``more``: metrics beyond accuracy by their names, the primary one first; only in records of data sets that name one.
     """
 
     top1: Fraction = Field(ge=0, le=1)
@@ -202,8 +243,29 @@ class MetricsRecord(Frozen):
     top5: Fraction | None = Field(default=None, ge=0, le=1)
     mean_per_class: Fraction = Field(ge=0, le=1)
     primary: Fraction = Field(ge=0, le=1)
-    primary_name: Literal["top1", "mean_per_class"]
+    primary_name: str = Field(pattern=r"^[a-z0-9_]+$")
     tiers: Mapping[str, TierRecord] | None = None
+    more: Mapping[str, MetricRecord] | None = None
+
+    @property
+    def primary_more(self) -> MetricRecord | None:
+        """The primary metric where it is one beyond accuracy."""
+        return (self.more or {}).get(self.primary_name)
+
+    @model_validator(mode="after")
+    def _has_its_primary(self) -> "MetricsRecord":
+        if self.primary_name in ACCURACIES:
+            return self
+        if self.primary_more is None or self.primary_more.value != self.primary:
+            raise ValueError(f"primary is not the value of {self.primary_name} among 'more'")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        if self.more is None:  # records of accuracies alone keep their form
+            fields.pop("more", None)
+        return fields
 
 
 class StageRecord(Frozen):

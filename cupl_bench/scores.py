@@ -10,6 +10,7 @@ from jaxtyping import Float, Float32, Int64
 
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings, Features
 from cupl_bench.intervals import wilson
+from cupl_bench.truth import ClassSets, Truth
 
 __all__ = [
     "Metrics",
@@ -49,6 +50,7 @@ class Predictions:
     A scorer may leave classes out: then an image can have fewer than five, and a ``margin`` that is not a number.
     ``confidence``: of similarities the softmax probability of the prediction at the model's own temperature, of
     probabilities the prediction's own, of other scores not a number; in float32.
+    ``scores``: of each image for each class, where they are kept.
     """
 
     prediction: Int64[np.ndarray, " n"]
@@ -56,6 +58,7 @@ class Predictions:
     score: Float32[np.ndarray, " n"]
     margin: Float32[np.ndarray, " n"]
     confidence: Float32[np.ndarray, " n"]
+    scores: Float32[np.ndarray, "n c"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +177,7 @@ def predict(
 
 
 def _joined(parts: Sequence[Predictions]) -> Predictions:
-    names = [field.name for field in fields(Predictions)]
+    names = [field.name for field in fields(Predictions) if getattr(parts[0], field.name) is not None]
     return Predictions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
@@ -249,6 +252,8 @@ def predictions_of(
     tiles: Iterable[Float32[torch.Tensor, "m c"]],
     logit_scale: float = 1.0,
     scores_are: ScoresAre = "similarities",
+    *,
+    keep_scores: bool = False,
 ) -> Iterator[Predictions]:
     """Return the predictions of scores that come in tiles; they are given in parts, in order.
 
@@ -259,6 +264,7 @@ def predictions_of(
         tiles: the scores of each image for each class, higher is likelier; minus infinity where it is not considered.
         logit_scale: the factor of the model from similarities to logits; enters ``confidence`` alone.
         scores_are: what the scores are, and so what ``confidence`` is.
+        keep_scores: whether the predictions hold all scores too.
 
     Raises:
         ValueError: a score is not a number, or no class is considered for an image.
@@ -288,6 +294,7 @@ def predictions_of(
                 score=values[:, 0].cpu().numpy(),
                 margin=margin.cpu().numpy(),
                 confidence=confidence.cpu().numpy(),
+                scores=tile.cpu().numpy() if keep_scores else None,
             )
         )
         if sum(len(one.prediction) for one in waiting) >= PART_IMAGES:
@@ -319,8 +326,10 @@ def best_columns(
     return columns, values
 
 
-def count(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes: int) -> Tally:
-    """Count the right predictions of each class.
+def count(
+    predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes: int, sets: ClassSets | None = None
+) -> Tally:
+    """Count the right predictions of each class; those of images with ``sets`` are right if the image is of the class.
 
     >>> classes = ClassEmbeddings(aggregation=Aggregation.MEAN, matrix=np.eye(2, dtype=np.float32))
     >>> tally = count(predict(np.eye(2, dtype=np.float32), classes), labels=np.array([0, 0]), num_classes=2)
@@ -332,10 +341,11 @@ def count(predictions: Predictions, labels: Int64[np.ndarray, " n"], num_classes
     """
     if len(labels) and (labels.min() < 0 or labels.max() >= num_classes):
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, classes from 0 to {num_classes - 1}")
+    truth = Truth(labels=labels, num_classes=num_classes, sets=sets)
     return Tally(
         images=np.bincount(labels, minlength=num_classes),
-        hits=np.bincount(labels[predictions.prediction == labels], minlength=num_classes),
-        num_among_five=int((predictions.top == labels[:, None]).any(axis=1).sum()),
+        hits=np.bincount(labels[truth.holds(predictions.prediction)], minlength=num_classes),
+        num_among_five=int(truth.holds_any(predictions.top).sum()),
         num_short=int((predictions.top == -1).any(axis=1).sum()),
     )
 

@@ -10,15 +10,26 @@ from pathlib import Path
 from cupl_bench.dataset.remotes import Remote
 from cupl_bench.dataset.spec import Spec, read_spec
 from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, spec_names
+from cupl_bench.metrics import METRICS
 
 PAGES = Path(__file__).parents[1] / "docs" / "datasets"
-METRICS = {"top1": "top-1", "mean_per_class": "mean per class"}
+ACCURACIES = {"top1": "top-1", "mean_per_class": "mean per class"}
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def _metric(spec: Spec) -> str:
+    """The line of the headline metric."""
+    note = f" {spec.metric_note}" if spec.metric_note else ""
+    if spec.primary in ACCURACIES:
+        return f"- Metric: **{ACCURACIES[spec.primary]}**; every record has both.{note}"
+    metric = METRICS[spec.primary]
+    beside = f"; beside it {', '.join(METRICS[name].title for name in metric.along)}" if metric.along else ""
+    return f"- Metric: **{metric.title}** (`{metric.name}`, [Metrics](../metrics.md)){beside}.{note}"
 
 
 def _remote(remote: Remote) -> list[str]:
@@ -89,7 +100,7 @@ def page(spec: Spec) -> str:
         f"`dataset={spec.name}`. Written by `scripts/dataset_pages.py` from"
         f" `cupl_bench/dataset/specs/{spec.name}.json`.",
         "",
-        f"- Metric: **{METRICS[spec.primary]}**; every record has both. {spec.metric_note or ''}".rstrip(),
+        _metric(spec),
         f"- Licence, as far as known here; read it at the source: {spec.licence}.",
         f"- Cite: {spec.citation}.",
         "",
@@ -97,7 +108,9 @@ def page(spec: Spec) -> str:
         "",
         table(["`dataset.protocol`", "split", "images", "classes", "who says so"], protocols),
         "",
-        "Any other number of images, or a class without images, is refused.",
+        "Any other number of images is refused."
+        if not any(one.every_class for one in spec.protocols.values())
+        else "Any other number of images, or a class without images, is refused.",
         "",
         "## How to get it",
         "",
@@ -147,7 +160,7 @@ def index(specs: list[Spec]) -> str:
                 standard.split,
                 f"{standard.num_images:,}",
                 str(len(spec.classes.ids)),
-                METRICS[spec.primary],
+                ACCURACIES[spec.primary] if spec.primary in ACCURACIES else METRICS[spec.primary].title,
                 cupl,
             ]
         )

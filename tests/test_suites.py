@@ -19,7 +19,7 @@ SUITES = {
          "aircraft", "cars"},
     ),
     "clip27": (
-        27, 323_655,
+        27, 329_107,
         {"food101", "cifar10", "cifar100", "birdsnap", "sun397", "cars", "aircraft", "voc2007", "dtd", "pets",
          "caltech101", "flowers", "mnist", "fer2013", "stl10", "eurosat", "resisc45", "gtsrb", "kitti", "country211",
          "pcam", "ucf101", "kinetics700", "clevr_counts", "hateful_memes", "rendered_sst2", "imagenet"},

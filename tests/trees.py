@@ -327,13 +327,20 @@ def rendered_sst2(root: Path) -> Expected:
     }
 
 
-def shards(root: Path, names: list[str], labels: list[int], of: list[str]) -> Expected:
-    """Shards as the hub has them. ``names``: of classes; ``of``: the id of each label."""
+def shards(
+    root: Path, names: list[str], labels: list[int], of: list[str], arrays: list[list[int]] | None = None
+) -> Expected:
+    """Shards as the hub has them. ``names``: of classes; ``of``: the id of each label; ``arrays``: in `.npy`."""
     images = [encoded(next(_seeds), "WEBP", lossless=True) for _ in labels]
     (root / "test").mkdir(parents=True)
     with tarfile.open(root / "test" / "0.tar", "w") as archive:
         for number, (content, label) in enumerate(zip(images, labels, strict=True)):
-            for ending, part in (("cls", str(label).encode()), ("webp", content)):
+            parts = {"cls": str(label).encode(), "webp": content}
+            if arrays is not None:
+                buffer = io.BytesIO()
+                np.save(buffer, np.array(arrays[number]))
+                parts["npy"] = buffer.getvalue()
+            for ending, part in parts.items():
                 info = tarfile.TarInfo(f"s{number:07}.{ending}")
                 info.size = len(part)
                 archive.addfile(info, io.BytesIO(part))
@@ -344,6 +351,12 @@ def shards(root: Path, names: list[str], labels: list[int], of: list[str]) -> Ex
 def pcam(root: Path) -> Expected:
     """No other layout of it is read."""
     return shards(root, ["lymph node", "lymph node containing metastatic tumor tissue"], [1, 0, 1], ["0", "1"])
+
+
+def geode(root: Path) -> Expected:
+    """Labels in another order than ours; the region is the first number of each array."""
+    names = ["tree", "bag", "bicycle"]
+    return shards(root, names, [0, 1, 1, 2], names, arrays=[[2, 7], [0, 1], [5, 1], [2, 3]])
 
 
 def voc2007_crops(root: Path) -> Expected:
@@ -366,6 +379,132 @@ def clevr_counts(root: Path) -> Expected:
         scenes.append({"image_filename": name, "objects": [{"pixel_coords": [1, 2, 9.5]}] * int(one)})
     (base / "scenes").mkdir()
     (base / "scenes" / "CLEVR_val_scenes.json").write_text(json.dumps({"info": {}, "scenes": scenes[::-1]}))
+    return expected
+
+
+def voc2007(root: Path) -> Expected:
+    """Four images: a person with a dog; a cat; a difficult chair beside a table; a difficult boat alone."""
+    base = root / "VOCdevkit" / "VOC2007"
+    told: dict[str, dict[str, int]] = {
+        "000001": {"person": 1, "dog": 1},
+        "000002": {"cat": 1},
+        "000004": {"chair": 0, "diningtable": 1},
+        "000006": {"boat": 0},
+    }
+    lists = base / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for word in ids("voc2007"):
+        lines = [f"{image} {of.get(word, -1):2}" for image, of in told.items()]
+        (lists / f"{word}_test.txt").write_text("\n".join(lines) + "\n")
+    first = {"000001": "dog", "000002": "cat", "000004": "diningtable", "000006": "boat"}
+    return {put(base / "JPEGImages" / f"{image}.jpg"): first[image] for image in told}
+
+
+def real_labels(path: Path, told: dict[int, list[int]]) -> None:
+    """`real.json`, all empty but for the images ``told``, counted from 1."""
+    path.write_text(json.dumps([told.get(number, []) for number in range(1, 50_001)]))
+
+
+def imagenet_real(root: Path) -> Expected:
+    """Flat validation images; the second has no label of ReaL, the third is not there."""
+    imagenet_flat(root)
+    real_labels(root / "real.json", {1: [0, 277], 3: [5], 4: [278, 5], 5: [1, 0]})
+    wnids = {1: "n02119022", 4: "n02119789", 5: "n01443537"}  # the last has lost its own
+    return {(root / "val" / f"ILSVRC2012_val_{number:08}.JPEG").read_bytes(): wnids[number] for number in wnids}
+
+
+def imagenet_o(root: Path) -> Expected:
+    """An outlier of each of three classes, and ImageNet's images of two of them and of a class of its other 800."""
+    outliers = folders(root / "imagenet-o", [(one, one) for one in ids("imagenet_o")[:3]])
+    normal = {
+        put(root / "imagenet" / "val" / wnid / f"ILSVRC2012_val_{number:08}.JPEG"): wnid
+        for number, wnid in enumerate([*ids("imagenet_o")[:2], "n01440764"], start=1)
+    }
+    return {**outliers, **{content: one for content, one in normal.items() if one != "n01440764"}}
+
+
+def hateful_memes(root: Path) -> Expected:
+    rows, expected = [], {}
+    for number, label in enumerate([0, 1, 1, 0, 1]):
+        expected[put(root / "img" / f"{number:05}.png", "PNG")] = str(label)
+        rows.append(json.dumps({"id": number, "img": f"img/{number:05}.png", "label": label, "text": "a joke, or not"}))
+    (root / "dev.jsonl").write_text("\n".join(rows) + "\n")
+    return expected
+
+
+def _table(path: Path, head: str, rows: Iterable[Iterable[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([head, *(",".join(str(value) for value in row) for row in rows)]) + "\n")
+
+
+def waterbirds(root: Path) -> Expected:
+    """No waterbird on land is in the test split."""
+    rows, expected = [], {}
+    for number, (y, split, place) in enumerate([(0, 2, 0), (1, 2, 1), (0, 2, 1), (1, 0, 0), (1, 2, 1), (0, 1, 0)]):
+        name = f"{number:03}.Some_Bird/Some_Bird_{number:04}.jpg"
+        content = put(root / "waterbird_complete95_forest2water2" / name)
+        if split == 2:
+            expected[content] = str(y)
+        rows.append((number, name, y, split, place, f"/b/bamboo_forest/{number:08}.jpg"))
+    table = root / "waterbird_complete95_forest2water2" / "metadata.csv"
+    _table(table, "img_id,img_filename,y,split,place,place_filename", rows)
+    return expected
+
+
+def celeba_hair(root: Path) -> Expected:
+    told = [(-1, -1, 2), (1, -1, 2), (1, 1, 2), (1, 1, 0), (-1, 1, 2), (-1, 1, 1)]
+    expected = {}
+    for number, (blond, _, part) in enumerate(told, start=1):
+        content = put(root / "img_align_celeba" / "img_align_celeba" / f"{number:06}.jpg")
+        if part == 2:
+            expected[content] = str(blond)
+    names = [f"{number:06}.jpg" for number in range(1, len(told) + 1)]
+    _table(root / "list_attr_celeba.csv", "image_id,Bangs,Blond_Hair,Male",
+           ((name, 1, blond, male) for name, (blond, male, _) in zip(names, told, strict=True)))  # fmt: skip
+    _table(root / "list_eval_partition.csv", "image_id,partition",
+           ((name, part) for name, (_, _, part) in zip(names, told, strict=True)))  # fmt: skip
+    return expected
+
+
+def iwildcam(root: Path) -> Expected:
+    rows, expected = [], {}
+    for number, (split, y) in enumerate([("train", 4), ("test", 4), ("test", 0), ("id_test", 0), ("test", 181)]):
+        name = f"8{number}a-21bc.jpg"
+        content = put(root / "iwildcam_v2.0" / "train" / name)
+        if split == "test":
+            expected[content] = str(y)
+        rows.append((number, split, name, y, "2013-06-05 05:44:19.000"))
+    _table(root / "iwildcam_v2.0" / "metadata.csv", "image_id,split,filename,y,datetime", rows)
+    return expected
+
+
+def fmow(root: Path) -> Expected:
+    """The second row is of the sequestered split, which is counted; the region of the last country is not known."""
+    told = [
+        ("test", "2016-03-01T09:00:00Z", "zoo", "FRA"), ("seq", "2016-03-01T09:00:00Z", "zoo", "FRA"),
+        ("test", "2015-12-31T23:00:00Z", "port", "FRA"), ("train", "2016-05-01T09:00:00Z", "port", "KEN"),
+        ("test", "2017-05-01T09:00:00Z", "port", "KEN"), ("test", "2017-05-01T09:00:00Z", "zoo", "XKX"),
+    ]  # fmt: skip
+    base, expected = root / "fmow_v1.1", {}
+    for number in (0, 2, 4, 5):
+        content = put(base / "images" / f"rgb_img_{number}.png", "PNG")
+        if number != 2:
+            expected[content] = told[number][2]
+    _table(base / "rgb_metadata.csv", "split,timestamp,category,country_code", told)
+    codes = [("France", "FRA", "Europe"), ("Kenya", "KEN", "Africa"), ("Peru", "PER", "Americas")]
+    _table(base / "country_code_mapping.csv", "name,alpha-3,region", codes)
+    return expected
+
+
+def camelyon17(root: Path) -> Expected:
+    base, rows, expected = root / "camelyon17_v1.0", [], {}
+    for number, (center, tumor) in enumerate([(2, 1), (1, 0), (2, 0), (0, 1)]):
+        name = f"patient_{number:03}_node_{number}"
+        content = put(base / "patches" / name / f"patch_{name}_x_{3328 + number}_y_21792.png", "PNG")
+        if center == 2:
+            expected[content] = str(tumor)
+        rows.append((number, f"{number:03}", number, 3328 + number, 21792, tumor, 7, center, 0))
+    _table(base / "metadata.csv", ",patient,node,x_coord,y_coord,tumor,slide,center,split", rows)
     return expected
 
 
@@ -510,6 +649,16 @@ MAKERS: dict[str, Callable[[Path], Expected]] = {
     "pcam": pcam,
     "clevr_counts": clevr_counts,
     "voc2007_crops": voc2007_crops,
+    "voc2007": voc2007,
+    "imagenet_real": imagenet_real,
+    "imagenet_o": imagenet_o,
+    "hateful_memes": hateful_memes,
+    "waterbirds": waterbirds,
+    "celeba_hair": celeba_hair,
+    "iwildcam": iwildcam,
+    "fmow": fmow,
+    "camelyon17": camelyon17,
+    "geode": geode,
 }
 """Of each data set whose images are files."""
 

@@ -6,9 +6,12 @@ import numpy as np
 from jaxtyping import Int64
 
 from cupl_bench.checking.findings import Seen
-from cupl_bench.checking.reading import Predictions, Run
+from cupl_bench.checking.reading import Predictions, Run, path_of
+from cupl_bench.errors import ResultsError
 from cupl_bench.intervals import wilson
+from cupl_bench.metrics import METRICS, intervals_of, seed_of
 from cupl_bench.records import TierRecord
+from cupl_bench.scored_file import read_scored
 from cupl_bench.scorers import INDEPENDENT
 
 __all__ = ["counts", "numbers_of"]
@@ -33,17 +36,57 @@ def numbers_of(run: Run, seen: Seen) -> None:
     means = {"top1": hits.sum() / images.sum(), "mean_per_class": (hits[images > 0] / images[images > 0]).mean()}
     told: dict[str, object] = {name: getattr(metrics, name) for name in ("top1", "top1_ci95", "mean_per_class")}
     ours: dict[str, object] = {**means, "top1_ci95": _interval(hits.sum(), images.sum(), over_images)}
-    told["primary"], ours["primary"] = metrics.primary, means[metrics.primary_name]
+    if metrics.primary_name in means:
+        told["primary"], ours["primary"] = metrics.primary, means[metrics.primary_name]
+    _more_of(run, over_images, seen)
     if found.top5 is not None:
         is_short = record.dataset.num_classes < 5 or bool((found.top5 == -1).any())
         told["top5"] = metrics.top5
-        ours["top5"] = None if is_short else (found.top5 == found.label[:, None]).any(axis=1).mean()
+        ours["top5"] = None if is_short else found.truth.holds_any(found.top5).mean()
     elif metrics.top5 is not None:
         seen.unknown.append("top5 cannot be computed: the predictions hold no such column")
     for name, value in told.items():
         if not _same(value, ours[name]):
             seen.faults.append(f"{name} is {_number(value)} in the record and {_number(ours[name])} by its predictions")
     _tiers_of(run, metrics.tiers or {}, (images, hits), over_images, seen)
+
+
+def _more_of(run: Run, over_images: bool, seen: Seen) -> None:
+    """Compute the metrics beyond accuracy anew, their values by the arithmetic of a resample that is the whole."""
+    record = run.record
+    path = path_of(record, run.results_dir, "predictions")
+    if record.metrics is None or record.metrics.more is None or path is None:
+        return
+    if unknown := [name for name in record.metrics.more if name not in METRICS]:
+        seen.unknown.append(f"the metrics {', '.join(unknown)} are not known to this program")
+        return
+    told = {METRICS[name]: one for name, one in record.metrics.more.items()}
+    try:
+        scored = read_scored(path, record.dataset.num_classes, groups=())
+    except ResultsError as error:
+        seen.faults.append(str(error).replace(str(path), f"{path.parent.name}/{path.name}"))
+        return
+    found = {metric: metric.measured(scored) for metric in told}
+    intervals = intervals_of(found, scored, seed_of(record.dataset.fingerprint)) if over_images else {}
+    once = np.ones((1, len(scored.predictions)), dtype=np.float32)
+    for metric, one in told.items():
+        value = None if found[metric].value is None else float(metric.resampled(scored, once)[0])
+        ours: dict[str, object] = {"value": value, "ci95": intervals[metric][0] if over_images else None}
+        for key, mine in ours.items():
+            if not _same(getattr(one, key), mine):
+                seen.faults.append(
+                    f"{key} of {metric.name} is {_number(getattr(one, key))} in the record and {_number(mine)} by its"
+                    " predictions"
+                )
+        told_parts = [(part.name, part.num_images, part.value) for part in one.parts if part.num_images]
+        parts = [(part.what, part.num_images, part.value) for part in found[metric].parts if part.num_images]
+        of_groups = any(isinstance(part[0], str) for part in parts)  # in any order; those of classes in label order
+        if (
+            set(told_parts) != set(parts)
+            if of_groups
+            else [part[1:] for part in told_parts] != [part[1:] for part in parts]
+        ):
+            seen.faults.append(f"the parts of {metric.name} in the record are not those of its predictions")
 
 
 def _tiers_of(

@@ -10,6 +10,7 @@ from cupl_bench.checking.reading import Run
 from cupl_bench.dataset.spec import CUSTOM, read_spec
 from cupl_bench.dataset.texts import spec_names
 from cupl_bench.errors import DatasetError
+from cupl_bench.records import MetricsRecord
 from cupl_bench.report.naming import recorded
 from cupl_bench.report.published import match_published
 from cupl_bench.report.significance import mean_per_class_interval
@@ -136,4 +137,18 @@ def _row_of(run: Run) -> dict[str, object] | None:
         "mean_per_class": metrics.mean_per_class,
         "mean_per_class_low": of_classes[0],
         "mean_per_class_high": of_classes[1],
+        **_headline_of(metrics),
+    }
+
+
+def _headline_of(metrics: MetricsRecord) -> dict[str, object]:
+    """Return the headline metric of a run, where it is one beyond accuracy."""
+    if metrics.primary_more is None:
+        return {}
+    low, high = metrics.primary_more.ci95 or (float("nan"), float("nan"))
+    return {
+        "primary": metrics.primary_name,
+        "primary_value": metrics.primary,
+        "primary_low": low,
+        "primary_high": high,
     }

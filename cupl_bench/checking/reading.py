@@ -17,7 +17,9 @@ from cupl_bench.errors import ResultsError, UnreadableError
 from cupl_bench.identity import PROTOCOL_VERSION
 from cupl_bench.question import GROUPS, is_own_class
 from cupl_bench.records import Record, read_record
+from cupl_bench.scored_file import class_sets
 from cupl_bench.store import files_in
+from cupl_bench.truth import ClassSets, Truth
 
 __all__ = ["Predictions", "Run", "name_of", "of_each", "path_of", "read_all"]
 
@@ -57,11 +59,15 @@ class Predictions:
     prediction: Int64[np.ndarray, " n"]
     top5: Int64[np.ndarray, "n k"] | None
     correct: Bool[np.ndarray, " n"] | None
+    sets: ClassSets | None = None
+
+    @property
+    def truth(self) -> Truth:
+        return Truth(labels=self.label, num_classes=0, sets=self.sets)
 
     @property
     def hits(self) -> Bool[np.ndarray, " n"]:
-        hits: Bool[np.ndarray, " n"] = self.label == self.prediction
-        return hits
+        return self.truth.holds(self.prediction)
 
 
 def name_of(record: Record) -> str:
@@ -161,11 +167,14 @@ def _read_predictions(record: Record, results_dir: Path) -> Predictions | str:
         correct = None
         if "correct" in table.column_names:
             correct = table.column("correct").to_numpy().astype(bool)
+        sets = None
+        if "labels" in table.column_names:
+            sets = ClassSets(matrix=class_sets(table, record.dataset.num_classes))
     except FileNotFoundError:
         return f"{path.parent.name}/{path.name} is not there"
     except READING as error:
         return f"{path.parent.name}/{path.name} cannot be read ({_line(error)})"
-    return Predictions(top5=top5, correct=correct, **numbers)
+    return Predictions(top5=top5, correct=correct, sets=sets, **numbers)
 
 
 def _read_prompts(record: Record, results_dir: Path) -> pd.DataFrame | str:

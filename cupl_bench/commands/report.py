@@ -196,6 +196,7 @@ def _as_shown(runs: Any) -> dict[str, list[Any]]:
     if names := baseline_names(runs):
         lines.append(f"baseline: {', '.join(names)}; baseline=NAME compares with another")
     if any("n.s." in str(cell) for column in table for cell in table[column]):
-        lines.append("n.s.: not significant (McNemar's exact test, corrected for the whole table after Holm)")
+        others = "; of other metrics by the spread of a paired bootstrap" if "primary_value" in runs else ""
+        lines.append(f"n.s.: not significant (McNemar's exact test{others}, corrected for the whole table after Holm)")
     rows = [{str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")]
     return {"table": rows, "lines": lines}

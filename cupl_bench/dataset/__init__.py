@@ -20,6 +20,7 @@ from cupl_bench.dataset.names import is_unicode
 from cupl_bench.errors import DatasetError, first
 from cupl_bench.identity import bytes_key
 from cupl_bench.keys import KEY_BYTES, Keys
+from cupl_bench.truth import ClassSets, Groups, Truth
 
 __all__ = [
     "Dataset",
@@ -110,6 +111,9 @@ class Dataset:
     ``features``: of each image, where somebody computed them: then they are scored, and no image is ever read.
     ``version``: raised whenever the number of an unchanged question about this data set can move.
     ``licence``: of the images, in words; None where nobody has told it.
+    ``sets``: all classes of each image, where it may be of several: then a prediction is right if it is one of them,
+    and ``labels``, each one of the set, are the classes that tables of classes count the images under.
+    ``groups``: the group of each image, where groups are compared.
 
     All values but the two sequences are parsed: lists become tuples, labels an array of int64.
 
@@ -132,6 +136,8 @@ class Dataset:
     features: GivenFeatures | None = None
     version: int = 1
     licence: str | None = None
+    sets: ClassSets | None = None
+    groups: Groups | None = None
 
     def __post_init__(self) -> None:
         for name, hint in PARSED.items():
@@ -184,6 +190,53 @@ class Dataset:
                 f" {len(self.class_names) - 1}, first: {first(examples)} with {int(self.labels[outside][0])}."
                 " A split without labels (often 'test') cannot be scored; take another."
             )
+        self._check_sets()
+        self._check_groups()
+
+    def _check_sets(self) -> None:
+        if self.sets is None:
+            return
+        matrix, wanted = self.sets.matrix, (len(self.labels), len(self.class_names))
+        if matrix.shape != wanted or matrix.dtype != np.int8 or not np.isin(matrix, (-1, 0, 1)).all():
+            raise DatasetError(
+                f"sets hold {matrix.dtype} of the shape {matrix.shape}; they should be int8 of the shape {wanted}, 1, 0"
+                " or -1 for each image and class."
+            )
+        other = np.flatnonzero(matrix[np.arange(len(matrix)), self.labels] == 0)
+        if len(other):
+            examples = [self.image_ids[place] for place in other[:3].tolist()]
+            raise DatasetError(
+                f"The label of {len(other):,} of {len(matrix):,} images is none of the classes of the image, first:"
+                f" {first(examples)}. Take one of them: tables count the image under it. Leave out images of no class."
+            )
+
+    def _check_groups(self) -> None:
+        if self.groups is None:
+            return
+        names, of = self.groups.names, self.groups.of
+        if len(set(names)) < len(names):
+            raise DatasetError(f"Names of groups stand twice: {first(names)}.")
+        if of.shape != self.labels.shape or (of < -1).any() or (of >= len(names)).any():
+            raise DatasetError(
+                f"groups.of should hold a place among {len(names)} names of groups, or -1 for none, for each of"
+                f" {len(self.labels):,} images."
+            )
+
+    @property
+    def truth(self) -> Truth:
+        """What is true of the images."""
+        return Truth(labels=self.labels, num_classes=len(self.class_names), sets=self.sets, groups=self.groups)
+
+    def check_one_label(self, what: str) -> None:
+        """Check that each image has one label, which ``what`` needs.
+
+        Raises:
+            DatasetError: an image may be of several classes.
+        """
+        if self.sets is not None:
+            raise DatasetError(
+                f"{what} takes one label for each image, and an image of this data set may be of several classes."
+            )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -191,6 +244,11 @@ class Dataset:
         digest = hashlib.sha256(json.dumps(self.class_names, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         digest.update(np.ascontiguousarray(Keys.of(self.image_keys).packed).data)
+        if self.sets is not None:
+            digest.update(b"sets" + self.sets.matrix.tobytes())
+        if self.groups is not None:
+            names = json.dumps(self.groups.names, ensure_ascii=False).encode("utf-8", "surrogatepass")
+            digest.update(b"groups" + names + np.ascontiguousarray(self.groups.of, dtype="<i8").tobytes())
         return digest.hexdigest()
 
     def content(self, index: int) -> bytes:
@@ -217,6 +275,8 @@ class Dataset:
 
     def under_two_labels(self) -> str | None:
         """Return how many images stand under more than one label, and the first of them; None where there is none."""
+        if self.sets is not None:  # an image that stands twice may have two sets, whose labels say nothing
+            return None
         content = np.ascontiguousarray(Keys.of(self.image_keys).packed).view("<u8")
         order = np.lexsort((self.labels, content[:, 1], content[:, 0]))
         content, labels = content[order], self.labels[order]
@@ -244,6 +304,8 @@ class Dataset:
             read=ReadTaken(self.read, own),
             num_whole=len(self.labels),
             features=None if self.features is None else self.features.taken(np.arange(own.start, own.stop)),
+            sets=None if self.sets is None else self.sets.taken(here),
+            groups=None if self.groups is None else self.groups.taken(here),
         )
 
 

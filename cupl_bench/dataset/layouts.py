@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,9 +23,10 @@ from cupl_bench.dataset.decode import extensions
 from cupl_bench.dataset.hf import HfSource
 from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.listing import Files, Listing, Rows
+from cupl_bench.dataset.metadata_layouts import Celeba, Fmow, JsonLines, MetadataTable, VocSets
 from cupl_bench.dataset.names import normalised
 from cupl_bench.dataset.source_files import Place, read_lines, read_mat, read_pairs
-from cupl_bench.dataset.webdataset import WebdatasetSource
+from cupl_bench.dataset.webdataset import WebdatasetSource, read_npy_column
 from cupl_bench.errors import DatasetError, first
 
 __all__ = ["Layout"]
@@ -194,6 +196,146 @@ class ImagenetFlat(Place):
                 " A row is ILSVRC2012_val_00000001,'n01751748 111 108 230 366'. Download the file again."
             )
         return label_of
+
+
+def _imagenet(base: Path, classes: Classes) -> Listing | None:
+    """Return ImageNet's validation images in a folder, in either layout, under the names that they came with."""
+    if not base.is_dir():
+        return None
+    shared: dict[str, tuple[str, ...]] = {"protocols": (), "roots": ()}
+    folders = ClassFolders(kind="class_folders", drop=0, numbers=False, **shared).listing(base, classes)
+    found = folders or ImagenetFlat(kind="imagenet_flat", **shared).listing(base, classes)
+    if found is None or not any(VALIDATION.search(name) for name in found.images.names):
+        return None
+    return found
+
+
+VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})", re.IGNORECASE)
+
+
+class ImagenetReal(Place):
+    """ImageNet's validation images with the labels of ReaL: all classes of each image, by the number in its name.
+
+    Images without a class are left out. `real.json` lies in the folder of the images, in one above it, or there in
+    `imagenet_real`. An image is counted under its class of ImageNet where that is among them, else under the first.
+
+    Source: google-research/reassessed-imagenet, README.md: the images in the order of their names, the indices of
+    sorted wnids.
+    """
+
+    kind: Literal["imagenet_real"]
+
+    def listing(self, base: Path, classes: Classes) -> Listing | None:
+        """Return the images that have a class; None where there is no validation image of ImageNet.
+
+        Raises:
+            DatasetError: there is no `real.json`, it is another file, or images have lost their names.
+        """
+        found = _imagenet(base, classes)
+        if found is None:
+            return None
+        truth = self._truth(base, len(classes.ids))
+        matches = [VALIDATION.search(name) for name in found.images.names]
+        if lost := [name for name, match in zip(found.images.names, matches, strict=True) if match is None]:
+            raise DatasetError(
+                f"{len(lost):,} of {len(matches):,} images of {base} are not named ILSVRC2012_val_00000001 and so on,"
+                f" first: {first(lost, 3)}. The labels of ReaL belong to these numbers: copies under other names cannot"
+                " be scored."
+            )
+        of_images = [truth[int(match[1]) - 1] if 0 < int(match[1]) <= len(truth) else [] for match in matches if match]
+        kept = np.array([place for place, labels in enumerate(of_images) if labels], dtype=np.int64)
+        left_out = len(of_images) - len(kept)
+        listing = found.take(kept)
+        label_of = {word: classes.find(str(word)) for word in set(listing.classes)}
+        labels = [label_of[word] for word in listing.classes]
+        return replace(
+            listing,
+            classes=[
+                label if label is not None and label in of_images[place] else of_images[place][0]
+                for label, place in zip(labels, kept.tolist(), strict=True)
+            ],
+            sets=[dict.fromkeys(of_images[place], 1) for place in kept.tolist()],
+            notes=(*listing.notes, f"{left_out:,} images without a label of ReaL are left out"),
+        )
+
+    def _truth(self, base: Path, num_classes: int) -> list[list[int]]:
+        """Return the labels of each image."""
+        places = [folder / inside / "real.json" for folder in _above(base) for inside in ("", "imagenet_real")]
+        file = next((path for path in places if path.is_file()), None)
+        if file is None:
+            raise DatasetError(
+                f"The images of ImageNet are in {base}, and the labels of ReaL are missing: download"
+                " https://raw.githubusercontent.com/google-research/reassessed-imagenet/master/real.json into"
+                f" {base.parent}."
+            )
+        try:
+            truth = json.loads(file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{file} cannot be read ({error}). Download it again.") from error
+        rows = truth if isinstance(truth, list) else []
+        if len(rows) != NUM_VALIDATION or not all(
+            isinstance(row, list) and all(type(one) is int and 0 <= one < num_classes for one in row) for row in rows
+        ):
+            raise DatasetError(
+                f"{file} should be a list of {NUM_VALIDATION:,} lists of labels, 0 to {num_classes - 1}; it is another"
+                " file. Download it again."
+            )
+        return rows
+
+
+NUM_VALIDATION = 50_000
+
+
+class ImagenetO(Place):
+    """ImageNet-O with ImageNet's validation images of its 200 classes, which are the other side of its metric.
+
+    The images of ImageNet-O are the group `outlier`: they are of none of ImageNet's classes, and their folders are the
+    classes that a ResNet took them for. ImageNet lies in a folder beside or above that of ImageNet-O.
+    """
+
+    kind: Literal["imagenet_o"]
+
+    def listing(self, base: Path, classes: Classes) -> Listing | None:
+        """Return the images of both; None where there is no image of ImageNet-O.
+
+        Raises:
+            DatasetError: ImageNet is not found.
+        """
+        shared: dict[str, tuple[str, ...]] = {"protocols": (), "roots": ()}
+        layout = ClassFolders(kind="class_folders", drop=0, numbers=False, **shared)
+        outliers = layout.listing(base, classes)
+        if outliers is None or any(VALIDATION.search(name) for name in outliers.images.names):
+            return None
+        places = (folder / inside for folder in _above(base) for inside in IMAGENET)
+        normal = next((found for place in places if (found := _imagenet(place, classes)) is not None), None)
+        if normal is None:
+            raise DatasetError(
+                f"The images of ImageNet-O are in {base}, and ImageNet's validation images of the same classes, which"
+                f" its metric compares them with, are not found: link or put them into {base.parent / 'imagenet'}."
+            )
+        own = [place for place, one in enumerate(normal.classes) if classes.find(str(one)) is not None]
+        normal = normal.take(np.array(own, dtype=np.int64))
+        assert isinstance(outliers.images, Files)  # noqa: S101 - both layouts give files
+        assert isinstance(normal.images, Files)  # noqa: S101
+        folder = os.path.commonpath([Path(outliers.images.folder).absolute(), Path(normal.images.folder).absolute()])
+        names = [
+            f"{os.path.relpath(images.folder, folder)}/{name}"
+            for images in (normal.images, outliers.images)
+            for name in images.names
+        ]
+        return Listing(
+            where=f"{base} and {normal.where}",
+            classes=[*normal.classes, *outliers.classes],
+            images=Files(folder=folder, names=ImageNames.of(names), root=Path(folder)),
+            notes=outliers.notes,
+            groups=[*(["imagenet"] * len(normal.classes)), *(["outlier"] * len(outliers.classes))],
+            group_names=("imagenet", "outlier"),
+        )
+
+
+IMAGENET = ("imagenet/val", "imagenet", "val", "imagenet/ILSVRC2012_img_val", "ILSVRC2012_img_val",
+            "imagenet/ILSVRC/Data/CLS-LOC/val", "ILSVRC/Data/CLS-LOC/val", "imagenet/images/val")  # fmt: skip
+"""Where ImageNet's validation images lie, from a folder above."""
 
 
 class Cub(Place):
@@ -627,6 +769,43 @@ class Webdataset(Place):
         )
 
 
+class WebdatasetGroups(Place):
+    """Tar shards as `Webdataset`, with an array in `.npy` beside each image, one of whose numbers is its group.
+
+    ``column``: the place of that number. ``classnames.txt`` names the labels.
+    """
+
+    kind: Literal["webdataset_groups"]
+    folder: str
+    column: int
+
+    def listing(self, base: Path, classes: Classes) -> Listing | None:
+        """Return the images, classes and groups; None where there is no shard.
+
+        Raises:
+            DatasetError: as `Webdataset`; or an image has no such number.
+        """
+        shards = Webdataset(
+            kind="webdataset", protocols=self.protocols, roots=self.roots, folder=self.folder, numbers=False
+        )
+        found = shards.listing(base, classes)
+        if found is None:
+            return None
+        numbers = read_npy_column(sorted((base / self.folder).glob("*.tar")), self.column)
+        names = list(found.images.names)
+        if lost := [name for name in names if name not in numbers]:
+            raise DatasetError(
+                f"{len(lost):,} of {len(names):,} images of {found.where} have no .npy with a group beside them, first:"
+                f" {first(lost, 3)}."
+            )
+        groups = [numbers[name] for name in names]
+        return replace(
+            found,
+            groups=[f"group {number}" for number in groups],
+            group_names=tuple(f"group {number}" for number in sorted(set(groups))),
+        )
+
+
 Layout = Annotated[
     ClassFolders
     | ImagenetFlat
@@ -644,6 +823,14 @@ Layout = Annotated[
     | Fer2013
     | CoopSplit
     | Parquet
-    | Webdataset,
+    | Webdataset
+    | ImagenetReal
+    | ImagenetO
+    | VocSets
+    | MetadataTable
+    | Celeba
+    | Fmow
+    | JsonLines
+    | WebdatasetGroups,
     Field(discriminator="kind"),
 ]

@@ -1,7 +1,7 @@
 """The images that a layout finds, and the class that the source itself gives to each."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,12 +82,18 @@ class Listing:
 
     ``classes``: of each image, the source's own word for its class, or, where the source has numbers alone, the label
     itself. ``where``: the folder or repository, for messages.
+    ``sets``: of each image that may be of several classes, 1 for each word of a class that it is of, and -1 for each
+    that is not counted either way. ``groups``: the name of the group of each image, None for none; ``group_names``: of
+    all groups.
     """
 
     where: str
     classes: Sequence[str | int]
     images: Files | Rows
     notes: tuple[str, ...] = ()
+    sets: Sequence[Mapping[str | int, int]] | None = None
+    groups: Sequence[str | None] | None = None
+    group_names: tuple[str, ...] = ()
 
     def take(self, indices: Int64[np.ndarray, " m"]) -> "Listing":
         """Return the images at ``indices``, in that order."""
@@ -95,4 +101,6 @@ class Listing:
             self,
             classes=[self.classes[index] for index in indices.tolist()],
             images=self.images.take(indices),
+            sets=None if self.sets is None else [self.sets[index] for index in indices.tolist()],
+            groups=None if self.groups is None else [self.groups[index] for index in indices.tolist()],
         )

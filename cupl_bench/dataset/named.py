@@ -18,6 +18,7 @@ from cupl_bench.dataset.listing import Files, Listing
 from cupl_bench.dataset.remotes import Fetched, Remote
 from cupl_bench.dataset.spec import CUSTOM, Protocol, Spec, read_spec
 from cupl_bench.errors import DataNotHereError, DatasetError, first, nearest
+from cupl_bench.truth import ClassSets, Groups
 
 __all__ = ["NamedSource"]
 
@@ -72,7 +73,7 @@ class NamedSource:
         names = self.class_names()
         found = self._find(spec, classes, cache_dir)
         listing = self._present(found.listing, found.missing)
-        labels = _labels(spec, classes, listing)
+        labels, sets = _labels(spec, classes, listing), _sets(spec, classes, listing)
         split = protocol.split
         notes = [*listing.notes, f"from {found.origin}"]
         if self.protocol == CUSTOM:
@@ -80,13 +81,14 @@ class NamedSource:
             if len(labels) > protocol.num_images:
                 split = f"custom: {len(labels)} images, more than the {protocol.num_images} of {protocol.split}"
             notes.append(f"custom: whether these are images of {protocol.split} was not checked")
-            if without := _without(labels, names):
-                notes.append(f"{len(without)} of {len(names)} classes have no image here, first: {first(without, 3)}")
         else:
-            self._check_size(spec, protocol, listing, labels, names)
+            self._check_size(spec, protocol, listing, len(labels), _without(labels, sets, names))
+        if without := _without(labels, sets, names):
+            notes.append(f"{len(without)} of {len(names)} classes have no image here, first: {first(without, 3)}")
         own, num_whole = chosen(labels, self.limit, self.seed, shard)
         if len(own) < len(labels):
             listing, labels = listing.take(own), labels[own]
+            sets = None if sets is None else sets.taken(own)
         return Dataset(
             split=limited(split, self.limit, self.seed),
             class_names=names,
@@ -100,6 +102,8 @@ class NamedSource:
             num_whole=num_whole,
             version=spec.version,
             licence=spec.licence,
+            sets=sets,
+            groups=_groups(listing),
         )
 
     def class_names(self) -> tuple[str, ...]:
@@ -131,7 +135,9 @@ class NamedSource:
         given = self._unpacked(spec)
         layouts = [*spec.layouts, *(remote.layout for remote in spec.remotes if remote.kind == "hub")]
         downloaded = [given / kind for kind in dict.fromkeys(remote.kind for remote in spec.remotes)]
-        places = [Fetched(folder=place, origin="a local folder") for place in (given, *downloaded) if place.is_dir()]
+        beside = [Path(self.root).expanduser() / name for name in spec.also_in] if self.path is None else []
+        local = [place for place in (given, *downloaded, *beside) if place.is_dir()]
+        places = [Fetched(folder=place, origin="a local folder") for place in local]
         own = [layout for layout in layouts if self.protocol == CUSTOM or self.protocol in layout.protocols]
         found = _first_whole(_listed(own, places, classes))
         if found is not None and _num_here(found):
@@ -234,25 +240,25 @@ class NamedSource:
         spec: Spec,
         protocol: Protocol,
         listing: Listing,
-        labels: Int64[np.ndarray, " n"],
-        names: tuple[str, ...],
+        num_images: int,
+        without: Sequence[str],
     ) -> None:
         """Check that these are the images of the protocol.
 
         Raises:
             DatasetError: there are more or fewer images, or a class has none.
         """
-        without = _without(labels, names)
-        if len(labels) == protocol.num_images and not without:
+        if num_images == protocol.num_images and (not protocol.every_class or not without):
             return
+        num_classes = len(self.class_names())
         lost = f" Without an image: {first(without, 3)}." if without else ""
         others = [
-            name for name, other in spec.protocols.items() if other.num_images == len(labels) and name != self.protocol
+            name for name, other in spec.protocols.items() if other.num_images == num_images and name != self.protocol
         ]
         hint = f" That is the size of dataset.protocol={others[0]}." if others else ""
         raise DatasetError(
-            f"{listing.where} holds {len(labels):,} images of {len(names) - len(without)} classes; {spec.title}, split"
-            f" {protocol.split}, has {protocol.num_images:,} of {len(names)}.{lost} Its accuracy could not be compared"
+            f"{listing.where} holds {num_images:,} images of {num_classes - len(without)} classes; {spec.title}, split"
+            f" {protocol.split}, has {protocol.num_images:,} of {num_classes}.{lost} Its accuracy could not be compared"
             f" with any other.{hint} Complete the data, or say dataset.protocol=custom, which the record will state."
         )
 
@@ -301,9 +307,11 @@ def _beside(folder: Path) -> str:
     )
 
 
-def _without(labels: Int64[np.ndarray, " n"], names: Sequence[str]) -> list[str]:
+def _without(labels: Int64[np.ndarray, " n"], sets: ClassSets | None, names: Sequence[str]) -> list[str]:
     """Return the names of the classes that have no image."""
     present = set(np.unique(labels).tolist())
+    if sets is not None:
+        present |= set(np.flatnonzero((sets.matrix == 1).any(axis=0)).tolist())
     return [name for label, name in enumerate(names) if label not in present]
 
 
@@ -313,24 +321,55 @@ def _labels(spec: Spec, classes: Classes, listing: Listing) -> Int64[np.ndarray,
     Raises:
         DatasetError: a word means no class, or two mean the same.
     """
-    words = list(dict.fromkeys(listing.classes))
-    label_of = {word: word if isinstance(word, int) else classes.find(word) for word in words}
-    if unknown := [word for word in words if label_of[word] is None]:
+    label_of = _label_of(spec, classes, listing.where, listing.classes)
+    return np.array([label_of[word] for word in listing.classes], dtype=np.int64)
+
+
+def _sets(spec: Spec, classes: Classes, listing: Listing) -> ClassSets | None:
+    """Return all classes of each image, where it may be of several; errors are those of `_labels`."""
+    if listing.sets is None:
+        return None
+    label_of = _label_of(spec, classes, listing.where, (word for one in listing.sets for word in one))
+    matrix = np.zeros((len(listing.sets), len(classes.ids)), dtype=np.int8)
+    for row, one in zip(matrix, listing.sets, strict=True):
+        for word, value in one.items():
+            row[label_of[word]] = value
+    return ClassSets(matrix=matrix)
+
+
+def _groups(listing: Listing) -> Groups | None:
+    """Return the group of each image, where there are groups."""
+    if listing.groups is None:
+        return None
+    place: dict[str | None, int] = {None: -1, **{name: number for number, name in enumerate(listing.group_names)}}
+    return Groups(names=listing.group_names, of=np.array([place[name] for name in listing.groups], dtype=np.int64))
+
+
+def _label_of(spec: Spec, classes: Classes, where: str, of_images: Iterable[str | int]) -> dict[str | int, int]:
+    """Return the label of each word of a source.
+
+    Raises:
+        DatasetError: as `_labels`.
+    """
+    words = list(dict.fromkeys(of_images))
+    found = {word: word if isinstance(word, int) else classes.find(word) for word in words}
+    label_of = {word: label for word, label in found.items() if label is not None}
+    if unknown := [word for word in words if word not in label_of]:
         raise DatasetError(
-            f"{len(unknown)} of {len(words)} classes in {listing.where} are none of {spec.title}, first:"
+            f"{len(unknown)} of {len(words)} classes in {where} are none of {spec.title}, first:"
             f" {first(unknown)}.{nearest(str(unknown[0]), classes.ids)} Is it another data set, or another version?"
         )
     if beyond := [word for word in words if isinstance(word, int) and not 0 <= word < len(classes.ids)]:
         raise DatasetError(
-            f"{listing.where}: {len(beyond)} labels are outside 0 to {len(classes.ids) - 1}, first: {first(beyond)}."
+            f"{where}: {len(beyond)} labels are outside 0 to {len(classes.ids) - 1}, first: {first(beyond)}."
             " A split without labels (often 'test') cannot be scored."
         )
-    word_of: dict[int | None, str | int] = {}
+    word_of: dict[int, str | int] = {}
     for word, label in label_of.items():
         if label in word_of:
             raise DatasetError(
-                f"{listing.where}: the classes {word_of[label]!r} and {word!r} are both"
-                f" {classes.ids[int(label or 0)]!r} of {spec.title}; one of the two must be another class."
+                f"{where}: the classes {word_of[label]!r} and {word!r} are both"
+                f" {classes.ids[label]!r} of {spec.title}; one of the two must be another class."
             )
         word_of[label] = word
-    return np.array([label_of[word] for word in listing.classes], dtype=np.int64)
+    return label_of

@@ -1,15 +1,16 @@
 """The facts about each named data set, as data: one JSON file each in `cupl_bench/dataset/specs`."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import PositiveInt, ValidationError
+from pydantic import PositiveInt, ValidationError, field_validator
 
 from cupl_bench.dataset.classes import Classes
 from cupl_bench.dataset.layouts import Layout
 from cupl_bench.dataset.remotes import Remote
 from cupl_bench.dataset.texts import Facts, Texts, spec_content
 from cupl_bench.errors import DatasetError, nearest
+from cupl_bench.metrics import ACCURACIES, METRICS
 
 __all__ = ["CUSTOM", "Protocol", "Spec", "read_spec"]
 
@@ -18,12 +19,16 @@ CUSTOM = "custom"
 
 
 class Protocol(Facts):
-    """The images that a number is over. ``without``: ids of classes that it leaves out. ``source``: who says so."""
+    """The images that a number is over. ``without``: ids of classes that it leaves out. ``source``: who says so.
+
+    ``every_class``: whether each class has an image; where not, a class without one is told and not refused.
+    """
 
     split: str
     num_images: int
     without: tuple[str, ...]
     source: str
+    every_class: bool = True
 
 
 class Spec(Facts):
@@ -31,13 +36,14 @@ class Spec(Facts):
 
     ``version``: raised whenever the number of an unchanged question about this data set can move, and of no other.
     ``layouts``: tried in order on the user's folder. ``remotes``: the first is what is downloaded.
-    ``reference``: published top-1, for sanity: [backbone, prompts, value, source].
+    ``reference``: published values of the primary metric, for sanity: [backbone, prompts, value, source].
+    ``also_in``: other data sets whose folders may hold the images of this one.
     """
 
     name: str
     title: str
     version: PositiveInt = 1
-    primary: Literal["top1", "mean_per_class"]
+    primary: str
     metric_note: str | None
     protocols: Mapping[str, Protocol]
     classes: Classes
@@ -49,6 +55,14 @@ class Spec(Facts):
     citation: str
     traps: tuple[str, ...]
     reference: tuple[tuple[str, str, str, str], ...]
+    also_in: tuple[str, ...] = ()
+
+    @field_validator("primary")
+    @classmethod
+    def _is_a_metric(cls, primary: str) -> str:
+        if primary not in (*ACCURACIES, *METRICS):
+            raise ValueError(f"{primary} is not a metric")
+        return primary
 
     def protocol(self, name: str) -> Protocol:
         """Return the protocol of that name; ``custom`` has the size of the standard one, which is not required of it.

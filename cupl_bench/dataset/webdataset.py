@@ -1,6 +1,7 @@
 """Tar shards in the webdataset layout, read by position: every image once, in the order of the shard numbers."""
 
 import glob
+import io
 import re
 import tarfile
 from array import array
@@ -24,7 +25,7 @@ from cupl_bench.errors import DatasetError, first
 from cupl_bench.keys import Keys
 from cupl_bench.progress import track
 
-__all__ = ["Samples", "WebdatasetSource"]
+__all__ = ["Samples", "WebdatasetSource", "read_npy_column"]
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4")
 SPLIT_OF = {
@@ -313,6 +314,29 @@ def _list_shard(path: Path, endings: frozenset[str]) -> Shard:
             del found.images[sample]
             found.others["further images"] += 1
     return found
+
+
+def read_npy_column(shards: Sequence[Path], column: int) -> dict[str, int]:
+    """Return a whole number of the array in `.npy` of each sample, by the shard and the name of the sample.
+
+    Raises:
+        DatasetError: a shard is damaged, or an array does not have such a number.
+    """
+    numbers: dict[str, int] = {}
+    for path in shards:
+        try:
+            with tarfile.open(path, mode="r:") as archive:
+                for member in archive:
+                    sample, _, ending = member.name.rpartition(".")
+                    file = archive.extractfile(member) if ending == "npy" and member.isfile() else None
+                    if file is not None:
+                        row = np.ravel(np.load(io.BytesIO(file.read()), allow_pickle=False))
+                        numbers[f"{path.name}/{sample}"] = int(row[column])
+        except (tarfile.TarError, ValueError, EOFError, IndexError, OverflowError) as error:
+            raise DatasetError(
+                f"{path}: an array beside an image does not hold whole numbers, one at place {column} ({error})."
+            ) from error
+    return numbers
 
 
 def _label(path: Path, sample: str, text: bytes) -> int:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from cupl_bench.errors import ResultsError, first
 from cupl_bench.identity import content_key
+from cupl_bench.metrics import Scored
 from cupl_bench.records import Kind, Record, unlike_artifacts
 from cupl_bench.report.naming import (
     SHORT,
@@ -27,7 +28,9 @@ from cupl_bench.report.naming import (
     tell_apart,
     tell_prompts_apart,
 )
+from cupl_bench.scored_file import class_sets, read_scored
 from cupl_bench.scorers import INDEPENDENT
+from cupl_bench.truth import ClassSets, Truth
 
 __all__ = [
     "Answers",
@@ -113,6 +116,7 @@ class Answers:
     """The answers of a run, in the order of the images.
 
     ``margin`` and ``confidence`` are None where the predictions of earlier versions, or of some scorers, lack them.
+    ``sets``: all classes of each image, where it may be of several.
     """
 
     run: Run
@@ -121,6 +125,7 @@ class Answers:
     predictions: Int64[np.ndarray, " n"]
     margin: Float32[np.ndarray, " n"] | None
     confidence: Float32[np.ndarray, " n"] | None
+    sets: ClassSets | None = None
 
     @property
     def record(self) -> Record:
@@ -130,8 +135,18 @@ class Answers:
     @property
     def hits(self) -> Bool[np.ndarray, " n"]:
         """Return which images were classified right."""
-        hits: Bool[np.ndarray, " n"] = self.labels == self.predictions
-        return hits
+        truth = Truth(labels=self.labels, num_classes=self.record.dataset.num_classes, sets=self.sets)
+        return truth.holds(self.predictions)
+
+    def scored(self, results_dir: Path) -> Scored:
+        """Return all that a metric beyond accuracy needs, read anew: it may be large.
+
+        Raises:
+            ResultsError: as `read_answers`.
+        """
+        assert self.record.artifacts is not None  # noqa: S101 - read_answers has read them
+        path = results_dir / self.record.artifacts.predictions
+        return read_scored(path, self.record.dataset.num_classes, groups=())
 
 
 def group_of(record: Record) -> Group:
@@ -172,9 +187,12 @@ def read_answers(results_dir: Path, run: Run) -> Answers:
         )
     try:
         file = pq.ParquetFile(path)
-        columns = ["index", "label", "prediction", *({"margin", "confidence"} & set(file.schema_arrow.names))]
+        more = {"margin", "confidence", "labels", "not_counted"}
+        columns = ["index", "label", "prediction", *(more & set(file.schema_arrow.names))]
         table = file.read(columns=columns)
-    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        num_classes = record.dataset.num_classes
+        sets = ClassSets(matrix=class_sets(table, num_classes)) if "labels" in columns else None
+    except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
         raise ResultsError(
             f"{path}, the predictions of run {record.run_key}, cannot be read ({error}). {again}"
         ) from error
@@ -183,16 +201,18 @@ def read_answers(results_dir: Path, run: Run) -> Answers:
             f"{path} holds {table.num_rows:,} predictions, but the record of run {record.run_key} has"
             f" {record.dataset.num_images:,} images. {again}"
         )
-    right = int(np.count_nonzero(table.column("label").to_numpy() == table.column("prediction").to_numpy()))
+
+    def column(name: str) -> Int64[np.ndarray, " n"]:
+        values: Int64[np.ndarray, " n"] = table.column(name).to_numpy().astype(np.int64, copy=False)
+        return values
+
+    truth = Truth(labels=column("label"), num_classes=num_classes, sets=sets)
+    right = int(np.count_nonzero(truth.holds(column("prediction"))))
     if record.metrics is None or abs(record.metrics.top1 - right / table.num_rows) > 1e-6:
         raise ResultsError(
             f"The record of run {record.run_key} has another top1 than its predictions, {right:,} of"
             f" {table.num_rows:,} right: one of the two was altered. {again}"
         )
-
-    def column(name: str) -> Int64[np.ndarray, " n"]:
-        values: Int64[np.ndarray, " n"] = table.column(name).to_numpy().astype(np.int64, copy=False)
-        return values
 
     def float_column(name: str) -> Float32[np.ndarray, " n"] | None:
         if name not in columns or table.column(name).null_count:  # a scorer has no such thing
@@ -207,6 +227,7 @@ def read_answers(results_dir: Path, run: Run) -> Answers:
         predictions=column("prediction"),
         margin=float_column("margin"),
         confidence=float_column("confidence"),
+        sets=sets,
     )
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Bool
 
 from cupl_bench.errors import ResultsError, first, nearest
+from cupl_bench.metrics import ACCURACIES
 from cupl_bench.records import Record
 from cupl_bench.report.answers import (
     Answers,
@@ -29,6 +30,7 @@ from cupl_bench.report.answers import (
     same_images,
 )
 from cupl_bench.report.classes import moved_confusions, per_class
+from cupl_bench.report.headline import Headlines, has_headline, headline_title
 from cupl_bench.report.published import match_published
 from cupl_bench.report.significance import (
     ALPHA,
@@ -171,7 +173,7 @@ def compare(
         read = GroupAnswers(group=group, members=answers, baseline=base, classes=pd.concat(of_group, ignore_index=True))
         classes.append(read.classes)
         _tell_others(read)
-        _add_rows(read, rows, draws, by_plain)
+        _add_rows(read, rows, draws, by_plain, Headlines(results_dir) if has_headline(records) else None)
         if look is not None:
             look(read)
     table, pooled = _table(rows, draws)
@@ -276,7 +278,11 @@ def _tell_others(group: GroupAnswers) -> None:
 
 
 def _add_rows(
-    group: GroupAnswers, rows: list[dict[str, object]], draws: dict[int, np.ndarray], by_plain: _ByPlain
+    group: GroupAnswers,
+    rows: list[dict[str, object]],
+    draws: dict[int, np.ndarray],
+    by_plain: _ByPlain,
+    headlines: Headlines | None,
 ) -> None:
     """Add the rows of a group, and the resamples of each difference that the tables read, by the place of its row."""
     start = len(rows)
@@ -284,16 +290,21 @@ def _add_rows(
     for runs in _strategies(group.members).values():
         read.append((len(rows), runs))
         if len(runs) > 1:
-            rows.append(_seeds_row(group, runs, draws, len(rows)))
+            row = _seeds_row(group, runs, draws, len(rows))
+            rows.append(row | (headlines.columns(runs, group.against(runs[0]), row) if headlines else {}))
         for answers in runs:
             difference = _difference(group, answers)
             if difference is not None and len(runs) == 1:
                 draws[len(rows)] = difference.draws
             minus_plain = _scorer_columns(by_plain.difference(answers), is_by_image(answers))
-            rows.append(_row(group, answers, difference) | minus_plain | {"of_seeds": len(runs) > 1})
+            row = _row(group, answers, difference)
+            of_headline = headlines.columns([answers], group.against(answers), row) if headlines else {}
+            rows.append(row | of_headline | minus_plain | {"of_seeds": len(runs) > 1})
     for row in rows[start:]:
         row["best"] = False
-    if (best := _best(read)) is not None:
+    beyond = headlines is not None and has_headline([answers.record for answers in group.members])
+    best = headlines.best(dict(read)) if headlines is not None and beyond else _best(read)
+    if best is not None:
         rows[best]["best"] = True
 
 
@@ -306,6 +317,9 @@ def _table(rows: Sequence[dict[str, object]], draws: Mapping[int, np.ndarray]) -
     table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(of_table))
     of_scorers = table["scorer_p"].astype(float).where(~table["of_seeds"].astype(bool)).to_numpy()
     table.insert(table.columns.get_loc("scorer_p") + 1, "scorer_p_holm", holm(of_scorers))
+    if "primary_p" in table:
+        of_headlines = table["primary_p"].astype(float).where(~table["of_seeds"].astype(bool)).to_numpy()
+        table.insert(table.columns.get_loc("primary_p") + 1, "primary_p_holm", holm(of_headlines))
     pooled = _pooled(table, draws)
     tail = [
         "dataset_shown", "backbone_shown", "prompts_name", "prompts_file", "prompts_digest", "baseline",
@@ -473,7 +487,8 @@ def _best(read: Sequence[tuple[int, Sequence[Answers]]]) -> int | None:
 def _pooled(table: pd.DataFrame, draws: Mapping[int, np.ndarray]) -> pd.DataFrame:
     """Return means over data sets of each strategy of a backbone, with the baseline on the same data sets beside them.
 
-    A data set that stands here in several versions is not a single number and is left out.
+    A data set that stands here in several versions is not a single number and is left out; so is one whose headline
+    metric is beyond accuracy: its top-1 is no number to average.
     """
     rows = []
     by = ["backbone", "backbone_shown", "precision", "prompts", "scorer", "kind", "aggregation", "budget", "baseline"]
@@ -482,6 +497,7 @@ def _pooled(table: pd.DataFrame, draws: Mapping[int, np.ndarray]) -> pd.DataFram
     for key, members in read.groupby(by, dropna=False, sort=False):
         with_difference = members[members["difference"].notna()]
         several = with_difference["collection"].duplicated(keep=False)
+        several |= ~with_difference["primary"].isin(ACCURACIES)
         taken = with_difference[~several]
         if len(taken) < 2:
             continue
@@ -533,6 +549,20 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
         f"{percent(value)} {interval(low, high)}".rstrip()
         for value, low, high in zip(read["top1"], read["top1_low"], read["top1_high"], strict=True)
     ]
+    if "primary_value" in read:
+        out["metric"] = [headline_title(name) for name in read["primary"]]
+        out["value [95%]"] = [
+            f"{percent(value)} {interval(low, high)}".rstrip()
+            for value, low, high in zip(
+                *(read[name].astype(float) for name in ("primary_value", "primary_low", "primary_high")), strict=True
+            )
+        ]
+        if read["primary_difference"].notna().any():
+            of_headline = ["primary_difference", "primary_difference_low", "primary_difference_high", "primary_p_holm"]
+            out[f"value {minus(baseline_names(read))} [95%]"] = [
+                _difference_shown(*values)
+                for values in zip(*(read[name].astype(float) for name in of_headline), strict=True)
+            ]
     if read["num_seeds"].notna().any():
         out["sd of seeds"] = [percent(value) for value in read["top1_sd"]]
     if read["top5"].notna().any():

@@ -156,7 +156,8 @@ def match_published(runs: pd.DataFrame, records: Sequence[Record]) -> pd.DataFra
             rows = by_question.get(
                 (_dataset_of(record), backbone.architecture, backbone.pretrained, name, record.scorer.name)
             )
-            matched = [] if rows is None else [_matched(row, record, changed, one) for one in rows.to_dict("records")]
+            named = [] if rows is None else [one for one in rows.to_dict("records") if _has_metric(row, one["metric"])]
+            matched = [_matched(row, record, changed, one) for one in named]
             found += [one for one in matched if name == strategy or one["wording"].casefold() == wording]
     table = pd.DataFrame(found, columns=COLUMNS)
     order = ["dataset", "backbone", "prompts", "match", "verified", "source"]
@@ -253,6 +254,11 @@ def _wording(record: Record) -> str | None:
     return None if ours is None else ours.casefold()
 
 
+def _has_metric(row: Mapping[str, Any], metric: str) -> bool:
+    """Return whether a run has the metric of a published number: an accuracy, or its own headline metric."""
+    return metric in METRICS or row.get("primary") == metric
+
+
 def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one: Mapping[str, Any]) -> dict[str, Any]:
     origin = record.dataset.origin or {}
     differs = [one["differs"]] if one["differs"] else []
@@ -270,6 +276,8 @@ def _matched(row: Mapping[str, Any], record: Record, changed: Sequence[str], one
     if one["metric"] == "mean_of_top1_and_top5":
         value = (row["top1"] + row["top5"]) / 2
         low, high = value + row["top1_low"] - row["top1"], value + row["top1_high"] - row["top1"]
+    elif one["metric"] not in METRICS:
+        value, low, high = (row[f"primary_{end}"] for end in ("value", "low", "high"))
     else:
         value, low, high = (row[f"{one['metric']}{end}"] for end in ("", "_low", "_high"))
     published = float(one["value"]) / 100

@@ -124,11 +124,12 @@ MINUS = re.compile(r"(?<=[\[ ])-(?=\d)")
 
 
 def _latex(table: pd.DataFrame, best: "pd.Series[bool] | None") -> bytes:
-    """Return a table for booktabs; the top-1 of a row that is significantly best is bold."""
+    """Return a table for booktabs; the headline metric of a row that is significantly best is bold."""
     style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
     if best is not None:
         bold = best.reindex(table.index).astype(bool)
-        style = style.apply(lambda _: ["textbf: --rwrap;" if one else "" for one in bold], subset=["top-1 [95%]"])
+        column = "value [95%]" if "value [95%]" in table else "top-1 [95%]"
+        style = style.apply(lambda _: ["textbf: --rwrap;" if one else "" for one in bold], subset=[column])
     places = "".join("l" if name in WORDS else "r" for name in table.columns)
     return MINUS.sub("$-$", str(style.to_latex(hrules=True, column_format=places))).encode()
 

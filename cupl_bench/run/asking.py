@@ -8,16 +8,33 @@ from cupl_bench.backbone import BackboneSource, Precision
 from cupl_bench.border import parse
 from cupl_bench.dataset import DatasetSource
 from cupl_bench.dataset.decode import Decode
-from cupl_bench.errors import ConfigError
+from cupl_bench.errors import ConfigError, nearest
+from cupl_bench.metrics import ACCURACIES, METRICS
 from cupl_bench.prompts import PromptStrategy
 from cupl_bench.question import QuestionRecord
 from cupl_bench.scorers import Scorer
 from cupl_bench.scorers.plain import PlainScorer
 
-__all__ = ["Machine", "Primary", "Question", "Rerun"]
+__all__ = ["Machine", "Question", "Rerun", "check_primary"]
 
-Primary = Literal["top1", "mean_per_class"]
 Rerun = Literal["missing", "always", "never", "failed"]
+
+
+def check_primary(primary: object, key: str) -> None:
+    """Check that a name is that of a headline metric; ``key`` is what the user calls it.
+
+    Raises:
+        ConfigError: there is no such metric, or less of it is better.
+    """
+    headlines = [*ACCURACIES, *(name for name, metric in METRICS.items() if not metric.lower_is_better)]
+    if primary in headlines:
+        return
+    if primary in METRICS:
+        beside = [name for name, metric in METRICS.items() if primary in metric.along]
+        raise ConfigError(f"{key}={primary}: less of it is better, so it is no headline. It stands beside {beside[0]}.")
+    raise ConfigError(
+        f"{key}={primary} is not a metric; choose one of {', '.join(headlines)}.{nearest(str(primary), headlines)}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +48,7 @@ class Question:
     dataset: DatasetSource
     skip_broken: bool
     decode: Decode
-    primary: Primary
+    primary: str
     backbone_name: str
     backbone: BackboneSource
     precision: Precision
@@ -42,8 +59,9 @@ class Question:
     scorer: Scorer = field(default_factory=PlainScorer)
 
     def __post_init__(self) -> None:
-        for name, known in (("primary", Primary), ("decode", Decode), ("precision", Precision)):
+        for name, known in (("decode", Decode), ("precision", Precision)):
             parse(known, getattr(self, name), name, ConfigError)
+        check_primary(self.primary, "primary")
         object.__setattr__(self, "skip_broken", parse(bool, self.skip_broken, "skip_broken", ConfigError))
 
 

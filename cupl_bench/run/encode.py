@@ -128,6 +128,7 @@ def gather(question: Question, machine: Machine, bench: Workbench) -> Material:
         CuplBenchError: something that the user can correct.
     """
     prepared = prepared_of(question, machine, bench)
+    prepared.dataset.check_one_label("A folder of features, or the effect of a prompt,")
     say_key(prepared)
     images = image_features(prepared)
     prepared = replace(prepared, left_out=left_out_of(prepared.dataset, images))

@@ -14,6 +14,7 @@ from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.prepare import (
     Prepared,
+    check_metric,
     class_embeddings_path,
     counts_as_finished,
     left_out_before,
@@ -70,6 +71,7 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
     )
     if (file := _file_not_here(question.prompts, dataset.class_names)) is not None:
         return replace(told, prompts_file=file)
+    check_metric(question, dataset)
     prompts = prompts_of(question.prompts, dataset.class_names)
     scorer = scorer_of(question, dataset, prompts)
     unknown = replace(

@@ -14,6 +14,7 @@ from cupl_bench.dataset import Dataset
 from cupl_bench.errors import ConfigError, ResultsError, UnreadableError
 from cupl_bench.identity import bytes_key, content_key, run_key
 from cupl_bench.keys import Keys
+from cupl_bench.metrics import METRICS, undefined
 from cupl_bench.prompts import Prompts, prompts_of
 from cupl_bench.ranks import from_first, in_turn
 from cupl_bench.records import Record, read_record, record_path, unlike_artifacts
@@ -29,6 +30,7 @@ from cupl_bench.stored_features import ImageFeatures, broken_before_whole, missi
 __all__ = [
     "Prepared",
     "Towers",
+    "check_metric",
     "class_embeddings_path",
     "counts_as_finished",
     "finished",
@@ -172,6 +174,7 @@ def prepared_of(question: Question, machine: Machine, bench: Workbench) -> Prepa
     """
     _check_results_dir(machine.results_dir)
     dataset = bench.dataset(question.dataset, machine.cache_dir)
+    check_metric(question, dataset)
     prompts = prompts_of(question.prompts, dataset.class_names)
     facts = identified_by(question.backbone, machine.cache_dir, download=True)
     facts = with_width(dataset, prompts, facts, question.backbone_name)
@@ -184,6 +187,23 @@ def prepared_of(question: Question, machine: Machine, bench: Workbench) -> Prepa
         facts=facts,
         scorer=scorer_of(question, dataset, prompts),
     )
+
+
+def check_metric(question: Question, dataset: Dataset) -> None:
+    """Check that the headline metric is defined of the images, before any of them is encoded.
+
+    Raises:
+        ConfigError: it is not, or reads what the scorer does not say.
+    """
+    primary = question.primary
+    why = undefined(primary, dataset.truth)
+    if why is None and primary in METRICS and METRICS[primary].is_sure and question.scorer.scores_are == "scores":
+        why = f"scorer={question.scorer_name} does not say how sure it is of an image"
+    if why is not None:
+        raise ConfigError(
+            f"dataset.primary={primary} is not defined of dataset={question.dataset_name}: {why}. Take other images or"
+            " another metric: docs/metrics.md says what each needs."
+        )
 
 
 def scorer_of(question: Question, dataset: Dataset, prompts: Prompts) -> ScorerFacts:

@@ -7,10 +7,14 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 
+from cupl_bench.errors import ResultsError
 from cupl_bench.interrupts import raise_if_interrupted
+from cupl_bench.metrics import METRICS, along_with, intervals_of, seed_of
 from cupl_bench.records import (
     ArtifactsRecord,
+    MetricRecord,
     MetricsRecord,
+    PartRecord,
     Record,
     TierRecord,
     digest_of_file,
@@ -23,6 +27,7 @@ from cupl_bench.run.prepare import Towers, finished
 from cupl_bench.run.recording import failure_recorded, record_of
 from cupl_bench.run.waiting import Waiting
 from cupl_bench.run.writing import write_class_embeddings, write_predictions, write_prompts
+from cupl_bench.scored_file import read_scored
 from cupl_bench.scorers import INDEPENDENT, Inputs, checked, kind_of
 from cupl_bench.scores import Tally, measure, measure_tiers, predictions_of
 from cupl_bench.store import is_unreadable, set_aside, tell_unreadable, unreadable, write_atomically
@@ -127,7 +132,8 @@ def _tallies(waiting: Waiting) -> Generator[Tally, None, None]:
     path = prepared.machine.results_dir / f"predictions/{prepared.key}.parquet"
     scale, scorer = logit_scale_of(prepared), prepared.scorer.scorer
     tiles = checked(scorer(_inputs(waiting, scale)), prepared.scorer.name, _shape(waiting))
-    parts = predictions_of(tiles, scale, scorer.scores_are)
+    keep_scores = any(metric.ranks for metric in along_with(prepared.question.primary))
+    parts = predictions_of(tiles, scale, scorer.scores_are, keep_scores=keep_scores)
     yield from write_predictions(path, prepared.dataset, waiting.images, parts)
 
 
@@ -166,12 +172,51 @@ def _measured(waiting: Waiting, tally: Tally) -> MetricsRecord:
         metrics = replace(metrics, top1_ci95=None)
         tiers = tiers and {tier: one.model_copy(update={"top1_ci95": None}) for tier, one in tiers.items()}
     primary = prepared.question.primary
+    more = _beyond_accuracy(waiting, over_images) if primary in METRICS else None
     return MetricsRecord(
         **asdict(metrics),
-        primary=metrics.top1 if primary == "top1" else metrics.mean_per_class,
+        primary=getattr(metrics, primary) if more is None else more[primary].value,
         primary_name=primary,
         tiers=tiers,
+        more=more,
     )
+
+
+def _beyond_accuracy(waiting: Waiting, over_images: bool) -> dict[str, MetricRecord]:
+    """Return the metrics of a question beyond accuracy, measured on the predictions as they are written.
+
+    Raises:
+        ResultsError: the primary one is not defined of these answers.
+    """
+    prepared = waiting.prepared
+    dataset, metrics = prepared.dataset, along_with(prepared.question.primary)
+    scored = read_scored(
+        prepared.machine.results_dir / f"predictions/{prepared.key}.parquet",
+        num_classes=len(dataset.class_names),
+        groups=() if dataset.groups is None else dataset.groups.names,
+    )
+    found = {metric: metric.measured(scored) for metric in metrics}
+    if (why := found[metrics[0]].undefined) is not None:
+        raise ResultsError(f"dataset.primary={metrics[0].name} is not defined of these answers: {why}.")
+    intervals = intervals_of(found, scored, seed_of(dataset.fingerprint)) if over_images else {}
+    names = dataset.class_names
+    return {
+        metric.name: MetricRecord(
+            value=one.value,
+            ci95=intervals[metric][0] if metric in intervals else None,
+            interval=intervals[metric][1] if metric in intervals else "none: the scores of images depend on each other",
+            undefined=one.undefined,
+            parts=tuple(
+                PartRecord(
+                    name=names[part.what] if isinstance(part.what, int) else part.what,
+                    num_images=part.num_images,
+                    value=part.value,
+                )
+                for part in one.parts
+            ),
+        )
+        for metric, one in found.items()
+    }
 
 
 def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:
@@ -213,6 +258,10 @@ def _recorded(waiting: Waiting, metrics: MetricsRecord) -> Record:
         f" [{100 * low:.1f}, {100 * high:.1f}]" if metrics.top1_ci95 else f" ({record.kind})",
         f"{len(images.stored):,}",
     )  # fmt: skip
+    for name, metric in (metrics.more or {}).items():
+        value = metric.undefined if metric.value is None else f"{100 * metric.value:.1f}%"
+        ends = f" [{100 * metric.ci95[0]:.1f}, {100 * metric.ci95[1]:.1f}]" if metric.ci95 else ""
+        log.info("          %s: %s%s", METRICS[name].title, value, ends)
     return record
 
 

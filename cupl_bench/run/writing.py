@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Bool
 
 from cupl_bench.dataset import Dataset
 from cupl_bench.embeddings import ClassEmbeddings
 from cupl_bench.scores import Predictions, Tally, count
 from cupl_bench.store import write_arrays, write_atomically, writing_atomically
 from cupl_bench.stored_features import ImageFeatures
+from cupl_bench.truth import Truth
 
 __all__ = ["write_class_embeddings", "write_predictions", "write_prompts"]
 
@@ -28,7 +30,7 @@ def write_predictions(
     Raises:
         ResultsError: the file cannot be written.
     """
-    index = np.flatnonzero(images.kept)
+    index, whole = np.flatnonzero(images.kept), dataset.truth
     start = 0
     with ExitStack() as stack:
         file = stack.enter_context(writing_atomically(path))
@@ -36,14 +38,15 @@ def write_predictions(
         for part in parts:
             here = index[start : start + len(part.prediction)]
             start += len(here)
-            labels = dataset.labels[here]
+            truth = whole.taken(here)
+            labels = truth.labels
             frame = pd.DataFrame(
                 {
                     "index": here,
                     "image_id": [dataset.image_ids[i] for i in here.tolist()],
                     "label": labels,
                     "prediction": part.prediction,
-                    "correct": part.prediction == labels,
+                    "correct": truth.holds(part.prediction),
                     "top5": list(part.top),
                     "score": part.score,
                     "margin": part.margin,
@@ -51,10 +54,35 @@ def write_predictions(
                 }
             )
             table = pa.Table.from_pandas(frame, preserve_index=False)
+            for name, column in _more_columns(part, truth).items():
+                table = table.append_column(name, column)
             if writer is None:
                 writer = stack.enter_context(pq.ParquetWriter(file, table.schema))
             writer.write_table(table)
-            yield count(part, labels, len(dataset.class_names))
+            yield count(part, labels, truth.num_classes, truth.sets)
+
+
+def _more_columns(part: Predictions, truth: Truth) -> dict[str, pa.Array]:
+    """Return the columns that only predictions of some data sets have: what is true of an image beside its label."""
+    columns: dict[str, pa.Array] = {}
+    if truth.sets is not None:
+        columns["labels"] = _places(truth.sets.matrix == 1)
+        columns["not_counted"] = _places(truth.sets.matrix == -1)
+    if truth.groups is not None:
+        names = np.array([*truth.groups.names, None], dtype=object)
+        columns["group"] = pa.array(names[truth.groups.of].tolist(), type=pa.string())
+    if part.scores is not None:
+        values = pa.array(np.ascontiguousarray(part.scores, dtype=np.float32).ravel())
+        columns["scores"] = pa.FixedSizeListArray.from_arrays(values, part.scores.shape[1])
+    return columns
+
+
+def _places(matrix: Bool[np.ndarray, "n c"]) -> pa.Array:
+    """Return for each row a list of the columns that hold."""
+    offsets = np.r_[0, np.cumsum(matrix.sum(axis=1))]
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, type=pa.int32()), pa.array(np.nonzero(matrix)[1], type=pa.int64())
+    )
 
 
 def write_prompts(

@@ -16,6 +16,7 @@ from cupl_bench.dataset.names import normalised
 from cupl_bench.dataset.spec import Spec, read_spec
 from cupl_bench.dataset.texts import CUPL_COMMIT, spec_names
 from cupl_bench.errors import DatasetError
+from cupl_bench.metrics import ACCURACIES
 from cupl_bench.prompts.sources import join_by_name, read_templates
 
 NAMES = spec_names()
@@ -30,6 +31,9 @@ SIZES = {
     "stanford_dogs": (8_580, 120), "stl10": (8_000, 10), "mnist": (10_000, 10), "svhn": (26_032, 10),
     "gtsrb": (12_630, 43), "fer2013": (7_178, 7), "rendered_sst2": (1_821, 2), "pcam": (32_768, 2),
     "clevr_counts": (15_000, 8), "voc2007_crops": (14_976, 20),
+    "voc2007": (4_952, 20), "imagenet_real": (46_837, 1000), "imagenet_o": (12_000, 200), "hateful_memes": (500, 2),
+    "waterbirds": (5_794, 2), "celeba_hair": (19_962, 2), "iwildcam": (42_791, 182), "fmow": (22_108, 62),
+    "camelyon17": (85_054, 2), "geode": (12_488, 40),
 }  # fmt: skip
 
 
@@ -45,6 +49,11 @@ def test_sizes_and_metrics_are_those_of_the_papers() -> None:
     assert found == SIZES
     means = {name for name, spec in SPECS.items() if spec.primary == "mean_per_class"}
     assert means == {"flowers", "aircraft", "pets", "caltech101"}
+    assert {name: spec.primary for name, spec in SPECS.items() if spec.primary not in ACCURACIES} == {
+        "voc2007": "map_11", "imagenet_real": "real_accuracy", "imagenet_o": "outlier_aupr",
+        "hateful_memes": "roc_auc", "waterbirds": "worst_group", "celeba_hair": "worst_group",
+        "iwildcam": "f1_macro", "fmow": "worst_group", "geode": "worst_group",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -265,6 +274,7 @@ def test_caltech256_is_numbered() -> None:
 BENCHMARKS = ["food101", "sun397", "cars", "dtd", "pets", "caltech101", "flowers", "cifar10", "cifar100", "eurosat"]
 BENCHMARKS += ["country211", "mnist", "stl10", "gtsrb", "fer2013"]
 OF_ANOTHER_NAME = [("aircraft", "fgvc_aircraft"), ("rendered_sst2", "renderedsst2"), ("voc2007_crops", "voc2007")]
+OF_ANOTHER_NAME += [("voc2007", "voc2007_multilabel")]
 
 
 @pytest.mark.parametrize(("name", "benchmark"), [*((name, name) for name in BENCHMARKS), *OF_ANOTHER_NAME])
@@ -282,7 +292,7 @@ def test_the_counts_of_templates_are_those_of_openai() -> None:
         "aircraft": 2, "birdsnap": 1, "caltech101": 34, "cars": 8, "cifar10": 18, "cifar100": 18, "dtd": 8,
         "eurosat": 3, "flowers": 1, "food101": 1, "kinetics700": 28, "pets": 1, "resisc45": 18, "sun397": 2,
         "ucf101": 48, "country211": 5, "fer2013": 6, "gtsrb": 3, "mnist": 1, "pcam": 1, "rendered_sst2": 1, "stl10": 2,
-        "clevr_counts": 1, "voc2007_crops": 1,
+        "clevr_counts": 1, "voc2007_crops": 1, "voc2007": 1, "hateful_memes": 1,
     }  # fmt: skip
 
 
@@ -354,7 +364,8 @@ def test_the_files_are_pinned_by_commit_and_digest() -> None:
     assert SPECS["pets"].texts.cupl.full.path.endswith("/pets_prompts_full.json")
     assert {name for name, spec in SPECS.items() if spec.texts.cupl is None} == {
         "cub", "eurosat", "places365", "caltech256", "country211", "objectnet", "stanford_dogs", "stl10", "mnist",
-        "svhn", "gtsrb", "fer2013", "rendered_sst2", "pcam", "clevr_counts", "voc2007_crops",
+        "svhn", "gtsrb", "fer2013", "rendered_sst2", "pcam", "clevr_counts", "voc2007_crops", "voc2007",
+        "hateful_memes", "waterbirds", "celeba_hair", "iwildcam", "fmow", "camelyon17", "geode",
     }  # fmt: skip
 
 

@@ -1,0 +1,130 @@
+"""The headline metric of each run beside that of its baseline, where a data set names one beyond accuracy.
+
+All runs on a data set are resampled alike, so the difference of two runs in a resample is that of the same images.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from cupl_bench.metrics import ACCURACIES, METRICS, draws_of, interval_of, seed_of, standard_error_p
+from cupl_bench.records import MetricsRecord, Record
+from cupl_bench.report.answers import Answers, is_by_image, same_images
+from cupl_bench.report.significance import ALPHA, holm
+
+__all__ = ["COLUMNS", "Headlines", "has_headline", "headline_title"]
+
+COLUMNS = (
+    "primary_value", "primary_low", "primary_high", "primary_difference", "primary_difference_low",
+    "primary_difference_high", "primary_p", "primary_test",
+)  # fmt: skip
+"""Columns that the comparison has where a run of it has a headline metric beyond accuracy."""
+BOOTSTRAP = "paired bootstrap over images: percentiles, p by its standard error"
+MCNEMAR = "paired bootstrap over images: percentiles, p by McNemar's exact test"
+
+
+def has_headline(records: Sequence[Record]) -> bool:
+    """Tell whether a run has a headline metric beyond accuracy."""
+    return any(record.metrics is not None and record.metrics.more for record in records)
+
+
+def headline_title(name: str) -> str:
+    """Return what tables call a headline metric.
+
+    >>> headline_title("map_11"), headline_title("mean_per_class")
+    ('mAP, 11 points', 'mean per class')
+    """
+    return METRICS[name].title if name in METRICS else {"top1": "top-1"}.get(name, name.replace("_", " "))
+
+
+def _metrics(answers: Answers) -> MetricsRecord:
+    metrics = answers.record.metrics
+    assert metrics is not None  # noqa: S101 - comparable() lets finished records through, and those have metrics
+    return metrics
+
+
+@dataclass
+class Headlines:
+    """The headline metrics of runs; each run is read and resampled once, and its resamples are kept."""
+
+    results_dir: Path
+    _draws: dict[str, Float64[np.ndarray, " b"]] = field(default_factory=dict)
+
+    def columns(self, runs: Sequence[Answers], against: Answers | None, row: Mapping[str, object]) -> dict[str, object]:
+        """Return the columns of a run, or of the mean over the seeds of a strategy.
+
+        Args:
+            runs: the run, or one for each seed.
+            against: the baseline; None for none.
+            row: what the accuracies of the same runs are, for data sets whose headline metric is one of them.
+        """
+        names = {_metrics(answers).primary_name for answers in runs}
+        name = next(iter(names))
+        found: dict[str, object] = dict.fromkeys(COLUMNS)
+        if len(names) > 1:  # the seeds of one strategy were asked for several metrics
+            return found
+        if name in ACCURACIES:
+            found |= {f"primary_{end}": row[f"{name}{part}"] for end, part in ENDS.items()}
+            if name == "top1" and row["difference"] is not None:
+                found |= {f"primary_{part}": row[part] for part in ("difference", "difference_low", "difference_high")}
+                found |= {"primary_p": row["p"], "primary_test": None if row["p"] is None else MCNEMAR}
+            return found
+        value = float(np.mean([_metrics(answers).primary for answers in runs]))
+        found["primary_value"] = value
+        if not is_by_image(*runs) or not all(same_images(answers, runs[0]) for answers in runs):
+            return found
+        draws = np.mean([self._of(answers) for answers in runs], axis=0)
+        of_record = _metrics(runs[0]).primary_more
+        if len(runs) == 1 and of_record is not None:
+            interval = of_record.ci95
+        else:  # resamples that never differ say nothing of the value
+            interval = None if np.ptp(draws) == 0 else interval_of(draws)
+        found |= dict(zip(("primary_low", "primary_high"), interval or (None, None), strict=True))
+        if against is None or _metrics(against).primary_name != name:
+            return found
+        difference = value - _metrics(against).primary
+        found["primary_difference"] = difference
+        if is_by_image(against):
+            steps = draws - self._of(against)
+            low, high = interval_of(steps) or (None, None)
+            p = standard_error_p(difference, steps)
+            found |= {"primary_difference_low": low, "primary_difference_high": high, "primary_p": p}
+            found["primary_test"] = None if p is None else BOOTSTRAP
+        return found
+
+    def best(self, read: Mapping[int, Sequence[Answers]]) -> int | None:
+        """Return the row whose headline metric is significantly better than that of all others, Holm-corrected."""
+        first = next(iter(read.values()))[0]
+        name = _metrics(first).primary_name
+        rows = {
+            place: runs
+            for place, runs in read.items()
+            if all(same_images(one, first) and _metrics(one).primary_name == name for one in runs)
+            and is_by_image(*runs)
+        }
+        if len(rows) < 2:
+            return None
+        values = {place: float(np.mean([_metrics(one).primary for one in runs])) for place, runs in rows.items()}
+        draws = {place: np.mean([self._of(one) for one in runs], axis=0) for place, runs in rows.items()}
+        best = max(values, key=lambda place: values[place])
+        p = [
+            standard_error_p(values[best] - values[other], draws[best] - draws[other])
+            for other in rows
+            if other != best
+        ]
+        known = [one for one in p if one is not None]
+        return best if len(known) == len(p) and (holm(np.array(known)) < ALPHA).all() else None
+
+    def _of(self, answers: Answers) -> Float64[np.ndarray, " b"]:
+        key = answers.record.run_key
+        if key not in self._draws:
+            metric = METRICS[_metrics(answers).primary_name]
+            seed = seed_of(answers.record.dataset.fingerprint)
+            (self._draws[key],) = draws_of([metric], answers.scored(self.results_dir), seed)
+        return self._draws[key]
+
+
+ENDS = {"value": "", "low": "_low", "high": "_high"}
