@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from cupl_bench.dataset.annotation_layouts import Annotations, Clevr, Kitti
 from cupl_bench.dataset.array_layouts import Cifar, Fer2013, Mnist, Stl10, Svhn
 from cupl_bench.dataset.classes import Classes
 from cupl_bench.dataset.decode import extensions
@@ -410,38 +411,6 @@ class Dogs(Place):
         )
 
 
-class Clevr(Place):
-    """CLEVR's validation images: the class is how many objects the scene of an image has.
-
-    Source: `scenes/CLEVR_val_scenes.json` of CLEVR_v1.0; torchvision `CLEVRClassification`.
-    """
-
-    kind: Literal["clevr"]
-
-    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """Return the images and numbers of objects; None where there is no file of scenes.
-
-        Raises:
-            DatasetError: the file does not hold what it should.
-        """
-        file = base / "scenes" / "CLEVR_val_scenes.json"
-        if not file.is_file():
-            return None
-        try:
-            scenes = json.loads(file.read_bytes())["scenes"]
-            count_of = {str(scene["image_filename"]): str(len(scene["objects"])) for scene in scenes}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DatasetError(
-                f'{file} should hold {{"scenes": [{{"image_filename": ..., "objects": [...]}}, ...]}} ({error}).'
-            ) from error
-        names = sorted(count_of)
-        return Listing(
-            where=str(base),
-            classes=[count_of[name] for name in names],
-            images=Files(folder=f"{base}/images/val", names=ImageNames.of(names), root=base),
-        )
-
-
 class Cars(Place):
     """Stanford Cars: file names and classes (from 1) in MATLAB files; the names of the classes are in the devkit.
 
@@ -637,6 +606,8 @@ Layout = Annotated[
     | Cars
     | Dogs
     | Clevr
+    | Kitti
+    | Annotations
     | Cifar
     | Mnist
     | Stl10

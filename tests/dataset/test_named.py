@@ -741,3 +741,86 @@ def test_clevrs_shards_count_from_nought_and_its_scenes_from_three(tmp_path: Pat
         file.write_text(text)
         with pytest.raises(DatasetError, match=message):
             load("clevr_counts", tmp_path / "set", tmp_path / "cache")
+
+
+def test_clevrs_distances_are_named_by_words_of_which_one_is_empty(tmp_path: Path) -> None:
+    expected = trees.clevr_distance_shards(tmp_path / "shards")
+    assert ids_of(load("clevr_distance", tmp_path / "shards", tmp_path / "cache"), "clevr_distance") == expected
+    trees.clevr_distance(tmp_path / "set")
+    file = tmp_path / "set" / "clevr" / "CLEVR_v1.0" / "scenes" / "CLEVR_val_scenes.json"
+    for objects, message in (
+        ([], "should hold .*pixel_coords"),
+        ([{"pixel_coords": [1, 2]}], "should hold .*pixel_coords"),
+        ([{"pixel_coords": [1, 2, 100.5]}], "1 labels are outside 0 to 5, first: 6"),
+        ([{"pixel_coords": [1, 2, 0.0]}], "1 labels are outside 0 to 5, first: -1"),
+    ):
+        scenes = {"scenes": [{"image_filename": "CLEVR_val_000000.png", "objects": objects}]}
+        file.write_text(json.dumps(scenes))
+        with pytest.raises(DatasetError, match=message):
+            load("clevr_distance", tmp_path / "set", tmp_path / "cache")
+
+
+def test_kittis_sentences_are_joined_by_their_words(tmp_path: Path) -> None:
+    """SLIP has them in another order."""
+    expected = trees.kitti_shards(tmp_path)
+    assert ids_of(load("kitti_distance", tmp_path, tmp_path / "cache"), "kitti_distance") == expected
+
+
+@pytest.mark.parametrize("inside", ["devkit_object", "devkit", "object/devkit"])
+def test_kittis_devkit_lies_at_several_places(inside: str, tmp_path: Path) -> None:
+    expected = trees.kitti_distance(tmp_path)
+    base = tmp_path / "Kitti" / "raw"
+    (base / inside).mkdir(parents=True)
+    (base / "mapping").rename(base / inside / "mapping")
+    found = load("kitti_distance", base, tmp_path / "cache")
+    assert ids_of(found, "kitti_distance") == expected
+    assert len(expected) == 8
+    assert list(found.image_ids) == sorted(found.image_ids)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("mapping/train_rand.txt", None, "no mapping/train_rand.txt: which images are tested.*devkit_object.zip"),
+        ("mapping/train_rand.txt", "1,2,900", "should hold numbers of lines of train_mapping.txt"),
+        ("mapping/train_rand.txt", "one", "should hold numbers of lines"),
+        ("mapping/train_mapping.txt", "a\n" * 90, "whose second word is a video"),
+        ("training/label_2/%06d.txt", "Car 1 2 3\n", "holds a vehicle without a place"),
+        ("training/label_2/%06d.txt", None, "cannot be read"),
+    ],
+)
+def test_kittis_files_that_are_wrong(file: str, text: str | None, message: str, tmp_path: Path) -> None:
+    expected = trees.kitti_distance(tmp_path)
+    base = tmp_path / "Kitti" / "raw"
+    tested = next(place for place in range(80) if (base / f"training/image_2/{place:06}.png").read_bytes() in expected)
+    path = base / (file % tested if "%" in file else file)
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        load("kitti_distance", tmp_path, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("inside", ["2017", "", "2017/train_val_images"])
+def test_inaturalist_under_torchvisions_folder_too(inside: str, tmp_path: Path) -> None:
+    expected = trees.inaturalist2017(tmp_path, inside)
+    if inside.startswith("2017/"):
+        (tmp_path / "val2017.json").rename(tmp_path / "2017" / "val2017.json")
+    found = load("inaturalist2017", tmp_path, tmp_path / "cache")
+    assert ids_of(found, "inaturalist2017") == expected
+    assert len(expected) == 5
+
+
+def test_an_image_of_inaturalist_has_one_category(tmp_path: Path) -> None:
+    trees.inaturalist2017(tmp_path)
+    content = json.loads((tmp_path / "val2017.json").read_text())
+    for change, message in (
+        ({"annotations": content["annotations"][1:]}, "not one category to each of 5 images, first: '95'"),
+        ({"annotations": [*content["annotations"], content["annotations"][0]]}, "first: 'one image with two'"),
+        ({"categories": content["categories"][1:]}, "should hold"),
+        (
+            {"categories": [{**one, "name": "Homo sapiens"} for one in content["categories"]]},
+            "none of iNaturalist 2017",
+        ),
+    ):
+        (tmp_path / "val2017.json").write_text(json.dumps({**content, **change}))
+        with pytest.raises(DatasetError, match=message):
+            load("inaturalist2017", tmp_path, tmp_path / "cache")

@@ -30,6 +30,10 @@ SIZES = {
     "stanford_dogs": (8_580, 120), "stl10": (8_000, 10), "mnist": (10_000, 10), "svhn": (26_032, 10),
     "gtsrb": (12_630, 43), "fer2013": (7_178, 7), "rendered_sst2": (1_821, 2), "pcam": (32_768, 2),
     "clevr_counts": (15_000, 8), "voc2007_crops": (14_976, 20),
+    "clevr_distance": (15_000, 6), "kitti_distance": (711, 4), "dmlab": (22_735, 6),
+    "diabetic_retinopathy": (42_670, 5), "smallnorb_azimuth": (12_150, 18), "smallnorb_elevation": (12_150, 9),
+    "dsprites_orientation": (73_728, 40), "dsprites_x_position": (73_728, 32), "inaturalist2017": (95_986, 5_089),
+    "kinetics400": (19_761, 400),
 }  # fmt: skip
 
 
@@ -137,7 +141,8 @@ def test_cifars_order_is_alphabetical_as_its_authors_have_it(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["dtd", "food101", "resisc45", "kinetics700", "birdsnap", "imagenet", "objectnet", "rendered_sst2"]
+    "name",
+    ["dtd", "food101", "resisc45", "kinetics400", "kinetics700", "birdsnap", "imagenet", "objectnet", "rendered_sst2"],
 )
 def test_ids_are_sorted_where_labels_are_sorted_folders(name: str) -> None:
     assert list(SPECS[name].classes.ids) == sorted(SPECS[name].classes.ids)
@@ -175,6 +180,33 @@ def test_crops_of_voc_have_the_order_of_clip_benchmarks_devkit() -> None:
     counts = SPECS["clevr_counts"].classes
     assert [counts.find(name) for name in clip_benchmark("en_classnames.json")["clevr_count_all"]] == list(range(8))
     assert counts.ids == ("3", "4", "5", "6", "7", "8", "9", "10")
+
+
+VTAB = [
+    ("clevr_distance", "clevr_closest_object_distance"), ("kitti_distance", "kitti_closest_vehicle_distance"),
+    ("dmlab", "dmlab"), ("diabetic_retinopathy", "diabetic_retinopathy"),
+    ("smallnorb_azimuth", "smallnorb_label_azimuth"), ("smallnorb_elevation", "smallnorb_label_elevation"),
+    ("dsprites_orientation", "dsprites_label_orientation"), ("dsprites_x_position", "dsprites_label_x_position"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "benchmark"), VTAB)
+def test_prompts_of_vtabs_sets_are_clip_benchmarks_in_its_order(name: str, benchmark: str) -> None:
+    """Its own names put into its own templates; where it has no names, TFDS counts the classes."""
+    spec = SPECS[name]
+    theirs = clip_benchmark("en_classnames.json").get(benchmark, [str(label) for label in range(len(spec.classes.ids))])
+    templates = clip_benchmark("en_zeroshot_classification_templates.json")[benchmark]
+    names, ours = next(iter(spec.classes.names.values())), next(iter(spec.texts.templates.values()))
+    for name_of_ours, name_of_theirs in zip(names, theirs, strict=True):
+        expected = [template.replace("{c}", name_of_theirs).strip() for template in templates]
+        assert [template.replace("{}", name_of_ours) for template in ours] == expected
+    assert [spec.classes.find(one) for one in theirs] == list(range(len(theirs)))
+
+
+def test_kinetics_400_is_no_part_of_kinetics_700() -> None:
+    small, large = set(SPECS["kinetics400"].classes.ids), set(SPECS["kinetics700"].classes.ids)
+    assert (len(small & large), len(small - large)) == (378, 22)
+    assert SPECS["kinetics400"].texts.templates == SPECS["kinetics700"].texts.templates
 
 
 def test_the_countries_are_in_the_order_of_their_codes() -> None:
@@ -282,7 +314,7 @@ def test_the_counts_of_templates_are_those_of_openai() -> None:
         "aircraft": 2, "birdsnap": 1, "caltech101": 34, "cars": 8, "cifar10": 18, "cifar100": 18, "dtd": 8,
         "eurosat": 3, "flowers": 1, "food101": 1, "kinetics700": 28, "pets": 1, "resisc45": 18, "sun397": 2,
         "ucf101": 48, "country211": 5, "fer2013": 6, "gtsrb": 3, "mnist": 1, "pcam": 1, "rendered_sst2": 1, "stl10": 2,
-        "clevr_counts": 1, "voc2007_crops": 1,
+        "clevr_counts": 1, "voc2007_crops": 1, "kitti_distance": 1, "kinetics400": 28,
     }  # fmt: skip
 
 
