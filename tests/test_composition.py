@@ -301,7 +301,7 @@ OF_FILES = {"waffle_cub": "dataset.texts.descriptors=FILE"}
 """Recipes that need a file which cannot come with the program, and what they say of it."""
 
 
-LARGE = ("words_and_scorers", "cupl_table1", "clip27", "coop15")
+LARGE = ("words_and_scorers", "cupl_table1", "clip27", "coop15", "vtab_plus", "elevater20", "datacomp38")
 """Recipes of so many questions that composing them takes ten seconds and more: ``./scripts/test --all`` does."""
 
 

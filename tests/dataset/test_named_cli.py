@@ -97,7 +97,7 @@ def test_every_set_that_came_later_goes_through_the_public_command(cli: Cli, tin
         assert record.dataset.split.startswith(f"custom: {len(expected[name])} of ")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_vtabs_sets_and_videos_and_species_go_through_the_public_command(cli: Cli, tiny: TinyModel) -> None:
     """One prompt a class: of five thousand species eighty would take a minute."""
     names = [
