@@ -5,11 +5,12 @@
 A page is never edited by hand: change the spec (`cupl_bench/dataset/specs/NAME.json`) and run this again.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cupl_bench.dataset.remotes import Remote
 from cupl_bench.dataset.spec import Spec, read_spec
-from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, spec_names
+from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, FetchedList, spec_names
 
 PAGES = Path(__file__).parents[1] / "docs" / "datasets"
 METRICS = {"top1": "top-1", "mean_per_class": "mean per class"}
@@ -70,6 +71,18 @@ def _texts(spec: Spec) -> list[str]:
     return parts
 
 
+def _languages(names: Mapping[str, FetchedList], templates: Mapping[str, FetchedList]) -> list[str]:
+    if not names:
+        return []
+    rows = [[f"`{name}`", one.language, f"{one.count:,}", one.url, one.sha256] for name, one in names.items()]
+    rows += [
+        [f"`dataset.texts.templates=imagenet/{name}`", one.language, str(one.count), one.url, one.sha256]
+        for name, one in templates.items()
+    ]
+    head = ["names", "language", "texts", "fetched from", "sha256"]
+    return ["Names of other languages ([docs/languages.md](../languages.md)):", "", table(head, rows), ""]
+
+
 def page(spec: Spec) -> str:
     """The page of a data set."""
     classes = spec.classes
@@ -122,6 +135,7 @@ def page(spec: Spec) -> str:
         "",
         *(f"- {name}: {source}." for name, source in classes.source.items()),
         "",
+        *_languages(classes.fetched, spec.texts.fetched),
         *_texts(spec),
         "## Traps",
         "",
