@@ -414,34 +414,52 @@ class Dogs(Place):
 class Cars(Place):
     """Stanford Cars: file names and classes (from 1) in MATLAB files; the names of the classes are in the devkit.
 
-    The images lie in `cars_test`, or in `cars_test/cars_test`, as in Kaggle's copy.
+    The test images lie in `cars_test`, or in `cars_test/cars_test` as in Kaggle's copy, with their labels in
+    `cars_test_annos_withlabels.mat`; or all images lie in `car_ims`, and `cars_annos.mat` says which are of the test.
+    Where there is no devkit, the numbers are those of our classes, whose order is the devkit's.
 
-    Source: README of the devkit; torchvision `StanfordCars`.
+    Source: README of the devkit; torchvision `StanfordCars`; the release of 16,185 images for `cars_annos.mat`.
     """
 
     kind: Literal["cars"]
 
-    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """Return the images and labels; None where there is no `cars_test_annos_withlabels.mat`.
+    def listing(self, base: Path, classes: Classes) -> Listing | None:
+        """Return the images and labels; None where there is neither file of labels.
 
         Raises:
-            DatasetError: the devkit is missing or does not fit.
+            DatasetError: a file does not fit, or is that of the other release.
         """
-        if not (base / "cars_test_annos_withlabels.mat").is_file():
+        labelled, of_all = base / "cars_test_annos_withlabels.mat", base / "cars_annos.mat"
+        if labelled.is_file():
+            rows = np.atleast_1d(read_mat(labelled, "annotations"))
+            files = [str(row.fname) for row in rows]
+            nested = base / "cars_test" / "cars_test"
+            folder = nested if nested.is_dir() else base / "cars_test"
+        elif not of_all.is_file():
             return None
-        rows = np.atleast_1d(read_mat(base / "cars_test_annos_withlabels.mat", "annotations"))
-        names = [str(name) for name in np.atleast_1d(read_mat(base / "devkit" / "cars_meta.mat", "class_names"))]
+        elif not (base / "car_ims").is_dir():
+            raise DatasetError(
+                f"{of_all} is of the release whose images lie in 'car_ims' under other names, and that folder is not"
+                f" here. Labels of 'cars_test' are in cars_test_annos_withlabels.mat, which pytorch/vision's issue 7545"
+                f" links: put it into {base}."
+            )
+        else:
+            rows = np.array([row for row in np.atleast_1d(read_mat(of_all, "annotations")) if int(row.test) == 1])
+            files = [str(row.relative_im_path) for row in rows]
+            folder = base
+        meta = next((path for inside in CARS_DEVKITS if (path := base / inside / "cars_meta.mat").is_file()), None)
+        names = [str(name) for name in np.atleast_1d(read_mat(meta, "class_names"))] if meta else list(classes.ids)
         numbers = [int(row.__dict__["class"]) for row in rows]
         if beyond := [number for number in numbers if not 1 <= number <= len(names)]:
             raise DatasetError(f"{base}: {len(beyond)} images have a class outside 1 to {len(names)}.")
-        files = [str(row.fname) for row in rows]
-        nested = base / "cars_test" / "cars_test"
-        folder = nested if nested.is_dir() else base / "cars_test"
         return Listing(
             where=str(base),
             classes=[names[number - 1] for number in numbers],
             images=Files(folder=str(folder), names=ImageNames.of(files), root=base),
         )
+
+
+CARS_DEVKITS = ("devkit", "car_devkit/devkit", "devkit/devkit", "car_devkit")
 
 
 class CoopSplit(Place):

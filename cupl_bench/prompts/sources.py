@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cupl_bench.dataset.names import is_unicode, normalised, other_lists
 from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, FetchedList, read_texts, spec_names
@@ -140,8 +140,8 @@ def read_descriptions(source: str, *, may_be_empty: bool = False) -> Description
 
     ``may_be_empty``: whether a class may have no text, as one without descriptors.
 
-    That is: the JSON of CuPL, SuS-X, AWT, MPVR, LaBo and of descriptors, the torch files of VDT-Adapter, and a folder
-    of text files as AdaptCLIPZS has them.
+    That is: the JSON of CuPL, SuS-X, AWT, MPVR, LaBo and of descriptors, CLIP_benchmark's with the map of a data set
+    inside, the torch files of VDT-Adapter, and a folder of text files as AdaptCLIPZS has them.
 
     Raises:
         PromptsError: the file cannot be had, or holds anything else.
@@ -152,6 +152,7 @@ def read_descriptions(source: str, *, may_be_empty: bool = False) -> Description
             f"{source} holds {_kind(content)}; it should map each class name to a list of sentences."
             f"{strategy_of(content, source)}"
         )
+    content = _of_one_data_set(content, source)
     if not content:
         raise PromptsError(f"{source} holds no class; it should map each class name to a list of sentences.")
     if wrong := [name for name, sentences in content.items() if not isinstance(sentences, list)]:
@@ -177,6 +178,23 @@ def read_descriptions(source: str, *, may_be_empty: bool = False) -> Description
             f" first: {first(wrong)}."
         )
     return content
+
+
+def _of_one_data_set(content: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return the map of the one data set in a file of maps; any other content as it is.
+
+    Raises:
+        PromptsError: there are maps of more than one.
+    """
+    maps = [one for one in content.values() if isinstance(one, dict)]
+    if not maps or len(maps) != len(content):
+        return content
+    if len(maps) > 1:
+        raise PromptsError(
+            f"{source} holds {len(maps)} maps, {first(list(content), 3)}: the prompts of more than one data set. Save"
+            " the one that is meant in a file of its own."
+        )
+    return maps[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.io
 import trees
 from making import encoded
 from trees import ARRAYS, MAKERS, Expected, ids_of, load, pixels_of
@@ -82,8 +83,6 @@ def test_the_devkits_numbers_are_read_as_torchvision_reads_them(tmp_path: Path) 
     from torchvision.datasets.imagenet import parse_devkit_archive  # noqa: F401 - its steps are those below
 
     trees.imagenet_flat(tmp_path)
-    import scipy.io
-
     data = tmp_path / "ILSVRC2012_devkit_t12" / "data"
     meta = scipy.io.loadmat(str(data / "meta.mat"), squeeze_me=True)["synsets"]
     leaves = [row for row in meta if row[4] == 0]
@@ -572,7 +571,49 @@ def test_kaggles_cars_lie_one_folder_deeper(tmp_path: Path) -> None:
     assert ids_of(load("cars", tmp_path, tmp_path / "cache"), "cars") == expected
 
 
-@pytest.mark.parametrize(("name", "file"), [("flowers", "imagelabels.mat"), ("cars", "devkit/cars_meta.mat")])
+def test_food_nested_as_kaggles_copy_has_it(tmp_path: Path) -> None:
+    expected = trees.food101(tmp_path / "food-101")
+    assert ids_of(load("food101", tmp_path, tmp_path / "cache"), "food101") == expected
+
+
+@pytest.mark.parametrize("devkit", [None, "car_devkit/devkit", "devkit/devkit", "car_devkit"])
+def test_the_devkit_of_cars_lies_elsewhere_or_nowhere(devkit: str | None, tmp_path: Path) -> None:
+    """Its order of classes is that of the ids; where there is one it is read: a turned one turns the labels."""
+    expected = trees.cars(tmp_path)
+    base = tmp_path / "stanford_cars"
+    (base / "devkit").rename(base / "aside")
+    if devkit is not None:
+        (base / devkit).parent.mkdir(parents=True, exist_ok=True)
+        (base / "aside").rename(base / devkit)
+    assert ids_of(load("cars", tmp_path, tmp_path / "cache"), "cars") == expected
+    if devkit is not None:
+        names = trees.ids("cars")
+        turned = {"class_names": np.array([names[::-1]], dtype=object)}
+        scipy.io.savemat(base / devkit / "cars_meta.mat", turned)
+        found = ids_of(load("cars", tmp_path, tmp_path / "cache"), "cars")
+        assert found == {content: names[len(names) - 1 - names.index(one)] for content, one in expected.items()}
+
+
+def test_the_cars_of_all_images_in_one_folder(tmp_path: Path) -> None:
+    """The release of 16,185 images: which are of the test, their classes and six digits."""
+    base = tmp_path / "stanford_cars"
+    fields = ["relative_im_path", "class", "test"]
+    names, expected = trees.ids("cars"), {}
+    rows = np.zeros((1, 12), dtype=[(field, object) for field in fields])
+    for place in range(12):
+        path = f"car_ims/{place + 1:06}.jpg"
+        content = trees.put(base / path)
+        rows[0, place] = (path, np.uint8(1 + place * 17), np.uint8(place % 3 == 0))
+        if place % 3 == 0:
+            expected[content] = names[place * 17]
+    scipy.io.savemat(base / "cars_annos.mat", {"annotations": rows})
+    assert ids_of(load("cars", tmp_path, tmp_path / "cache"), "cars") == expected
+    (base / "car_ims").rename(base / "cars_test")
+    with pytest.raises(DatasetError, match=r"'car_ims' under other names.*put it into .*stanford_cars"):
+        load("cars", tmp_path, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("name", "file"), [("flowers", "imagelabels.mat")])
 def test_a_missing_matlab_file_is_not_called_damaged(name: str, file: str, tmp_path: Path) -> None:
     trees.MAKERS[name](tmp_path)
     path = next(tmp_path.rglob(file))
