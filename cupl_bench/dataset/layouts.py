@@ -588,7 +588,8 @@ class Webdataset(Place):
         Raises:
             DatasetError: as `WebdatasetSource`; or labels are numbers and there is no `classnames.txt`.
         """
-        base = base / self.folder
+        if base.name != self.folder or not any(base.glob("*.tar")):  # else the user named the folder of shards itself
+            base = base / self.folder
         if not any(base.glob("*.tar")):
             return None
         source = WebdatasetSource(path=str(base), split="test", class_names=None, limit=None, seed=0)

@@ -865,3 +865,26 @@ def test_an_image_of_inaturalist_has_one_category(tmp_path: Path) -> None:
         (tmp_path / "val2017.json").write_text(json.dumps({**content, **change}))
         with pytest.raises(DatasetError, match=message):
             load("inaturalist2017", tmp_path, tmp_path / "cache")
+
+
+EXPORTS = {
+    "dtd": None, "food101": None, "gtsrb": "gtsrb", "imagenet": "imagenet1k", "mnist": "mnist", "stl10": None,
+    "fer2013": "fer2013",
+}  # fmt: skip
+"""Sets of which CLIP_benchmark's export is read from a disk, and its own list of names where it has one."""
+
+
+@pytest.mark.parametrize("name", list(EXPORTS))
+def test_shards_that_clip_benchmark_exported(name: str, tmp_path: Path) -> None:
+    """Its shards and classnames.txt, in its order: FER2013's is not ours, and two of ImageNet's names repeat."""
+    import clip_benchmark.datasets as theirs
+
+    lists = json.loads((Path(theirs.__path__[0]) / "en_classnames.json").read_text())
+    ids = list(trees.ids(name))
+    if name == "fer2013":
+        ids = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
+    names = lists[EXPORTS[name]] if EXPORTS[name] else list(read_spec(name).classes.names["openai"])
+    labels = [len(ids) - 1, 0, 4, 5, 6] + ([744, 657] if name == "imagenet" else [])
+    expected = trees.shards(tmp_path, names, labels, ids)
+    assert ids_of(load(name, tmp_path, tmp_path / "cache"), name) == expected
+    assert ids_of(load(name, tmp_path / "test", tmp_path / "cache"), name) == expected
