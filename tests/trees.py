@@ -431,6 +431,26 @@ def named_shards(name: str, labels: list[int]) -> Callable[[Path], Expected]:
     return lambda root: shards(root, list(read_spec(name).classes.names["clip_benchmark"]), labels, list(ids(name)))
 
 
+def imagenet_x(root: Path, factor: str | None = None) -> Expected:
+    """Ten images in class folders: one is a prototype, one is not annotated, and the factors take turns."""
+    wnids = ("n01440764", "n02119022")
+    expected, rows = {}, []
+    for number in range(1, 11):
+        wnid = wnids[number % 2]
+        name = f"ILSVRC2012_val_{number:08}.JPEG"
+        content = put(root / "val" / wnid / name)
+        if number == 4:
+            continue  # no annotation
+        top = "pose" if number % 3 else "style"
+        row = {"file_name": name, "class": ids("imagenet").index(wnid), "pose": 0, "style": 0, "one_word": "é"}
+        rows.append(json.dumps({**row, top: 1}, ensure_ascii=False))
+        if number != 7 and factor in (None, top):
+            expected[content] = wnid
+    (root / "imagenet_x_val_top_factor.jsonl").write_text("\n".join(rows[::-1]) + "\n")
+    (root / "prototypical_paths.csv").write_text("file_name\nILSVRC2012_val_00000007.JPEG\n")
+    return expected
+
+
 def inaturalist2017(root: Path, inside: str = "train_val_images") -> Expected:
     """Training images lie beside those that the JSON file names; its categories are in another order than labels."""
     species = [("Insecta", ids("inaturalist2017")[0]), ("Aves", "Ardea herodias"), ("Aves", "Accipiter cooperii")]
@@ -604,6 +624,7 @@ MAKERS: dict[str, Callable[[Path], Expected]] = {
     "dsprites_x_position": named_shards("dsprites_x_position", [31, 10, 1]),
     "inaturalist2017": inaturalist2017,
     "kinetics400": kinetics400,
+    "imagenet_x": imagenet_x,
 }
 """Of each data set whose images are files."""
 

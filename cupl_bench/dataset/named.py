@@ -81,10 +81,10 @@ class NamedSource:
             if len(labels) > protocol.num_images:
                 split = f"custom: {len(labels)} images, more than the {protocol.num_images} of {protocol.split}"
             notes.append(f"custom: whether these are images of {protocol.split} was not checked")
-            if without := _without(labels, names):
-                notes.append(f"{len(without)} of {len(names)} classes have no image here, first: {first(without, 3)}")
         else:
             self._check_size(spec, protocol, listing, labels, names)
+        if without := _without(labels, names):
+            notes.append(f"{len(without)} of {len(names)} classes have no image here, first: {first(without, 3)}")
         own, num_whole = chosen(labels, self.limit, self.seed, shard)
         if len(own) < len(labels):
             listing, labels = listing.take(own), labels[own]
@@ -271,7 +271,7 @@ class NamedSource:
         Raises:
             DatasetError: there are more or fewer images, or a class has none.
         """
-        without = _without(labels, names)
+        without = _without(labels, names) if protocol.every_class else []
         if len(labels) == protocol.num_images and not without:
             return
         lost = f" Without an image: {first(without, 3)}." if without else ""

@@ -18,12 +18,16 @@ CUSTOM = "custom"
 
 
 class Protocol(Facts):
-    """The images that a number is over. ``without``: ids of classes that it leaves out. ``source``: who says so."""
+    """The images that a number is over. ``without``: ids of classes that it leaves out. ``source``: who says so.
+
+    ``every_class``: whether each class has an image; where not, a class without one is told and not refused.
+    """
 
     split: str
     num_images: int
     without: tuple[str, ...]
     source: str
+    every_class: bool = True
 
 
 class Spec(Facts):

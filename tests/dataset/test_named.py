@@ -888,3 +888,47 @@ def test_shards_that_clip_benchmark_exported(name: str, tmp_path: Path) -> None:
     expected = trees.shards(tmp_path, names, labels, ids)
     assert ids_of(load(name, tmp_path, tmp_path / "cache"), name) == expected
     assert ids_of(load(name, tmp_path / "test", tmp_path / "cache"), name) == expected
+
+
+@pytest.mark.parametrize("factor", ["pose", "style"])
+@pytest.mark.parametrize("inside", ["", "annotations"])
+def test_a_factor_of_imagenet_x_is_a_protocol(factor: str, inside: str, tmp_path: Path) -> None:
+    expected = trees.imagenet_x(tmp_path, factor)
+    (tmp_path / inside).mkdir(exist_ok=True)
+    for file in ("imagenet_x_val_top_factor.jsonl", "prototypical_paths.csv"):
+        (tmp_path / file).rename(tmp_path / inside / file)
+    spec = mended("imagenet_x", tmp_path, factor, len(expected))
+    found = load("imagenet_x", tmp_path, tmp_path / "cache", protocol=factor, spec=spec)
+    assert ids_of(found, "imagenet_x") == expected
+    assert found.split == f"val, of which the top factor is {factor}"
+    assert len(found.class_names) == 1000
+    assert any("998 of 1000 classes have no image here" in note for note in found.notes)
+    with pytest.raises(DatasetError, match=f"images of .*split val, of which the top factor is {factor}, has"):
+        load("imagenet_x", tmp_path, tmp_path / "cache", protocol=factor)
+
+
+def test_the_factors_of_imagenet_x_take_apart_all_but_two_of_its_images() -> None:
+    protocols = read_spec("imagenet_x").protocols
+    of_factors = {name: one for name, one in protocols.items() if name != "standard"}
+    assert len(of_factors) == 16
+    assert sum(one.num_images for one in of_factors.values()) == protocols["standard"].num_images - 2
+    assert not any(one.every_class for one in of_factors.values())
+    assert {layout.protocols for layout in read_spec("imagenet_x").layouts} == {(name,) for name in protocols}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("imagenet_x_val_top_factor.jsonl", None, "is not in .* package imagenet-x.*put it and prototypical_paths.csv"),
+        ("prototypical_paths.csv", None, "prototypical_paths.csv cannot be read"),
+        ("imagenet_x_val_top_factor.jsonl", "{}", "line 1: it should hold file_name, class and factors"),
+        ("imagenet_x_val_top_factor.jsonl", '{"file_name": "a.JPEG", "class": 1}', "line 1: it should hold"),
+        ("imagenet_x_val_top_factor.jsonl", '{"file_name": "ILSVRC2012_val_00000002.JPEG", "class": 5}',
+         "1 of 1 images of .* have another class in .*, first: .*00000002.JPEG.*were they renamed"),
+    ],
+)  # fmt: skip
+def test_annotations_of_imagenet_x_that_are_wrong(file: str, text: str | None, message: str, tmp_path: Path) -> None:
+    trees.imagenet_x(tmp_path)
+    (tmp_path / file).unlink() if text is None else (tmp_path / file).write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        load("imagenet_x", tmp_path, tmp_path / "cache")

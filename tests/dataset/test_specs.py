@@ -33,7 +33,7 @@ SIZES = {
     "clevr_distance": (15_000, 6), "kitti_distance": (711, 4), "dmlab": (22_735, 6),
     "diabetic_retinopathy": (42_670, 5), "smallnorb_azimuth": (12_150, 18), "smallnorb_elevation": (12_150, 9),
     "dsprites_orientation": (73_728, 40), "dsprites_x_position": (73_728, 32), "inaturalist2017": (95_986, 5_089),
-    "kinetics400": (19_761, 400),
+    "kinetics400": (19_761, 400), "imagenet_x": (46_110, 1000),
 }  # fmt: skip
 
 
