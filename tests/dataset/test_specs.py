@@ -386,7 +386,9 @@ def test_the_files_are_pinned_by_commit_and_digest() -> None:
     assert SPECS["pets"].texts.cupl.full.path.endswith("/pets_prompts_full.json")
     assert {name for name, spec in SPECS.items() if spec.texts.cupl is None} == {
         "cub", "eurosat", "places365", "caltech256", "country211", "objectnet", "stanford_dogs", "stl10", "mnist",
-        "svhn", "gtsrb", "fer2013", "rendered_sst2", "pcam", "clevr_counts", "voc2007_crops",
+        "svhn", "gtsrb", "fer2013", "rendered_sst2", "pcam", "clevr_counts", "voc2007_crops", "clevr_distance",
+        "kitti_distance", "dmlab", "diabetic_retinopathy", "smallnorb_azimuth", "smallnorb_elevation",
+        "dsprites_orientation", "dsprites_x_position", "inaturalist2017", "kinetics400",
     }  # fmt: skip
 
 
