@@ -13,6 +13,27 @@ from cupl_bench.dataset.spec import Spec, read_spec
 from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, FetchedList, spec_names
 
 PAGES = Path(__file__).parents[1] / "docs" / "datasets"
+INATURALIST = """\
+## iNaturalist 2021
+
+The names of its 10,000 species are not in the package: they stand in its own `val.json`, scientific and common. Unpack
+the validation images and `val.json` of https://github.com/visipedia/inat_comp/tree/master/2021 into one folder and make
+a map from its folders to names; take `one["name"]` alone for scientific names.
+
+```python
+import json
+from pathlib import Path
+
+categories = json.loads(Path("val.json").read_text())["categories"]
+names = {one["image_dir_name"]: one["common_name"] or one["name"] for one in categories}
+Path("names.json").write_text(json.dumps(names))
+```
+
+    cupl-bench eval dataset=folder dataset.path=val dataset.class_names=names.json prompts=ensemble
+
+There are 100,000 images, ten of each species; the size is not checked, so look at it in the record. Some common names
+stand for more than one species: their classifiers are equal, and ties go to the lower label.
+"""
 METRICS = {"top1": "top-1", "mean_per_class": "mean per class"}
 
 
@@ -166,7 +187,9 @@ def index(specs: list[Spec]) -> str:
             ]
         )
     head = ["`dataset=`", "data set", "split", "images", "classes", "metric", "CuPL file"]
-    return f"# Data sets\n\nWritten by `scripts/dataset_pages.py` from the specs.\n\n{table(head, rows)}\n"
+    return (
+        f"# Data sets\n\nWritten by `scripts/dataset_pages.py` from the specs.\n\n{table(head, rows)}\n\n{INATURALIST}"
+    )
 
 
 def pages() -> dict[str, str]:
