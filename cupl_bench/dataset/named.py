@@ -146,7 +146,8 @@ class NamedSource:
         holds = f"{protocol.split}, {protocol.num_images:,} images"
         listed = spec.classes.fetched.get(self.names)
         if listed is not None and not kept(listed.url, self._folder_of_names).is_file():
-            holds += f"; names to download: {listed.url} ({size_text(size_of_url(listed.url) or listed.bytes)})"
+            size = size_text(size_of_url(listed.url) or listed.bytes)
+            return f"class names not here, to download: {listed.url} ({size}); then the images are looked for: {holds}"
         remote = self._remote(spec) if self.path is None else None
         if remote is None:
             return f"not here, by hand: docs/datasets/{spec.name}.md; {holds}"

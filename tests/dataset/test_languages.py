@@ -163,7 +163,9 @@ def test_nothing_is_fetched_where_it_may_not_be(shelf: Shelf, tmp_path: Path, cl
     arguments = ["dataset=imagenet", "dataset.names=cn", "dataset.protocol=custom", "prompts=ensemble"]
     arguments += ["dataset.texts.templates=imagenet/${dataset.names}", *tiny.overrides]
     assert cli("plan", *arguments) == 0, cli.err
-    assert f"names to download: {shelf.address}/cn_classes.json (" in cli.out
+    assert f"class names not here, to download: {shelf.address}/cn_classes.json (" in cli.out
+    assert "then the images are looked for: val, 50,000 images" in cli.out
+    assert "not here, to download: ILSVRC" not in cli.out  # the images are here
     assert not shelf.asked or set(shelf.asked) == {"/cn_classes.json"}  # by HEAD, for its size
     assert not (cli.cache / "datasets" / "names").exists()
     with pytest.raises(DatasetError, match="dataset.names=jq is not a list of names here; there are .*'cn'"):
