@@ -189,15 +189,15 @@ def test_a_users_own_templates_in_any_script_by_url(shelf: Shelf) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_over_languages_takes_the_templates_of_each(shelf: Shelf, cli: Cli, tiny: TinyModel) -> None:
-    trees.imagenet_folders(cli.cache / "datasets" / "imagenet")
-    arguments = ["-m", "dataset=imagenet", "dataset.names=ar,jp", "dataset.protocol=custom", "prompts=ensemble"]
+    trees.wnid_folders("imagenet_a", "imagenet-a")(cli.cache / "datasets" / "imagenet_a")
+    arguments = ["-m", "dataset=imagenet_a", "dataset.names=ar,jp", "dataset.protocol=custom", "prompts=ensemble"]
     assert cli("eval", *arguments, "dataset.texts.templates=imagenet/${dataset.names}", *tiny.overrides) == 0, cli.err
     records = [read_record(path) for path in (cli.results / "records").glob("*.json")]
     assert {(one.dataset.origin or {})["names"] for one in records} == {"ar", "jp"}
-    assert {one.prompts.num_prompts for one in records} == {2000}
+    assert {one.prompts.num_prompts for one in records} == {400}
     table = (cli.results / "tables" / "comparison.md").read_text()
-    assert "imagenet (names=ar)" in table
-    assert "imagenet (names=jp)" in table
+    assert "imagenet_a (names=ar)" in table
+    assert "imagenet_a (names=jp)" in table
 
 
 def test_the_digests_are_those_of_clip_benchmarks_own_files() -> None:
