@@ -408,7 +408,7 @@ def kitti_distance(root: Path) -> Expected:
     distances = {"up to 8 m": 8.0, "8 to 20 m": 8.01, "20 to 999 m": 20.5, "none": None}
     expected = {}
     for number, line in enumerate(order):
-        one = ids("kitti_distance")[number % 4]
+        one = ids("kitti_distance")[(line // 2 + line) % 4]
         content = put(base / "training" / "image_2" / f"{number:06}.png", "PNG")
         if lines[line][0] in tested:
             expected[content] = one

@@ -816,6 +816,7 @@ def test_kittis_devkit_lies_at_several_places(inside: str, tmp_path: Path) -> No
     found = load("kitti_distance", base, tmp_path / "cache")
     assert ids_of(found, "kitti_distance") == expected
     assert len(expected) == 8
+    assert set(expected.values()) == set(trees.ids("kitti_distance"))
     assert list(found.image_ids) == sorted(found.image_ids)
 
 
