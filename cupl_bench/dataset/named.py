@@ -272,8 +272,8 @@ class NamedSource:
         Raises:
             DatasetError: there are more or fewer images, or a class has none.
         """
-        without = _without(labels, names) if protocol.every_class else []
-        if len(labels) == protocol.num_images and not without:
+        without = _without(labels, names)
+        if len(labels) == protocol.num_images and (protocol.some_classes or not without):
             return
         lost = f" Without an image: {first(without, 3)}." if without else ""
         others = [
