@@ -88,6 +88,7 @@ def show_table(rows: Sequence[Mapping[str, object]], title: str) -> None:
     if _reader.is_program or not rows:
         return
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
 
@@ -104,7 +105,9 @@ def show_table(rows: Sequence[Mapping[str, object]], title: str) -> None:
                 left_out.append(name)
                 del table[name]
     else:
-        console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=_width(table) + len(title))
+        console = Console(
+            file=sys.stdout, highlight=False, markup=False, emoji=False, width=_width(table) + cell_len(title)
+        )
     grid = Table(
         title=title,
         title_justify="left",
@@ -126,5 +129,7 @@ def show_table(rows: Sequence[Mapping[str, object]], title: str) -> None:
 
 
 def _width(table: Mapping[str, Sequence[str]]) -> int:
-    """Return how many characters the table takes, its gaps included."""
-    return sum(2 + max(len(name), *map(len, cells)) for name, cells in table.items())
+    """Return how many columns of the terminal the table takes, its gaps included; a Chinese letter takes two."""
+    from rich.cells import cell_len
+
+    return sum(2 + max(cell_len(name), *map(cell_len, cells)) for name, cells in table.items())

@@ -5,15 +5,37 @@
 A page is never edited by hand: change the spec (`cupl_bench/dataset/specs/NAME.json`) and run this again.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cupl_bench.dataset.remotes import Remote
 from cupl_bench.dataset.spec import Spec, read_spec
-from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, spec_names
+from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, FetchedList, spec_names
 from cupl_bench.metrics import METRICS
 
 PAGES = Path(__file__).parents[1] / "docs" / "datasets"
 ACCURACIES = {"top1": "top-1", "mean_per_class": "mean per class"}
+INATURALIST = """\
+## iNaturalist 2021
+
+The names of its 10,000 species are not in the package: they stand in its own `val.json`, scientific and common. Unpack
+the validation images and `val.json` of https://github.com/visipedia/inat_comp/tree/master/2021 into one folder and make
+a map from its folders to names; take `one["name"]` alone for scientific names.
+
+```python
+import json
+from pathlib import Path
+
+categories = json.loads(Path("val.json").read_text())["categories"]
+names = {one["image_dir_name"]: one["common_name"] or one["name"] for one in categories}
+Path("names.json").write_text(json.dumps(names))
+```
+
+    cupl-bench eval dataset=folder dataset.path=val dataset.class_names=names.json prompts=ensemble
+
+There are 100,000 images, ten of each species; the size is not checked, so look at it in the record. Some common names
+stand for more than one species: their classifiers are equal, and ties go to the lower label.
+"""
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -81,6 +103,18 @@ def _texts(spec: Spec) -> list[str]:
     return parts
 
 
+def _languages(names: Mapping[str, FetchedList], templates: Mapping[str, FetchedList]) -> list[str]:
+    if not names:
+        return []
+    rows = [[f"`{name}`", one.language, f"{one.count:,}", one.url, one.sha256] for name, one in names.items()]
+    rows += [
+        [f"`dataset.texts.templates=imagenet/{name}`", one.language, str(one.count), one.url, one.sha256]
+        for name, one in templates.items()
+    ]
+    head = ["names", "language", "texts", "fetched from", "sha256"]
+    return ["Names of other languages ([docs/languages.md](../languages.md)):", "", table(head, rows), ""]
+
+
 def page(spec: Spec) -> str:
     """The page of a data set."""
     classes = spec.classes
@@ -109,7 +143,7 @@ def page(spec: Spec) -> str:
         table(["`dataset.protocol`", "split", "images", "classes", "who says so"], protocols),
         "",
         "Any other number of images is refused."
-        if not any(one.every_class for one in spec.protocols.values())
+        if all(one.some_classes for one in spec.protocols.values())
         else "Any other number of images, or a class without images, is refused.",
         "",
         "## How to get it",
@@ -135,6 +169,7 @@ def page(spec: Spec) -> str:
         "",
         *(f"- {name}: {source}." for name, source in classes.source.items()),
         "",
+        *_languages(classes.fetched, spec.texts.fetched),
         *_texts(spec),
         "## Traps",
         "",
@@ -165,7 +200,9 @@ def index(specs: list[Spec]) -> str:
             ]
         )
     head = ["`dataset=`", "data set", "split", "images", "classes", "metric", "CuPL file"]
-    return f"# Data sets\n\nWritten by `scripts/dataset_pages.py` from the specs.\n\n{table(head, rows)}\n"
+    return (
+        f"# Data sets\n\nWritten by `scripts/dataset_pages.py` from the specs.\n\n{table(head, rows)}\n\n{INATURALIST}"
+    )
 
 
 def pages() -> dict[str, str]:

@@ -313,9 +313,9 @@ def test_a_recipe_can_be_finished_or_says_what_it_needs(path: Path, at_most: int
     Some have so many questions that composing all of them takes ten seconds and more: ``./scripts/test --all`` does.
     """
     from cupl_bench.config import question_of
-    from cupl_bench.dataset import class_names_of
+    from cupl_bench.dataset import class_names_of, on_this_machine
     from cupl_bench.dataset.named import NamedSource
-    from cupl_bench.errors import PromptsError, PromptsNotHereError
+    from cupl_bench.errors import DataNotHereError, PromptsError, PromptsNotHereError
     from cupl_bench.prompts import prompts_of
     from cupl_bench.prompts.files import no_downloads
 
@@ -331,8 +331,8 @@ def test_a_recipe_can_be_finished_or_says_what_it_needs(path: Path, at_most: int
         seen.add((question.dataset, question.prompts_name))
         try:
             with no_downloads():
-                prompts_of(question.prompts, class_names_of(question.dataset, Path("nowhere")))
-        except PromptsNotHereError:
+                prompts_of(question.prompts, class_names_of(on_this_machine(question.dataset), Path("nowhere")))
+        except (PromptsNotHereError, DataNotHereError):
             continue
         except PromptsError as error:
             lost.append(f"{one.name}: {error}")

@@ -247,3 +247,23 @@ def test_names_with_brackets_and_colons_are_shown_as_they_are(capsys: pytest.Cap
     out = " ".join(capsys.readouterr().out.split())  # a title is folded where the table is narrow
     for name in ("birds [given]", "[red]mine", ":smile: other", "Accuracy [bold]"):
         assert name in out
+
+
+@pytest.mark.parametrize("columns", [46, 49, 80])
+def test_letters_that_are_two_columns_wide_are_counted_as_two(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    from rich.cells import cell_len
+
+    rows = [
+        {"dataset": "動物園の写真", "prompts": "日本語のテンプレート", "top-1": "66.2", "top-5": "82.8"},
+        {"dataset": "птицы", "prompts": "हिन्दी", "top-1": "85.5", "top-5": "97.7"},
+    ]
+    stream = Tty()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys, "stdout", stream)
+    terminal.show_table(rows, "得点")
+    lines = lines_of(stream.getvalue())
+    left_out = [line for line in lines if line.startswith("left out because")]
+    table = [line for line in lines if line not in left_out]
+    assert bool(left_out) == (columns < 50)
+    assert max(map(cell_len, table)) <= columns
+    assert len(table) == 5  # no row is broken into two

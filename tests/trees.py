@@ -508,6 +508,110 @@ def camelyon17(root: Path) -> Expected:
     return expected
 
 
+def clevr_distance(root: Path) -> Expected:
+    """The nearest object of a scene is not its first; a distance on an edge belongs to the class below it."""
+    base = root / "clevr" / "CLEVR_v1.0"
+    nearest = {"0 to 8": 8.0, "8 to 8.5": 8.25, "8.5 to 9": 9.0, "9 to 9.5": 9.1, "9.5 to 10": 10.0, "10 to 100": 10.5}
+    expected, scenes = {}, []
+    for place, (one, distance) in enumerate(reversed(nearest.items())):
+        name = f"CLEVR_val_{place:06}.png"
+        expected[put(base / "images" / "val" / name, "PNG")] = one
+        objects = [{"pixel_coords": [1, 2, far]} for far in (distance + 3, distance, 40.5)]
+        scenes.append({"image_filename": name, "objects": objects})
+    (base / "scenes").mkdir()
+    (base / "scenes" / "CLEVR_val_scenes.json").write_text(json.dumps({"info": {}, "scenes": scenes}))
+    return expected
+
+
+def clevr_distance_shards(root: Path) -> Expected:
+    """The fourth of its names is empty, as the hub has it."""
+    words = ["very nearby", "nearby", "near", "", "distant", "very distant"]
+    return shards(root, words, [5, 3, 0, 2], list(ids("clevr_distance")))
+
+
+KITTI_VIDEOS = [f"2011_09_26_drive_{number:04}_sync" for number in range(1, 41)]
+"""Of forty videos four are tested: those at the places 6, 10, 12 and 38 of the sorted names."""
+
+
+def kitti_distance(root: Path) -> Expected:
+    """Two images a video; the devkit's lines are in another order than the images."""
+    base = root / "Kitti" / "raw"
+    lines = [(video, frame) for video in KITTI_VIDEOS for frame in range(2)]
+    order = sorted(range(len(lines)), key=lambda line: (line * 37) % len(lines))
+    (base / "mapping").mkdir(parents=True)
+    rows = "".join(f"2011_09_26 {video} {frame:010}\n" for video, frame in lines)
+    (base / "mapping" / "train_mapping.txt").write_text(rows)
+    (base / "mapping" / "train_rand.txt").write_text(",".join(str(line + 1) for line in order))
+    (base / "training" / "label_2").mkdir(parents=True)
+    tested = {KITTI_VIDEOS[place] for place in (6, 10, 12, 38)}
+    distances = {"up to 8 m": 8.0, "8 to 20 m": 8.01, "20 to 999 m": 20.5, "none": None}
+    expected = {}
+    for number, line in enumerate(order):
+        one = ids("kitti_distance")[(line // 2 + line) % 4]
+        content = put(base / "training" / "image_2" / f"{number:06}.png", "PNG")
+        if lines[line][0] in tested:
+            expected[content] = one
+        size = "0.00 0 -0.20 712.40 143.00 810.73 307.92 1.89 0.48 1.20 1.84 1.47"
+        objects = [f"Pedestrian {size} 3.2 0.01"]
+        if (near := distances[one]) is not None:
+            objects += [f"Truck {size} {near + 30} 0.01", f"Van {size} {near} 0.01", f"DontCare {size} -1000 -10"]
+        (base / "training" / "label_2" / f"{number:06}.txt").write_text("\n".join(objects) + "\n")
+    return expected
+
+
+def kitti_shards(root: Path) -> Expected:
+    """Named by the sentences, in an order that is not that of the labels."""
+    sentences = read_spec("kitti_distance").classes.names["openai"]
+    return shards(root, list(sentences[::-1]), [3, 0, 2], list(ids("kitti_distance")[::-1]))
+
+
+def named_shards(name: str, labels: list[int]) -> Callable[[Path], Expected]:
+    """Shards of a data set of which no other layout is read, with CLIP_benchmark's names."""
+    return lambda root: shards(root, list(read_spec(name).classes.names["clip_benchmark"]), labels, list(ids(name)))
+
+
+def imagenet_x(root: Path, factor: str | None = None) -> Expected:
+    """Ten images in class folders: one is a prototype, one is not annotated, and the factors take turns."""
+    wnids = ("n01440764", "n02119022")
+    expected, rows = {}, []
+    for number in range(1, 11):
+        wnid = wnids[number % 2]
+        name = f"ILSVRC2012_val_{number:08}.JPEG"
+        content = put(root / "val" / wnid / name)
+        if number == 4:
+            continue  # no annotation
+        top = "pose" if number % 3 else "style"
+        row = {"file_name": name, "class": ids("imagenet").index(wnid), "pose": 0, "style": 0, "one_word": "é"}
+        rows.append(json.dumps({**row, top: 1}, ensure_ascii=False))
+        if number != 7 and factor in (None, top):
+            expected[content] = wnid
+    (root / "imagenet_x_val_top_factor.jsonl").write_text("\n".join(rows[::-1]) + "\n")
+    (root / "prototypical_paths.csv").write_text("file_name\nILSVRC2012_val_00000007.JPEG\n")
+    return expected
+
+
+def inaturalist2017(root: Path, inside: str = "train_val_images") -> Expected:
+    """Training images lie beside those that the JSON file names; its categories are in another order than labels."""
+    species = [("Insecta", ids("inaturalist2017")[0]), ("Aves", "Ardea herodias"), ("Aves", "Accipiter cooperii")]
+    expected, images, annotations = {}, [], []
+    for place, (above, one) in enumerate(species * 2):
+        path = f"{above}/{one}/{place:032x}.jpg"
+        content = put(root / inside / path)
+        if place == 0:
+            continue  # a training image
+        expected[content] = one
+        images.append({"id": 100 - place, "file_name": f"train_val_images/{path}", "width": 8})
+        annotations.append({"id": place, "image_id": 100 - place, "category_id": 7 - place % 3})
+    categories = [{"id": 7 - place, "name": one, "supercategory": above} for place, (above, one) in enumerate(species)]
+    content = {"images": images, "annotations": annotations[::-1], "categories": categories}
+    (root / "val2017.json").write_text(json.dumps(content))
+    return expected
+
+
+def kinetics400(root: Path) -> Expected:
+    return folders(root / "val", [(one, one) for one in ids("kinetics400")[::57]])
+
+
 def fer2013_folders(root: Path) -> Expected:
     """A copy of FER2013 with a folder per class."""
     return folders(root / "test", [(one, one) for one in ids("fer2013")], 2)
@@ -659,6 +763,17 @@ MAKERS: dict[str, Callable[[Path], Expected]] = {
     "fmow": fmow,
     "camelyon17": camelyon17,
     "geode": geode,
+    "clevr_distance": clevr_distance,
+    "kitti_distance": kitti_distance,
+    "dmlab": named_shards("dmlab", [5, 0, 3, 1]),
+    "diabetic_retinopathy": named_shards("diabetic_retinopathy", [4, 0, 0, 2]),
+    "smallnorb_azimuth": named_shards("smallnorb_azimuth", [17, 0, 10, 1]),
+    "smallnorb_elevation": named_shards("smallnorb_elevation", [8, 0, 3]),
+    "dsprites_orientation": named_shards("dsprites_orientation", [39, 10, 1]),
+    "dsprites_x_position": named_shards("dsprites_x_position", [31, 10, 1]),
+    "inaturalist2017": inaturalist2017,
+    "kinetics400": kinetics400,
+    "imagenet_x": imagenet_x,
 }
 """Of each data set whose images are files."""
 

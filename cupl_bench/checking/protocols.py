@@ -65,7 +65,8 @@ def _unlike_protocol(run: Run) -> Iterable[str | None]:
         spec = read_spec(str(name))
         protocol = spec.protocol(origin["protocol"])
         classes = spec.classes.without(protocol.without)
-        names = classes.named(origin.get("names", ""))
+        listed = origin.get("names", "")
+        names = None if listed in classes.fetched else classes.named(listed)  # fetched ones are not at hand here
     except DatasetError:
         yield None
         return
@@ -73,9 +74,9 @@ def _unlike_protocol(run: Run) -> Iterable[str | None]:
         yield f"the split is {dataset.split!r}, and protocol {origin['protocol']} is over {protocol.split!r}"
     if dataset.num_images != protocol.num_images:
         yield f"{dataset.num_images:,} images, and protocol {origin['protocol']} has {protocol.num_images:,}"
-    if dataset.num_classes != len(names):
-        yield f"{dataset.num_classes:,} classes, and protocol {origin['protocol']} has {len(names):,}"
-    elif not isinstance(run.prompts, str):
+    if dataset.num_classes != len(classes.ids):
+        yield f"{dataset.num_classes:,} classes, and protocol {origin['protocol']} has {len(classes.ids):,}"
+    elif names is not None and not isinstance(run.prompts, str):
         told = run.prompts.drop_duplicates("label").set_index("label")["class_name"].reindex(range(len(names)))
         if other := [
             f"{ours!r} is {mine!r} in the list {origin['names']}"

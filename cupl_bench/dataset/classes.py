@@ -6,7 +6,7 @@ from functools import cached_property
 from pydantic import ConfigDict, model_validator
 
 from cupl_bench.dataset.names import normalised
-from cupl_bench.dataset.texts import Facts
+from cupl_bench.dataset.texts import Facts, FetchedList
 from cupl_bench.errors import DatasetError, nearest
 
 __all__ = ["Classes"]
@@ -18,6 +18,8 @@ class Classes(Facts):
     ``ids``: wnid, folder, or number of each class, in label order; no two are alike.
     ``names``: lists of prompt names in label order, by the name of the list, the default one first; names may repeat.
     ``also``: further words of sources -> id. ``source``: where each list comes from.
+    ``fetched``: further lists of names, which are fetched when they are asked for; ``places``: where each class stands
+    in them, None for the same place.
 
     Raises:
         ValueError: ids repeat, a list has another length, or ``also`` leads nowhere.
@@ -29,6 +31,8 @@ class Classes(Facts):
     names: Mapping[str, tuple[str, ...]]
     also: Mapping[str, str]
     source: Mapping[str, str]
+    fetched: Mapping[str, FetchedList] = {}
+    places: tuple[int, ...] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Classes":
@@ -47,29 +51,31 @@ class Classes(Facts):
             DatasetError: there is no such list.
         """
         if variant not in self.names:
+            known = sorted({*self.names, *self.fetched})
             raise DatasetError(
-                f"dataset.names={variant} is not a list of names here; there are {sorted(self.names)}."
-                f"{nearest(variant, self.names)}"
+                f"dataset.names={variant} is not a list of names here; there are {known}.{nearest(variant, known)}"
             )
         return self.names[variant]
 
+    def of_fetched(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of these classes out of a whole fetched list."""
+        return tuple(names) if self.places is None else tuple(names[place] for place in self.places)
+
     def without(self, ids: Sequence[str]) -> "Classes":
         """Return the classes that are not among ``ids``; labels close up."""
-        keep = [label for label, one in enumerate(self.ids) if one not in ids]
-        return Classes(
-            ids=tuple(self.ids[label] for label in keep),
-            names={name: tuple(row[label] for label in keep) for name, row in self.names.items()},
-            also={word: one for word, one in self.also.items() if one not in ids},
-            source=self.source,
-        )
+        return self.subset([label for label, one in enumerate(self.ids) if one not in ids])
 
     def subset(self, indices: Sequence[int]) -> "Classes":
         """Return the classes at ``indices``, in that order."""
+        kept = {self.ids[label] for label in indices}
+        places = range(len(self.ids)) if self.places is None else self.places
         return Classes(
             ids=tuple(self.ids[label] for label in indices),
             names={name: tuple(row[label] for label in indices) for name, row in self.names.items()},
-            also={word: one for word, one in self.also.items() if one in {self.ids[label] for label in indices}},
+            also={word: one for word, one in self.also.items() if one in kept},
             source=self.source,
+            fetched=self.fetched,
+            places=tuple(places[label] for label in indices),
         )
 
     def find(self, word: str) -> int | None:

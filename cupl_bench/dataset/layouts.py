@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from cupl_bench.dataset.annotation_layouts import Annotations, Clevr, Kitti
 from cupl_bench.dataset.array_layouts import Cifar, Fer2013, Mnist, Stl10, Svhn
 from cupl_bench.dataset.classes import Classes
 from cupl_bench.dataset.decode import extensions
@@ -338,6 +339,71 @@ IMAGENET = ("imagenet/val", "imagenet", "val", "imagenet/ILSVRC2012_img_val", "I
 """Where ImageNet's validation images lie, from a folder above."""
 
 
+class ImagenetX(Place):
+    """ImageNet's validation images that ImageNet-X annotates, without its prototypes.
+
+    ``factor``: only those whose top factor it is. Images lie as ImageNet's do, in class folders or in one folder; the
+    annotations lie in a folder of theirs, `annotations` in it, or up to four above it.
+
+    Source: `imagenet_x_val_top_factor.jsonl` and `prototypical_paths.csv` of imagenet-x 0.0.7, `load_annotations`.
+    """
+
+    kind: Literal["imagenet_x"]
+    factor: str | None
+
+    def listing(self, base: Path, classes: Classes) -> Listing | None:
+        """Return the images and labels; None where there are no images of ImageNet.
+
+        Raises:
+            DatasetError: the annotations are missing, or name another class of an image.
+        """
+        place = {"protocols": self.protocols, "roots": self.roots}
+        folders = ClassFolders(kind="class_folders", drop=0, numbers=False, **place).listing(base, classes)
+        images = folders or ImagenetFlat(kind="imagenet_flat", **place).listing(base, classes)
+        if images is None:
+            return None
+        file, label_of = self._annotated(base)
+        numbers = [NUMBER_OF_VAL.search(name) for name in images.images.names]
+        kept = [place for place, number in enumerate(numbers) if number is not None and int(number[1]) in label_of]
+        listing = images.take(np.array(kept, dtype=np.int64))
+        theirs = [label_of[int(number[1])] for number in (numbers[place] for place in kept) if number is not None]
+        ours = [one if isinstance(one, int) else classes.find(one) for one in listing.classes]
+        if other := [name for name, one, two in zip(listing.images.names, ours, theirs, strict=True) if one != two]:
+            raise DatasetError(
+                f"{len(other)} of {len(theirs)} images of {base} have another class in {file}, first: {first(other)}."
+                " Images are found by the number in their names: were they renamed?"
+            )
+        return listing
+
+    def _annotated(self, base: Path) -> tuple[Path, dict[int, int]]:
+        """Return the file of annotations, and the label of each image that counts, by the number in its name."""
+        found = [folder / inside for folder in _above(base) for inside in ("", "annotations", "imagenet_x/annotations")]
+        folder = next((one for one in found if (one / FACTORS_FILE).is_file()), None)
+        if folder is None:
+            raise DatasetError(
+                f"{FACTORS_FILE} is not in {base} nor in the folders above it. It is in the package imagenet-x, below"
+                f" imagenet_x/annotations: put it and prototypical_paths.csv into {base.parent}."
+            )
+        prototypes = set(read_lines(folder / "prototypical_paths.csv")[1:])
+        label_of = {}
+        for number, line in enumerate(read_lines(folder / FACTORS_FILE), start=1):
+            try:
+                row = json.loads(line)
+                name, counts = str(row["file_name"]), self.factor is None or bool(row[self.factor])
+                image, label = int(NUMBER_OF_VAL.search(name)[1]), int(row["class"])  # type: ignore[index]
+            except (ValueError, KeyError, TypeError) as error:
+                raise DatasetError(
+                    f"{folder / FACTORS_FILE}, line {number}: it should hold file_name, class and factors ({error})."
+                ) from error
+            if counts and name not in prototypes:
+                label_of[image] = label
+        return folder / FACTORS_FILE, label_of
+
+
+FACTORS_FILE = "imagenet_x_val_top_factor.jsonl"
+NUMBER_OF_VAL = re.compile(r"ILSVRC2012_val_(\d{8})")
+
+
 class Cub(Place):
     """The archive of CUB-200-2011: text files that are joined by the image id, never by line.
 
@@ -552,69 +618,55 @@ class Dogs(Place):
         )
 
 
-class Clevr(Place):
-    """CLEVR's validation images: the class is how many objects the scene of an image has.
-
-    Source: `scenes/CLEVR_val_scenes.json` of CLEVR_v1.0; torchvision `CLEVRClassification`.
-    """
-
-    kind: Literal["clevr"]
-
-    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """Return the images and numbers of objects; None where there is no file of scenes.
-
-        Raises:
-            DatasetError: the file does not hold what it should.
-        """
-        file = base / "scenes" / "CLEVR_val_scenes.json"
-        if not file.is_file():
-            return None
-        try:
-            scenes = json.loads(file.read_bytes())["scenes"]
-            count_of = {str(scene["image_filename"]): str(len(scene["objects"])) for scene in scenes}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DatasetError(
-                f'{file} should hold {{"scenes": [{{"image_filename": ..., "objects": [...]}}, ...]}} ({error}).'
-            ) from error
-        names = sorted(count_of)
-        return Listing(
-            where=str(base),
-            classes=[count_of[name] for name in names],
-            images=Files(folder=f"{base}/images/val", names=ImageNames.of(names), root=base),
-        )
-
-
 class Cars(Place):
     """Stanford Cars: file names and classes (from 1) in MATLAB files; the names of the classes are in the devkit.
 
-    The images lie in `cars_test`, or in `cars_test/cars_test`, as in Kaggle's copy.
+    The test images lie in `cars_test`, or in `cars_test/cars_test` as in Kaggle's copy, with their labels in
+    `cars_test_annos_withlabels.mat`; or all images lie in `car_ims`, and `cars_annos.mat` says which are of the test.
+    Where there is no devkit, the numbers are those of our classes, whose order is the devkit's.
 
-    Source: README of the devkit; torchvision `StanfordCars`.
+    Source: README of the devkit; torchvision `StanfordCars`; the release of 16,185 images for `cars_annos.mat`.
     """
 
     kind: Literal["cars"]
 
-    def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """Return the images and labels; None where there is no `cars_test_annos_withlabels.mat`.
+    def listing(self, base: Path, classes: Classes) -> Listing | None:
+        """Return the images and labels; None where there is neither file of labels.
 
         Raises:
-            DatasetError: the devkit is missing or does not fit.
+            DatasetError: a file does not fit, or is that of the other release.
         """
-        if not (base / "cars_test_annos_withlabels.mat").is_file():
+        labelled, of_all = base / "cars_test_annos_withlabels.mat", base / "cars_annos.mat"
+        if labelled.is_file():
+            rows = np.atleast_1d(read_mat(labelled, "annotations"))
+            files = [str(row.fname) for row in rows]
+            nested = base / "cars_test" / "cars_test"
+            folder = nested if nested.is_dir() else base / "cars_test"
+        elif not of_all.is_file():
             return None
-        rows = np.atleast_1d(read_mat(base / "cars_test_annos_withlabels.mat", "annotations"))
-        names = [str(name) for name in np.atleast_1d(read_mat(base / "devkit" / "cars_meta.mat", "class_names"))]
+        elif not (base / "car_ims").is_dir():
+            raise DatasetError(
+                f"{of_all} is of the release whose images lie in 'car_ims' under other names, and that folder is not"
+                f" here. Labels of 'cars_test' are in cars_test_annos_withlabels.mat, which pytorch/vision's issue 7545"
+                f" links: put it into {base}."
+            )
+        else:
+            rows = np.array([row for row in np.atleast_1d(read_mat(of_all, "annotations")) if int(row.test) == 1])
+            files = [str(row.relative_im_path) for row in rows]
+            folder = base
+        meta = next((path for inside in CARS_DEVKITS if (path := base / inside / "cars_meta.mat").is_file()), None)
+        names = [str(name) for name in np.atleast_1d(read_mat(meta, "class_names"))] if meta else list(classes.ids)
         numbers = [int(row.__dict__["class"]) for row in rows]
         if beyond := [number for number in numbers if not 1 <= number <= len(names)]:
             raise DatasetError(f"{base}: {len(beyond)} images have a class outside 1 to {len(names)}.")
-        files = [str(row.fname) for row in rows]
-        nested = base / "cars_test" / "cars_test"
-        folder = nested if nested.is_dir() else base / "cars_test"
         return Listing(
             where=str(base),
             classes=[names[number - 1] for number in numbers],
             images=Files(folder=str(folder), names=ImageNames.of(files), root=base),
         )
+
+
+CARS_DEVKITS = ("devkit", "car_devkit/devkit", "devkit/devkit", "car_devkit")
 
 
 class CoopSplit(Place):
@@ -743,7 +795,8 @@ class Webdataset(Place):
         Raises:
             DatasetError: as `WebdatasetSource`; or labels are numbers and there is no `classnames.txt`.
         """
-        base = base / self.folder
+        if base.name != self.folder or not any(base.glob("*.tar")):  # else the user named the folder of shards itself
+            base = base / self.folder
         if not any(base.glob("*.tar")):
             return None
         source = WebdatasetSource(path=str(base), split="test", class_names=None, limit=None, seed=0)
@@ -809,6 +862,7 @@ class WebdatasetGroups(Place):
 Layout = Annotated[
     ClassFolders
     | ImagenetFlat
+    | ImagenetX
     | Cub
     | Flowers
     | SplitFile
@@ -816,6 +870,8 @@ Layout = Annotated[
     | Cars
     | Dogs
     | Clevr
+    | Kitti
+    | Annotations
     | Cifar
     | Mnist
     | Stl10

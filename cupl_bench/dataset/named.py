@@ -17,6 +17,7 @@ from cupl_bench.dataset.limit import chosen, limited
 from cupl_bench.dataset.listing import Files, Listing
 from cupl_bench.dataset.remotes import Fetched, Remote
 from cupl_bench.dataset.spec import CUSTOM, Protocol, Spec, read_spec
+from cupl_bench.dataset.urls import UrlError, fetch_url, kept, size_of_url, size_text
 from cupl_bench.errors import DataNotHereError, DatasetError, first, nearest
 from cupl_bench.truth import ClassSets, Groups
 
@@ -98,7 +99,7 @@ class NamedSource:
             read=listing.images.read(),
             key_of=listing.images.key_of,
             notes=tuple(notes),
-            origin={"source": found.origin, "protocol": self.protocol, "names": self.names},
+            origin={"source": found.origin, "protocol": self.protocol, "names": self.names, **self._names_from(spec)},
             num_whole=num_whole,
             version=spec.version,
             licence=spec.licence,
@@ -107,9 +108,36 @@ class NamedSource:
         )
 
     def class_names(self) -> tuple[str, ...]:
-        """Return the class names in label order, which are known without the images."""
+        """Return the class names in label order, which are known without the images.
+
+        Names of another language are fetched, unless ``source`` is ``local``.
+
+        Raises:
+            DatasetError: there is no such list, or it cannot be fetched; `DataNotHereError` where it may not be.
+        """
         spec = read_spec(self.spec)
-        return spec.classes.without(spec.protocol(self.protocol).without).named(self.names)
+        classes = spec.classes.without(spec.protocol(self.protocol).without)
+        listed = classes.fetched.get(self.names)
+        if listed is None:
+            return classes.named(self.names)
+        folder = self._folder_of_names
+        if self.source == "local" and not kept(listed.url, folder).is_file():
+            raise DataNotHereError(f"The class names {self.names!r} of {spec.title} are not in {folder}: {listed.url}")
+        try:
+            path = fetch_url(listed.url, folder, digest=f"sha256:{listed.sha256}")
+        except UrlError as error:
+            raise DatasetError(f"{error} Fetch it by hand and save it as {kept(listed.url, folder)}.") from error
+        return classes.of_fetched(listed.read(path))
+
+    @property
+    def _folder_of_names(self) -> Path:
+        """Return the folder in which fetched names are kept."""
+        return Path(self.root).expanduser() / "names"
+
+    def _names_from(self, spec: Spec) -> dict[str, str]:
+        """Return where fetched names come from, for the record; nothing for names of the package."""
+        listed = spec.classes.fetched.get(self.names)
+        return {} if listed is None else {"names_from": f"{listed.url}#sha256={listed.sha256}"}
 
     @property
     def folder(self) -> Path:
@@ -122,6 +150,10 @@ class NamedSource:
         spec = read_spec(self.spec)
         protocol = spec.protocol(self.protocol)
         holds = f"{protocol.split}, {protocol.num_images:,} images"
+        listed = spec.classes.fetched.get(self.names)
+        if listed is not None and not kept(listed.url, self._folder_of_names).is_file():
+            size = size_text(size_of_url(listed.url) or listed.bytes)
+            return f"class names not here, to download: {listed.url} ({size}); then the images are looked for: {holds}"
         remote = self._remote(spec) if self.path is None else None
         if remote is None:
             return f"not here, by hand: docs/datasets/{spec.name}.md; {holds}"
@@ -248,7 +280,7 @@ class NamedSource:
         Raises:
             DatasetError: there are more or fewer images, or a class has none.
         """
-        if num_images == protocol.num_images and (not protocol.every_class or not without):
+        if num_images == protocol.num_images and (protocol.some_classes or not without):
             return
         num_classes = len(self.class_names())
         lost = f" Without an image: {first(without, 3)}." if without else ""

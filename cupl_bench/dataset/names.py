@@ -13,18 +13,37 @@ from cupl_bench.json_files import read_json
 __all__ = ["is_unicode", "normalised", "other_lists", "read_class_names", "without_words"]
 
 WORDNET_ID = re.compile(r"[nvars][0-9]{8}")
+FIRST_CYRILLIC = "\u0400"
+"""Before it stand the letters of Latin and Greek."""
 NO_WORDS = frozenset(("", "class", "cls", "label", "category", "id", "idx", "index", "folder", "n", "c"))
 """The rest of a name that only numbers its class, once its digits are removed."""
 
 
 def normalised(name: str) -> str:
-    """Return the letters and digits of ``name``, without case, accents, spaces or punctuation.
+    """Return the letters and digits of ``name``, without case, spaces or punctuation, and without accents.
+
+    An accent is a mark on a Latin or Greek letter. In other scripts a mark makes another letter or is one itself, and
+    stays: the vowels of Hindi and Thai, the two dots that tell ``ga`` from ``ka`` in Japanese, the short i of Russian.
 
     >>> normalised("Black-footed Albatross"), normalised("Café")
     ('blackfootedalbatross', 'cafe')
+    >>> normalised("कल") == normalised("काल"), normalised("かき") == normalised("かぎ")
+    (False, False)
     """
-    decomposed = unicodedata.normalize("NFKD", name.casefold())
-    return "".join(character for character in decomposed if character.isalnum())
+    if name.isascii():
+        return "".join(character for character in name.casefold() if character.isalnum())
+    found: list[str] = []
+    marks_stay = False
+    for character in unicodedata.normalize("NFKD", name.casefold()):
+        if unicodedata.category(character).startswith("M"):
+            if marks_stay:
+                found.append(character)
+        elif character.isalnum():
+            found.append(character)
+            marks_stay = character >= FIRST_CYRILLIC
+        else:
+            marks_stay = False
+    return "".join(found)
 
 
 def is_unicode(text: str) -> bool:

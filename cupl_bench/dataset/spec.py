@@ -21,14 +21,14 @@ CUSTOM = "custom"
 class Protocol(Facts):
     """The images that a number is over. ``without``: ids of classes that it leaves out. ``source``: who says so.
 
-    ``every_class``: whether each class has an image; where not, a class without one is told and not refused.
+    ``some_classes``: whether only some of the classes have an image in it.
     """
 
     split: str
     num_images: int
     without: tuple[str, ...]
     source: str
-    every_class: bool = True
+    some_classes: bool = False
 
 
 class Spec(Facts):

@@ -10,9 +10,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from cupl_bench.errors import DatasetError, nearest
+from cupl_bench.errors import DatasetError, first, nearest
+from cupl_bench.json_files import read_json
 
-__all__ = ["CUPL_COMMIT", "CuplFile", "CuplFiles", "Texts", "read_texts", "spec_content", "spec_names"]
+__all__ = [
+    "CUPL_COMMIT",
+    "CuplFile",
+    "CuplFiles",
+    "FetchedList",
+    "Texts",
+    "read_texts",
+    "spec_content",
+    "spec_names",
+]
 
 CUPL_COMMIT = "719619c829792ff8f37298266e941b7f077c7f5c"
 """The commit of github.com/sarahpratt/CuPL that is fetched from. The files carry no licence: none is shipped."""
@@ -56,16 +66,48 @@ class CuplFiles(Facts):
     subset: bool
 
 
+class FetchedList(Facts):
+    """Class names or templates of another language, in a JSON file that is fetched and never shipped.
+
+    ``url``: the file at a fixed commit; ``key``: where the list stands in it; ``count``: how many texts the list has.
+    """
+
+    language: str
+    url: str
+    key: str
+    count: int
+    sha256: str
+    bytes: int
+    source: str
+
+    def read(self, path: Path) -> tuple[str, ...]:
+        """Return the texts, letter for letter, of the file that lies at ``path``.
+
+        Raises:
+            DatasetError: it does not hold so many of them.
+        """
+        what = f"a map whose {self.key!r} is a list of {self.count:,} texts"
+        content = read_json(path, what, DatasetError)
+        found = content.get(self.key) if isinstance(content, dict) else None
+        if not isinstance(found, list) or len(found) != self.count:
+            raise DatasetError(f"{path} should hold {what}. Remove it and start again.")
+        if wrong := [text for text in found if not isinstance(text, str) or not text.strip()]:
+            raise DatasetError(f"{path}: {len(wrong)} of {self.count:,} texts are blank or not text: {first(wrong)}.")
+        return tuple(found)
+
+
 class Texts(Facts):
     """Templates by the name of their list, the default one first; ``cupl`` is None where CuPL has no file.
 
     ``templates_source``: where each list comes from. ``instead_of_cupl``: what to take where there is no file.
+    ``fetched``: further lists, by their names, that are fetched when they are asked for.
     """
 
     templates: Mapping[str, tuple[str, ...]]
     templates_source: Mapping[str, str]
     cupl: CuplFiles | None
     instead_of_cupl: str | None
+    fetched: Mapping[str, FetchedList] = {}
 
 
 def spec_names() -> list[str]:

@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cupl_bench.dataset.names import is_unicode, normalised, other_lists
-from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, read_texts, spec_names
+from cupl_bench.dataset.texts import CUPL_COMMIT, CuplFile, FetchedList, read_texts, spec_names
 from cupl_bench.dataset.urls import UrlError, fetch_url
 from cupl_bench.errors import DatasetError, PromptsError, first, nearest
 from cupl_bench.json_files import read_json
 from cupl_bench.open_clip_files import open_clip_file
-from cupl_bench.prompts.files import check_download, content_of
+from cupl_bench.prompts.files import check_download, content_of, path_of
 
 __all__ = [
     "Descriptions",
@@ -52,7 +52,7 @@ def fill(template: str, class_name: str) -> str:
 
 
 def read_templates(source: str | Sequence[str], group: Literal["prompts", "scorer"] = "prompts") -> list[str]:
-    """Return templates from a list, a file that holds one, or a list that open_clip carries by name.
+    """Return templates from a list, a file or URL that holds one, or a list that open_clip carries by name.
 
     A file is JSON, or a `.txt` with a template on each line, where ``{c}`` means the same as ``{}``: CLIP_benchmark's.
     A message about a list names the setting of ``group``.
@@ -64,12 +64,13 @@ def read_templates(source: str | Sequence[str], group: Literal["prompts", "score
         PromptsError: there is none, one is not text, or one lacks the ``{}`` that stands for the class name.
     """
     if isinstance(source, str):
+        place = source.partition("#sha256=")[0]
         if source in OPEN_CLIP_LISTS:
             templates: object = _open_clip_templates(OPEN_CLIP_LISTS[source])
-        elif source.endswith(".json"):
-            templates = read_json(Path(source), "a list of templates", PromptsError)
-        elif source.endswith(".txt"):
-            templates = _templates_of_lines(Path(source))
+        elif place.endswith(".json"):
+            templates = read_json(path_of(source), "a list of templates", PromptsError)
+        elif place.endswith(".txt"):
+            templates = _templates_of_lines(path_of(source))
         else:
             templates = _templates_of_dataset(source)
         where = source
@@ -106,15 +107,26 @@ def _templates_of_dataset(source: str) -> list[str]:
     dataset, _, name = source.partition("/")
     lists: list[str] = []
     if dataset in spec_names():
-        templates = read_texts(dataset).templates
-        if name in templates:
-            return list(templates[name])
-        lists = [f"{dataset}/{one}" for one in templates]
+        texts = read_texts(dataset)
+        if name in texts.templates:
+            return list(texts.templates[name])
+        if name in texts.fetched:
+            return _fetched_templates(texts.fetched[name])
+        lists = [f"{dataset}/{one}" for one in (*texts.templates, *texts.fetched)]
     known = [*sorted(OPEN_CLIP_LISTS), *lists]
     raise PromptsError(
         f"{source!r} names no templates: give a list, a path to a JSON file, DATASET/LIST, or one of {known}."
         f"{nearest(source, known)}"
     )
+
+
+def _fetched_templates(listed: FetchedList) -> list[str]:
+    """Return templates of another language; ``{c}`` means the class there."""
+    try:
+        found = listed.read(path_of(f"{listed.url}#sha256={listed.sha256}"))
+    except DatasetError as error:
+        raise PromptsError(str(error)) from error
+    return [template.replace("{c}", "{}") for template in found]
 
 
 def _open_clip_templates(name: str) -> list[str]:
@@ -128,8 +140,8 @@ def read_descriptions(source: str, *, may_be_empty: bool = False) -> Description
 
     ``may_be_empty``: whether a class may have no text, as one without descriptors.
 
-    That is: the JSON of CuPL, SuS-X, AWT, MPVR, LaBo and of descriptors, the torch files of VDT-Adapter, and a folder
-    of text files as AdaptCLIPZS has them.
+    That is: the JSON of CuPL, SuS-X, AWT, MPVR, LaBo and of descriptors, CLIP_benchmark's with the map of a data set
+    inside, the torch files of VDT-Adapter, and a folder of text files as AdaptCLIPZS has them.
 
     Raises:
         PromptsError: the file cannot be had, or holds anything else.
@@ -140,6 +152,7 @@ def read_descriptions(source: str, *, may_be_empty: bool = False) -> Description
             f"{source} holds {_kind(content)}; it should map each class name to a list of sentences."
             f"{strategy_of(content, source)}"
         )
+    content = _of_one_data_set(content, source)
     if not content:
         raise PromptsError(f"{source} holds no class; it should map each class name to a list of sentences.")
     if wrong := [name for name, sentences in content.items() if not isinstance(sentences, list)]:
@@ -165,6 +178,23 @@ def read_descriptions(source: str, *, may_be_empty: bool = False) -> Description
             f" first: {first(wrong)}."
         )
     return content
+
+
+def _of_one_data_set(content: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return the map of the one data set in a file of maps; any other content as it is.
+
+    Raises:
+        PromptsError: there are maps of more than one.
+    """
+    maps = [one for one in content.values() if isinstance(one, dict)]
+    if not maps or len(maps) != len(content):
+        return content
+    if len(maps) > 1:
+        raise PromptsError(
+            f"{source} holds {len(maps)} maps, {first(list(content), 3)}: the prompts of more than one data set. Save"
+            " the one that is meant in a file of its own."
+        )
+    return maps[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -396,6 +396,8 @@ def _named(records: Sequence[Record]) -> list[Run]:
             "decode": f"decode={group.decode}",
             "split": group.split, "num_images": f"{group.num_images:,} images", "fingerprint": group.fingerprint[:SHORT]
         }  # fmt: skip
+        if (names := (record.dataset.origin or {}).get("names")) is not None:
+            facts["names"] = f"names={names}"
         datasets.setdefault(keys[-1][0], (dataset_name(record), facts))
         built = record.backbone
         facts = {
@@ -404,7 +406,7 @@ def _named(records: Sequence[Record]) -> list[Run]:
         }
         facts = {"architecture": Path(built.architecture).name, "pretrained": Path(built.pretrained).name, **facts}
         backbones.setdefault(keys[-1][1], (group.backbone, facts))
-    of_datasets = _apart(datasets, ("path", *OF_DATASET))
+    of_datasets = _apart(datasets, ("path", *OF_DATASET[:-1], "names", OF_DATASET[-1]))
     folders = {
         key: (name, {"path": facts["path"]} if "path" in facts else {}) for key, (name, facts) in datasets.items()
     }

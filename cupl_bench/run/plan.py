@@ -61,8 +61,7 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
         if not isinstance(source, KnownDownload):
             raise
         # Prompts that cannot be had at all are reported before the images.
-        file = _file_not_here(question.prompts, source.class_names()) if isinstance(source, KnownClasses) else None
-        return Plan(dataset_here=source.not_here(), prompts_file=file or "here")
+        return Plan(dataset_here=source.not_here(), prompts_file=_file_for(question) or "here")
     origin = (dataset.origin or {}).get("source", "here")
     told = Plan(
         dataset_here=f"{origin}, split {dataset.split}",
@@ -107,6 +106,18 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
         views_gigabytes=None if views is None else round(views * 4 * (facts.embed_dim or 0) / 1e9, 3),
         texts_to_encode=texts,
     )
+
+
+def _file_for(question: Question) -> str | None:
+    """Return from where the prompts would be fetched, for a data set that is not here; None where all is known."""
+    source = on_this_machine(question.dataset)
+    if not isinstance(source, KnownClasses):
+        return None
+    try:
+        names = source.class_names()
+    except DataNotHereError:
+        return None  # the names are fetched first
+    return _file_not_here(question.prompts, names)
 
 
 def _file_not_here(strategy: PromptStrategy, class_names: Sequence[str]) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.io
 import trees
 from making import encoded
 from trees import ARRAYS, MAKERS, Expected, ids_of, load, pixels_of
@@ -82,8 +83,6 @@ def test_the_devkits_numbers_are_read_as_torchvision_reads_them(tmp_path: Path) 
     from torchvision.datasets.imagenet import parse_devkit_archive  # noqa: F401 - its steps are those below
 
     trees.imagenet_flat(tmp_path)
-    import scipy.io
-
     data = tmp_path / "ILSVRC2012_devkit_t12" / "data"
     meta = scipy.io.loadmat(str(data / "meta.mat"), squeeze_me=True)["synsets"]
     leaves = [row for row in meta if row[4] == 0]
@@ -572,7 +571,49 @@ def test_kaggles_cars_lie_one_folder_deeper(tmp_path: Path) -> None:
     assert ids_of(load("cars", tmp_path, tmp_path / "cache"), "cars") == expected
 
 
-@pytest.mark.parametrize(("name", "file"), [("flowers", "imagelabels.mat"), ("cars", "devkit/cars_meta.mat")])
+def test_food_nested_as_kaggles_copy_has_it(tmp_path: Path) -> None:
+    expected = trees.food101(tmp_path / "food-101")
+    assert ids_of(load("food101", tmp_path, tmp_path / "cache"), "food101") == expected
+
+
+@pytest.mark.parametrize("devkit", [None, "car_devkit/devkit", "devkit/devkit", "car_devkit"])
+def test_the_devkit_of_cars_lies_elsewhere_or_nowhere(devkit: str | None, tmp_path: Path) -> None:
+    """Its order of classes is that of the ids; where there is one it is read: a turned one turns the labels."""
+    expected = trees.cars(tmp_path)
+    base = tmp_path / "stanford_cars"
+    (base / "devkit").rename(base / "aside")
+    if devkit is not None:
+        (base / devkit).parent.mkdir(parents=True, exist_ok=True)
+        (base / "aside").rename(base / devkit)
+    assert ids_of(load("cars", tmp_path, tmp_path / "cache"), "cars") == expected
+    if devkit is not None:
+        names = trees.ids("cars")
+        turned = {"class_names": np.array([names[::-1]], dtype=object)}
+        scipy.io.savemat(base / devkit / "cars_meta.mat", turned)
+        found = ids_of(load("cars", tmp_path, tmp_path / "cache"), "cars")
+        assert found == {content: names[len(names) - 1 - names.index(one)] for content, one in expected.items()}
+
+
+def test_the_cars_of_all_images_in_one_folder(tmp_path: Path) -> None:
+    """The release of 16,185 images: which are of the test, their classes and six digits."""
+    base = tmp_path / "stanford_cars"
+    fields = ["relative_im_path", "class", "test"]
+    names, expected = trees.ids("cars"), {}
+    rows = np.zeros((1, 12), dtype=[(field, object) for field in fields])
+    for place in range(12):
+        path = f"car_ims/{place + 1:06}.jpg"
+        content = trees.put(base / path)
+        rows[0, place] = (path, np.uint8(1 + place * 17), np.uint8(place % 3 == 0))
+        if place % 3 == 0:
+            expected[content] = names[place * 17]
+    scipy.io.savemat(base / "cars_annos.mat", {"annotations": rows})
+    assert ids_of(load("cars", tmp_path, tmp_path / "cache"), "cars") == expected
+    (base / "car_ims").rename(base / "cars_test")
+    with pytest.raises(DatasetError, match=r"'car_ims' under other names.*put it into .*stanford_cars"):
+        load("cars", tmp_path, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(("name", "file"), [("flowers", "imagelabels.mat")])
 def test_a_missing_matlab_file_is_not_called_damaged(name: str, file: str, tmp_path: Path) -> None:
     trees.MAKERS[name](tmp_path)
     path = next(tmp_path.rglob(file))
@@ -741,3 +782,154 @@ def test_clevrs_shards_count_from_nought_and_its_scenes_from_three(tmp_path: Pat
         file.write_text(text)
         with pytest.raises(DatasetError, match=message):
             load("clevr_counts", tmp_path / "set", tmp_path / "cache")
+
+
+def test_clevrs_distances_are_named_by_words_of_which_one_is_empty(tmp_path: Path) -> None:
+    expected = trees.clevr_distance_shards(tmp_path / "shards")
+    assert ids_of(load("clevr_distance", tmp_path / "shards", tmp_path / "cache"), "clevr_distance") == expected
+    trees.clevr_distance(tmp_path / "set")
+    file = tmp_path / "set" / "clevr" / "CLEVR_v1.0" / "scenes" / "CLEVR_val_scenes.json"
+    for objects, message in (
+        ([], "should hold .*pixel_coords"),
+        ([{"pixel_coords": [1, 2]}], "should hold .*pixel_coords"),
+        ([{"pixel_coords": [1, 2, 100.5]}], "1 labels are outside 0 to 5, first: 6"),
+        ([{"pixel_coords": [1, 2, 0.0]}], "1 labels are outside 0 to 5, first: -1"),
+    ):
+        scenes = {"scenes": [{"image_filename": "CLEVR_val_000000.png", "objects": objects}]}
+        file.write_text(json.dumps(scenes))
+        with pytest.raises(DatasetError, match=message):
+            load("clevr_distance", tmp_path / "set", tmp_path / "cache")
+
+
+def test_kittis_sentences_are_joined_by_their_words(tmp_path: Path) -> None:
+    """SLIP has them in another order."""
+    expected = trees.kitti_shards(tmp_path)
+    assert ids_of(load("kitti_distance", tmp_path, tmp_path / "cache"), "kitti_distance") == expected
+
+
+@pytest.mark.parametrize("inside", ["devkit_object", "devkit", "object/devkit"])
+def test_kittis_devkit_lies_at_several_places(inside: str, tmp_path: Path) -> None:
+    expected = trees.kitti_distance(tmp_path)
+    base = tmp_path / "Kitti" / "raw"
+    (base / inside).mkdir(parents=True)
+    (base / "mapping").rename(base / inside / "mapping")
+    found = load("kitti_distance", base, tmp_path / "cache")
+    assert ids_of(found, "kitti_distance") == expected
+    assert len(expected) == 8
+    assert set(expected.values()) == set(trees.ids("kitti_distance"))
+    assert list(found.image_ids) == sorted(found.image_ids)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("mapping/train_rand.txt", None, "no mapping/train_rand.txt: which images are tested.*devkit_object.zip"),
+        ("mapping/train_rand.txt", "1,2,900", "should hold numbers of lines of train_mapping.txt"),
+        ("mapping/train_rand.txt", "one", "should hold numbers of lines"),
+        ("mapping/train_mapping.txt", "a\n" * 90, "whose second word is a video"),
+        ("training/label_2/%06d.txt", "Car 1 2 3\n", "holds a vehicle without a place"),
+        ("training/label_2/%06d.txt", None, "cannot be read"),
+    ],
+)
+def test_kittis_files_that_are_wrong(file: str, text: str | None, message: str, tmp_path: Path) -> None:
+    expected = trees.kitti_distance(tmp_path)
+    base = tmp_path / "Kitti" / "raw"
+    tested = next(place for place in range(80) if (base / f"training/image_2/{place:06}.png").read_bytes() in expected)
+    path = base / (file % tested if "%" in file else file)
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        load("kitti_distance", tmp_path, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("inside", ["2017", "", "2017/train_val_images"])
+def test_inaturalist_under_torchvisions_folder_too(inside: str, tmp_path: Path) -> None:
+    expected = trees.inaturalist2017(tmp_path, inside)
+    if inside.startswith("2017/"):
+        (tmp_path / "val2017.json").rename(tmp_path / "2017" / "val2017.json")
+    found = load("inaturalist2017", tmp_path, tmp_path / "cache")
+    assert ids_of(found, "inaturalist2017") == expected
+    assert len(expected) == 5
+
+
+def test_an_image_of_inaturalist_has_one_category(tmp_path: Path) -> None:
+    trees.inaturalist2017(tmp_path)
+    content = json.loads((tmp_path / "val2017.json").read_text())
+    for change, message in (
+        ({"annotations": content["annotations"][1:]}, "not one category to each of 5 images, first: '95'"),
+        ({"annotations": [*content["annotations"], content["annotations"][0]]}, "first: 'one image with two'"),
+        ({"categories": content["categories"][1:]}, "should hold"),
+        (
+            {"categories": [{**one, "name": "Homo sapiens"} for one in content["categories"]]},
+            "none of iNaturalist 2017",
+        ),
+    ):
+        (tmp_path / "val2017.json").write_text(json.dumps({**content, **change}))
+        with pytest.raises(DatasetError, match=message):
+            load("inaturalist2017", tmp_path, tmp_path / "cache")
+
+
+EXPORTS = {
+    "dtd": None, "food101": None, "gtsrb": "gtsrb", "imagenet": "imagenet1k", "mnist": "mnist", "stl10": None,
+    "fer2013": "fer2013",
+}  # fmt: skip
+"""Sets of which CLIP_benchmark's export is read from a disk, and its own list of names where it has one."""
+
+
+@pytest.mark.parametrize("name", list(EXPORTS))
+def test_shards_that_clip_benchmark_exported(name: str, tmp_path: Path) -> None:
+    """Its shards and classnames.txt, in its order: FER2013's is not ours, and two of ImageNet's names repeat."""
+    import clip_benchmark.datasets as theirs
+
+    lists = json.loads((Path(theirs.__path__[0]) / "en_classnames.json").read_text())
+    ids = list(trees.ids(name))
+    if name == "fer2013":
+        ids = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
+    names = lists[EXPORTS[name]] if EXPORTS[name] else list(read_spec(name).classes.names["openai"])
+    labels = [len(ids) - 1, 0, 4, 5, 6] + ([744, 657] if name == "imagenet" else [])
+    expected = trees.shards(tmp_path, names, labels, ids)
+    assert ids_of(load(name, tmp_path, tmp_path / "cache"), name) == expected
+    assert ids_of(load(name, tmp_path / "test", tmp_path / "cache"), name) == expected
+
+
+@pytest.mark.parametrize("factor", ["pose", "style"])
+@pytest.mark.parametrize("inside", ["", "annotations"])
+def test_a_factor_of_imagenet_x_is_a_protocol(factor: str, inside: str, tmp_path: Path) -> None:
+    expected = trees.imagenet_x(tmp_path, factor)
+    (tmp_path / inside).mkdir(exist_ok=True)
+    for file in ("imagenet_x_val_top_factor.jsonl", "prototypical_paths.csv"):
+        (tmp_path / file).rename(tmp_path / inside / file)
+    spec = mended("imagenet_x", tmp_path, factor, len(expected))
+    found = load("imagenet_x", tmp_path, tmp_path / "cache", protocol=factor, spec=spec)
+    assert ids_of(found, "imagenet_x") == expected
+    assert found.split == f"val, of which the top factor is {factor}"
+    assert len(found.class_names) == 1000
+    assert any("998 of 1000 classes have no image here" in note for note in found.notes)
+    with pytest.raises(DatasetError, match=f"images of .*split val, of which the top factor is {factor}, has"):
+        load("imagenet_x", tmp_path, tmp_path / "cache", protocol=factor)
+
+
+def test_the_factors_of_imagenet_x_take_apart_all_but_two_of_its_images() -> None:
+    protocols = read_spec("imagenet_x").protocols
+    of_factors = {name: one for name, one in protocols.items() if name != "standard"}
+    assert len(of_factors) == 16
+    assert sum(one.num_images for one in of_factors.values()) == protocols["standard"].num_images - 2
+    assert all(one.some_classes for one in of_factors.values())
+    assert {layout.protocols for layout in read_spec("imagenet_x").layouts} == {(name,) for name in protocols}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("imagenet_x_val_top_factor.jsonl", None, "is not in .* package imagenet-x.*put it and prototypical_paths.csv"),
+        ("prototypical_paths.csv", None, "prototypical_paths.csv cannot be read"),
+        ("imagenet_x_val_top_factor.jsonl", "{}", "line 1: it should hold file_name, class and factors"),
+        ("imagenet_x_val_top_factor.jsonl", '{"file_name": "a.JPEG", "class": 1}', "line 1: it should hold"),
+        ("imagenet_x_val_top_factor.jsonl", '{"file_name": "ILSVRC2012_val_00000002.JPEG", "class": 5}',
+         "1 of 1 images of .* have another class in .*, first: .*00000002.JPEG.*were they renamed"),
+    ],
+)  # fmt: skip
+def test_annotations_of_imagenet_x_that_are_wrong(file: str, text: str | None, message: str, tmp_path: Path) -> None:
+    trees.imagenet_x(tmp_path)
+    (tmp_path / file).unlink() if text is None else (tmp_path / file).write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        load("imagenet_x", tmp_path, tmp_path / "cache")

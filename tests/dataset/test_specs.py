@@ -34,6 +34,10 @@ SIZES = {
     "voc2007": (4_952, 20), "imagenet_real": (46_837, 1000), "imagenet_o": (12_000, 200), "hateful_memes": (500, 2),
     "waterbirds": (5_794, 2), "celeba_hair": (19_962, 2), "iwildcam": (42_791, 182), "fmow": (22_108, 62),
     "camelyon17": (85_054, 2), "geode": (12_488, 40),
+    "clevr_distance": (15_000, 6), "kitti_distance": (711, 4), "dmlab": (22_735, 6),
+    "diabetic_retinopathy": (42_670, 5), "smallnorb_azimuth": (12_150, 18), "smallnorb_elevation": (12_150, 9),
+    "dsprites_orientation": (73_728, 40), "dsprites_x_position": (73_728, 32), "inaturalist2017": (95_986, 5_089),
+    "kinetics400": (19_761, 400), "imagenet_x": (46_110, 1000),
 }  # fmt: skip
 
 
@@ -146,7 +150,8 @@ def test_cifars_order_is_alphabetical_as_its_authors_have_it(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["dtd", "food101", "resisc45", "kinetics700", "birdsnap", "imagenet", "objectnet", "rendered_sst2"]
+    "name",
+    ["dtd", "food101", "resisc45", "kinetics400", "kinetics700", "birdsnap", "imagenet", "objectnet", "rendered_sst2"],
 )
 def test_ids_are_sorted_where_labels_are_sorted_folders(name: str) -> None:
     assert list(SPECS[name].classes.ids) == sorted(SPECS[name].classes.ids)
@@ -184,6 +189,33 @@ def test_crops_of_voc_have_the_order_of_clip_benchmarks_devkit() -> None:
     counts = SPECS["clevr_counts"].classes
     assert [counts.find(name) for name in clip_benchmark("en_classnames.json")["clevr_count_all"]] == list(range(8))
     assert counts.ids == ("3", "4", "5", "6", "7", "8", "9", "10")
+
+
+VTAB = [
+    ("clevr_distance", "clevr_closest_object_distance"), ("kitti_distance", "kitti_closest_vehicle_distance"),
+    ("dmlab", "dmlab"), ("diabetic_retinopathy", "diabetic_retinopathy"),
+    ("smallnorb_azimuth", "smallnorb_label_azimuth"), ("smallnorb_elevation", "smallnorb_label_elevation"),
+    ("dsprites_orientation", "dsprites_label_orientation"), ("dsprites_x_position", "dsprites_label_x_position"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "benchmark"), VTAB)
+def test_prompts_of_vtabs_sets_are_clip_benchmarks_in_its_order(name: str, benchmark: str) -> None:
+    """Its own names put into its own templates; where it has no names, TFDS counts the classes."""
+    spec = SPECS[name]
+    theirs = clip_benchmark("en_classnames.json").get(benchmark, [str(label) for label in range(len(spec.classes.ids))])
+    templates = clip_benchmark("en_zeroshot_classification_templates.json")[benchmark]
+    names, ours = next(iter(spec.classes.names.values())), next(iter(spec.texts.templates.values()))
+    for name_of_ours, name_of_theirs in zip(names, theirs, strict=True):
+        expected = [template.replace("{c}", name_of_theirs).strip() for template in templates]
+        assert [template.replace("{}", name_of_ours) for template in ours] == expected
+    assert [spec.classes.find(one) for one in theirs] == list(range(len(theirs)))
+
+
+def test_kinetics_400_is_no_part_of_kinetics_700() -> None:
+    small, large = set(SPECS["kinetics400"].classes.ids), set(SPECS["kinetics700"].classes.ids)
+    assert (len(small & large), len(small - large)) == (378, 22)
+    assert SPECS["kinetics400"].texts.templates == SPECS["kinetics700"].texts.templates
 
 
 def test_the_countries_are_in_the_order_of_their_codes() -> None:
@@ -292,7 +324,7 @@ def test_the_counts_of_templates_are_those_of_openai() -> None:
         "aircraft": 2, "birdsnap": 1, "caltech101": 34, "cars": 8, "cifar10": 18, "cifar100": 18, "dtd": 8,
         "eurosat": 3, "flowers": 1, "food101": 1, "kinetics700": 28, "pets": 1, "resisc45": 18, "sun397": 2,
         "ucf101": 48, "country211": 5, "fer2013": 6, "gtsrb": 3, "mnist": 1, "pcam": 1, "rendered_sst2": 1, "stl10": 2,
-        "clevr_counts": 1, "voc2007_crops": 1, "voc2007": 1, "hateful_memes": 1,
+        "clevr_counts": 1, "voc2007_crops": 1, "voc2007": 1, "hateful_memes": 1, "kitti_distance": 1, "kinetics400": 28,
     }  # fmt: skip
 
 
@@ -366,6 +398,9 @@ def test_the_files_are_pinned_by_commit_and_digest() -> None:
         "cub", "eurosat", "places365", "caltech256", "country211", "objectnet", "stanford_dogs", "stl10", "mnist",
         "svhn", "gtsrb", "fer2013", "rendered_sst2", "pcam", "clevr_counts", "voc2007_crops", "voc2007",
         "hateful_memes", "waterbirds", "celeba_hair", "iwildcam", "fmow", "camelyon17", "geode",
+        "clevr_distance",
+        "kitti_distance", "dmlab", "diabetic_retinopathy", "smallnorb_azimuth", "smallnorb_elevation",
+        "dsprites_orientation", "dsprites_x_position", "inaturalist2017", "kinetics400",
     }  # fmt: skip
 
 

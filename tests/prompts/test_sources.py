@@ -58,6 +58,10 @@ def test_an_unknown_list_offers_the_nearest() -> None:
         (b'{"a": [null]}', "holds None"),
         (b'{"a": ["x"], "a": ["y"]}', "1 keys appear more than once, first: 'a'"),
         (b'{"a": ["\xff"]}', "is not UTF-8 text"),
+        (b'{"imagenet1k": {"a": ["x"]}, "cub": {}}', "holds 2 maps, 'imagenet1k', 'cub': .* more than one data set"),
+        (b'{"imagenet1k": {"a": "x"}}', "1 of 1 classes do not hold a list of sentences, first: 'a'"),
+        (b'{"imagenet1k": {}}', "holds no class"),
+        (b'{"a": {"b": ["x"]}, "c": ["y"]}', "1 of 2 classes do not hold a list of sentences, first: 'a'"),
         (b"[" * 100_000, "nested too deeply|is not JSON"),
     ],
 )
@@ -66,6 +70,13 @@ def test_description_files_that_are_wrong(tmp_path: Path, content: bytes, messag
     path.write_bytes(content)
     with pytest.raises(PromptsError, match=message):
         read_descriptions(str(path))
+
+
+def test_clip_benchmarks_file_has_the_map_of_its_data_set_inside(tmp_path: Path) -> None:
+    path = tmp_path / "cupl_prompts.json"
+    held = {"tench": ["A tench is a fish."], "goldfish": ["A goldfish is orange.", "It swims."]}
+    path.write_text(json.dumps({"imagenet1k": held}))
+    assert read_descriptions(str(path)) == held
 
 
 def test_a_missing_file_offers_its_neighbour(tmp_path: Path) -> None:
