@@ -116,7 +116,7 @@ class Answers:
     """The answers of a run, in the order of the images.
 
     ``margin`` and ``confidence`` are None where the predictions of earlier versions, or of some scorers, lack them.
-    ``sets``: all classes of each image, where it may be of several.
+    ``right``: which predictions are one of the classes of their image, where it may be of several.
     """
 
     run: Run
@@ -125,7 +125,7 @@ class Answers:
     predictions: Int64[np.ndarray, " n"]
     margin: Float32[np.ndarray, " n"] | None
     confidence: Float32[np.ndarray, " n"] | None
-    sets: ClassSets | None = None
+    right: Bool[np.ndarray, " n"] | None = None
 
     @property
     def record(self) -> Record:
@@ -135,8 +135,8 @@ class Answers:
     @property
     def hits(self) -> Bool[np.ndarray, " n"]:
         """Return which images were classified right."""
-        truth = Truth(labels=self.labels, num_classes=self.record.dataset.num_classes, sets=self.sets)
-        return truth.holds(self.predictions)
+        hits: Bool[np.ndarray, " n"] = self.labels == self.predictions if self.right is None else self.right
+        return hits
 
     def scored(self, results_dir: Path) -> Scored:
         """Return all that a metric beyond accuracy needs, read anew: it may be large.
@@ -206,8 +206,8 @@ def read_answers(results_dir: Path, run: Run) -> Answers:
         values: Int64[np.ndarray, " n"] = table.column(name).to_numpy().astype(np.int64, copy=False)
         return values
 
-    truth = Truth(labels=column("label"), num_classes=num_classes, sets=sets)
-    right = int(np.count_nonzero(truth.holds(column("prediction"))))
+    hits = Truth(labels=column("label"), num_classes=num_classes, sets=sets).holds(column("prediction"))
+    right = int(np.count_nonzero(hits))
     if record.metrics is None or abs(record.metrics.top1 - right / table.num_rows) > 1e-6:
         raise ResultsError(
             f"The record of run {record.run_key} has another top1 than its predictions, {right:,} of"
@@ -227,7 +227,7 @@ def read_answers(results_dir: Path, run: Run) -> Answers:
         predictions=column("prediction"),
         margin=float_column("margin"),
         confidence=float_column("confidence"),
-        sets=sets,
+        right=None if sets is None else hits,
     )
 
 
