@@ -120,7 +120,8 @@ def _reported(results_dir: Path, run_keys: Sequence[str], config: Any, digest: s
 def command(given: Arguments) -> int:
     """Write the tables, the figures and the page, and show the tables; return the exit code."""
     from cupl_bench.config import Output
-    from cupl_bench.report.comparison import shown_pooled
+    from cupl_bench.report.comparison import shown_pooled, strategy_names
+    from cupl_bench.report.standings import notes_of, shown_ranking
 
     config = compose(given.overrides, given.config_dir)
     speak_to_program(config.output == Output.json)
@@ -130,6 +131,11 @@ def command(given: Arguments) -> int:
     show_comparison(found.runs)
     if len(found.pooled):
         show_table(shown_pooled(found.pooled).to_dict("records"), "Means over data sets, in percent")
+    ranking = found.standings.table
+    if len(ranking):
+        show_table(shown_ranking(ranking, strategy_names(ranking)).to_dict("records"), "Ranks over data sets")
+    for line in notes_of(found.standings):
+        say(line)
     exact = found.published[found.published["match"] == "exact"]
     if len(exact):
         say(f"{int(exact['agrees'].sum())} of {len(exact)} published numbers of the same question agree: published.md")
@@ -144,6 +150,8 @@ def command(given: Arguments) -> int:
             {
                 "comparison": rows_of(found.runs),
                 "pooled": rows_of(found.pooled),
+                "ranking": rows_of(ranking),
+                "ranking_notes": notes_of(found.standings),
                 "missing": rows_of(found.missing),
                 "tables": [str(path) for path in report.tables],
                 "figures": [str(path) for path in report.figures],
