@@ -217,7 +217,8 @@ def _resampled_means(
         return means
     of_images = (share @ runs).astype(np.float32)
     drawn = (np.bincount(generator.integers(0, count, count), minlength=count) for _ in range(DRAWS))
-    return np.stack([of_images @ one.astype(np.float32) for one in drawn]).astype(np.float64) / count
+    sums: np.ndarray = np.stack([of_images @ one.astype(np.float32) for one in drawn])
+    return sums.astype(np.float64) / count
 
 
 def _patterns(runs: Bool[np.ndarray, "r n"]) -> tuple[Bool[np.ndarray, "r k"], Int[np.ndarray, " k"]]:

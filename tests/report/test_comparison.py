@@ -12,6 +12,7 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+import cupl_bench
 from cupl_bench.errors import ResultsError
 from cupl_bench.identity import PROTOCOL_VERSION
 from cupl_bench.intervals import wilson
@@ -30,6 +31,7 @@ from cupl_bench.report import significance
 from cupl_bench.report.answers import Answers, missing_cells, read_answers
 from cupl_bench.report.comparison import Comparison, compare, shown, shown_pooled
 from cupl_bench.report.significance import paired
+from cupl_bench.report.standings import notes_of
 from cupl_bench.report.tables import write_tables
 
 LABELS = np.repeat(np.arange(6), 40)
@@ -356,6 +358,32 @@ def test_means_over_data_sets_hold_the_same_data_sets_on_both_sides(store: Store
     store.add("cupl", 0.5, dataset="birds", split="val")
     again = store.compared().pooled
     assert (again["datasets"][0], again["left_out"][0]) == ("cars dogs", "birds")
+
+
+def test_ranks_over_data_sets_are_written_read_in_python_and_removed(store: Store) -> None:
+    for place, name in enumerate(("birds", "cars")):
+        for prompts, share in (("simple", 0.5), ("cupl", 0.6)):
+            store.add(prompts, share, dataset=name, fingerprint=f"{place}" * 64)
+    standings = store.write().standings
+    tables = store.folder / "tables"
+    (league,) = json.loads((tables / "ranking.json").read_text())
+    assert league["datasets"] == "birds cars"
+    assert [row["prompts"] for row in league["strategies"]] == ["cupl", "simple"]
+    assert league["strategies"][0]["average_rank"] == 1.0
+    assert league["critical_difference"] is None
+    assert league["notes"] == list(standings.notes[0])
+    assert list(pd.read_csv(tables / "ranking.csv")["average_rank"]) == [1.0, 2.0]
+    assert all(note in (tables / "ranking.md").read_text() for note in league["notes"])
+    assert "\\toprule" in (tables / "ranking.tex").read_text()
+    ranking = cupl_bench.compare(store.folder, over_datasets=True)
+    pd.testing.assert_frame_equal(ranking, standings.table)
+    assert ranking.attrs["notes"] == notes_of(standings)
+    for path in (store.folder / "records").glob("*.json"):
+        if json.loads(path.read_text())["dataset"]["name"] == "cars":
+            path.unlink()
+    store.write()
+    assert not list(tables.glob("ranking.*"))
+    assert cupl_bench.compare(store.folder, over_datasets=True).empty
 
 
 def test_calibration_is_told_where_confidence_is(store: Store) -> None:
