@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cupl_bench.effects import right_images
+from cupl_bench.embeddings import Aggregation, unit_rows
 from cupl_bench.report.ranking import (
     FEWEST,
     average_ranks,
@@ -22,7 +24,8 @@ from cupl_bench.report.ranking import (
     resampled_datasets,
     signed_rank_p,
 )
-from cupl_bench.report.significance import holm
+from cupl_bench.report.significance import ALPHA, holm, mcnemar_exact
+from cupl_bench.smallest_set import halves, smallest_set
 
 
 def ranking(draws: int) -> None:
@@ -46,7 +49,43 @@ def ranking(draws: int) -> None:
             print(f"| {strategies} | {datasets} | {shares} |", flush=True)
 
 
-SIMULATIONS: dict[str, tuple[Callable[[int], None], int]] = {"ranking": (ranking, 5000)}
+def selection(draws: int) -> None:
+    """Print how often a set that is as good as all prompts is taken for another, judged on either half."""
+    print("| images | prompts of each class | judged on the other half | judged on the choosing half |")
+    print("|---|---|---|---|")
+    for images in (200, 1000):
+        for prompts in (4, 12):
+            alarms = np.array([false_alarms(seed, images, prompts) for seed in range(draws)])
+            # Where no smaller set was found there is nothing to judge.
+            shares = " | ".join(f"{100 * share:.1f}%" for share in np.nanmean(alarms, axis=0))
+            print(f"| {images:,} | {prompts} | {shares} |", flush=True)
+
+
+def false_alarms(seed: int, images: int, prompts: int, classes: int = 5, width: int = 10) -> tuple[float, float]:
+    """Return whether a choice among prompts that point anywhere is taken for better or worse than all of them.
+
+    The first is judged on the half of the images that did not choose, the second on the half that did. Labels have
+    nothing to do with images, so every set of prompts is right on a fifth of all images. NaN where nothing is chosen.
+    """
+    generator = np.random.default_rng([seed, images, prompts])
+    labels = generator.integers(0, classes, images)
+    features = unit_rows(generator.normal(size=(images, width)).astype(np.float32), "images")
+    texts = unit_rows(generator.normal(size=(classes * prompts, width)).astype(np.float32), "texts")
+    rows = np.arange(classes * prompts).reshape(classes, prompts).tolist()
+    found = smallest_set(features, labels, texts, rows, Aggregation.MEAN, parallel=False, seed=seed)
+    if found.rows is None or found.judged is None:
+        return np.nan, np.nan
+    chosen, _ = halves(labels, seed)
+    given = (features[chosen], labels[chosen], texts)
+    here, right = (right_images(*given, one, Aggregation.MEAN) for one in (found.rows, rows))
+    gained, lost = int((here & ~right).sum()), int((right & ~here).sum())
+    return found.judged.p < ALPHA, float(mcnemar_exact([gained], [lost])[0]) < ALPHA
+
+
+SIMULATIONS: dict[str, tuple[Callable[[int], None], int]] = {
+    "ranking": (ranking, 5000),
+    "selection": (selection, 1000),
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -209,16 +209,17 @@ def resampled_images(
 def _resampled_means(
     share: Float64[np.ndarray, "s r"], runs: Bool[np.ndarray, "r n"], generator: np.random.Generator
 ) -> Float64[np.ndarray, "b s"]:
+    means: Float64[np.ndarray, "b s"]
     count = runs.shape[1]
     patterns, times = _patterns(runs)
     values = share @ patterns
     if len(times) * QUICKER < count:
-        means: np.ndarray = generator.multinomial(count, times / count, size=DRAWS) @ values.T / count
+        means = generator.multinomial(count, times / count, size=DRAWS) @ values.T / count
         return means
     of_images = (share @ runs).astype(np.float32)
     drawn = (np.bincount(generator.integers(0, count, count), minlength=count) for _ in range(DRAWS))
-    sums: np.ndarray = np.stack([of_images @ one.astype(np.float32) for one in drawn])
-    return sums.astype(np.float64) / count
+    means = np.stack([of_images @ one.astype(np.float32) for one in drawn]) / np.float64(count)
+    return means
 
 
 def _patterns(runs: Bool[np.ndarray, "r n"]) -> tuple[Bool[np.ndarray, "r k"], Int[np.ndarray, " k"]]:
