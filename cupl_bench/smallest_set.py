@@ -74,7 +74,6 @@ class _Question:
     texts: Float32[np.ndarray, "u d"]
     aggregation: Aggregation
     parallel: bool
-    same: Sequence[int]
     device: torch.device | None
 
     def part(self, places: Int64[np.ndarray, " m"]) -> "_Question":
@@ -102,10 +101,8 @@ class _Question:
         for label, row, *worth in zip(
             found.label.tolist(), found.row.tolist(), adds.tolist(), found.top1_alone.tolist(), strict=True
         ):
-            # Classes of one name have one list of prompts in a file: what it is worth to all of them.
-            before = effects[self.same[label]].get(row, (0.0, 0.0))
-            effects[self.same[label]][row] = (before[0] + worth[0], before[1] + worth[1])
-        return [effects[self.same[label]] for label in range(len(rows))]
+            effects[label][row] = (worth[0], worth[1])
+        return effects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +142,6 @@ def smallest_set(
     *,
     parallel: bool,
     seed: int,
-    same: Sequence[int] | None = None,
     device: torch.device | None = None,
 ) -> SmallestSet:
     """Return the smallest set of prompts that is not significantly worse than all, and how it fares on other images.
@@ -161,13 +157,11 @@ def smallest_set(
         aggregation: how prompts become a class.
         parallel: whether the prompts at a place are one template in all classes; then they stay or go together.
         seed: of the halves and the folds.
-        same: for each class the first class of its name, whose choice it shares; None if names differ.
         device: where to multiply; the CPU if None.
     """
     whole = _Question(
-        images=images, labels=labels, texts=texts, aggregation=aggregation, parallel=parallel,
-        same=range(len(rows)) if same is None else same, device=device,
-    )  # fmt: skip
+        images=images, labels=labels, texts=texts, aggregation=aggregation, parallel=parallel, device=device
+    )
     choosing, judging = halves(labels, seed)
     sizes = [size for size in reversed(SIZES) if size < max(len(set(whole.keys(own))) for own in rows)]
     folds = [choosing[places] for places in halves(labels[choosing], seed + 1)]

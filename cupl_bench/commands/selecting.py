@@ -2,10 +2,11 @@
 
 import json
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cupl_bench.errors import ConfigError, PromptsError, first
+from cupl_bench.errors import ConfigError, PromptsError
 from cupl_bench.paths import absolute
 from cupl_bench.report.texts import interval, percent, points
 from cupl_bench.terminal import say, show_table
@@ -39,27 +40,15 @@ def check_selectable(prepared: "Prepared") -> None:
     """Check that a choice of these prompts can be written as a file of prompts, before anything is measured.
 
     Raises:
-        PromptsError: prompts are weighted, or their features were given, or classes of one name have different ones,
-            or there are too few images.
+        PromptsError: prompts are weighted, or their features were given, or there are too few images.
     """
-    prompts, names = prepared.prompts, prepared.dataset.class_names
+    prompts = prepared.prompts
     if prompts.given is not None:
         raise PromptsError("select= chooses sentences, but these prompts are features that were given.")
     if prompts.weighting is not None:
         raise PromptsError(
             "select= writes a file of prompts that all count the same, but these have weights. Choose prompts without,"
             " such as prompts=ensemble."
-        )
-    label_of: dict[str, int] = {}
-    apart = [
-        name
-        for label, name in enumerate(names)
-        if prompts.texts[label_of.setdefault(name, label)] != prompts.texts[label]
-    ]
-    if apart:
-        raise PromptsError(
-            f"{len(apart)} classes have the name of another class and other prompts: {first(apart)}. A file of prompts"
-            " has one list for each name, so no choice of these can be written."
         )
     if len(prepared.dataset.labels) < FEWEST_IMAGES:
         raise PromptsError(
@@ -75,12 +64,10 @@ def write_selection(material: "Material", path: Path) -> dict[str, Any]:
     from cupl_bench.store import write_atomically
 
     prepared = material.prepared
-    names, prompts, seed = prepared.dataset.class_names, prepared.prompts, prepared.question.config.seed or 0
-    label_of: dict[str, int] = {}
-    same = [label_of.setdefault(name, label) for label, name in enumerate(names)]
+    prompts, seed = prepared.prompts, prepared.question.config.seed or 0
     found = smallest_set(
         material.images.stored, material.labels, material.texts.rows, material.rows_of_class, prompts.aggregation,
-        parallel=prompts.parallel, seed=seed, same=same, device=device_of(prepared.machine),
+        parallel=prompts.parallel, seed=seed, device=device_of(prepared.machine),
     )  # fmt: skip
     judged = found.judged
     if found.tried:
@@ -98,7 +85,7 @@ def write_selection(material: "Material", path: Path) -> dict[str, Any]:
             say("no smaller set: the largest is significantly worse than all prompts already, so nothing is written")
         return facts
     kept = _texts(material, found.rows)
-    count, of_all = sum(map(len, kept.values())), sum(len(prompts.texts[label]) for label in label_of.values())
+    count, of_all = sum(map(len, kept.values())), prompts.num_prompts
     if judged.worse:
         say(
             "on the other half the chosen set is significantly worse than all prompts, so nothing is written: all are"
@@ -118,8 +105,9 @@ def write_selection(material: "Material", path: Path) -> dict[str, Any]:
 
 
 def _texts(material: "Material", rows: "tuple[tuple[int, ...], ...]") -> dict[str, list[str]]:
-    """Return the texts that stay, by class name: those at the places whose rows stay."""
+    """Return the texts that stay, by the key of their class: its name, with the label where names repeat."""
     prompts, names = material.prepared.prompts, material.prepared.dataset.class_names
+    times = Counter(names)
     kept: dict[str, list[str]] = {}
     for label, own in enumerate(rows):
         left = list(own)
@@ -128,7 +116,7 @@ def _texts(material: "Material", rows: "tuple[tuple[int, ...], ...]") -> dict[st
             if left and row == left[0]:  # both stand in the order of the prompts
                 left.pop(0)
                 texts.append(text)
-        kept.setdefault(names[label], texts)
+        kept[names[label] if times[names[label]] == 1 else f"{names[label]} [{label}]"] = texts
     return kept
 
 
