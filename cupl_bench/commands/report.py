@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Report", "command", "report_sweep", "show_comparison", "write_report"]
 
 TITLE = "Accuracy in percent"
+CONTROLS_TITLE = "Which controls a strategy beats: differences in points, n.s. after Holm for the whole table"
 QUICK = 100_000
 """Answers of all runs together that a report takes a few seconds for, thumbnails included."""
 
@@ -121,6 +122,7 @@ def command(given: Arguments) -> int:
     """Write the tables, the figures and the page, and show the tables; return the exit code."""
     from cupl_bench.config import Output
     from cupl_bench.report.comparison import shown_pooled, strategy_names
+    from cupl_bench.report.controls import shown_controls
     from cupl_bench.report.standings import notes_of, shown_ranking
 
     config = compose(given.overrides, given.config_dir)
@@ -131,6 +133,8 @@ def command(given: Arguments) -> int:
     show_comparison(found.runs)
     if len(found.pooled):
         show_table(shown_pooled(found.pooled).to_dict("records"), "Means over data sets, in percent")
+    if len(found.controls):
+        show_table(shown_controls(found.controls).to_dict("records"), CONTROLS_TITLE)
     ranking = found.standings.table
     if len(ranking):
         show_table(shown_ranking(ranking, strategy_names(ranking)).to_dict("records"), "Ranks over data sets")
@@ -150,6 +154,7 @@ def command(given: Arguments) -> int:
             {
                 "comparison": rows_of(found.runs),
                 "pooled": rows_of(found.pooled),
+                "controls": rows_of(found.controls),
                 "ranking": rows_of(ranking),
                 "ranking_notes": notes_of(found.standings),
                 "missing": rows_of(found.missing),

@@ -29,6 +29,7 @@ from cupl_bench.report.answers import (
     same_images,
 )
 from cupl_bench.report.classes import moved_confusions, per_class
+from cupl_bench.report.controls import against_controls, corrected_controls
 from cupl_bench.report.published import match_published
 from cupl_bench.report.significance import (
     ALPHA,
@@ -96,14 +97,16 @@ class Comparison:
     """All that the records of a results folder say; results/README.md has the columns of the tables.
 
     ``runs``: a row per run, and one for several seeds of a strategy. ``pooled``: means over data sets. ``standings``:
-    ranks over data sets (`report.standings`). ``classes`` and
-    ``moved``: classes and moved confusions of all runs (`report.classes`) with their ``run_key``. ``published``:
-    `report.published`. ``missing``: what a sweep lacks. ``groups``: the runs by what may be compared, as in ``runs``.
+    ranks over data sets (`report.standings`). ``controls``: which controls a strategy beats (`report.controls`).
+    ``classes`` and ``moved``: classes and moved confusions of all runs (`report.classes`) with their ``run_key``.
+    ``published``: `report.published`. ``missing``: what a sweep lacks. ``groups``: the runs by what may be compared, as
+    in ``runs``.
     """
 
     runs: pd.DataFrame
     pooled: pd.DataFrame
     standings: Standings
+    controls: pd.DataFrame
     classes: pd.DataFrame
     moved: pd.DataFrame
     published: pd.DataFrame
@@ -166,6 +169,7 @@ def compare(
     classes: list[pd.DataFrame] = []
     moved: list[pd.DataFrame] = []
     right: dict[str, RightImages] = {}
+    controls: list[dict[str, object]] = []
     for group, members in groups.items():
         answers = [read_answers(results_dir, run) for run in members]
         base = next((one for one in answers if one.run is baselines.get(group)), None)
@@ -177,6 +181,7 @@ def compare(
         _tell_others(read)
         right |= {one.record.run_key: bits for one in answers if (bits := right_images(one)) is not None}
         _add_rows(read, rows, draws, by_plain)
+        controls += against_controls(_strategies(answers))
         if look is not None:
             look(read)
     table, pooled, standings = _table(rows, draws, right)
@@ -184,6 +189,7 @@ def compare(
         runs=table,
         pooled=pooled,
         standings=standings,
+        controls=corrected_controls(controls),
         classes=pd.concat(classes, ignore_index=True),
         moved=pd.concat(moved, ignore_index=True) if moved else pd.DataFrame(),
         published=match_published(table, records),

@@ -11,6 +11,7 @@ from rich.cells import cell_len
 
 from cupl_bench.report.classes import shown_classes, shown_confusions
 from cupl_bench.report.comparison import Comparison, scored_names, shown, shown_pooled, strategy_names
+from cupl_bench.report.controls import shown_controls
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.standings import OF_LEAGUE, Standings, notes_of, shown_ranking
 from cupl_bench.store import write_atomically
@@ -23,6 +24,7 @@ WORDS = {
     "differs in", "source", "metric",
 }  # fmt: skip
 """Columns of text; the others are numbers and stand to the right."""
+CONTROLS = ("controls.csv", "controls.md", "controls.tex")
 RANKING = ("ranking.csv", "ranking.json", "ranking.md", "ranking.tex")
 
 
@@ -48,6 +50,10 @@ def write_tables(comparison: Comparison, results_dir: Path) -> list[Path]:
         }
     if len(comparison.standings.table):
         contents |= _ranking(comparison.standings)
+    if len(comparison.controls):
+        read = shown_controls(comparison.controls)
+        files = (_csv(comparison.controls), _markdown(read), _latex(read, None))
+        contents |= dict(zip(CONTROLS, files, strict=True))
     if len(comparison.moved):
         contents |= {
             "confusions.parquet": comparison.moved.to_parquet(index=False),
@@ -65,8 +71,8 @@ def write_tables(comparison: Comparison, results_dir: Path) -> list[Path]:
         path = results_dir / "tables" / name
         write_atomically(path, content)
         paths.append(path)
-    for name in ("pooled.csv", "pooled.md", "pooled.tex", *RANKING, "confusions.parquet", "classes.md", "published.csv",
-                 "published.md", "missing.csv"):  # fmt: skip
+    for name in ("pooled.csv", "pooled.md", "pooled.tex", *RANKING, *CONTROLS, "confusions.parquet", "classes.md",
+                 "published.csv", "published.md", "missing.csv"):  # fmt: skip
         if name not in contents:  # what an earlier state of the folder left
             (results_dir / "tables" / name).unlink(missing_ok=True)
     return paths

@@ -386,6 +386,44 @@ def test_ranks_over_data_sets_are_written_read_in_python_and_removed(store: Stor
     assert cupl_bench.compare(store.folder, over_datasets=True).empty
 
 
+def written_by(strategy: str) -> dict:
+    return {"prompts": {"_target_": f"cupl_bench.prompts.{strategy}"}}
+
+
+def test_the_controls_that_a_strategy_beats_are_told(store: Store) -> None:
+    cupl = store.add("cupl", 0.7, config=written_by("strategies.DescriptionsStrategy"))
+    shuffled = store.add("mixed", 0.5, config=written_by("strategies.ShuffledDescriptionsStrategy"))
+    store.add("nameless", 0.69, config=written_by("controls.NamelessDescriptionsStrategy"))
+    seeds = [store.add("waffle", share, config=written_by("waffle.WaffleStrategy"), seed=seed)
+             for seed, share in enumerate((0.52, 0.56))]  # fmt: skip
+    store.add("theirs", 0.4, config={"prompts": {"_target_": "elsewhere.WaffleStrategy"}})
+    store.add("mixed", 0.5, budget=2, config=written_by("strategies.ShuffledDescriptionsStrategy"))
+    comparison = store.write()
+    table = comparison.controls
+    assert list(zip(table["prompts"], table["control"], strict=True)) == [
+        (strategy, control) for strategy in ("cupl", "theirs") for control in ("mixed", "nameless", "waffle")
+    ]
+    rows = table[table["prompts"] == "cupl"].set_index("control")
+    ours, theirs = (answers_of(store, record) for record in (cupl, shuffled))
+    expected = paired(ours.hits, theirs.hits, LABELS, seed=int(cupl.run_key, 16))
+    assert rows["difference"]["mixed"] == pytest.approx(expected.difference)
+    assert (rows["difference_low"]["mixed"], rows["difference_high"]["mixed"]) == expected.over_images
+    assert rows["p"]["mixed"] == expected.p
+    assert rows["control_top1"]["waffle"] == pytest.approx(np.mean([record.metrics.top1 for record in seeds]))
+    np.testing.assert_allclose(table["p_holm"], multipletests(table["p"], method="holm")[1])
+    assert rows["beats"].to_dict() == {"mixed": True, "nameless": False, "waffle": True}
+    assert not table.loc[table["prompts"] == "theirs", "beats"].any()  # significantly worse is no win
+    text = (store.folder / "tables" / "controls.md").read_text()
+    assert "2 of 3" in text
+    assert "minus nameless" in text
+    assert (pd.read_csv(store.folder / "tables" / "controls.csv")["keeps"].str.contains("class name")).all()
+    for path in (store.folder / "records").glob("*.json"):
+        if json.loads(path.read_text())["prompts"]["name"] in ("mixed", "nameless", "waffle"):
+            path.unlink()
+    store.write()
+    assert not list((store.folder / "tables").glob("controls.*"))
+
+
 def test_calibration_is_told_where_confidence_is(store: Store) -> None:
     store.add("simple", 0.5, confidence=np.full(len(LABELS), 0.9, dtype=np.float32))
     store.add("cupl", 0.6)
