@@ -21,6 +21,7 @@ __all__ = [
     "RECORD_LIMIT",
     "SCHEMA_VERSION",
     "BackboneRecord",
+    "CostRecord",
     "DatasetRecord",
     "FeaturesRecord",
     "Kind",
@@ -113,12 +114,22 @@ class BackboneRecord(Frozen):
     origin: str | None = None
 
 
+class CostRecord(Frozen):
+    """The language model that wrote descriptions, the tokens that it read and wrote, their price; None: not told."""
+
+    language_model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+
+
 class PromptsRecord(Frozen):
     """The prompts of a run. ``join`` says how the class names found their entries in a prompts file, ``source`` which.
 
     ``seed``: with which prompts were drawn, None where nothing was. ``budget``: how many of each class at most.
     ``weighting``: the rule by which prompts were weighed, ``given`` or ``zpe``, None where all weigh the same.
     ``uses_images``: whether that rule looked at the images, without their labels, that are then classified.
+    ``cost``: what a language model took to write them; None where no file tells, and in older records.
     """
 
     name: str
@@ -133,6 +144,7 @@ class PromptsRecord(Frozen):
     budget: int | None = None
     weighting: str | None = None
     uses_images: bool = False
+    cost: CostRecord | None = None
 
 
 class ScorerRecord(Frozen):

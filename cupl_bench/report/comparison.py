@@ -46,6 +46,7 @@ from cupl_bench.report.significance import (
 )
 from cupl_bench.report.standings import RightImages, Standings, right_images, stand
 from cupl_bench.report.texts import interval, percent, points
+from cupl_bench.report.writers import writers
 
 __all__ = [
     "Comparison",
@@ -98,6 +99,7 @@ class Comparison:
 
     ``runs``: a row per run, and one for several seeds of a strategy. ``pooled``: means over data sets. ``standings``:
     ranks over data sets (`report.standings`). ``controls``: which controls a strategy beats (`report.controls`).
+    ``writers``: files of descriptions with their cost and length (`report.writers`).
     ``classes`` and ``moved``: classes and moved confusions of all runs (`report.classes`) with their ``run_key``.
     ``published``: `report.published`. ``missing``: what a sweep lacks. ``groups``: the runs by what may be compared, as
     in ``runs``.
@@ -107,6 +109,7 @@ class Comparison:
     pooled: pd.DataFrame
     standings: Standings
     controls: pd.DataFrame
+    writers: pd.DataFrame
     classes: pd.DataFrame
     moved: pd.DataFrame
     published: pd.DataFrame
@@ -170,6 +173,7 @@ def compare(
     moved: list[pd.DataFrame] = []
     right: dict[str, RightImages] = {}
     controls: list[dict[str, object]] = []
+    by_writer: list[dict[str, object]] = []
     for group, members in groups.items():
         answers = [read_answers(results_dir, run) for run in members]
         base = next((one for one in answers if one.run is baselines.get(group)), None)
@@ -182,6 +186,7 @@ def compare(
         right |= {one.record.run_key: bits for one in answers if (bits := right_images(one)) is not None}
         _add_rows(read, rows, draws, by_plain)
         controls += against_controls(_strategies(answers))
+        by_writer += writers(_strategies(answers), results_dir)
         if look is not None:
             look(read)
     table, pooled, standings = _table(rows, draws, right)
@@ -190,6 +195,7 @@ def compare(
         pooled=pooled,
         standings=standings,
         controls=corrected_controls(controls),
+        writers=pd.DataFrame(by_writer),
         classes=pd.concat(classes, ignore_index=True),
         moved=pd.concat(moved, ignore_index=True) if moved else pd.DataFrame(),
         published=match_published(table, records),

@@ -16,7 +16,7 @@ from cupl_bench.report.significance import (
 )
 from cupl_bench.report.texts import interval, points
 
-__all__ = ["CONTROLS", "against_controls", "corrected_controls", "shown_controls"]
+__all__ = ["CONTROLS", "against_controls", "corrected_controls", "is_control", "shown_controls"]
 
 CONTROLS: Mapping[str, str] = MappingProxyType(
     {
@@ -41,6 +41,11 @@ def _control_of(answers: Answers) -> str | None:
     target = "" if words is None else str(words.prompts.get("_target_", ""))
     package, _, name = target.rpartition(".")
     return CONTROLS.get(name) if package.startswith("cupl_bench.prompts.") else None
+
+
+def is_control(answers: Answers) -> bool:
+    """Return whether a run is a control, as far as its record tells."""
+    return _control_of(answers) is not None
 
 
 def against_controls(strategies: Mapping[Strategy, Sequence[Answers]]) -> list[dict[str, object]]:

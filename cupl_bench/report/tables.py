@@ -14,6 +14,7 @@ from cupl_bench.report.comparison import Comparison, scored_names, shown, shown_
 from cupl_bench.report.controls import shown_controls
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.standings import OF_LEAGUE, Standings, notes_of, shown_ranking
+from cupl_bench.report.writers import shown_writers
 from cupl_bench.store import write_atomically
 
 __all__ = ["write_tables"]
@@ -21,10 +22,11 @@ __all__ = ["write_tables"]
 SPREADSHEET_FORMULA = re.compile(r"^[=+\-@\t\r]")
 WORDS = {
     "dataset", "backbone", "precision", "prompts", "scorer", "kind", "baseline", "class", "taken for", "their wording",
-    "differs in", "source", "metric",
+    "differs in", "source", "metric", "written by",
 }  # fmt: skip
 """Columns of text; the others are numbers and stand to the right."""
 CONTROLS = ("controls.csv", "controls.md", "controls.tex")
+WRITERS = ("writers.csv", "writers.md", "writers.tex")
 RANKING = ("ranking.csv", "ranking.json", "ranking.md", "ranking.tex")
 
 
@@ -54,6 +56,10 @@ def write_tables(comparison: Comparison, results_dir: Path) -> list[Path]:
         read = shown_controls(comparison.controls)
         files = (_csv(comparison.controls), _markdown(read), _latex(read, None))
         contents |= dict(zip(CONTROLS, files, strict=True))
+    if len(comparison.writers):
+        read = shown_writers(comparison.writers)
+        files = (_csv(comparison.writers), _markdown(read), _latex(read, None))
+        contents |= dict(zip(WRITERS, files, strict=True))
     if len(comparison.moved):
         contents |= {
             "confusions.parquet": comparison.moved.to_parquet(index=False),
@@ -71,8 +77,8 @@ def write_tables(comparison: Comparison, results_dir: Path) -> list[Path]:
         path = results_dir / "tables" / name
         write_atomically(path, content)
         paths.append(path)
-    for name in ("pooled.csv", "pooled.md", "pooled.tex", *RANKING, *CONTROLS, "confusions.parquet", "classes.md",
-                 "published.csv", "published.md", "missing.csv"):  # fmt: skip
+    for name in ("pooled.csv", "pooled.md", "pooled.tex", *RANKING, *CONTROLS, *WRITERS, "confusions.parquet",
+                 "classes.md", "published.csv", "published.md", "missing.csv"):  # fmt: skip
         if name not in contents:  # what an earlier state of the folder left
             (results_dir / "tables" / name).unlink(missing_ok=True)
     return paths

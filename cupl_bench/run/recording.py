@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from cupl_bench.environment import describe_environment
-from cupl_bench.errors import CuplBenchError
+from cupl_bench.errors import CuplBenchError, ResultsError
 from cupl_bench.identity import PROTOCOL_VERSION
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.memory import is_lack_of_memory, out_of_memory
+from cupl_bench.prompts.costs import cost_of
 from cupl_bench.records import (
     BackboneRecord,
+    CostRecord,
     DatasetRecord,
     FeaturesRecord,
     PromptsRecord,
@@ -22,6 +24,7 @@ from cupl_bench.records import (
 from cupl_bench.run.device import device_of
 from cupl_bench.run.prepare import Prepared
 from cupl_bench.scorers import kind_of
+from cupl_bench.store import user_cache_dir
 
 __all__ = ["failure_recorded", "record_of"]
 
@@ -68,6 +71,7 @@ def record_of(
             budget=prompts.budget,
             weighting=prompts.weighting,
             uses_images=prompts.weigh_by_images,
+            cost=_cost(prepared) if status == "ok" else None,
         ),
         scorer=ScorerRecord(
             name=prepared.scorer.name,
@@ -84,6 +88,17 @@ def record_of(
         config=question.config,
         **rest,
     )
+
+
+def _cost(prepared: Prepared) -> CostRecord | None:
+    """Return what the files of the prompts say of their cost."""
+    words = prepared.question.config
+    try:
+        settings = words.resolved(prepared.machine.cache_dir, user_cache_dir(), ["prompts"])["prompts"]
+    except ResultsError:  # a place that only the user's own configuration knows
+        return None
+    cost = cost_of(settings)
+    return None if cost is None else CostRecord(**vars(cost))
 
 
 @contextmanager

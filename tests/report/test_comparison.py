@@ -30,7 +30,7 @@ from cupl_bench.report import comparison as of_comparison
 from cupl_bench.report import significance
 from cupl_bench.report.answers import Answers, missing_cells, read_answers
 from cupl_bench.report.comparison import Comparison, compare, shown, shown_pooled
-from cupl_bench.report.significance import paired
+from cupl_bench.report.significance import mcnemar_exact, paired
 from cupl_bench.report.standings import notes_of
 from cupl_bench.report.tables import write_tables
 
@@ -422,6 +422,32 @@ def test_the_controls_that_a_strategy_beats_are_told(store: Store) -> None:
             path.unlink()
     store.write()
     assert not list((store.folder / "tables").glob("controls.*"))
+
+
+def test_files_of_descriptions_stand_side_by_side_with_cost_and_length(store: Store) -> None:
+    cost = {"language_model": "a-model", "input_tokens": 900, "output_tokens": 100, "cost": 0.25}
+    store.add("simple", 0.5)
+    long = store.add("file", 0.7, source="long.json sha256:1", cost=cost, names=list("abcdef"))
+    assert store.compared().writers.empty  # one file has no rival
+    short = store.add("file", 0.6, source="short.json sha256:2")
+    third = store.add("cupl", 0.69, source="cupl.json sha256:3")
+    shuffled = written_by("strategies.ShuffledDescriptionsStrategy")
+    store.add("shuffled", 0.8, source="long.json sha256:1", config=shuffled)
+    table = store.write().writers
+    assert list(table["prompts_file"].str.split(".").str[0]) == ["long", "cupl", "short"]
+    hits = [answers_of(store, record).hits for record in (long, third, short)]
+    p = [mcnemar_exact([int((one & ~two).sum())], [int((two & ~one).sum())])[0]
+         for one, two in ((hits[0], hits[1]), (hits[0], hits[2]), (hits[1], hits[2]))]  # fmt: skip
+    assert table["p_holm"][1:].tolist() == pytest.approx(multipletests(p, method="holm")[1][:2].tolist())
+    assert table["difference"].tolist() == pytest.approx([0, *(one.mean() - hits[0].mean() for one in hits[1:])])
+    assert (table["language_model"][0], table["input_tokens"][0], table["cost"][0]) == ("a-model", 900, 0.25)
+    assert table["prompts_per_class"].tolist() == [1.0, 1.0, 1.0]
+    words = pd.read_parquet(store.folder / long.artifacts.prompts)["text"].str.split().str.len().mean()
+    assert table["words_per_prompt"][0] == pytest.approx(words)
+    text = (store.folder / "tables" / "writers.md").read_text()
+    assert "1,000" in text
+    assert "n.s." in text
+    assert len(pd.read_csv(store.folder / "tables" / "writers.csv")) == 3
 
 
 def test_calibration_is_told_where_confidence_is(store: Store) -> None:
