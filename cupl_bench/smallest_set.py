@@ -125,7 +125,7 @@ def halves(labels: Int64[np.ndarray, " n"], seed: int) -> tuple[Int64[np.ndarray
     They differ by one image at most, in each class and in all.
 
     >>> one, other = halves(np.array([0, 0, 1, 1]), seed=0)
-    >>> len(one), sorted([*one, *other])
+    >>> len(one), sorted([*one.tolist(), *other.tolist()])
     (2, [0, 1, 2, 3])
     """
     drawn = np.random.default_rng(seed).permutation(len(labels))

@@ -190,7 +190,7 @@ def change_intervals(
 
     >>> low, high = change_intervals(gained=np.array([5]), lost=np.array([1]), images=np.array([20]))
     >>> f"{low[0]:+.2f} to {high[0]:+.2f}"
-    '-0.06 to +0.43'
+    '-0.06 to +0.42'
 
     Source: Bonett and Price, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on
     Paired Data", Journal of Educational and Behavioral Statistics 37 (2012): Wald's interval with one image added to

@@ -77,7 +77,7 @@ class Standings:
 
 
 def stand(runs: pd.DataFrame, right: Mapping[str, RightImages]) -> Standings:
-    """Rank the strategies of each league over its data sets.
+    """Return the ranks of the strategies of each league over its data sets.
 
     Args:
         runs: the rows of a comparison, with the column ``collection``.
