@@ -58,7 +58,7 @@ def check_selectable(prepared: "Prepared") -> None:
 
 
 def write_selection(material: "Material", path: Path) -> dict[str, Any]:
-    """Write the chosen set unless it is significantly worse; show how it was chosen and judged, and return the facts."""
+    """Write the chosen set unless it is significantly worse; show how it fared, and return the facts."""
     from cupl_bench.run.device import device_of
     from cupl_bench.smallest_set import smallest_set
     from cupl_bench.store import write_atomically
