@@ -318,12 +318,12 @@ def shown_ranking(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         f"{rank:.2f}" if np.isnan(low) else f"{rank:.2f} [{low:.2f}, {high:.2f}]{'' if worse else ' *'}"
         for rank, low, high, worse in zip(
             table["average_rank"], table["rank_low"], table["rank_high"],
-            [good is not True for good in table["as_good_as_best"]], strict=True,
+            [pd.isna(good) or not good for good in table["as_good_as_best"]], strict=True,
         )
     ]  # fmt: skip
     out["wins"] = [percent(value) for value in table["win_rate"]]
     out["top-1"] = [percent(value) for value in table["top1"]]
-    baselines = list(dict.fromkeys(name for name in table["baseline"] if name is not None))
+    baselines = list(dict.fromkeys(name for name in table["baseline"] if pd.notna(name)))
     if len(baselines) > 1:
         out["baseline"] = table["baseline"]
     if baselines:
@@ -353,8 +353,9 @@ def notes_of(standings: Standings) -> list[str]:
             facts.append(f"Friedman p {row['friedman_p']:.2g}")
         if not np.isnan(row["critical_difference"]):
             facts.append(f"critical difference {row['critical_difference']:.2f} (Nemenyi; * within it of the best)")
-        if rows["p_holm"].notna().any():
-            facts.append(f"skill over {row['baseline']}: n.s. by Wilcoxon's signed-rank test after Holm from 0.05 on")
+        if pd.notna(row["baseline"]):
+            unsure = "; n.s. by Wilcoxon's signed-rank test after Holm" if (rows["p_holm"] >= ALPHA).any() else ""
+            facts.append(f"skill: the percentage of the errors of {row['baseline']} that are saved{unsure}")
         noises = [
             f"{100 * row[f'noise_{what}']:.0f}% with other {shown}"
             for what, shown in (("images", "images"), ("datasets", "data sets"))
@@ -363,6 +364,10 @@ def notes_of(standings: Standings) -> list[str]:
         if noises:
             facts.append(f"pairs that change places: {', '.join(noises)}; of equal strategies about 25%")
         lines += [f"{title}{line}" for line in (*facts, *standings.notes[number])]
+    if titles:
+        lines.append(
+            "swaps: how likely a row changes places with the next one, had other images or data sets been taken"
+        )
     lines += [note for number, notes in standings.notes.items() if number not in titles for note in notes]
     return lines
 

@@ -61,6 +61,7 @@ def test_the_table_as_read_and_its_notes(eight: Standings) -> None:
     assert read["skill over simple"][1] == "+0.0"
     lines = notes_of(eight)
     assert "critical difference 1.17 (Nemenyi; * within it of the best)" in lines
+    assert "skill: the percentage of the errors of simple that are saved" in lines
     assert any(line.startswith("pairs that change places: 0% with other images") for line in lines)
 
 
@@ -95,7 +96,18 @@ def test_kinds_backbones_and_precisions_never_share_ranks() -> None:
     assert found.table.groupby("league").size().tolist() == [3, 3, 3, 3]
     for column in ("kind", "backbone_shown", "precision"):
         assert (found.table.groupby("league")[column].nunique() == 1).all()
-    assert len({line.partition(":")[0] for line in notes_of(found)}) == 4  # each line says whose it is
+    assert len({line.partition(":")[0] for line in notes_of(found)[:-1]}) == 4  # each line says whose it is
+
+
+def test_a_league_without_the_baseline_has_no_skill_and_says_so() -> None:
+    others = [cell(f"set{number}", name, backbone_shown="c") for number in range(7) for name in ("cupl", "waffle")]
+    found = standings([*grid(7), *others])
+    lone = found.table[found.table["backbone_shown"] == "c"]
+    assert lone[["baseline", "skill_score", "p"]].isna().all(axis=None)
+    assert "c: no skill score and no test: the baseline was not run on all of these data sets." in notes_of(found)
+    read = shown_ranking(found.table, list(found.table["prompts"]))
+    assert list(read["skill over simple"][3:]) == ["", ""]
+    assert read["rank [95%]"].str.endswith(" *").tolist() == [True, True, False, False, False]
 
 
 def test_missing_cells_are_named_and_never_filled() -> None:
