@@ -100,6 +100,7 @@ def test_where_every_prompt_is_needed_there_is_no_smaller_set() -> None:
     assert (one_prompt.rows, one_prompt.tried) == (None, ())
 
 
+@pytest.mark.slow
 def test_the_judgement_holds_its_level_and_one_on_the_choosing_half_would_not() -> None:
     """Prompts that point anywhere: whatever is chosen is as good as all. The script has the long simulation."""
     alarms = np.array([false_alarms(seed, images=120, prompts=12) for seed in range(24)])

@@ -76,6 +76,7 @@ def test_the_paper_s_own_files_name_their_model() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_record_holds_what_the_file_cost(cli, tiny, photos, tmp_path: Path) -> None:
     rows = {name: [f"a {name}"] for name in ("ant", "bee", "cat", "dog", "eel")}
     path = tmp_path / "p.json"
