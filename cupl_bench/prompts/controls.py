@@ -125,7 +125,7 @@ class RandomWordsStrategy:
                 first, end = bisect_left(lengths, length), bisect_left(lengths, length + 1)
                 if first == end:  # none of this length: a longer one is cut
                     end = len(words)
-                word = pick(generator, words[first:end])[: len(like)].lower()
+                word = words[pick(generator, range(first, end))][: len(like)].lower()
                 return word.capitalize() if like[0].isupper() else word
 
             return "".join(part if is_name else WORD.sub(random_word, part) for is_name, part in _parts(text, name))
@@ -166,12 +166,13 @@ def without_name(text: str, class_name: str, word: str) -> str:
 @lru_cache(maxsize=4)
 def _name_pattern(class_name: str) -> re.Pattern[str]:
     """Return what finds a class name, however its words are joined, its last word, and the plurals of both."""
-    parts = [re.escape(part) for part in re.split(r"[\s_-]+", class_name.strip())]
+    parts = [re.escape(part) for part in re.split(r"[\s_-]+", class_name) if part] or [re.escape(class_name)]
     names = [r"[\s_-]+".join(parts), *([parts[-1]] if len(parts) > 1 and len(parts[-1]) >= SHORTEST else [])]
     plurals = [f"{name}e?s" for name in names] + [f"{name[:-1]}ies" for name in names if name.endswith("y")]
-    return re.compile(
-        rf"(?<!\w)(?:(an?)(\s+))?(?:({'|'.join(plurals)})|({'|'.join(names)}))(?!\w)", flags=re.IGNORECASE
-    )
+    found = rf"(?:(an?)(\s+))?(?:({'|'.join(plurals)})|({'|'.join(names)}))"
+    # Scripts without capitals put no space around a word, or write an article into it.
+    spaced = any(letter.lower() != letter.upper() for letter in class_name) or not any(map(str.isalpha, class_name))
+    return re.compile(rf"(?<!\w){found}(?!\w)" if spaced else found, flags=re.IGNORECASE)
 
 
 def _parts(text: str, class_name: str) -> Iterator[tuple[bool, str]]:

@@ -46,6 +46,9 @@ def descriptions(tmp_path: Path) -> DescriptionsStrategy:
         ("A bus among buses.", "bus", "A thing among things."),
         ("It is small.", "newt", "It is small."),
         ("a C++ book (2nd)", "C++", "a thing book (2nd)"),
+        ("\u4e00\u53ea\u9752\u86d9\u5f88\u5c0f", "\u9752\u86d9", "\u4e00\u53eathing\u5f88\u5c0f"),  # no spaces
+        ("a - b", "-", "a thing b"),
+        ("the 747 and a 7470", "747", "the thing and a 7470"),
     ],
 )
 def test_a_name_its_plural_and_its_last_word_make_way_for_the_word(text: str, name: str, expected: str) -> None:
