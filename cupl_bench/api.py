@@ -233,22 +233,33 @@ def load_predictions(results_dir: str | Path, run_key: str) -> "pd.DataFrame":
     return pd.read_parquet(folder / record.artifacts.predictions)
 
 
-def compare(results_dir: str | Path = "results", baseline: str | None = None) -> "pd.DataFrame":
+def compare(
+    results_dir: str | Path = "results", baseline: str | None = None, *, over_datasets: bool = False
+) -> "pd.DataFrame":
     """Return the comparison of all runs below ``results_dir``: the columns of ``tables/comparison.csv``.
 
     Args:
         results_dir: where the records lie.
         baseline: the prompts that the others are compared with, by their name in the table; None: the first of
             simple and name_only, else those that were run first.
+        over_datasets: whether to return the ranks over data sets in its place: the columns of ``tables/ranking.csv``,
+            with what was left out or cannot be said as a list of sentences in ``attrs["notes"]``; no row where the
+            runs cover a single data set.
 
     Raises:
         ResultsError: there is no record, a file of a run is gone or altered, or there is no such baseline.
     """
     from cupl_bench.records import read_records
     from cupl_bench.report.comparison import compare as compare_records
+    from cupl_bench.report.standings import notes_of
 
     folder = Path(results_dir).expanduser()
-    return compare_records(read_records(folder), folder, baseline=baseline).runs
+    found = compare_records(read_records(folder), folder, baseline=baseline)
+    if not over_datasets:
+        return found.runs
+    ranking = found.standings.table.copy()
+    ranking.attrs["notes"] = notes_of(found.standings)
+    return ranking
 
 
 def paper(results_dir: str | Path = "results", baseline: str | None = None) -> "Paper":

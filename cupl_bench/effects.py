@@ -18,7 +18,14 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from cupl_bench.embeddings import Aggregation, Features, build_class_embeddings, distinct_rows
 from cupl_bench.scores import similarities, tile_images
 
-__all__ = ["PromptEffects", "TemplateEffects", "measure_prompts", "measure_subsets", "measure_templates"]
+__all__ = [
+    "PromptEffects",
+    "TemplateEffects",
+    "measure_prompts",
+    "measure_subsets",
+    "measure_templates",
+    "right_images",
+]
 
 Rows = Sequence[Sequence[int]]
 Weights = Sequence[Sequence[float]] | None
@@ -29,6 +36,8 @@ class PromptEffects:
     """The effect of each distinct prompt of each class; p counts them, classes in order. Fractions of images.
 
     ``row``: its place among the text features; ``weight``: how much it counts in its class.
+    ``only_with``, ``only_without``: images that are right only if its class has it, or only if it has not; 0 where the
+    class has no other prompt.
     ``top1_without``: of all images, when its class does without it; NaN where the class has no other prompt.
     ``top1_alone``: of all images, when its class is this prompt alone and the other classes are as they were.
     ``class_top1``, ``class_top1_without``, ``class_top1_alone``: the same of the images of its own class; NaN where it
@@ -39,6 +48,8 @@ class PromptEffects:
     label: Int64[np.ndarray, " p"]
     row: Int64[np.ndarray, " p"]
     weight: Float64[np.ndarray, " p"]
+    only_with: Int64[np.ndarray, " p"]
+    only_without: Int64[np.ndarray, " p"]
     top1_without: Float64[np.ndarray, " p"]
     top1_alone: Float64[np.ndarray, " p"]
     class_top1: Float64[np.ndarray, " p"]
@@ -48,8 +59,13 @@ class PromptEffects:
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateEffects:
-    """The effect of each template, in all classes at once; ``top1_without`` is NaN where there is no other template."""
+    """The effect of each template, in all classes at once; ``top1_without`` is NaN where there is no other template.
 
+    ``only_with``, ``only_without``: images that are right only if all classes have it, or only if none has.
+    """
+
+    only_with: Int64[np.ndarray, " t"]
+    only_without: Int64[np.ndarray, " t"]
     top1_without: Float64[np.ndarray, " t"]
     top1_alone: Float64[np.ndarray, " t"]
 
@@ -161,11 +177,14 @@ def measure_prompts(
         class_top1 = (hits / of_class)[prompts.label]
     total = {name: (hits.sum() + one.change.cpu().double().numpy()) / len(labels) for name, one in tally.items()}
     gone = np.isnan(prompts.scale)
+    lost, won = (one.cpu().numpy() for one in (tally["without"].lost, tally["without"].won))
     return PromptEffects(
         top1=float(hits.sum() / len(labels)),
         label=prompts.label,
         row=prompts.row,
         weight=prompts.weight,
+        only_with=np.where(gone, 0, lost),
+        only_without=np.where(gone, 0, won),
         top1_without=np.where(gone, np.nan, total["without"]),
         top1_alone=total["alone"],
         class_top1=class_top1,
@@ -204,7 +223,8 @@ class _Best:
 class _Tally:
     """How the number of right images changes when one class takes a new similarity, for each such change.
 
-    ``own``: images of the class itself that are right then; ``change``: of all images, right then minus right now.
+    ``own``: images of the class itself that are right then; of all images, ``lost``: right now and wrong then, ``won``:
+    wrong now and right then.
     """
 
     count: int
@@ -212,7 +232,12 @@ class _Tally:
 
     def __post_init__(self) -> None:
         self.own = torch.zeros(self.count, dtype=torch.int64, device=self.device)
-        self.change = torch.zeros(self.count, dtype=torch.int64, device=self.device)
+        self.lost = torch.zeros(self.count, dtype=torch.int64, device=self.device)
+        self.won = torch.zeros(self.count, dtype=torch.int64, device=self.device)
+
+    @property
+    def change(self) -> Int64[torch.Tensor, " p"]:
+        return self.won - self.lost
 
     def add(
         self,
@@ -226,24 +251,24 @@ class _Tally:
         right = best.right.nonzero()[:, 0]
         value, truth = best.first_value[right][:, None], best.truth[right][:, None]
         overtaken = (new[right] > value) | ((new[right] == value) & (label < truth))
-        self.change -= overtaken.sum(dim=0)
+        self.lost += overtaken.sum(dim=0)
         rows, columns = _own_columns(best.truth[right], start)
-        self.change += _counted(columns, overtaken[rows, columns], self.count)  # their own class does not overtake
+        self.lost -= _counted(columns, overtaken[rows, columns], self.count)  # their own class does not overtake
         # Images of the changed class: right where it beats the best of the others.
         other = torch.where(best.right, best.second, best.first)
         other_value = torch.where(best.right, best.second_value, best.first_value)
         rows, columns = _own_columns(best.truth, start)
         now = new[rows, columns]
         wins = (now > other_value[rows]) | ((now == other_value[rows]) & (best.truth[rows] < other[rows]))
-        own = _counted(columns, wins, self.count)
-        self.own += own
-        self.change += own - _counted(columns, best.right[rows], self.count)
+        self.own += _counted(columns, wins, self.count)
+        self.won += _counted(columns, wins & ~best.right[rows], self.count)
+        self.lost += _counted(columns, best.right[rows] & ~wins, self.count)
         # Images of another class that were taken for the changed one, with their own class second: mended.
         near = ((~best.right) & (best.second == best.truth)).nonzero()[:, 0]
         rows, columns = _own_columns(best.first[near], start)
         now, theirs = new[near[rows], columns], best.second_value[near[rows]]
         first, truth = best.first[near[rows]], best.truth[near[rows]]
-        self.change += _counted(columns, (now < theirs) | ((now == theirs) & (truth < first)), self.count)
+        self.won += _counted(columns, (now < theirs) | ((now == theirs) & (truth < first)), self.count)
 
 
 def _own_columns(
@@ -298,7 +323,8 @@ def measure_templates(
     num_classes, num_templates = places.shape
     # Equal prompts get equal similarities to the last bit: each is multiplied once.
     distinct = [np.unique(places[:, place], return_inverse=True) for place in range(num_templates)]
-    without = np.zeros(num_templates, dtype=np.int64)
+    lost, won = np.zeros(num_templates, dtype=np.int64), np.zeros(num_templates, dtype=np.int64)
+    hits = 0
     alone = np.zeros(num_templates, dtype=np.int64)
     step = tile_images(num_classes)
     for first in range(0, len(images), step):
@@ -311,6 +337,8 @@ def measure_templates(
             return products[:, torch.from_numpy(column.reshape(-1)).to(device)]
 
         to_class = similarities(tile, classes)
+        right = to_class.argmax(dim=1) == truth
+        hits += int(right.sum())
         nearest, second, which = (
             _two_best(to_template, num_templates)
             if (aggregation == Aggregation.MAX_SIMILARITY and num_templates > 1)
@@ -325,9 +353,16 @@ def measure_templates(
                 rest = torch.where(which == place, second, nearest)
             else:
                 rest = to_class * _row(scale, place, device) - to_prompt * _row(share, place, device)
-            without[place] += int((rest.argmax(dim=1) == truth).sum())
+            then = rest.argmax(dim=1) == truth
+            lost[place] += int((right & ~then).sum())
+            won[place] += int((then & ~right).sum())
     gone = (num_templates == 1) | np.isnan(scale).any(axis=0)
-    return TemplateEffects(top1_without=np.where(gone, np.nan, without / len(labels)), top1_alone=alone / len(labels))
+    return TemplateEffects(
+        only_with=np.where(gone, 0, lost),
+        only_without=np.where(gone, 0, won),
+        top1_without=np.where(gone, np.nan, (hits - lost + won) / len(labels)),
+        top1_alone=alone / len(labels),
+    )
 
 
 def _row(rule: Float64[np.ndarray, "c t"], place: int, device: torch.device) -> torch.Tensor:
@@ -376,14 +411,26 @@ def measure_subsets(
     ``subsets``: for each choice the rows of every class, and their weights or None. The other arguments are those of
     `measure_prompts`.
     """
+    given = (images, labels, texts)
+    return [float(right_images(*given, rows, aggregation, weights, device).mean()) for rows, weights in subsets]
+
+
+def right_images(
+    images: Features,
+    labels: Int64[np.ndarray, " n"],
+    texts: Float32[np.ndarray, "u d"],
+    rows: Rows,
+    aggregation: Aggregation,
+    weights: Weights = None,
+    device: torch.device | None = None,
+) -> Bool[np.ndarray, " n"]:
+    """Return which images are right. The arguments are those of `measure_prompts`."""
     device = device or torch.device("cpu")
-    top1 = []
-    for rows, weights in subsets:
-        classes = build_class_embeddings(texts, rows, aggregation, weights)
-        step = tile_images(classes.num_columns)
-        hits = 0
-        for first in range(0, len(images), step):
-            tile = similarities(torch.from_numpy(images[first : first + step]).to(device), classes)
-            hits += int((tile.argmax(dim=1).cpu().numpy() == labels[first : first + step]).sum())
-        top1.append(hits / len(labels))
-    return top1
+    classes = build_class_embeddings(texts, rows, aggregation, weights)
+    right = np.empty(len(labels), dtype=np.bool_)
+    step = tile_images(classes.num_columns)
+    for first in range(0, len(images), step):
+        part = slice(first, first + step)
+        tile = similarities(torch.from_numpy(images[part]).to(device), classes)
+        right[part] = tile.argmax(dim=1).cpu().numpy() == labels[part]
+    return right

@@ -31,6 +31,7 @@ __all__ = [
     "RECORD_LIMIT",
     "SCHEMA_VERSION",
     "BackboneRecord",
+    "CostRecord",
     "DatasetRecord",
     "FeaturesRecord",
     "Kind",
@@ -144,6 +145,15 @@ class TextsRecord(Frozen):
     language_model: str | None = None
 
 
+class CostRecord(Frozen):
+    """The language model that wrote descriptions, the tokens that it read and wrote, their price; None: not told."""
+
+    language_model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+
+
 class PromptsRecord(Frozen):
     """The prompts of a run. ``join`` says how the class names found their entries in a prompts file, ``source`` which.
 
@@ -151,6 +161,7 @@ class PromptsRecord(Frozen):
     ``weighting``: the rule by which prompts were weighed, ``given`` or ``zpe``, None where all weigh the same.
     ``uses_images``: whether that rule looked at the images, without their labels, that are then classified.
     ``texts``: each source of texts; None in older records.
+    ``cost``: what a language model took to write them; None where no file tells, and in older records.
     """
 
     name: str
@@ -166,6 +177,7 @@ class PromptsRecord(Frozen):
     weighting: str | None = None
     uses_images: bool = False
     texts: tuple[TextsRecord, ...] | None = None
+    cost: CostRecord | None = None
 
 
 class ScorerRecord(Frozen):

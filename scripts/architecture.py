@@ -17,7 +17,7 @@ ROOMS = {
     "Command line": ("__main__", "commands", "terminal"),
     "Python": ("api",),
     "Configuration": ("composition", "config", "schema", "conf_folder"),
-    "Report": ("report", "checking", "paragraph"),
+    "Report": ("report", "checking", "paragraph", "smallest_set"),
     "Describe": ("describe",),
     "Results": ("archive", "feature_folders", "reproduction", "outcomes", "tracking"),
     "Run": ("run", "classify", "environment"),

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from making import make_folder
+from statsmodels.stats.multitest import multipletests
 
 from cupl_bench import scores
 from cupl_bench.effects import measure_prompts, measure_subsets, measure_templates
 from cupl_bench.embeddings import Aggregation, build_class_embeddings, unit_rows
+from cupl_bench.report.significance import mcnemar_exact
 from cupl_bench.scores import predict
 
 AGGREGATIONS = list(Aggregation)
@@ -71,6 +73,29 @@ def test_each_prompt_is_as_brute_force_says(
         changed += total != found.top1
     assert changed > 3
     assert found.weight[(found.label == 2) & (found.row == rows[2][0])] == [3]
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_images_are_counted_that_are_right_only_with_or_only_without(aggregation: Aggregation) -> None:
+    images, labels, texts, rows = made(0, ragged=False)
+
+    def right(choice: list[list[int]]) -> np.ndarray:
+        return predict(images, build_class_embeddings(texts, choice, aggregation)).prediction == labels
+
+    whole = right(rows)
+    found = measure_prompts(images, labels, texts, rows, aggregation)
+    for place, (label, row) in enumerate(zip(found.label.tolist(), found.row.tolist(), strict=True)):
+        rest = right(replaced(rows, label, [one for one in rows[label] if one != row]))
+        assert found.only_with[place] == (whole & ~rest).sum()
+        assert found.only_without[place] == (rest & ~whole).sum()
+    assert (found.only_with * found.only_without).any()  # some do both, which their difference does not show
+    templates = measure_templates(images, labels, texts, rows, aggregation)
+    for place in range(4):
+        rest = right([row[:place] + row[place + 1 :] for row in rows])
+        assert templates.only_with[place] == (whole & ~rest).sum()
+        assert templates.only_without[place] == (rest & ~whole).sum()
+    alone = measure_prompts(images, labels, texts, [row[:1] for row in rows], aggregation)
+    assert not (alone.only_with | alone.only_without).any()
 
 
 @pytest.mark.parametrize("aggregation", [Aggregation.MEAN, Aggregation.MEAN_SIMILARITY])
@@ -152,6 +177,13 @@ def test_effects_of_templates_agree_with_runs(cli, tiny, tmp_path, monkeypatch: 
     assert list(of_templates.index) == templates
     assert (table["top1"] == whole.metrics.top1).all()
     assert len(table) == 4 + 16
+    adds = of_templates["top1"] - of_templates["top1_without"]
+    assert of_templates["adds"].to_numpy() == pytest.approx(adds.to_numpy())
+    assert (of_templates["adds_low"] < adds).all()
+    assert (of_templates["adds_high"] > adds).all()
+    p = mcnemar_exact(of_templates["only_with"].to_numpy(), of_templates["only_without"].to_numpy())
+    assert list(of_templates["p_bh"]) == pytest.approx(list(multipletests(p, method="fdr_bh")[1]))
+    assert "of 4 templates 0 add to top-1 and 0 take from it; the others are n.s." in " ".join(cli.out.split())
     for place, template in enumerate(templates):
         assert cli("eval", *own, *prompts([template])) == 0
         assert cli.record().metrics.top1 == of_templates["top1_alone"][template]
@@ -181,5 +213,6 @@ def test_effects_of_descriptions_name_class_and_text_and_failures(cli, tiny, pho
     assert list(table["class_name"]) == ["ant", "ant", "bee", "cat", "dog", "eel"]
     assert set(table["text"][:2]) == {"an ant", "six legs"}
     assert table["weight"][3] == 2
+    assert table["p_bh"].notna().tolist() == [True, True, False, False, False, False]
     assert table["top1_without"].isna().tolist() == [False, False, True, True, True, True]
     assert not list((cli.results / "records").glob("*.json"))

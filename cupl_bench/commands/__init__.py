@@ -69,10 +69,11 @@ COMMANDS = {
     ),
     "effects": Command(
         summary="what each prompt adds, and accuracy against the number of prompts; arguments as for eval",
+        own={"select": "a JSON file to write: the smallest set of prompts that is not significantly worse than all"},
         groups=(*FEATURES, "machine", "experiment"),
         keys=(*ASKED, *PLACES, *MACHINE, "output"),
         sweeps=True,
-        examples=("cupl-bench effects prompts=ensemble,cupl",),
+        examples=("cupl-bench effects prompts=ensemble,cupl", "cupl-bench effects prompts=cupl select=kept.json"),
     ),
     "features": Command(
         summary="to=FOLDER: write image features, labels, class embeddings and prompt features for other programs",

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.commands.failures import told_once
 from cupl_bench.commands.questions import each_question
-from cupl_bench.errors import CuplBenchError, short
+from cupl_bench.commands.selecting import check_selectable, target_of, write_selection
+from cupl_bench.errors import ConfigError, CuplBenchError, short
 from cupl_bench.interrupts import raise_if_interrupted
-from cupl_bench.report.texts import percent, points
+from cupl_bench.report.texts import interval, percent, points
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
 
 if TYPE_CHECKING:  # heavy: a look at the help needs no torch
@@ -19,8 +20,6 @@ if TYPE_CHECKING:  # heavy: a look at the help needs no torch
 
 __all__ = ["command"]
 
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-"""Numbers of prompts of each class that the curve is drawn through; the last point is all of them."""
 DRAWS = 10
 """Draws of so many prompts; their seeds are those of ``budget`` with ``seed=0`` to 9."""
 SHOWN = 5
@@ -33,12 +32,17 @@ def command(given: Arguments) -> int:
     from cupl_bench.run.encode import gather
     from cupl_bench.scorers.facts import check_plain
 
+    select = given.own.get("select")
+    target = None if select is None else target_of(select)
     bench = Workbench()
     forms: set[Output] = set()
     measured: list[dict[str, object]] = []
     failed: list[dict[str, object]] = []
 
-    for name, config in each_question(given):
+    questions = list(each_question(given))
+    if target is not None and len(questions) > 1:
+        raise ConfigError(f"select= writes one file, and {len(questions)} questions are asked. Ask one at a time.")
+    for name, config in questions:
         forms.add(config.output)
         speak_to_program(config.output == Output.json)
         try:
@@ -46,7 +50,11 @@ def command(given: Arguments) -> int:
             question = question_of(config)
             check_plain(question.scorer_name, question.scorer, "effects")
             material = gather(question, machine, bench)
+            if target is not None:
+                check_selectable(material.prepared)
             measured.append(write_effects(material, machine.results_dir))
+            if target is not None:
+                measured[-1]["selection"] = write_selection(material, target)
         except CuplBenchError as error:
             raise_if_interrupted()
             if str(error) not in [one["error"] for one in failed]:
@@ -88,9 +96,11 @@ def write_effects(material: "Material", results_dir: Path) -> dict[str, object]:
 
 def _effects(material: "Material") -> "pd.DataFrame":
     """Return a row per template where prompts are parallel, else one per distinct prompt of each class."""
+    import numpy as np
     import pandas as pd
 
     from cupl_bench.effects import measure_prompts, measure_templates
+    from cupl_bench.report.significance import benjamini_hochberg, change_intervals, mcnemar_exact
     from cupl_bench.run.device import device_of
 
     prepared = material.prepared
@@ -99,39 +109,63 @@ def _effects(material: "Material") -> "pd.DataFrame":
         prepared.prompts.aggregation, material.weights, device_of(prepared.machine),
     )  # fmt: skip
     found = measure_prompts(*given)
+
+    def tested(effects: pd.DataFrame) -> pd.DataFrame:
+        """Return the effects with the interval and the p of each."""
+        known = effects["top1_without"].notna().to_numpy()
+        gained, lost = (effects[name].to_numpy() for name in ("only_with", "only_without"))
+        low, high = change_intervals(gained, lost, np.full(len(effects), len(material.labels)))
+        p = np.where(known, mcnemar_exact(gained, lost), np.nan)
+        of_prompt = {
+            "adds": np.where(known, (gained - lost) / len(material.labels), np.nan),
+            "adds_low": np.where(known, low, np.nan),
+            "adds_high": np.where(known, high, np.nan),
+            "p": p,
+            "p_bh": benjamini_hochberg(p),
+        }
+        return effects.assign(**of_prompt)
+
     # Prompts that share their tokens share a row: the first of them stands for all.
     text_of: dict[tuple[int, int], str] = {}
     for label, (rows, texts) in enumerate(zip(material.rows_of_class, prepared.prompts.texts, strict=True)):
         for row, text in zip(rows, texts, strict=True):
             text_of.setdefault((label, row), text)
     names = prepared.dataset.class_names
-    of_prompts = pd.DataFrame(
-        {
-            "kind": "prompt",
-            "label": found.label,
-            "class_name": [names[label] for label in found.label.tolist()],
-            "text": [text_of[key] for key in zip(found.label.tolist(), found.row.tolist(), strict=True)],
-            "weight": found.weight,
-            "top1": found.top1,
-            "top1_without": found.top1_without,
-            "top1_alone": found.top1_alone,
-            "class_top1": found.class_top1,
-            "class_top1_without": found.class_top1_without,
-            "class_top1_alone": found.class_top1_alone,
-        }
+    of_prompts = tested(
+        pd.DataFrame(
+            {
+                "kind": "prompt",
+                "label": found.label,
+                "class_name": [names[label] for label in found.label.tolist()],
+                "text": [text_of[key] for key in zip(found.label.tolist(), found.row.tolist(), strict=True)],
+                "weight": found.weight,
+                "top1": found.top1,
+                "top1_without": found.top1_without,
+                "top1_alone": found.top1_alone,
+                "class_top1": found.class_top1,
+                "class_top1_without": found.class_top1_without,
+                "class_top1_alone": found.class_top1_alone,
+                "only_with": found.only_with,
+                "only_without": found.only_without,
+            }
+        )
     )
     of_prompts["label"] = of_prompts["label"].astype("Int64")
     if not prepared.prompts.parallel:
         return of_prompts
     templates = measure_templates(*given)
-    of_templates = pd.DataFrame(
-        {
-            "kind": "template",
-            "text": [text.replace(names[0], "{}") for text in prepared.prompts.texts[0]],
-            "top1": found.top1,
-            "top1_without": templates.top1_without,
-            "top1_alone": templates.top1_alone,
-        }
+    of_templates = tested(
+        pd.DataFrame(
+            {
+                "kind": "template",
+                "text": [text.replace(names[0], "{}") for text in prepared.prompts.texts[0]],
+                "top1": found.top1,
+                "top1_without": templates.top1_without,
+                "top1_alone": templates.top1_alone,
+                "only_with": templates.only_with,
+                "only_without": templates.only_without,
+            }
+        )
     )
     return pd.concat([of_templates, of_prompts], ignore_index=True)[list(of_prompts)]
 
@@ -144,6 +178,7 @@ def _curve(material: "Material") -> "pd.DataFrame":
     from cupl_bench.effects import measure_subsets
     from cupl_bench.prompts.budget import drawn
     from cupl_bench.run.device import device_of
+    from cupl_bench.smallest_set import SIZES
 
     prepared = material.prepared
     parallel = prepared.prompts.parallel
@@ -177,19 +212,47 @@ def _curve(material: "Material") -> "pd.DataFrame":
     return curve
 
 
+def _told(taken: "pd.DataFrame", what: str) -> list[str]:
+    """Return how many prompts, or templates, add something that is not chance, and how little the others do."""
+    from cupl_bench.report.significance import ALPHA
+
+    tested = taken[taken["p_bh"].notna()]
+    if tested.empty:
+        return [f"no class has more than one prompt: there is nothing to leave out of {len(taken)}"]
+    sure = tested[tested["p_bh"] < ALPHA]
+    helps = int((sure["adds"] > 0).sum())
+    idle = int(((tested["only_with"] == 0) & (tested["only_without"] == 0)).sum())
+    lines = [
+        f"of {len(tested):,} {what}s {helps:,} add to top-1 and {len(sure) - helps:,} take from it; the others are"
+        " n.s.: McNemar's exact test, 5% false discoveries after Benjamini and Hochberg",
+    ]
+    if idle:
+        lines.append(f"{idle:,} change no image at all; select=FILE looks for a smaller set that is as good")
+    return lines
+
+
 def _show(effects: "pd.DataFrame", curve: "pd.DataFrame") -> None:
     import pandas as pd
 
+    from cupl_bench.report.significance import ALPHA
+
     templates = effects[effects["kind"] == "template"]
     taken = templates if len(templates) else effects[effects["kind"] == "prompt"]
-    ordered = taken.assign(effect=taken["top1"] - taken["top1_without"]).sort_values("effect", ascending=False)
+    ordered = taken.sort_values("adds", ascending=False, kind="stable")
     ends = ordered if len(ordered) <= 2 * SHOWN else pd.concat([ordered.head(SHOWN), ordered.tail(SHOWN)])
     table = pd.DataFrame({} if len(templates) else {"class": ends["class_name"]})
     table["text"] = [short(text, 70) for text in ends["text"]]
-    table["adds"] = [points(value, 2) for value in ends["effect"]]
+    table["adds [95%]"] = [
+        f"{points(value, 2)} {interval(low, high, signed=True, decimals=2)}{'' if p < ALPHA else ' n.s.'}"
+        if value == value
+        else "the only one"
+        for value, low, high, p in zip(ends["adds"], ends["adds_low"], ends["adds_high"], ends["p_bh"], strict=True)
+    ]
     table["alone"] = [percent(value) for value in ends["top1_alone"]]
     what = "template" if len(templates) else "prompt"
     show_table(table.to_dict("records"), f"What each {what} adds to top-1, most and least, in points")
+    for line in _told(taken, what):
+        say(line)
     shown = pd.DataFrame(
         {
             "prompts of each class": curve["num_prompts"],

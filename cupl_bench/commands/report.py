@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Report", "command", "report_sweep", "show_comparison", "write_report"]
 
 TITLE = "Accuracy in percent"
+WRITERS_TITLE = "Files of descriptions, best first; n.s. after Holm for all their pairs"
+CONTROLS_TITLE = "Which controls a strategy beats: differences in points, n.s. after Holm for the whole table"
 QUICK = 100_000
 """Answers of all runs together that a report takes a few seconds for, thumbnails included."""
 
@@ -121,7 +123,10 @@ def _reported(results_dir: Path, run_keys: Sequence[str], config: Any, digest: s
 def command(given: Arguments) -> int:
     """Write the tables, the figures and the page, and show the tables; return the exit code."""
     from cupl_bench.config import Output
-    from cupl_bench.report.comparison import shown_pooled
+    from cupl_bench.report.comparison import shown_pooled, strategy_names
+    from cupl_bench.report.controls import shown_controls
+    from cupl_bench.report.standings import notes_of, shown_ranking
+    from cupl_bench.report.writers import shown_writers
 
     config = compose(given.overrides, given.config_dir)
     speak_to_program(config.output == Output.json)
@@ -133,6 +138,15 @@ def command(given: Arguments) -> int:
     show_comparison(found.runs)
     if len(found.pooled):
         show_table(shown_pooled(found.pooled).to_dict("records"), "Means over data sets, in percent")
+    if len(found.controls):
+        show_table(shown_controls(found.controls).to_dict("records"), CONTROLS_TITLE)
+    if len(found.writers):
+        show_table(shown_writers(found.writers).to_dict("records"), WRITERS_TITLE)
+    ranking = found.standings.table
+    if len(ranking):
+        show_table(shown_ranking(ranking, strategy_names(ranking)).to_dict("records"), "Ranks over data sets")
+    for line in notes_of(found.standings):
+        say(line)
     exact = found.published[found.published["match"] == "exact"]
     if len(exact):
         say(f"{int(exact['agrees'].sum())} of {len(exact)} published numbers of the same question agree: published.md")
@@ -147,6 +161,10 @@ def command(given: Arguments) -> int:
             {
                 "comparison": rows_of(found.runs),
                 "pooled": rows_of(found.pooled),
+                "controls": rows_of(found.controls),
+                "writers": rows_of(found.writers),
+                "ranking": rows_of(ranking),
+                "ranking_notes": notes_of(found.standings),
                 "missing": rows_of(found.missing),
                 "tables": [str(path) for path in report.tables],
                 "figures": [str(path) for path in report.figures],

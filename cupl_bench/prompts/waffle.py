@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Literal, TypeVar
 
 from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError
@@ -17,6 +17,8 @@ from cupl_bench.prompts.descriptors import NO_DESCRIPTORS, join_lists, read_list
 from cupl_bench.prompts.strategies import with_concept
 
 __all__ = ["DclipWaffleStrategy", "WaffleStrategy"]
+
+T = TypeVar("T")
 
 CLIP_VOCABULARY = "clip_vocabulary"
 """The word list of no file: the whole words of CLIP's own vocabulary."""
@@ -136,7 +138,7 @@ class DclipWaffleStrategy(WaffleStrategy):
         )
 
 
-def pick(generator: random.Random, items: Sequence[str]) -> str:
+def pick(generator: random.Random, items: Sequence[T]) -> T:
     """Return one of ``items``, each as likely, by the numbers that Python keeps the same between versions."""
     return items[int(generator.random() * len(items))]
 

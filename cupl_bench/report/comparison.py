@@ -30,6 +30,7 @@ from cupl_bench.report.answers import (
     same_images,
 )
 from cupl_bench.report.classes import moved_confusions, per_class
+from cupl_bench.report.controls import against_controls, corrected_controls
 from cupl_bench.report.headline import Headlines, has_headline, headline_title
 from cupl_bench.report.published import match_published
 from cupl_bench.report.significance import (
@@ -45,7 +46,9 @@ from cupl_bench.report.significance import (
     paired_mean,
     percentile_interval,
 )
+from cupl_bench.report.standings import RightImages, Standings, right_images, stand
 from cupl_bench.report.texts import interval, percent, points
+from cupl_bench.report.writers import writers
 
 __all__ = [
     "Comparison",
@@ -96,13 +99,19 @@ def _against(answers: Answers, baseline: Answers | None) -> Answers | None:
 class Comparison:
     """All that the records of a results folder say; results/README.md has the columns of the tables.
 
-    ``runs``: a row per run, and one for several seeds of a strategy. ``pooled``: means over data sets. ``classes`` and
-    ``moved``: classes and moved confusions of all runs (`report.classes`) with their ``run_key``. ``published``:
-    `report.published`. ``missing``: what a sweep lacks. ``groups``: the runs by what may be compared, as in ``runs``.
+    ``runs``: a row per run, and one for several seeds of a strategy. ``pooled``: means over data sets. ``standings``:
+    ranks over data sets (`report.standings`). ``controls``: which controls a strategy beats (`report.controls`).
+    ``writers``: files of descriptions with their cost and length (`report.writers`).
+    ``classes`` and ``moved``: classes and moved confusions of all runs (`report.classes`) with their ``run_key``.
+    ``published``: `report.published`. ``missing``: what a sweep lacks. ``groups``: the runs by what may be compared, as
+    in ``runs``.
     """
 
     runs: pd.DataFrame
     pooled: pd.DataFrame
+    standings: Standings
+    controls: pd.DataFrame
+    writers: pd.DataFrame
     classes: pd.DataFrame
     moved: pd.DataFrame
     published: pd.DataFrame
@@ -164,6 +173,9 @@ def compare(
     draws: dict[int, np.ndarray] = {}
     classes: list[pd.DataFrame] = []
     moved: list[pd.DataFrame] = []
+    right: dict[str, RightImages] = {}
+    controls: list[dict[str, object]] = []
+    by_writer: list[dict[str, object]] = []
     for group, members in groups.items():
         answers = [read_answers(results_dir, run) for run in members]
         base = next((one for one in answers if one.run is baselines.get(group)), None)
@@ -174,12 +186,18 @@ def compare(
         classes.append(read.classes)
         _tell_others(read)
         _add_rows(read, rows, draws, by_plain, Headlines(results_dir) if has_headline(records) else None)
+        right |= {one.record.run_key: bits for one in answers if (bits := right_images(one)) is not None}
+        controls += against_controls(_strategies(answers))
+        by_writer += writers(_strategies(answers), results_dir)
         if look is not None:
             look(read)
-    table, pooled = _table(rows, draws)
+    table, pooled, standings = _table(rows, draws, right)
     return Comparison(
         runs=table,
         pooled=pooled,
+        standings=standings,
+        controls=corrected_controls(controls),
+        writers=pd.DataFrame(by_writer),
         classes=pd.concat(classes, ignore_index=True),
         moved=pd.concat(moved, ignore_index=True) if moved else pd.DataFrame(),
         published=match_published(table, records),
@@ -308,8 +326,10 @@ def _add_rows(
         rows[best]["best"] = True
 
 
-def _table(rows: Sequence[dict[str, object]], draws: Mapping[int, np.ndarray]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows as a table, their p corrected, and the means over data sets."""
+def _table(
+    rows: Sequence[dict[str, object]], draws: Mapping[int, np.ndarray], right: Mapping[str, RightImages]
+) -> tuple[pd.DataFrame, pd.DataFrame, Standings]:
+    """Return the rows as a table, their p corrected, and the means and the ranks over data sets."""
     table = pd.DataFrame(rows)
     counts = ["budget", "seed", "num_seeds", "gained", "lost"]
     table[counts] = table[counts].astype("Float64").astype("Int64")  # whole numbers, though some are missing
@@ -325,7 +345,8 @@ def _table(rows: Sequence[dict[str, object]], draws: Mapping[int, np.ndarray]) -
         "dataset_shown", "backbone_shown", "prompts_name", "prompts_file", "prompts_digest", "baseline",
         "baseline_run_key", "fingerprint", "run_key",
     ]  # fmt: skip
-    return table[[*(name for name in table.columns if name not in (*tail, "collection")), *tail]], pooled
+    shown_columns = [*(name for name in table.columns if name not in (*tail, "collection")), *tail]
+    return table[shown_columns], pooled, stand(table, right)
 
 
 def _strategies(members: Sequence[Answers]) -> dict[Strategy, list[Answers]]:

@@ -1,15 +1,20 @@
 """The evidence as files: CSV and parquet with fractions, Markdown and LaTeX as read."""
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.cells import cell_len
 
 from cupl_bench.report.classes import shown_classes, shown_confusions
-from cupl_bench.report.comparison import Comparison, scored_names, shown, shown_pooled
+from cupl_bench.report.comparison import Comparison, scored_names, shown, shown_pooled, strategy_names
+from cupl_bench.report.controls import shown_controls
 from cupl_bench.report.published import shown_published
+from cupl_bench.report.standings import OF_LEAGUE, Standings, notes_of, shown_ranking
+from cupl_bench.report.writers import shown_writers
 from cupl_bench.store import write_atomically
 
 __all__ = ["write_tables"]
@@ -17,9 +22,12 @@ __all__ = ["write_tables"]
 SPREADSHEET_FORMULA = re.compile(r"^[=+\-@\t\r]")
 WORDS = {
     "dataset", "backbone", "precision", "prompts", "scorer", "kind", "baseline", "class", "taken for", "their wording",
-    "differs in", "source", "metric",
+    "differs in", "source", "metric", "written by",
 }  # fmt: skip
 """Columns of text; the others are numbers and stand to the right."""
+CONTROLS = ("controls.csv", "controls.md", "controls.tex")
+WRITERS = ("writers.csv", "writers.md", "writers.tex")
+RANKING = ("ranking.csv", "ranking.json", "ranking.md", "ranking.tex")
 
 
 def write_tables(comparison: Comparison, results_dir: Path) -> list[Path]:
@@ -42,6 +50,16 @@ def write_tables(comparison: Comparison, results_dir: Path) -> list[Path]:
             "pooled.md": _markdown(pooled),
             "pooled.tex": _latex(pooled, None),
         }
+    if len(comparison.standings.table):
+        contents |= _ranking(comparison.standings)
+    if len(comparison.controls):
+        read = shown_controls(comparison.controls)
+        files = (_csv(comparison.controls), _markdown(read), _latex(read, None))
+        contents |= dict(zip(CONTROLS, files, strict=True))
+    if len(comparison.writers):
+        read = shown_writers(comparison.writers)
+        files = (_csv(comparison.writers), _markdown(read), _latex(read, None))
+        contents |= dict(zip(WRITERS, files, strict=True))
     if len(comparison.moved):
         contents |= {
             "confusions.parquet": comparison.moved.to_parquet(index=False),
@@ -59,11 +77,36 @@ def write_tables(comparison: Comparison, results_dir: Path) -> list[Path]:
         path = results_dir / "tables" / name
         write_atomically(path, content)
         paths.append(path)
-    for name in ("pooled.csv", "pooled.md", "pooled.tex", "confusions.parquet", "classes.md", "published.csv",
-                 "published.md", "missing.csv"):  # fmt: skip
+    for name in ("pooled.csv", "pooled.md", "pooled.tex", *RANKING, *CONTROLS, *WRITERS, "confusions.parquet",
+                 "classes.md", "published.csv", "published.md", "missing.csv"):  # fmt: skip
         if name not in contents:  # what an earlier state of the folder left
             (results_dir / "tables" / name).unlink(missing_ok=True)
     return paths
+
+
+def _ranking(standings: Standings) -> dict[str, bytes]:
+    """Return the files of the ranks over data sets; the JSON holds each league with its tests, rows and notes."""
+    table = standings.table
+    read = shown_ranking(table, strategy_names(table))
+    of_league = ["league", *(name for name in table if name in OF_LEAGUE)]
+    leagues = [
+        {
+            **rows.iloc[0][of_league[1:]].to_dict(),
+            "notes": list(standings.notes[int(number)]),
+            "strategies": rows.drop(columns=of_league).to_dict("records"),
+        }
+        for number, rows in table.astype(object).where(table.notna(), None).groupby("league", sort=False)
+    ]
+    notes = "".join(f"\n{_inert_markdown(line)}\n" for line in notes_of(standings))
+    contents = (
+        _csv(table), json.dumps(leagues, indent=1, ensure_ascii=False, default=_plain).encode(),
+        _markdown(read) + notes.encode(), _latex(read, None),
+    )  # fmt: skip
+    return dict(zip(RANKING, contents, strict=True))
+
+
+def _plain(value: Any) -> object:
+    return value.item()  # a number of numpy
 
 
 def _changes(comparison: Comparison) -> str:

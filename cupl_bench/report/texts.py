@@ -23,11 +23,13 @@ def points(difference: float | None, decimals: int = 1) -> str:
     return "" if difference is None or math.isnan(difference) else f"{100 * difference:+z.{decimals}f}"
 
 
-def interval(low: float | None, high: float | None, *, signed: bool = False) -> str:
-    """Return an interval of fractions, or ``signed`` of differences; empty where there is none.
+def interval(low: float | None, high: float | None, *, signed: bool = False, decimals: int = 1) -> str:
+    """Return an interval of fractions, or ``signed`` of differences, these with ``decimals``; empty where none is.
 
     >>> interval(0.1, 0.25), interval(-0.1, 0.25, signed=True), interval(float("nan"), float("nan"))
     ('[10.0, 25.0]', '[-10.0, +25.0]', '')
     """
-    written = points if signed else percent
-    return "" if low is None or high is None or math.isnan(low) else f"[{written(low)}, {written(high)}]"
+    if low is None or high is None or math.isnan(low):
+        return ""
+    low_text, high_text = (points(end, decimals) if signed else percent(end) for end in (low, high))
+    return f"[{low_text}, {high_text}]"

@@ -1,6 +1,6 @@
 """The record of a question: what was asked, and the answer or the reason why there is none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -10,9 +10,11 @@ from cupl_bench.errors import CuplBenchError, ResultsError
 from cupl_bench.identity import PROTOCOL_VERSION
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.memory import is_lack_of_memory, out_of_memory
+from cupl_bench.prompts.costs import cost_of
 from cupl_bench.prompts.provenance import written_by
 from cupl_bench.records import (
     BackboneRecord,
+    CostRecord,
     DatasetRecord,
     FeaturesRecord,
     PromptsRecord,
@@ -75,6 +77,7 @@ def record_of(
             weighting=prompts.weighting,
             uses_images=prompts.weigh_by_images,
             texts=_texts(prepared),
+            cost=_cost(prepared) if status == "ok" else None,
         ),
         scorer=ScorerRecord(
             name=prepared.scorer.name,
@@ -95,13 +98,25 @@ def record_of(
 
 def _texts(prepared: Prepared) -> tuple[TextsRecord, ...]:
     """Return where the texts of the prompts come from."""
+    filled = (prepared.prompts.join or {}).get("filled", 0) > 0
+    settings = _settings(prepared) or dict(prepared.question.config.prompts)
+    return tuple(TextsRecord(**one._asdict()) for one in written_by(settings, with_fill=filled))
+
+
+def _cost(prepared: Prepared) -> CostRecord | None:
+    """Return what the files of the prompts say of their cost."""
+    settings = _settings(prepared)
+    cost = None if settings is None else cost_of(settings)
+    return None if cost is None else CostRecord(**vars(cost))
+
+
+def _settings(prepared: Prepared) -> Mapping[str, Any] | None:
+    """Return the prompts' settings as they are here; None where a place is known to the user's own configuration."""
     words = prepared.question.config
     try:
-        settings = words.resolved(prepared.machine.cache_dir, user_cache_dir(), ["prompts"])["prompts"]
-    except ResultsError:  # a place that only the user's own configuration knows
-        settings = dict(words.prompts)
-    filled = (prepared.prompts.join or {}).get("filled", 0) > 0
-    return tuple(TextsRecord(**one._asdict()) for one in written_by(settings, with_fill=filled))
+        return words.resolved(prepared.machine.cache_dir, user_cache_dir(), ["prompts"])["prompts"]
+    except ResultsError:
+        return None
 
 
 @contextmanager

@@ -48,7 +48,10 @@ def test_every_strategy_runs_on_the_demo_offline(name: str) -> None:
     assert all(len(row) <= 2 and set(row) <= set(all_of) for row, all_of in zip(few.texts, prompts.texts, strict=True))
 
 
-DRAW = ["waffle", "waffle_concept", "dclip_waffle", "dclip_waffle_concept", "cupl_shuffled"]
+DRAW = [
+    "waffle", "waffle_concept", "dclip_waffle", "dclip_waffle_concept", "cupl_shuffled", "cupl_length_matched",
+    "cupl_random_words",
+]  # fmt: skip
 
 
 @pytest.mark.slow

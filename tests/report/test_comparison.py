@@ -12,6 +12,7 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+import cupl_bench
 from cupl_bench.errors import ResultsError
 from cupl_bench.identity import PROTOCOL_VERSION
 from cupl_bench.intervals import wilson
@@ -29,7 +30,8 @@ from cupl_bench.report import comparison as of_comparison
 from cupl_bench.report import significance
 from cupl_bench.report.answers import Answers, missing_cells, read_answers
 from cupl_bench.report.comparison import Comparison, compare, shown, shown_pooled
-from cupl_bench.report.significance import paired
+from cupl_bench.report.significance import mcnemar_exact, paired
+from cupl_bench.report.standings import notes_of
 from cupl_bench.report.tables import write_tables
 
 LABELS = np.repeat(np.arange(6), 40)
@@ -356,6 +358,96 @@ def test_means_over_data_sets_hold_the_same_data_sets_on_both_sides(store: Store
     store.add("cupl", 0.5, dataset="birds", split="val")
     again = store.compared().pooled
     assert (again["datasets"][0], again["left_out"][0]) == ("cars dogs", "birds")
+
+
+def test_ranks_over_data_sets_are_written_read_in_python_and_removed(store: Store) -> None:
+    for place, name in enumerate(("birds", "cars")):
+        for prompts, share in (("simple", 0.5), ("cupl", 0.6)):
+            store.add(prompts, share, dataset=name, fingerprint=f"{place}" * 64)
+    standings = store.write().standings
+    tables = store.folder / "tables"
+    (league,) = json.loads((tables / "ranking.json").read_text())
+    assert league["datasets"] == "birds cars"
+    assert [row["prompts"] for row in league["strategies"]] == ["cupl", "simple"]
+    assert league["strategies"][0]["average_rank"] == 1.0
+    assert league["critical_difference"] is None
+    assert league["notes"] == list(standings.notes[0])
+    assert list(pd.read_csv(tables / "ranking.csv")["average_rank"]) == [1.0, 2.0]
+    assert all(note in (tables / "ranking.md").read_text() for note in league["notes"])
+    assert "\\toprule" in (tables / "ranking.tex").read_text()
+    ranking = cupl_bench.compare(store.folder, over_datasets=True)
+    pd.testing.assert_frame_equal(ranking, standings.table)
+    assert ranking.attrs["notes"] == notes_of(standings)
+    for path in (store.folder / "records").glob("*.json"):
+        if json.loads(path.read_text())["dataset"]["name"] == "cars":
+            path.unlink()
+    store.write()
+    assert not list(tables.glob("ranking.*"))
+    assert cupl_bench.compare(store.folder, over_datasets=True).empty
+
+
+def written_by(strategy: str) -> dict:
+    return {"prompts": {"_target_": f"cupl_bench.prompts.{strategy}"}}
+
+
+def test_the_controls_that_a_strategy_beats_are_told(store: Store) -> None:
+    cupl = store.add("cupl", 0.7, config=written_by("strategies.DescriptionsStrategy"))
+    shuffled = store.add("mixed", 0.5, config=written_by("strategies.ShuffledDescriptionsStrategy"))
+    store.add("nameless", 0.69, config=written_by("controls.NamelessDescriptionsStrategy"))
+    seeds = [store.add("waffle", share, config=written_by("waffle.WaffleStrategy"), seed=seed)
+             for seed, share in enumerate((0.52, 0.56))]  # fmt: skip
+    store.add("theirs", 0.4, config={"prompts": {"_target_": "elsewhere.WaffleStrategy"}})
+    store.add("mixed", 0.5, budget=2, config=written_by("strategies.ShuffledDescriptionsStrategy"))
+    comparison = store.write()
+    table = comparison.controls
+    assert list(zip(table["prompts"], table["control"], strict=True)) == [
+        (strategy, control) for strategy in ("cupl", "theirs") for control in ("mixed", "nameless", "waffle")
+    ]
+    rows = table[table["prompts"] == "cupl"].set_index("control")
+    ours, theirs = (answers_of(store, record) for record in (cupl, shuffled))
+    expected = paired(ours.hits, theirs.hits, LABELS, seed=int(cupl.run_key, 16))
+    assert rows["difference"]["mixed"] == pytest.approx(expected.difference)
+    assert (rows["difference_low"]["mixed"], rows["difference_high"]["mixed"]) == expected.over_images
+    assert rows["p"]["mixed"] == expected.p
+    assert rows["control_top1"]["waffle"] == pytest.approx(np.mean([record.metrics.top1 for record in seeds]))
+    np.testing.assert_allclose(table["p_holm"], multipletests(table["p"], method="holm")[1])
+    assert rows["beats"].to_dict() == {"mixed": True, "nameless": False, "waffle": True}
+    assert not table.loc[table["prompts"] == "theirs", "beats"].any()  # significantly worse is no win
+    text = (store.folder / "tables" / "controls.md").read_text()
+    assert "2 of 3" in text
+    assert "minus nameless" in text
+    assert (pd.read_csv(store.folder / "tables" / "controls.csv")["keeps"].str.contains("class name")).all()
+    for path in (store.folder / "records").glob("*.json"):
+        if json.loads(path.read_text())["prompts"]["name"] in ("mixed", "nameless", "waffle"):
+            path.unlink()
+    store.write()
+    assert not list((store.folder / "tables").glob("controls.*"))
+
+
+def test_files_of_descriptions_stand_side_by_side_with_cost_and_length(store: Store) -> None:
+    cost = {"language_model": "a-model", "input_tokens": 900, "output_tokens": 100, "cost": 0.25}
+    store.add("simple", 0.5)
+    long = store.add("file", 0.7, source="long.json sha256:1", cost=cost, names=list("abcdef"))
+    assert store.compared().writers.empty  # one file has no rival
+    short = store.add("file", 0.6, source="short.json sha256:2")
+    third = store.add("cupl", 0.69, source="cupl.json sha256:3")
+    shuffled = written_by("strategies.ShuffledDescriptionsStrategy")
+    store.add("shuffled", 0.8, source="long.json sha256:1", config=shuffled)
+    table = store.write().writers
+    assert list(table["prompts_file"].str.split(".").str[0]) == ["long", "cupl", "short"]
+    hits = [answers_of(store, record).hits for record in (long, third, short)]
+    p = [mcnemar_exact([int((one & ~two).sum())], [int((two & ~one).sum())])[0]
+         for one, two in ((hits[0], hits[1]), (hits[0], hits[2]), (hits[1], hits[2]))]  # fmt: skip
+    assert table["p_holm"][1:].tolist() == pytest.approx(multipletests(p, method="holm")[1][:2].tolist())
+    assert table["difference"].tolist() == pytest.approx([0, *(one.mean() - hits[0].mean() for one in hits[1:])])
+    assert (table["language_model"][0], table["input_tokens"][0], table["cost"][0]) == ("a-model", 900, 0.25)
+    assert table["prompts_per_class"].tolist() == [1.0, 1.0, 1.0]
+    words = pd.read_parquet(store.folder / long.artifacts.prompts)["text"].str.split().str.len().mean()
+    assert table["words_per_prompt"][0] == pytest.approx(words)
+    text = (store.folder / "tables" / "writers.md").read_text()
+    assert "1,000" in text
+    assert "n.s." in text
+    assert len(pd.read_csv(store.folder / "tables" / "writers.csv")) == 3
 
 
 def test_calibration_is_told_where_confidence_is(store: Store) -> None:
