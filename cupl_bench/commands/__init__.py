@@ -90,8 +90,21 @@ COMMANDS = {
     ),
     "report": Command(
         summary="tables, figures and a page from the records below results_dir",
+        own={
+            "figures": "the kinds that are drawn: strategies, classes, confusions, budget, seeds, scaling, against, or"
+            " none; without it, all that the runs allow",
+            "width": "column (3.3 inches), page (6.9 inches) or slide",
+            "format": "pdf, svg and png; pdf,png without it",
+            "pair": "two strategies: classes and confusions of the first minus the second",
+            "against": "a number for each strategy or file of prompts, to draw accuracy against it",
+            "axis": "what that number is",
+        },
         keys=(*PLACES, "baseline", "output"),
-        examples=("cupl-bench report", "cupl-bench report results_dir=elsewhere"),
+        examples=(
+            "cupl-bench report",
+            "cupl-bench report figures=strategies,classes width=page format=svg pair=cupl,ensemble",
+            "cupl-bench report figures=against 'against={one.json: 1, three.json: 3}' 'axis=LLM-prompts of each class'",
+        ),
     ),
     "prompts": Command(
         summary="counts, repeats and faults of prompts, without a model; class=NAME lists one",

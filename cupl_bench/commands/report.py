@@ -4,10 +4,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.commands.kept_report import Ending, ending_of, keep, made_from, warnings_heard
+from cupl_bench.commands.report_keys import choice_of
 from cupl_bench.composition import compose
 from cupl_bench.paths import absolute
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Report", "command", "report_sweep", "show_comparison", "write_report"]
 
 TITLE = "Accuracy in percent"
+EMPTY: Mapping[str, str] = MappingProxyType({})
 QUICK = 100_000
 """Answers of all runs together that a report takes a few seconds for, thumbnails included."""
 
@@ -33,15 +36,17 @@ class Report:
     page: Path | None
 
 
-def write_report(results_dir: Path, config: Any, *, quick: bool = False) -> Report:
+def write_report(results_dir: Path, config: Any, *, quick: bool = False, own: Mapping[str, str] = EMPTY) -> Report:
     """Compare the runs once, and write tables, figures and the page from that comparison.
 
     Args:
         results_dir: where the records lie.
         config: says where the caches are, and which baseline is asked for.
         quick: write only the tables if figures and page would take more than a few seconds.
+        own: the keys of this command alone, such as the kinds of figures.
 
     Raises:
+        ConfigError: one of these keys has a value that it does not take.
         ResultsError: there is nothing to compare, or it is not comparable.
     """
     # Its list of fonts belongs to our cache: nothing is written into a user's home.
@@ -53,6 +58,7 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False) -> Repo
     from cupl_bench.report.page import PageWriter
     from cupl_bench.report.tables import write_tables
 
+    choice = choice_of(own)
     records = read_records(results_dir)
     if quick and sum(record.dataset.num_images for record in records) > QUICK:
         comparison = compare(records, results_dir, baseline=config.baseline)
@@ -60,7 +66,7 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False) -> Repo
     page = PageWriter(results_dir)
     comparison = compare(records, results_dir, baseline=config.baseline, look=page.look)
     tables = write_tables(comparison, results_dir)
-    figures = write_figures(comparison, results_dir)
+    figures = write_figures(comparison, results_dir, choice)
     return Report(
         comparison=comparison,
         tables=tables,
@@ -125,7 +131,7 @@ def command(given: Arguments) -> int:
     config = compose(given.overrides, given.config_dir)
     speak_to_program(config.output == Output.json)
     results_dir = absolute(config.results_dir)
-    report = write_report(results_dir, config)
+    report = write_report(results_dir, config, own=given.own)
     found = report.comparison
     show_comparison(found.runs)
     if len(found.pooled):
