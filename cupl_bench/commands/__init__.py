@@ -173,6 +173,7 @@ COMMANDS = {
     "classify": Command(
         summary="IMAGE ... 'class_names=[tree frog,tailed frog]': the likeliest class of each image",
         plain=("IMAGE", "an image; images=[...] is the same as a key"),
+        own={"figure": "FILE.pdf, .svg or .png: draw the image beside the prompts of its two likeliest classes"},
         groups=("backbone", "prompts", "machine"),
         keys=("class_names", "images", "precision", "cache_dir", "device", "batch_size", "output"),
         examples=("cupl-bench classify frog.jpg 'class_names=[tree frog,tailed frog]' backbone=vit_b32_openai",),

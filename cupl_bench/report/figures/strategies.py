@@ -1,6 +1,7 @@
 """Strategies side by side: accuracies on one data set, or differences to the baseline on several."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,11 +98,11 @@ def _differences(scene: Scene, members: pd.DataFrame) -> Iterator[Figure]:
         yield figure
 
 
-def _bars(axes: Axes, own: pd.DataFrame, rows: Sequence[float], **how: object) -> None:
+def _bars(axes: Axes, own: pd.DataFrame, rows: Sequence[float], **how: Any) -> None:
     middle, low, high = (in_percent(own[name]) for name in ("difference", "difference_low", "difference_high"))
     axes.errorbar(
         middle, rows, xerr=reach(middle, low, high), linestyle="none", markersize=3.2, elinewidth=0.8, **how,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def _pages(data_sets: Sequence[str], of_a_page: int) -> Iterator[list[str]]:
