@@ -98,6 +98,8 @@ COMMANDS = {
             "pair": "two strategies: classes and confusions of the first minus the second",
             "against": "a number for each strategy or file of prompts, to draw accuracy against it",
             "axis": "what that number is",
+            "rows": "strategies or datasets: what is a row of tables/matrix",
+            "columns": "the columns of tables/matrix, in this order, by their names there",
         },
         keys=(*PLACES, "baseline", "output"),
         examples=(

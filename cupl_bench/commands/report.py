@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.commands.kept_report import Ending, ending_of, keep, made_from, warnings_heard
-from cupl_bench.commands.report_keys import choice_of
+from cupl_bench.commands.report_keys import choice_of, layout_of
 from cupl_bench.composition import compose
 from cupl_bench.paths import absolute
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
@@ -43,7 +43,7 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False, own: Ma
         results_dir: where the records lie.
         config: says where the caches are, and which baseline is asked for.
         quick: write only the tables if figures and page would take more than a few seconds.
-        own: the keys of this command alone, such as the kinds of figures.
+        own: the keys of this command alone, such as kinds of figures.
 
     Raises:
         ConfigError: one of these keys has a value that it does not take.
@@ -58,14 +58,14 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False, own: Ma
     from cupl_bench.report.page import PageWriter
     from cupl_bench.report.tables import write_tables
 
-    choice = choice_of(own)
+    choice, layout = choice_of(own), layout_of(own)
     records = read_records(results_dir)
     if quick and sum(record.dataset.num_images for record in records) > QUICK:
         comparison = compare(records, results_dir, baseline=config.baseline)
         return Report(comparison=comparison, tables=write_tables(comparison, results_dir), figures=[], page=None)
     page = PageWriter(results_dir)
     comparison = compare(records, results_dir, baseline=config.baseline, look=page.look)
-    tables = write_tables(comparison, results_dir)
+    tables = write_tables(comparison, results_dir, layout)
     figures = write_figures(comparison, results_dir, choice)
     return Report(
         comparison=comparison,

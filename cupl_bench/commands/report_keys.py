@@ -9,9 +9,11 @@ from cupl_bench.errors import ConfigError, first, nearest
 
 if TYPE_CHECKING:
     from cupl_bench.report.figures import Choice
+    from cupl_bench.report.tables import Layout
 
-__all__ = ["choice_of", "list_of"]
+__all__ = ["choice_of", "layout_of", "list_of"]
 
+ROWS = ("strategies", "datasets")
 FORMATS = ("pdf", "svg", "png")
 
 
@@ -44,6 +46,19 @@ def choice_of(own: Mapping[str, str]) -> "Choice":
     if "axis" in own:
         asked["axis"] = own["axis"]
     return Choice(**asked)
+
+
+def layout_of(own: Mapping[str, str]) -> "Layout":
+    """Return how the matrix is asked to lie.
+
+    Raises:
+        ConfigError: a value is none that the key takes.
+    """
+    from cupl_bench.report.tables import Layout
+
+    (rows,) = _among("rows", [own.get("rows", "strategies")], ROWS)
+    columns = tuple(list_of("columns", own["columns"])) if "columns" in own else ()
+    return Layout(transposed=rows == "datasets", columns=columns)
 
 
 def list_of(key: str, value: str) -> list[str]:

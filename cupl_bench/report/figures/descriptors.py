@@ -5,7 +5,7 @@ As in figure 1 of "Visual Classification via Description from Large Language Mod
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os.path import commonprefix
 from pathlib import Path
 
@@ -43,10 +43,14 @@ def write_descriptors(path: Path, image: Image.Image, classes: Sequence[Similar]
         KeyError: the file has another ending.
         ResultsError: it cannot be written.
     """
-    draw = {".pdf": as_pdf, ".svg": as_svg, ".png": lambda one: as_png(one, SIZES["column"].dots_per_inch)}[path.suffix]
+    draw: dict[str, Callable[[Figure], bytes]] = {
+        ".pdf": as_pdf,
+        ".svg": as_svg,
+        ".png": lambda figure: as_png(figure, SIZES["column"].dots_per_inch),
+    }
     letters = set("".join(name + "".join(text for _, text in prompts) for name, _, prompts in classes))
     with mpl.rc_context(style(letters)):
-        write_atomically(path, draw(_figure(image, classes)))
+        write_atomically(path, draw[path.suffix](_figure(image, classes)))
 
 
 def _figure(image: Image.Image, classes: Sequence[Similar]) -> Figure:
