@@ -33,8 +33,8 @@ def latex_tables(
 ) -> str:
     """Return a table as ``table*`` environments with booktabs, as many as pages are needed.
 
-    Column heads are turned where the table is too wide otherwise; if it still is, letters are smaller, then columns that
-    tell least are left out, which a comment names, and then the other columns continue in further tables.
+    Column heads are turned where the table is too wide otherwise; if it still is, letters are smaller, then columns
+    that tell least are left out, which a comment names, and then the other columns continue in further tables.
 
     Args:
         table: texts and numbers.
