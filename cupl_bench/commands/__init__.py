@@ -7,7 +7,7 @@ module imports nothing, so that help and completion are quick.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["COMMANDS", "Command"]
+__all__ = ["COMMANDS", "QUESTION", "Command"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from cupl_bench.commands.kept_report import Ending, ending_of, keep, made_from, 
 from cupl_bench.commands.report_keys import choice_of, layout_of
 from cupl_bench.composition import compose
 from cupl_bench.paths import absolute
+from cupl_bench.progress import busy
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
 
 if TYPE_CHECKING:
@@ -51,28 +52,30 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False, own: Ma
     """
     # Its list of fonts belongs to our cache: nothing is written into a user's home.
     os.environ.setdefault("MPLCONFIGDIR", str(absolute(config.cache_dir) / "matplotlib"))
-    from cupl_bench.commands.images import images_here
-    from cupl_bench.records import read_records
-    from cupl_bench.report.comparison import compare
-    from cupl_bench.report.figures import write_figures
-    from cupl_bench.report.page import PageWriter
-    from cupl_bench.report.tables import write_tables
+    with busy("reading the runs"):
+        from cupl_bench.commands.images import images_here
+        from cupl_bench.records import read_records
+        from cupl_bench.report.comparison import compare
+        from cupl_bench.report.figures import write_figures
+        from cupl_bench.report.page import PageWriter
+        from cupl_bench.report.tables import write_tables
 
-    choice, layout = choice_of(own), layout_of(own)
-    records = read_records(results_dir)
+        choice, layout = choice_of(own), layout_of(own)
+        records = read_records(results_dir)
+    comparing = f"comparing {len(records):,} runs"
     if quick and sum(record.dataset.num_images for record in records) > QUICK:
-        comparison = compare(records, results_dir, baseline=config.baseline)
+        with busy(comparing):
+            comparison = compare(records, results_dir, baseline=config.baseline)
         return Report(comparison=comparison, tables=write_tables(comparison, results_dir), figures=[], page=None)
     page = PageWriter(results_dir)
-    comparison = compare(records, results_dir, baseline=config.baseline, look=page.look)
-    tables = write_tables(comparison, results_dir, layout)
-    figures = write_figures(comparison, results_dir, choice)
-    return Report(
-        comparison=comparison,
-        tables=tables,
-        figures=figures,
-        page=page.write(comparison, images_here(config)).path,
-    )
+    with busy(comparing):
+        comparison = compare(records, results_dir, baseline=config.baseline, look=page.look)
+    with busy("writing tables"):
+        tables = write_tables(comparison, results_dir, layout)
+    with busy("drawing figures"):
+        figures = write_figures(comparison, results_dir, choice)
+    written = page.write(comparison, images_here(config)).path
+    return Report(comparison=comparison, tables=tables, figures=figures, page=written)
 
 
 def report_sweep(results_dir: Path, run_keys: Sequence[str], config: Any) -> Sequence[Mapping[str, Any]]:
@@ -111,12 +114,7 @@ def _reported(results_dir: Path, run_keys: Sequence[str], config: Any, digest: s
             return Ending(warnings=[], rows=rows_of(rows), **_as_shown(rows))
     rows = report.comparison.of(run_keys)
     shown = _as_shown(rows)
-    page = report.page or f"cupl-bench report results_dir={results_dir}"
-    shown["lines"] += [
-        f"records   {results_dir / 'records'}",
-        f"page      {page}",
-        f"tables    {', '.join(str(path) for path in report.tables)}",
-    ]
+    shown["lines"] += _left(results_dir, report)
     ending = Ending(warnings=warnings, rows=rows_of(rows), **shown)
     written = [*report.tables, *report.figures, *([] if report.page is None else [report.page])]
     keep(results_dir, digest, ending, written)
@@ -142,9 +140,8 @@ def command(given: Arguments) -> int:
     if len(found.missing):
         cells = [" x ".join(map(str, row[:3])) for row in found.missing.head(3).itertuples(index=False)]
         complain(f"{len(found.missing)} cells of the sweep are missing, first: {', '.join(cells)}: missing.csv")
-    for path in report.tables:
-        say(str(path))
-    say(f"{len(report.figures)} figures in {results_dir / 'figures'}\n{report.page}")
+    for line in _left(results_dir, report):
+        say(line)
     if config.output == Output.json:
         answer(
             {
@@ -157,6 +154,17 @@ def command(given: Arguments) -> int:
             }
         )
     return 0
+
+
+def _left(results_dir: Path, report: Report) -> list[str]:
+    """Return the lines that say what a report has left, and where."""
+    counts = [f"{len(report.tables)} tables", *([f"{len(report.figures)} figures"] if report.figures else [])]
+    if report.page is not None:
+        return [f"results   {results_dir}: page {report.page.relative_to(results_dir)}, {', '.join(counts)}"]
+    return [
+        f"results   {results_dir}: {', '.join(counts)}",
+        f"page      cupl-bench report results_dir={results_dir} writes it, and the figures",
+    ]
 
 
 def show_comparison(runs: Any) -> None:
