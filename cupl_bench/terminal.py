@@ -88,6 +88,8 @@ GROUPS = ("dataset", "backbone")
 """Columns that rows are grouped by on a terminal: what they say stands above the rows of each group."""
 OF_GROUP = ("precision", "baseline", "data sets", "data", "weights", "images", "classes", "images to encode")
 """Columns that stand above the rows too, where they are the same for all rows of each group."""
+UNKNOWN = ("", "?", "not looked for")
+"""Cells that say nothing."""
 LEAST = (
     "calibration error", "mean per class", "top-5", "over classes", "better on", "prompts to average", "classes", "run",
     "images", "data sets", "prompts file", "over data sets", "kind", "sd of seeds",
@@ -112,8 +114,9 @@ def show_table(rows: Sequence[Mapping[str, object]], title: str) -> None:
 
     table = {name: [str(row[name]) for row in rows] for name in rows[0]}
     same = [name for name in (*GROUPS, "images") if name in table and len(set(table[name])) == 1]
-    if same:
-        title = f"{title}: {', '.join(f'{name} {table.pop(name)[0]}' for name in same)}"
+    shared = {name: table.pop(name)[0] for name in same}
+    if said := [f"{name} {cell}" for name, cell in shared.items() if cell not in UNKNOWN]:
+        title = f"{title}: {', '.join(said)}"
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
     left_out: list[str] = []
     above = [""] * len(rows)
@@ -147,7 +150,10 @@ def _taken_above(table: dict[str, list[str]]) -> list[str]:
         if name in table and len(set(zip(keys, table[name], strict=True))) == len(set(keys)) and name not in groups
     ]  # fmt: skip
     columns = [[*table.pop(name)] for name in groups]
-    facts = [[f"{name} {cell}" if cell else "" for cell in table.pop(name)] for name in taken]
+    facts = [
+        [("" if cell in UNKNOWN else cell if name == "data" else f"{name} {cell}") for cell in table.pop(name)]
+        for name in taken
+    ]
     labels = []
     for place in range(count):
         more = ", ".join(fact[place] for fact in facts if fact[place])

@@ -283,7 +283,7 @@ def test_a_large_folder_ends_a_sweep_with_tables_and_a_hint(cli, on_photos, monk
 def test_the_end_of_a_report_names_one_folder(tmp_path: Path) -> None:
     tables = [tmp_path / "tables" / name for name in ("a.csv", "b.md")]
     report = Report(comparison=None, tables=tables, figures=tables[:1], page=tmp_path / "report" / "index.html")
-    assert _left(tmp_path, report) == [f"results   {tmp_path}: page report/index.html, 2 tables, 1 figures"]
+    assert _left(tmp_path, report) == [f"results   {tmp_path}: page report/index.html, 2 tables, 1 files of figures"]
 
 
 def test_what_is_said_while_something_is_shown_as_busy_stays_on_standard_output(

@@ -158,7 +158,7 @@ def command(given: Arguments) -> int:
 
 def _left(results_dir: Path, report: Report) -> list[str]:
     """Return the lines that say what a report has left, and where."""
-    counts = [f"{len(report.tables)} tables", *([f"{len(report.figures)} figures"] if report.figures else [])]
+    counts = [f"{len(report.tables)} tables", *([f"{len(report.figures)} files of figures"] if report.figures else [])]
     if report.page is not None:
         return [f"results   {results_dir}: page {report.page.relative_to(results_dir)}, {', '.join(counts)}"]
     return [
