@@ -499,7 +499,7 @@ class _Level:
                 )
 
     def mark(self, rows: Sequence[dict[str, object]]) -> None:
-        """Set ``level_with_best`` of each row: whether it is the best of its arena or not significantly worse."""
+        """Add ``level_with_best`` to each row: whether it is the best of its arena or not significantly worse."""
         for row in rows:
             row["level_with_best"] = False
         for members in self.arenas.values():

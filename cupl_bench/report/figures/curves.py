@@ -82,7 +82,7 @@ def _height(scene: Scene, labels: Sequence[str]) -> float:
 
 
 def _ticks(axes: Axes, values: Sequence[float]) -> None:
-    """Mark numbers on an axis, which is logarithmic where they go from one to eight times that or more."""
+    """Write numbers on an axis, which is logarithmic where they go from one to eight times that or more."""
     spread = sorted(set(values))
     if spread[0] > 0 and spread[-1] / spread[0] >= 8:
         axes.set_xscale("log", base=2)
