@@ -4,16 +4,17 @@ Source: Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from cupl_bench.report.figures.drawing import look, shortened
-from cupl_bench.report.figures.scene import ROW, SIZES, Size
+from cupl_bench.report.figures.scene import ROW, SIZES, Drawn, Scene, Size, where
 
-__all__ = ["critical_difference", "groups_of"]
+__all__ = ["critical_difference", "groups_of", "rank_diagrams"]
 
 IN_A_COLUMN = 10
 """Strategies whose names a column has room for on both sides; the diagram of more is as wide as a page."""
@@ -106,3 +107,29 @@ def groups_of(ranks: Sequence[float], difference: float) -> list[tuple[int, int]
         if last > place and (not found or last > found[-1][1]):
             found.append((place, last))
     return found
+
+
+def rank_diagrams(table: pd.DataFrame, scene: Scene) -> Iterator[Drawn]:
+    """Yield the diagram of each league that has a critical difference.
+
+    Args:
+        table: a row for each strategy, with ``league``, ``backbone_shown``, ``precision``, ``kind``, ``strategy``,
+            ``average_rank``, ``num_datasets``, ``critical_difference``.
+        scene: says the size, and the looks of strategies.
+    """
+    looks = dict(zip(scene.runs["strategy"], scene.runs["look"], strict=True))
+    for _, rows in table.groupby("league", sort=False):
+        one = rows.iloc[0]
+        if pd.isna(one["critical_difference"]):
+            continue
+        names = list(rows["strategy"])
+        yield Drawn(
+            words=("ranks", str(one["backbone_shown"]), *where(table, "plain", one["precision"]), str(one["kind"])),
+            figure=critical_difference(
+                dict(zip(names, rows["average_rank"].astype(float), strict=True)),
+                float(one["critical_difference"]),
+                datasets=int(one["num_datasets"]),
+                places={name: scene.places[looks[name]] for name in names} if set(names) <= set(looks) else None,
+                size=scene.size,
+            ),
+        )
