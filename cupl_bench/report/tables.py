@@ -163,7 +163,9 @@ def _caption(read: pd.DataFrame) -> str:
     return " ".join(parts)
 
 
-def _latex(table: pd.DataFrame, best: "pd.Series[bool] | None", caption: str, label: str) -> bytes:
+def _latex(
+    table: pd.DataFrame, best: "pd.Series[bool] | None", caption: str = "Accuracy in percent.", label: str = "table"
+) -> bytes:
     """Return a table in LaTeX; the top-1 of a row that is significantly best is bold."""
     bold = None
     if best is not None:
