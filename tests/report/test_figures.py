@@ -22,7 +22,7 @@ from cupl_bench.report.comparison import Comparison, compare
 from cupl_bench.report.figures import Choice, write_figures
 from cupl_bench.report.figures.classes import change_intervals
 from cupl_bench.report.figures.drawing import STYLE, look, shortened
-from cupl_bench.report.figures.ranks import critical_difference, groups_of
+from cupl_bench.report.figures.ranks import critical_difference, groups_of, rank_diagrams
 from cupl_bench.report.figures.scene import SIZES, Drawn, scene_of
 from scripts.synthetic_results import write_results
 
@@ -347,6 +347,27 @@ def test_the_diagram_of_ranks_joins_what_may_be_equal_and_names_all(count: int) 
     assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in texts.values())
     bars = [line for line in figure.axes[0].get_lines() if line.get_linewidth() > 2]
     assert len(bars) == max(1, count - 2)
+
+
+def test_where_no_difference_is_found_one_bar_joins_all() -> None:
+    ranks = {"a": 1.0, "b": 2.0, "c": 3.0}
+    with mpl.rc_context(STYLE):
+        figure = critical_difference(ranks, 0.5, datasets=7, friedman_p=0.3)
+    assert len([line for line in figure.axes[0].get_lines() if line.get_linewidth() > 2]) == 1
+    assert any("no difference (Friedman, p 0.30)" in text.get_text() for text in figure.findobj(Text))
+
+
+def test_leagues_have_a_diagram_each_where_there_are_enough_data_sets(tables: Comparison, results: Path) -> None:
+    table = pd.DataFrame(
+        {
+            "league": [0, 0, 1, 1], "backbone_shown": ["small", "small", "large", "large"], "precision": "fp32",
+            "kind": "zero_shot", "strategy": ["simple", "cupl"] * 2, "average_rank": [1.0, 2.0] * 2, "num_datasets": 7,
+            "critical_difference": [0.7, 0.7, np.nan, np.nan], "friedman_p": 0.01,
+        }
+    )  # fmt: skip
+    with mpl.rc_context(STYLE):
+        (one,) = rank_diagrams(table, scene_of(tables, results, Choice()))
+    assert one.words == ("ranks", "small", "zero_shot")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from cupl_bench.report.figures.drawing import look, shortened
 from cupl_bench.report.figures.scene import ROW, SIZES, Drawn, Scene, Size, where
+from cupl_bench.report.significance import ALPHA
 
 __all__ = ["critical_difference", "groups_of", "rank_diagrams"]
 
@@ -29,6 +30,7 @@ def critical_difference(
     difference: float,
     *,
     datasets: int,
+    friedman_p: float = 0.0,
     places: Mapping[Any, int] | None = None,
     size: Size = SIZES["column"],
 ) -> Figure:
@@ -40,6 +42,7 @@ def critical_difference(
         ranks: of each strategy, 1 for the best on every data set.
         difference: the critical difference.
         datasets: how many data sets the ranks are averaged over.
+        friedman_p: of Friedman's test; from 0.05 on no two strategies can be told apart, and one bar joins all.
         places: a number for each strategy, which decides its look; None: their order here.
         size: of the figure.
     """
@@ -47,7 +50,8 @@ def critical_difference(
     size = SIZES["page"] if len(ranks) > IN_A_COLUMN and size.width < SIZES["page"].width else size
     ordered = sorted(ranks, key=lambda name: ranks[name])
     labels = dict(zip(ordered, shortened(ordered, int((0.35 * size.width - 0.24) / LETTER) + 4), strict=True))
-    bars = groups_of([ranks[name] for name in ordered], difference)
+    differs = friedman_p < ALPHA
+    bars = groups_of([ranks[name] for name in ordered], difference if differs else math.inf)
     half = -(-len(ordered) // 2)
     top = 0.62  # what stands above the axis: the critical difference and the numbers of the ranks
     under = 0.1 + BAR * len(bars) + 0.06
@@ -70,13 +74,15 @@ def critical_difference(
     for rank in range(best, worst + 1, step):
         axes.plot([at(rank)] * 2, [top - 0.05, top], **line)
         axes.text(at(rank), top - 0.07, str(rank), ha="center", va="bottom")
-    wide = at(difference) - at(0)
-    left = (size.width - wide) / 2
-    for x in (left, left + wide):
-        axes.plot([x, x], [0.2, 0.28], **line)
-    axes.plot([left, left + wide], [0.24, 0.24], **line)
-    words = f"average rank over {datasets} data sets, 1: best; critical difference {difference:.2f}"
+    words = f"average rank over {datasets} data sets, 1: best; "
+    words += f"critical difference {difference:.2f}" if differs else f"no difference (Friedman, p {friedman_p:.2f})"
     axes.text(size.width / 2, 0.16, words, ha="center", va="bottom")
+    if differs:
+        wide = at(difference) - at(0)
+        left = (size.width - wide) / 2
+        for x in (left, left + wide):
+            axes.plot([x, x], [0.2, 0.28], **line)
+        axes.plot([left, left + wide], [0.24, 0.24], **line)
     for row, (first, last) in enumerate(bars):
         y = top + 0.1 + BAR * row
         axes.plot([at(ranks[ordered[first]]) - 0.03, at(ranks[ordered[last]]) + 0.03], [y, y],
@@ -114,7 +120,7 @@ def rank_diagrams(table: pd.DataFrame, scene: Scene) -> Iterator[Drawn]:
 
     Args:
         table: a row for each strategy, with ``league``, ``backbone_shown``, ``precision``, ``kind``, ``strategy``,
-            ``average_rank``, ``num_datasets``, ``critical_difference``.
+            ``average_rank``, ``num_datasets``, ``critical_difference``, ``friedman_p``.
         scene: says the size, and the looks of strategies.
     """
     looks = dict(zip(scene.runs["strategy"], scene.runs["look"], strict=True))
@@ -129,6 +135,7 @@ def rank_diagrams(table: pd.DataFrame, scene: Scene) -> Iterator[Drawn]:
                 dict(zip(names, rows["average_rank"].astype(float), strict=True)),
                 float(one["critical_difference"]),
                 datasets=int(one["num_datasets"]),
+                friedman_p=float(one["friedman_p"]),
                 places={name: scene.places[looks[name]] for name in names} if set(names) <= set(looks) else None,
                 size=scene.size,
             ),
