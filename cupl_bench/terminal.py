@@ -181,15 +181,17 @@ def _narrowed(table: dict[str, list[str]], width: int) -> list[str]:
 
 
 def _cut(text: str, length: int) -> str:
-    """Return a text without its middle: names often differ at their ends.
+    """Return a text without its middle, at most so many columns wide: names often differ at their ends.
 
     >>> _cut("descriptions_gpt4.json", 13)
     'descri…4.json'
     """
     if _cells(text) <= length:
         return text
+    from rich.cells import set_cell_size
+
     tail = (length - 1) // 2
-    return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
+    return f"{set_cell_size(text, length - 1 - tail).rstrip()}…{set_cell_size(text[::-1], tail)[::-1].lstrip()}"
 
 
 def _line(cells: Mapping[str, str], widths: Mapping[str, int]) -> str:

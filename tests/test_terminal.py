@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.cells import cell_len
 
 from cupl_bench import terminal
 from cupl_bench.commands.report import Report, _left
@@ -103,6 +104,22 @@ def test_a_sweep_of_120_runs_on_three_data_sets_fits_80_columns_and_repeats_noth
     rows = [line for line in lines if "66.2 [64.2, 68.1]" in line]
     assert all(line.endswith("82.8  +19.3 [+17.3, +21.2] n.s.") for line in rows)
     assert len({line.split("  ")[0] for line in rows}) == 20  # names are cut, and none looks like another
+
+
+@pytest.mark.parametrize("columns", ["10", "40"])
+def test_wide_letters_and_a_terminal_that_is_far_too_narrow_end_too(
+    monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = Tty()
+    monkeypatch.setattr(sys, "stdout", stream)
+    terminal.show_table([{"prompts": "花" * 90 + end, "top-1 [95%]": "66.2 [64.2, 68.1]"} for end in "ab"], "Title")
+    lines = lines_of(stream.getvalue())
+    assert "66.2 [64.2, 68.1]" in lines[-1]
+    assert lines[-1].split("  ")[0] != lines[-2].split("  ")[0]
+    if columns == "40":
+        assert max(cell_len(line) for line in lines) <= 40
 
 
 def test_a_pipe_gets_the_whole_table_plain(shown) -> None:

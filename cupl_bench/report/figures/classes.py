@@ -171,7 +171,7 @@ def _change(scene: Scene, table: pd.DataFrame, changed: Changed) -> Figure:
     above.plot(rank[sure], change[sure], "o", color=LOSS, markersize=2.2, label="significant")
     if sure.any():
         above.legend(loc="upper right", borderpad=0.1)
-    above.set_xlabel(f"{len(table):,} classes of {cut(changed.dataset, scene.letters(24))}, sorted")
+    above.set_xlabel(f"{len(table):,} classes of {cut(changed.dataset, scene.letters(16))}, sorted")
     above.set_ylabel("change, points")
     above.set_xlim(0, len(table) + 1)
     _forest(scene, ends_of, pd.concat([table.head(ENDS_NAMED), table.tail(ENDS_NAMED)]), label)

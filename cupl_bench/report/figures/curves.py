@@ -18,6 +18,7 @@ from cupl_bench.report.figures.drawing import (
     label_strategies,
     legend,
     legend_height,
+    letters_of,
     look,
     needs_labels,
     reach,
@@ -251,15 +252,16 @@ def _over_backbones(scene: Scene, members: pd.DataFrame, of: str) -> Figure:
         x = own["backbone"].map(backbones.index) + step * (place - (len(strategies) - 1) / 2)
         points = pd.DataFrame({"x": x, "mean": own["top1"], "low": own[low], "high": own[high]}).astype(float)
         curves.append(Curve(name=strategy, look=kind, points=points))
-    turned = sum(len(name) for name in backbones) > scene.letters(40)
+    ticks = shortened(backbones, scene.letters(20))
+    turned = sum(map(letters_of, ticks)) > scene.letters(40)
     figure = scene.figure(_height(scene, labels) + (0.35 if turned else 0.0))
     axes = _draw(scene, figure, curves, labels, bars=True)
     axes.set_xticks(
-        range(len(backbones)), shortened(backbones, scene.letters(20)), rotation=30 if turned else 0,
+        range(len(backbones)), ticks, rotation=30 if turned else 0,
         ha="right" if turned else "center", rotation_mode="anchor",
     )  # fmt: skip
     axes.set_ylabel("top-1 accuracy, percent")
-    axes.set_xlabel(f"backbones, the weakest first\n{cut(of, scene.letters(40))}")
+    below(figure, "backbones, the weakest first", cut(of, scene.letters(40)))
     axes.grid(visible=False, axis="x")
     _name(scene, figure, axes, curves, labels)
     return figure
@@ -297,8 +299,8 @@ def against(scene: Scene) -> Iterator[Drawn]:
     axes = _draw(own_looks, figure, curves, labels, bars=True)
     _ticks(axes, rows["x"].tolist())
     same = [str(lines[0][0][place]) for place in (0, 1) if place not in several]
-    below = [cut(scene.choice.axis or "number given", scene.letters(50)), cut(", ".join(same), scene.letters(50))]
-    axes.set_xlabel("\n".join(line for line in below if line))
+    of = cut(", ".join(same), scene.letters(50))
+    below(figure, cut(scene.choice.axis or "number given", scene.letters(50)), of)
     axes.set_ylabel("top-1 accuracy, percent")
     _name(own_looks, figure, axes, curves, labels)
     yield Drawn(words=("against", scene.choice.axis or "number"), figure=figure)

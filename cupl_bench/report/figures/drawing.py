@@ -7,8 +7,10 @@ that runs from right to left is laid out by matplotlib (from 3.11 on, by libraqm
 
 import io
 import logging
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,11 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from scipy.optimize import isotonic_regression
 
-from cupl_bench.errors import short
 from cupl_bench.report.figures.scene import ROW, Scene
 
 __all__ = [
     "GAIN", "LEVEL", "LOSS", "STYLE", "as_pdf", "as_png", "as_svg", "below", "cut", "families", "label_strategies",
-    "legend", "legend_height", "look", "needs_labels", "reach", "shortened", "style",
+    "legend", "legend_height", "letters_of", "look", "needs_labels", "reach", "shortened", "style",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "D", "^", "P", "v", "X", "*", "p", "<", "h", ">", "d")
 """Their number shares no divisor with that of the colours: 91 strategies differ, and as many more that are hollow."""
 GAIN, LOSS, LEVEL = "#0072B2", "#D55E00", "#6e6e6e"
+AVERAGE = 3.7
+"""Points of a letter of 7 points, on average."""
 LEGEND_AT_MOST = 6
 """Strategies that a legend names; of more, each has its name beside what is drawn of it."""
 STYLE: dict[Any, Any] = {
@@ -57,7 +60,7 @@ def families(letters: set[str]) -> list[str]:
     """Return DejaVu Sans, which comes with matplotlib, and installed fonts for the letters that it lacks, if any."""
     found = ["DejaVu Sans"]
     missing = {ord(letter) for letter in letters if letter.isprintable()}
-    missing -= set(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())
+    missing -= _charmap()
     for name in sorted({entry.name for entry in fontManager.ttflist}):
         if not missing:
             break
@@ -76,12 +79,13 @@ def families(letters: set[str]) -> list[str]:
 
 
 def cut(name: object, length: int = 26) -> str:
-    """Return a name on one line, cut at its end.
+    """Return a name on one line, cut at its end to the room of so many letters of average width.
 
     >>> cut("a  long name", 8)
-    'a long …'
+    'a long…'
     """
-    return short(" ".join(str(name).split()), length, "…")
+    text = " ".join(str(name).split())
+    return text if letters_of(text) <= length else f"{_head(text, length - letters_of('…'))}…"
 
 
 def shortened(names: Sequence[object], length: int = 26) -> list[str]:
@@ -90,12 +94,43 @@ def shortened(names: Sequence[object], length: int = 26) -> list[str]:
     out = {text: cut(text, length) for text in texts}
     for tail in (length // 2, length - 2):
         for text in _alike(out):
-            if len(text) > length:
-                out[text] = f"{text[: length - 1 - tail]}…{text[-tail:]}"
+            if letters_of(text) > length:
+                end = _head(text[::-1], tail - 1)[::-1]
+                out[text] = f"{_head(text, length - letters_of(f'…{end}'))}…{end}"
     for number, text in enumerate(_alike(out), start=1):
         ending = f"… {number}"
-        out[text] = f"{text[: length - len(ending)]}{ending}"
+        out[text] = f"{_head(text, length - letters_of(ending))}{ending}"
     return [out[text] for text in texts]
+
+
+def letters_of(text: str) -> float:
+    """Return how many letters of average width a text is as wide as."""
+    return sum(map(_letter, text))
+
+
+@cache
+def _letter(letter: str) -> float:
+    font = get_font(findfont(FontProperties(family="DejaVu Sans")))
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 7 / AVERAGE
+    if ord(letter) not in _charmap():
+        return float(not unicodedata.combining(letter))
+    font.set_size(7, 72)
+    return float(font.load_char(ord(letter)).linearHoriAdvance / 65536 / AVERAGE)
+
+
+@cache
+def _charmap() -> frozenset[int]:
+    """Return the letters that DejaVu Sans has."""
+    return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())
+
+
+def _head(text: str, room: float) -> str:
+    """Return as much of the beginning of a text as has room."""
+    end, left = 0, room
+    while end < len(text) and (left := left - _letter(text[end])) >= 0:
+        end += 1
+    return text[:end]
 
 
 def _alike(shown: dict[str, str]) -> list[str]:
@@ -136,7 +171,7 @@ def legend_height(scene: Scene, labels: Sequence[str]) -> float:
 
 def _legend_size(scene: Scene, labels: Sequence[str]) -> tuple[int, int]:
     """Return the columns and the rows of a legend."""
-    columns = max(1, min(len(labels), int(scene.letters(62) / (max(map(len, labels), default=1) + 5))))
+    columns = max(1, min(len(labels), int(scene.letters(60) / (max(map(letters_of, labels), default=1) + 5))))
     return columns, -(-len(labels) // columns)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cupl_bench.report.figures.drawing import look, shortened
-from cupl_bench.report.figures.scene import ROW, SIZES, Drawn, Scene, Size, where
+from cupl_bench.report.figures.drawing import letters_of, look, shortened
+from cupl_bench.report.figures.scene import LETTER, ROW, SIZES, Drawn, Scene, Size, where
 from cupl_bench.report.significance import ALPHA
 
 __all__ = ["critical_difference", "groups_of", "rank_diagrams"]
@@ -21,8 +21,6 @@ IN_A_COLUMN = 10
 """Strategies whose names a column has room for on both sides; the diagram of more is as wide as a page."""
 BAR = 0.06
 """Inches between two bars."""
-LETTER = 0.058
-"""Inches of a letter, which few names exceed on average."""
 
 
 def critical_difference(
@@ -62,7 +60,7 @@ def critical_difference(
     axes.set_axis_off()
     axes.set_xlim(0, size.width)
     axes.set_ylim(height, 0)  # inches from the top
-    margin = LETTER * max(map(len, labels.values())) + 0.24
+    margin = LETTER * max(map(letters_of, labels.values())) + 0.24
     best, worst = math.floor(ranks[ordered[0]]), max(math.ceil(ranks[ordered[-1]]), 2)
 
     def at(rank: float) -> float:

@@ -12,10 +12,13 @@ from matplotlib.figure import Figure
 
 from cupl_bench.report.comparison import Comparison, scored_names
 
-__all__ = ["ROW", "SIZES", "Choice", "Drawn", "Scene", "in_percent", "scene_of", "where"]
+__all__ = ["LETTER", "ROW", "SIZES", "Choice", "Drawn", "Scene", "in_percent", "scene_of", "where"]
 
 ROW = 0.145
 """Inches of a line of text with its gap."""
+
+LETTER = 0.052
+"""Inches of a letter of average width."""
 
 Width = Literal["column", "page", "slide"]
 Format = Literal["pdf", "svg", "png"]

@@ -9,8 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cupl_bench.report.comparison import baseline_names
-from cupl_bench.report.figures.drawing import below, cut, legend, legend_height, look, needs_labels, reach, shortened
-from cupl_bench.report.figures.scene import ROW, Drawn, Scene, in_percent, where
+from cupl_bench.report.figures.drawing import (
+    below,
+    cut,
+    legend,
+    legend_height,
+    letters_of,
+    look,
+    needs_labels,
+    reach,
+    shortened,
+)
+from cupl_bench.report.figures.scene import LETTER, ROW, Drawn, Scene, in_percent, where
 
 __all__ = ["minus_words", "strategies"]
 
@@ -122,8 +132,9 @@ def _panels(scene: Scene, members: pd.DataFrame) -> Iterator[Figure]:
     order = list(by_gain.index)
     labels = shortened([strategy for _, strategy in order], scene.letters(26))
     data_sets = list(dict.fromkeys(members["dataset"]))
-    width = 0.055 * max(map(len, labels))
+    width = LETTER * max(map(letters_of, labels))
     columns = min(len(data_sets), max(1, int((scene.size.width - width) / 0.95)))
+    room = int(0.74 * (scene.size.width - width) / columns / LETTER)
     panel, frame = ROW * len(order) + 0.25, 0.55
     lines = max(1, int((scene.size.tallest - frame) / panel))
     ends = members[["difference_low", "difference_high"]].astype(float)
@@ -146,7 +157,7 @@ def _panels(scene: Scene, members: pd.DataFrame) -> Iterator[Figure]:
                     _bars(axes, own, [row] * len(own), label=labels[row], **look(kind, scene.places))
             _rows(axes, labels)
             axes.grid(visible=True, axis="y", linewidth=0.3)
-            axes.set_title(cut(taken[place], int(scene.letters(58) / columns)), loc="left")
+            axes.set_title(cut(taken[place], room), loc="left")
             axes.set_xlim(least - edge, most + edge)
             axes.tick_params(labelbottom=place + columns >= len(taken))
         below(figure, _label(scene, members))
