@@ -320,6 +320,13 @@ def test_a_figure_is_as_wide_as_was_asked_for(tables: Comparison, results: Path,
         assert image.width == {"page": 2070, "slide": 1920}[width]
 
 
+def test_a_kind_that_the_runs_do_not_allow_is_told(
+    tables: Comparison, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert write_figures(tables, tmp_path, Choice(kinds=("seeds", "against"))) == []
+    assert "figures=seeds,against: these runs have nothing to draw there" in caplog.text
+
+
 def test_words_from_right_to_left_are_drawn_so() -> None:
     """The first letter of a Hebrew name stands to the right of its last."""
     figure = Figure(figsize=(2, 1))

@@ -4,6 +4,7 @@
 display.
 """
 
+import logging
 import re
 import unicodedata
 import warnings
@@ -23,6 +24,8 @@ from cupl_bench.report.figures.strategies import strategies
 from cupl_bench.store import write_atomically
 
 __all__ = ["KINDS", "Choice", "write_figures"]
+
+log = logging.getLogger(__name__)
 
 KINDS = {
     "strategies": strategies,
@@ -62,6 +65,10 @@ def write_figures(comparison: Comparison, results_dir: Path, choice: Choice | No
             for drawn in draw(scene):
                 name = _file_name(drawn.words, {Path(path).stem for path in contents})
                 contents |= {f"{name}.{ending}": one for ending, one in _in_formats(drawn, choice)}
+    nothing = [kind for kind in choice.kinds or () if not any(name.startswith(f"{kind}_") for name in contents)]
+    if nothing:
+        log.warning("figures=%s: these runs have nothing to draw there (docs/report.md says what each kind shows)",
+                    ",".join(nothing))  # fmt: skip
     paths = [folder / name for name in contents]
     for path, content in zip(paths, contents.values(), strict=True):
         write_atomically(path, content)
