@@ -287,7 +287,7 @@ def test_a_chosen_pair_is_compared_class_by_class_and_its_axis_says_which(tables
     assert {one.words[1:3] for one in pairs} == {
         (f"synthetic0{dataset}", f"backbone{backbone}") for dataset in (0, 1) for backbone in (0, 1)
     }
-    assert {one.figure.get_supxlabel().split("\n")[0] for one in pairs} == {"cupl minus ensemble,"}
+    assert {one.figure.get_supxlabel().split("\n")[0] for one in pairs} == {"cupl minus ensemble, percentage points"}
     top1 = tables.classes.set_index(["run_key", "class_name"])["top1"]
     key = {name: runs.iloc[0] for name, runs in tables.runs.groupby("prompts")["run_key"]}
     of_first = next(one for one in pairs if one.words[1:3] == ("synthetic00", "backbone0"))

@@ -154,7 +154,7 @@ def classes(scene: Scene) -> Iterator[Drawn]:
 
 
 def _change(scene: Scene, table: pd.DataFrame, changed: Changed) -> Figure:
-    label = f"{cut(changed.name, scene.letters(24))} minus {cut(changed.baseline, scene.letters(20))}"
+    label = f"{cut(changed.name, scene.letters(19))} minus {cut(changed.baseline, scene.letters(15))}"
     if len(table) <= ALL_NAMED:
         figure = scene.figure(0.62 + ROW * len(table))
         _forest(scene, figure.add_subplot(), table, label)
@@ -193,7 +193,7 @@ def _forest(scene: Scene, axes: Axes, table: pd.DataFrame, label: str) -> None:
     tested = bool(table["p_holm"].notna().any())
     figure = axes.get_figure(root=True)
     assert figure is not None  # noqa: S101 - it was made by a figure
-    below(figure, f"{label},", f"percentage points{'; filled: significant' if tested else ''}")
+    below(figure, f"{label}, percentage points", "filled: significant" if tested else "")
 
 
 def confusions(scene: Scene) -> Iterator[Drawn]:
