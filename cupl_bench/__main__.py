@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from cupl_bench import __version__
-from cupl_bench.commands import COMMANDS
+from cupl_bench.commands import COMMANDS, QUESTION
 from cupl_bench.errors import ConfigError, CuplBenchError, nearest
 from cupl_bench.interrupts import Terminated, interruptible
 from cupl_bench.terminal import complain, say, show_log
@@ -70,10 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(name: str, arguments: Sequence[str]) -> int:
     """Run a command by its name; returns the exit code."""
     if name not in COMMANDS:
-        raise ConfigError(
-            f"{name!r} is not a command.{nearest(name, [*COMMANDS, 'completion', 'help'])} The commands are"
-            f" {', '.join(COMMANDS)}; 'cupl-bench --help' says what they do."
-        )
+        raise ConfigError(_hint(name))
     if typed := [key for key in (one.partition("=")[0] for one in arguments if "=" in one) if SECRET.search(key)]:
         raise ConfigError(
             f"{typed[0]} looks like a secret. Arguments are kept in logs and records, so a key must not be among them:"
@@ -98,6 +95,20 @@ def _run(name: str, arguments: Sequence[str]) -> int:
             return 0
         module = import_module(f"cupl_bench.commands.{command.module or name}")
         return int(module.assist(given) if rank() else module.command(given))
+
+
+def _hint(word: str) -> str:
+    """Return the message about a first word that is no command, with the one thing that was most likely meant."""
+    wrong, lists = f"{word!r} is not a command.", "'cupl-bench --help' lists the commands."
+    key = re.split(r"[.=@/]", word, maxsplit=1)[0]
+    if key != word:
+        return f"{wrong} Begin with one: cupl-bench eval {word}"
+    groups = {group: group for group in COMMANDS["eval"].groups} | {f"{group}s": group for group in QUESTION}
+    if word.casefold() in groups and word not in COMMANDS:
+        group = groups[word.casefold()]
+        return f"{wrong} {group}=NAME chooses one for eval, and 'cupl-bench eval --help' lists them."
+    flags = ["--help", "--version"] if word.startswith("-") else []
+    return f"{wrong}{nearest(word, flags or [*COMMANDS, 'completion', 'help'], count=1)} {lists}"
 
 
 def program() -> NoReturn:

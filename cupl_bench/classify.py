@@ -20,10 +20,13 @@ from cupl_bench.scores import predict, similarities
 
 __all__ = ["Answer", "classify_images"]
 
+SHOWN = 2
+"""Prompts of a class that a person and a program are told: the closest."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The classes of one image, likeliest first: name, probability, and its two closest prompts."""
+    """The classes of one image, likeliest first: name, probability, and its prompts, the closest first."""
 
     image: Path
     classes: tuple[tuple[str, float, tuple[tuple[float, str], ...]], ...]
@@ -34,7 +37,7 @@ class Answer:
         lines = [str(self.image)]
         for name, probability, prompts in self.classes:
             lines.append(f"  {100 * probability:5.1f}%  {name}")
-            lines += [f"          {similarity:.3f}  {prompt}" for similarity, prompt in prompts]
+            lines += [f"          {similarity:.3f}  {prompt}" for similarity, prompt in prompts[:SHOWN]]
         if self.sigmoid:
             lines.append("  (each probability stands alone: the model was trained with a sigmoid)")
         return "\n".join(lines)
@@ -48,7 +51,7 @@ class Answer:
                 {
                     "class_name": name,
                     "probability": probability,
-                    "prompts": [{"text": text, "similarity": similarity} for similarity, text in prompts],
+                    "prompts": [{"text": text, "similarity": similarity} for similarity, text in prompts[:SHOWN]],
                 }
                 for name, probability, prompts in self.classes
             ],
@@ -128,8 +131,6 @@ def classify_images(
         )
 
 
-def _closest(
-    texts: Sequence[str], to_prompts: np.ndarray, row: dict[str, int], count: int = 2
-) -> tuple[tuple[float, str], ...]:
+def _closest(texts: Sequence[str], to_prompts: np.ndarray, row: dict[str, int]) -> tuple[tuple[float, str], ...]:
     ranked = sorted({text: float(to_prompts[row[text]]) for text in texts}.items(), key=lambda item: -item[1])
-    return tuple((similarity, text) for text, similarity in ranked[:count])
+    return tuple((similarity, text) for text, similarity in ranked)

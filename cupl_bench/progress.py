@@ -1,12 +1,13 @@
 """Progress of anything that takes over two seconds: a line on a terminal or in a notebook, where it is asked for."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar, runtime_checkable
 
-__all__ = ["Advance", "progress", "showing_progress", "track"]
+__all__ = ["Advance", "busy", "progress", "showing_progress", "track"]
 
 PATIENCE_SECONDS = 2.0
 
@@ -48,6 +49,7 @@ def progress(total: int, label: str) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}"),
         console=console,
         transient=True,
+        redirect_stdout=sys.stdout.isatty(),
         disable=not (_shown.get() and (console.is_terminal or console.is_jupyter)),
     )
     task = bar.add_task(label, total=total, note="")
@@ -66,6 +68,23 @@ def progress(total: int, label: str) -> Iterator[Advance]:
     finally:
         if shown:
             bar.stop()
+
+
+@contextmanager
+def busy(label: str) -> Iterator[None]:
+    """Show on standard error, where progress is shown, what is being done and for how long; leave nothing behind."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not (_shown.get() and (console.is_terminal or console.is_jupyter)):
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    # What is said meanwhile on standard output stays there, even if that is a pipe.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        bar.add_task(label, total=None)
+        yield
 
 
 def track(items: Sequence[T], label: str) -> Iterator[T]:

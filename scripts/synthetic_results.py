@@ -1,6 +1,6 @@
 """A results folder of made-up runs, to see that `cupl-bench report` stays quick: nothing in it was measured.
 
-    python scripts/synthetic_results.py FOLDER [--datasets 20 --backbones 5 --images 50000 --classes 1000]
+    python scripts/synthetic_results.py FOLDER [--datasets 20 --backbones 5 --images 50000 --classes 1000 --seeds 0]
     /usr/bin/time -v cupl-bench report results_dir=FOLDER
 
 Strategies differ a little, classes by their difficulty, as those of real runs do; one strategy gains on some classes
@@ -10,6 +10,7 @@ predictions, scores scatter.
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +20,7 @@ import pandas as pd
 
 from cupl_bench.identity import PROTOCOL_VERSION
 from cupl_bench.intervals import wilson
+from cupl_bench.question import QuestionRecord
 from cupl_bench.records import (
     ArtifactsRecord,
     BackboneRecord,
@@ -33,6 +35,32 @@ from cupl_bench.store import write_atomically
 
 STRATEGIES = {"simple": 0.0, "name_only": -0.03, "ensemble": 0.015, "cupl": 0.03, "cupl_ensemble": 0.031}
 
+BUDGETS = (1, 2, 4, 8)
+PAIRS = (5, 15, 30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A strategy: what it gains, and what is recorded of its prompts."""
+
+    name: str
+    gain: float
+    num_prompts: int
+    budget: int | None = None
+    pairs: int | None = None
+    seed: int | None = None
+
+    @property
+    def digest(self) -> str:
+        """A stand-in for the digest of its prompts."""
+        drawn = "" if self.seed is None else f" {self.budget} {self.pairs} {self.seed}"
+        return f"{self.name}{drawn}".encode().hex()
+
+    @property
+    def config(self) -> QuestionRecord | None:
+        """The question in words, where they alone tell two strategies apart."""
+        return None if self.pairs is None else QuestionRecord(prompts={"name": self.name, "pairs": self.pairs})
+
 
 def write_results(
     folder: Path,
@@ -42,30 +70,48 @@ def write_results(
     images: int,
     classes: int,
     strategies: Mapping[str, float] = MappingProxyType(STRATEGIES),
+    seeds: int = 0,
 ) -> int:
-    """Write records, predictions and prompts of every cell; gives their number. ``strategies``: name -> its gain."""
+    """Write records, predictions and prompts of every cell; gives their number.
+
+    ``strategies``: name -> its gain. ``seeds``: so many draws of some of the prompts of `cupl`, and of WaffleCLIP's
+    with several numbers of pairs.
+    """
     generator = np.random.default_rng(0)
     written = 0
+    asked = [
+        Asked(name=name, gain=gain, num_prompts=classes * (16 if name == "cupl" else 1))
+        for name, gain in strategies.items()
+    ]
+    for seed in range(seeds):
+        asked += [
+            Asked(name="cupl", gain=0.03 - 0.05 / budget, num_prompts=classes * budget, budget=budget, seed=seed)
+            for budget in BUDGETS
+        ]
+        asked += [
+            Asked(name="waffle", gain=0.02 - 0.05 / pairs, num_prompts=classes * 2 * pairs, pairs=pairs, seed=seed)
+            for pairs in PAIRS
+        ]
     for dataset in range(datasets):
         labels = np.sort(generator.integers(0, classes, images))
         ids = [f"class{label:04}/{place:05}.jpg" for place, label in enumerate(labels.tolist())]
         difficulty = generator.beta(5, 2, classes)
         hard = generator.normal(size=images)
         for backbone in range(backbones):
-            for strategy, gain in strategies.items():
-                own = generator.normal(0, 0.02 + 0.03 * gain, classes) + gain + 0.04 * backbone
+            for place, one in enumerate(asked):
+                own = generator.normal(0, 0.02 + 0.03 * one.gain, classes) + one.gain + 0.04 * backbone
                 right = hard + generator.normal(0, 0.3, images) < 3 * (difficulty + own)[labels] - 1.4
                 away = generator.integers(1, min(12, classes), images)  # confusions are with neighbours
                 prediction = np.where(right, labels, (labels + away) % classes)
-                key = f"{dataset:04x}{backbone:04x}{list(strategies).index(strategy):04x}"
-                _write(folder, key, f"synthetic{dataset:02}", f"backbone{backbone}", strategy, classes, labels,
-                       prediction, ids)  # fmt: skip
+                key = f"{dataset:04x}{backbone:04x}{place:04x}"
+                _write(folder, key, f"synthetic{dataset:02}", f"backbone{backbone}", one, classes, labels, prediction,
+                       ids)  # fmt: skip
                 written += 1
     return written
 
 
 def _write(
-    folder: Path, key: str, dataset: str, backbone: str, strategy: str, classes: int, labels: np.ndarray,
+    folder: Path, key: str, dataset: str, backbone: str, strategy: Asked, classes: int, labels: np.ndarray,
     prediction: np.ndarray, ids: list[str],
 ) -> None:  # fmt: skip
     right = labels == prediction
@@ -113,9 +159,11 @@ def _write(
                 activation="none", precision="fp32", embed_dim=512, image_size=(224, 224), transform={},
             ),
             prompts=PromptsRecord(
-                name=strategy, digest=strategy.encode().hex(), num_prompts=classes, num_distinct=classes,
-                num_truncated=0, aggregation="mean",
+                name=strategy.name, digest=strategy.digest, num_prompts=strategy.num_prompts,
+                num_distinct=strategy.num_prompts, num_truncated=0, aggregation="mean", budget=strategy.budget,
+                seed=strategy.seed,
             ),
+            config=strategy.config,
             metrics=MetricsRecord(
                 top1=top1,
                 top1_ci95=wilson(int(right.sum()), len(labels)),
@@ -135,12 +183,14 @@ def main() -> None:
     """Read the arguments, write the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    for name, default in (("datasets", 20), ("backbones", 5), ("images", 50_000), ("classes", 1000)):
+    for name, default in (("datasets", 20), ("backbones", 5), ("images", 50_000), ("classes", 1000),
+                          ("seeds", 0)):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()
     written = write_results(
-        given.folder, datasets=given.datasets, backbones=given.backbones, images=given.images, classes=given.classes
-    )
+        given.folder, datasets=given.datasets, backbones=given.backbones, images=given.images, classes=given.classes,
+        seeds=given.seeds,
+    )  # fmt: skip
     print(f"{written} made-up runs in {given.folder}")
 
 

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.cells import cell_len
 
 from cupl_bench import terminal
+from cupl_bench.commands.report import Report, _left
+from cupl_bench.progress import busy, showing_progress
 
 WIDE = pd.DataFrame(
     {
@@ -64,6 +67,59 @@ def test_a_table_fits_the_terminal_and_says_what_it_leaves_out(shown, columns: i
     )  # the column that tells most stays at any width
     if columns == 80:
         assert left_out[0].startswith("left out because the terminal is too narrow: never alone")
+
+
+SWEEP = [
+    {
+        "dataset": f"data_set_{dataset}",
+        "backbone": f"backbone_{backbone}",
+        "prompts": name,
+        "images": f"{1000 + dataset:,}",
+        "top-1 [95%]": "66.2 [64.2, 68.1]",
+        "top-5": "82.8",
+        "mean per class": "66.2",
+        "minus simple [95%]": "+19.3 [+17.3, +21.2] n.s.",
+    }
+    for dataset in range(3)
+    for backbone in range(6)
+    for name in ["simple", *(f"descriptions_of_a_language_model_{place:02}.json" for place in range(19))]
+]
+
+
+def test_a_sweep_of_120_runs_on_three_data_sets_fits_80_columns_and_repeats_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = Tty()
+    monkeypatch.setattr(sys, "stdout", stream)
+    terminal.show_table(SWEEP, "Accuracy in percent")
+    lines = lines_of(stream.getvalue())
+    assert max(map(len, lines)) <= 80
+    assert len(lines) == 3 + 18 + 360 + 1  # title, head and rule; groups; runs; what is left out
+    assert [line for line in lines if line.startswith("data_set_1")] == [
+        f"data_set_1, backbone_{backbone}: images 1,001" for backbone in range(6)
+    ]
+    assert lines[-1] == "left out because the terminal is too narrow: mean per class"
+    rows = [line for line in lines if "66.2 [64.2, 68.1]" in line]
+    assert all(line.endswith("82.8  +19.3 [+17.3, +21.2] n.s.") for line in rows)
+    assert len({line.split("  ")[0] for line in rows}) == 20  # names are cut, and none looks like another
+
+
+@pytest.mark.parametrize("columns", ["10", "40"])
+def test_wide_letters_and_a_terminal_that_is_far_too_narrow_end_too(
+    monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = Tty()
+    monkeypatch.setattr(sys, "stdout", stream)
+    terminal.show_table([{"prompts": "花" * 90 + end, "top-1 [95%]": "66.2 [64.2, 68.1]"} for end in "ab"], "Title")
+    lines = lines_of(stream.getvalue())
+    assert "66.2 [64.2, 68.1]" in lines[-1]
+    assert lines[-1].split("  ")[0] != lines[-2].split("  ")[0]
+    if columns == "40":
+        assert max(cell_len(line) for line in lines) <= 40
 
 
 def test_a_pipe_gets_the_whole_table_plain(shown) -> None:
@@ -239,6 +295,24 @@ def test_a_large_folder_ends_a_sweep_with_tables_and_a_hint(cli, on_photos, monk
     assert f"page      cupl-bench report results_dir={cli.results}" in cli.out
     assert (cli.results / "tables" / "comparison.csv").is_file()
     assert not (cli.results / "report").exists()
+
+
+def test_the_end_of_a_report_names_one_folder(tmp_path: Path) -> None:
+    tables = [tmp_path / "tables" / name for name in ("a.csv", "b.md")]
+    report = Report(comparison=None, tables=tables, figures=tables[:1], page=tmp_path / "report" / "index.html")
+    assert _left(tmp_path, report) == [f"results   {tmp_path}: page report/index.html, 2 tables, 1 files of figures"]
+
+
+def test_what_is_said_while_something_is_shown_as_busy_stays_on_standard_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, shown = io.StringIO(), Tty()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", shown)
+    with showing_progress(), busy("comparing 3 runs"):
+        terminal.say("told")
+    assert out.getvalue() == "told\n"
+    assert "comparing 3 runs" in shown.getvalue()
 
 
 def test_names_with_brackets_and_colons_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

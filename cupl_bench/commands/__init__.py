@@ -7,7 +7,7 @@ module imports nothing, so that help and completion are quick.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["COMMANDS", "Command"]
+__all__ = ["COMMANDS", "QUESTION", "Command"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +92,24 @@ COMMANDS = {
     "report": Command(
         summary="tables, figures and a page from the records below results_dir; or the paragraph of a paper",
         plain=("paper", "write the paragraph of a reproducibility checklist, with its citations, and nothing else"),
+        own={
+            "figures": "the kinds that are drawn: strategies, classes, confusions, budget, seeds, scaling, against, or"
+            " none; without it, all that the runs allow",
+            "width": "column (3.3 inches), page (6.9 inches) or slide",
+            "format": "pdf, svg and png; pdf,png without it",
+            "pair": "two strategies: classes and confusions of the first minus the second",
+            "against": "a number for each strategy or file of prompts, to draw accuracy against it",
+            "axis": "what that number is",
+            "rows": "strategies or datasets: what is a row of tables/matrix",
+            "columns": "the columns of tables/matrix, in this order, by their names there",
+        },
         keys=(*PLACES, "baseline", "output"),
-        examples=("cupl-bench report", "cupl-bench report results_dir=elsewhere", "cupl-bench report paper"),
+        examples=(
+            "cupl-bench report",
+            "cupl-bench report paper",
+            "cupl-bench report figures=strategies,classes width=page format=svg pair=cupl,ensemble",
+            "cupl-bench report figures=against 'against={one.json: 1, three.json: 3}' 'axis=LLM-prompts of each class'",
+        ),
     ),
     "published": Command(
         summary="[WORD ...] [dataset=NAME ...]: the published numbers that ours are held against",
@@ -182,6 +198,7 @@ COMMANDS = {
     "classify": Command(
         summary="IMAGE ... 'class_names=[tree frog,tailed frog]': the likeliest class of each image",
         plain=("IMAGE", "an image; images=[...] is the same as a key"),
+        own={"figure": "FILE.pdf, .svg or .png: draw the image beside the prompts of its two likeliest classes"},
         groups=("backbone", "prompts", "machine"),
         keys=("class_names", "images", "precision", "cache_dir", "device", "batch_size", "output"),
         examples=("cupl-bench classify frog.jpg 'class_names=[tree frog,tailed frog]' backbone=vit_b32_openai",),

@@ -29,6 +29,11 @@ OF_SWEEPS = {
     "--cfg PART": "print the composed configuration (job, hydra or all) and do nothing else",
 }
 """Flags of the commands that sweep."""
+OF_HYDRA = {
+    "--config-name": "There is one configuration; experiment=NAME takes several values from one file.",
+    "--config-path": "--config-dir DIR adds options from a folder of yours.",
+}
+"""Flags of Hydra's own programs, and what does their work here."""
 KEY = re.compile(r"[+~]{0,2}([A-Za-z_]\w*)([.@/][\w.@/:-]*)?")
 
 
@@ -75,15 +80,23 @@ def split(name: str, command: Command, arguments: Sequence[str]) -> Arguments:
     parser.add_argument("words", nargs="*")
     found, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
+        meant = nearest(unknown[0].partition("=")[0], [*known, *OF_HYDRA], count=1)
+        meant = next((f" {said}" for flag, said in OF_HYDRA.items() if repr(flag) in meant), meant)
         raise ConfigError(
-            f"{unknown[0]} is not a flag of '{name}'.{nearest(unknown[0].partition('=')[0], known)}"
-            f" 'cupl-bench {name} --help' lists them."
+            f"{unknown[0]} is not a flag of '{name}'.{meant} 'cupl-bench {name} --help' lists flags and keys."
         )
     overrides, plain, own = [], [], {}
     for word in found.words:
         match = KEY.fullmatch(word.partition("=")[0]) if "=" in word or word.startswith("~") else None
         if match and match[0] in command.own:
             own[match[0]] = word.partition("=")[2]
+        elif (
+            match
+            and match[1] not in _keys()
+            and not Path(word).is_file()
+            and (meant := nearest(match[0], command.own, count=1))
+        ):
+            raise ConfigError(f"{match[0]} is not a key of '{name}'.{meant} 'cupl-bench {name} --help' lists keys.")
         elif match and (match[1] in _keys() or not (command.plain and Path(word).is_file())):
             overrides.append(word)
         elif command.plain is None:

@@ -4,9 +4,15 @@ from collections.abc import Iterator, Sequence
 
 __all__ = ["told_once"]
 
+NAMED = 5
+"""Questions of one cause that are named."""
+
 
 def told_once(failures: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Yield a line for each failure, those of one cause together: the cause stands in the first of them alone.
+    """Yield a line for each cause, the most frequent first, with the questions that it stopped.
+
+    >>> list(told_once([("a", "no file"), ("b", "no file"), ("c", "no key")]))
+    ['2 questions (a; b): no file', 'c: no key']
 
     Args:
         failures: what each question is called, and why it failed.
@@ -14,7 +20,7 @@ def told_once(failures: Sequence[tuple[str, str]]) -> Iterator[str]:
     by_cause: dict[str, list[str]] = {}
     for name, cause in failures:
         by_cause.setdefault(cause, []).append(name)
-    for cause, names in by_cause.items():
-        yield f"{names[0]}: {cause}"
-        for name in names[1:]:
-            yield f"{name}: the same"
+    for cause, names in sorted(by_cause.items(), key=lambda one: -len(one[1])):
+        more = f"; and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        of = names[0] if len(names) == 1 else f"{len(names)} questions ({'; '.join(names[:NAMED])}{more})"
+        yield f"{of}: {cause}"

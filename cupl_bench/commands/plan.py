@@ -1,6 +1,7 @@
 """`cupl-bench plan`: what eval would reuse and compute, without running anything."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cupl_bench.commands.arguments import Arguments
@@ -8,7 +9,8 @@ from cupl_bench.commands.failures import told_once
 from cupl_bench.commands.questions import each_question
 from cupl_bench.errors import CuplBenchError
 from cupl_bench.interrupts import raise_if_interrupted
-from cupl_bench.terminal import answer, complain, show_table, speak_to_program
+from cupl_bench.paths import absolute
+from cupl_bench.terminal import answer, complain, say, show_table, speak_to_program
 
 if TYPE_CHECKING:
     from cupl_bench.run.plan import Plan
@@ -18,7 +20,9 @@ __all__ = ["command"]
 
 def command(given: Arguments) -> int:
     """Show the plan of what the arguments ask; return the exit code."""
+    from cupl_bench.commands.plan_totals import Planned, speeds, totals
     from cupl_bench.config import Output, machine_of, question_of
+    from cupl_bench.records import read_records
     from cupl_bench.run.bench import Workbench
     from cupl_bench.run.plan import plan
 
@@ -27,6 +31,8 @@ def command(given: Arguments) -> int:
     rows: list[dict[str, object]] = []
     plans: list[dict[str, object]] = []
     mistakes: list[tuple[str, str]] = []
+    planned: list[Planned] = []
+    folders: set[Path] = set()
     for name, config in each_question(given):
         forms.add(config.output)
         speak_to_program(config.output == Output.json)
@@ -43,6 +49,16 @@ def command(given: Arguments) -> int:
             "prompts": question.prompts_name,
             "scorer": question.scorer_name,
         }
+        folders.add(absolute(config.results_dir))
+        planned.append(
+            Planned(
+                dataset=question.dataset_name,
+                backbone=question.backbone_name,
+                precision=question.precision,
+                prompts=question.prompts_name,
+                plan=found,
+            )
+        )
         plans.append({**names, **asdict(found)})
         rows.append(
             {
@@ -66,6 +82,9 @@ def command(given: Arguments) -> int:
         unasked = [name for name, blank in blanks.items() if all(row[name] == blank for row in rows)]
         shown = [{name: cell for name, cell in row.items() if name not in unasked} for row in rows]
         show_table(shown, "What eval would do")
+        records = [record for folder in folders if (folder / "records").is_dir() for record in read_records(folder)]
+        for line in totals(planned, speeds(records)):
+            say(line)
     for line in told_once(mistakes):
         complain(line)
     return 2 if mistakes else 0

@@ -4,13 +4,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.commands.kept_report import Ending, ending_of, keep, made_from, warnings_heard
+from cupl_bench.commands.report_keys import choice_of, layout_of
 from cupl_bench.composition import compose
 from cupl_bench.errors import ConfigError, first, nearest
 from cupl_bench.paths import absolute
+from cupl_bench.progress import busy
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ __all__ = ["Report", "command", "report_sweep", "show_comparison", "write_report
 TITLE = "Accuracy in percent"
 WRITERS_TITLE = "Files of descriptions, best first; n.s. after Holm for all their pairs"
 CONTROLS_TITLE = "Which controls a strategy beats: differences in points, n.s. after Holm for the whole table"
+EMPTY: Mapping[str, str] = MappingProxyType({})
 QUICK = 100_000
 """Answers of all runs together that a report takes a few seconds for, thumbnails included."""
 
@@ -36,40 +40,45 @@ class Report:
     page: Path | None
 
 
-def write_report(results_dir: Path, config: Any, *, quick: bool = False) -> Report:
+def write_report(results_dir: Path, config: Any, *, quick: bool = False, own: Mapping[str, str] = EMPTY) -> Report:
     """Compare the runs once, and write tables, figures and the page from that comparison.
 
     Args:
         results_dir: where the records lie.
         config: says where the caches are, and which baseline is asked for.
         quick: write only the tables if figures and page would take more than a few seconds.
+        own: the keys of this command alone, such as kinds of figures.
 
     Raises:
+        ConfigError: one of these keys has a value that it does not take.
         ResultsError: there is nothing to compare, or it is not comparable.
     """
     # Its list of fonts belongs to our cache: nothing is written into a user's home.
     os.environ.setdefault("MPLCONFIGDIR", str(absolute(config.cache_dir) / "matplotlib"))
-    from cupl_bench.commands.images import images_here
-    from cupl_bench.records import read_records
-    from cupl_bench.report.comparison import compare
-    from cupl_bench.report.figures import write_figures
-    from cupl_bench.report.page import PageWriter
-    from cupl_bench.report.tables import write_tables
+    with busy("reading the runs"):
+        from cupl_bench.commands.images import images_here
+        from cupl_bench.records import read_records
+        from cupl_bench.report.comparison import compare
+        from cupl_bench.report.figures import write_figures
+        from cupl_bench.report.page import PageWriter
+        from cupl_bench.report.tables import write_tables
 
-    records = read_records(results_dir)
+        choice, layout = choice_of(own), layout_of(own)
+        records = read_records(results_dir)
+    comparing = f"comparing {len(records):,} runs"
     if quick and sum(record.dataset.num_images for record in records) > QUICK:
-        comparison = compare(records, results_dir, baseline=config.baseline)
+        with busy(comparing):
+            comparison = compare(records, results_dir, baseline=config.baseline)
         return Report(comparison=comparison, tables=write_tables(comparison, results_dir), figures=[], page=None)
     page = PageWriter(results_dir)
-    comparison = compare(records, results_dir, baseline=config.baseline, look=page.look)
-    tables = write_tables(comparison, results_dir)
-    figures = write_figures(comparison, results_dir)
-    return Report(
-        comparison=comparison,
-        tables=tables,
-        figures=figures,
-        page=page.write(comparison, images_here(config)).path,
-    )
+    with busy(comparing):
+        comparison = compare(records, results_dir, baseline=config.baseline, look=page.look)
+    with busy("writing tables"):
+        tables = write_tables(comparison, results_dir, layout)
+    with busy("drawing figures"):
+        figures = write_figures(comparison, results_dir, choice)
+    written = page.write(comparison, images_here(config)).path
+    return Report(comparison=comparison, tables=tables, figures=figures, page=written)
 
 
 def report_sweep(results_dir: Path, run_keys: Sequence[str], config: Any) -> Sequence[Mapping[str, Any]]:
@@ -108,12 +117,7 @@ def _reported(results_dir: Path, run_keys: Sequence[str], config: Any, digest: s
             return Ending(warnings=[], rows=rows_of(rows), **_as_shown(rows))
     rows = report.comparison.of(run_keys)
     shown = _as_shown(rows)
-    page = report.page or f"cupl-bench report results_dir={results_dir}"
-    shown["lines"] += [
-        f"records   {results_dir / 'records'}",
-        f"page      {page}",
-        f"tables    {', '.join(str(path) for path in report.tables)}",
-    ]
+    shown["lines"] += _left(results_dir, report)
     ending = Ending(warnings=warnings, rows=rows_of(rows), **shown)
     written = [*report.tables, *report.figures, *([] if report.page is None else [report.page])]
     keep(results_dir, digest, ending, written)
@@ -133,7 +137,7 @@ def command(given: Arguments) -> int:
     results_dir = absolute(config.results_dir)
     if given.plain:
         return _paper(given.plain, results_dir, config)
-    report = write_report(results_dir, config)
+    report = write_report(results_dir, config, own=given.own)
     found = report.comparison
     show_comparison(found.runs)
     if len(found.pooled):
@@ -153,9 +157,8 @@ def command(given: Arguments) -> int:
     if len(found.missing):
         cells = [" x ".join(map(str, row[:3])) for row in found.missing.head(3).itertuples(index=False)]
         complain(f"{len(found.missing)} cells of the sweep are missing, first: {', '.join(cells)}: missing.csv")
-    for path in report.tables:
-        say(str(path))
-    say(f"{len(report.figures)} figures in {results_dir / 'figures'}\n{report.page}")
+    for line in _left(results_dir, report):
+        say(line)
     if config.output == Output.json:
         answer(
             {
@@ -195,6 +198,17 @@ def _paper(words: Sequence[str], results_dir: Path, config: Any) -> int:
     if config.output == Output.json:
         answer({"markdown": paper.markdown, "unknown": paper.unknown, "files": [str(path) for path in paths]})
     return 0
+
+
+def _left(results_dir: Path, report: Report) -> list[str]:
+    """Return the lines that say what a report has left, and where."""
+    counts = [f"{len(report.tables)} tables", *([f"{len(report.figures)} files of figures"] if report.figures else [])]
+    if report.page is not None:
+        return [f"results   {results_dir}: page {report.page.relative_to(results_dir)}, {', '.join(counts)}"]
+    return [
+        f"results   {results_dir}: {', '.join(counts)}",
+        f"page      cupl-bench report results_dir={results_dir} writes it, and the figures",
+    ]
 
 
 def show_comparison(runs: Any) -> None:

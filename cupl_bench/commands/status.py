@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cupl_bench.commands import COMMANDS
@@ -13,6 +14,8 @@ from cupl_bench.terminal import say
 
 __all__ = ["command"]
 
+LISTED = 20
+"""Questions in one state for one reason that have a line each."""
 STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
 
 
@@ -28,10 +31,21 @@ def command(given: Arguments) -> int:
     counts = Counter(states[name][0] for name in names)
     say(f"{len(names)} questions: {', '.join(f'{counts[state]} {state}' for state in STATES)}")
     for state in STATES[1:]:
-        for name, (found, word) in states.items():
-            if found == state:
-                say(f"{state:<9} {name}: {word}")
+        for line in _lines(state, {name: word for name, (found, word) in states.items() if found == state}):
+            say(line)
     return 0
+
+
+def _lines(state: State, words: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each question, or for each reason where many questions share one."""
+    alike = Counter(words.values())
+    for name, word in words.items():
+        if alike[word] <= LISTED:
+            yield f"{state:<9} {name}: {word}"
+    for word, count in alike.items():
+        if count > LISTED:
+            names = [name for name, own in words.items() if own == word]
+            yield f"{state:<9} {count:,} questions: {word}: {'; '.join(names[:3])}; and {count - 3:,} more"
 
 
 def _asked(given: Arguments) -> tuple[Path, list[str]]:

@@ -7,11 +7,12 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from cupl_bench.errors import ResultsError, first, nearest
 from cupl_bench.metrics import ACCURACIES
@@ -171,6 +172,7 @@ def compare(
     by_plain = _ByPlain.of(groups)
     rows: list[dict[str, object]] = []
     draws: dict[int, np.ndarray] = {}
+    level = _Level({})
     classes: list[pd.DataFrame] = []
     moved: list[pd.DataFrame] = []
     right: dict[str, RightImages] = {}
@@ -185,12 +187,13 @@ def compare(
         read = GroupAnswers(group=group, members=answers, baseline=base, classes=pd.concat(of_group, ignore_index=True))
         classes.append(read.classes)
         _tell_others(read)
-        _add_rows(read, rows, draws, by_plain, Headlines(results_dir) if has_headline(records) else None)
+        _add_rows(read, rows, draws, by_plain, Headlines(results_dir) if has_headline(records) else None, level)
         right |= {one.record.run_key: bits for one in answers if (bits := right_images(one)) is not None}
         controls += against_controls(_strategies(answers))
         by_writer += writers(_strategies(answers), results_dir)
         if look is not None:
             look(read)
+    level.mark(rows)
     table, pooled, standings = _table(rows, draws, right)
     return Comparison(
         runs=table,
@@ -301,6 +304,7 @@ def _add_rows(
     draws: dict[int, np.ndarray],
     by_plain: _ByPlain,
     headlines: Headlines | None,
+    level: "_Level",
 ) -> None:
     """Add the rows of a group, and the resamples of each difference that the tables read, by the place of its row."""
     start = len(rows)
@@ -324,6 +328,7 @@ def _add_rows(
     best = headlines.best(dict(read)) if headlines is not None and beyond else _best(read)
     if best is not None:
         rows[best]["best"] = True
+    level.add(read)
 
 
 def _table(
@@ -503,6 +508,44 @@ def _best(read: Sequence[tuple[int, Sequence[Answers]]]) -> int | None:
     best = max(hits, key=lambda place: float(np.mean([run.mean() for run in hits[place]])))
     p = holm(np.array([difference_p(hits[best], hits[other]) for other in hits if other != best]))
     return best if (p < ALPHA).all() else None
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The hits of all rows that tables show, by the images, the features and the kind of scorer that they share.
+
+    ``arenas``: of each, the place of a row, how many images it has, and the hits of its runs, eight to a byte.
+    """
+
+    arenas: dict[object, list[tuple[int, int, list[UInt8[np.ndarray, " bytes"]]]]]
+
+    def add(self, read: Sequence[tuple[int, Sequence[Answers]]]) -> None:
+        """Add rows of a group, but for those whose images depend on each other: no test holds for them."""
+        for place, runs in read:
+            first_run = runs[0]
+            if is_by_image(*runs) and all(same_images(one, first_run) for one in runs):
+                images = sha256(first_run.index.tobytes() + first_run.labels.tobytes()).hexdigest()
+                arena = same_features(first_run.run.group), first_run.record.kind, images
+                self.arenas.setdefault(arena, []).append(
+                    (place, len(first_run.labels), [np.packbits(one.hits) for one in runs])
+                )
+
+    def mark(self, rows: Sequence[dict[str, object]]) -> None:
+        """Add ``level_with_best`` to each row: whether it is the best of its arena or not significantly worse."""
+        for row in rows:
+            row["level_with_best"] = False
+        for members in self.arenas.values():
+            if len(members) < 2:
+                continue
+            hits = {
+                place: [np.unpackbits(one, count=count).astype(np.bool_) for one in runs]
+                for place, count, runs in members
+            }
+            best = max(hits, key=lambda place: float(np.mean([run.mean() for run in hits[place]])))
+            others = [place for place in hits if place != best]
+            p = holm(np.array([difference_p(hits[best], hits[other]) for other in others]))
+            for place in (best, *(other for other, one in zip(others, p, strict=True) if one >= ALPHA)):
+                rows[place]["level_with_best"] = True
 
 
 def _pooled(table: pd.DataFrame, draws: Mapping[int, np.ndarray]) -> pd.DataFrame:

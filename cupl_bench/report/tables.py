@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,19 @@ from rich.cells import cell_len
 from cupl_bench.report.classes import shown_classes, shown_confusions
 from cupl_bench.report.comparison import Comparison, scored_names, shown, shown_pooled, strategy_names
 from cupl_bench.report.controls import shown_controls
+from cupl_bench.report.latex import latex_tables
+from cupl_bench.report.matrix import as_rows, chosen, matrices, shown_matrix
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.standings import OF_LEAGUE, Standings, notes_of, shown_ranking
 from cupl_bench.report.writers import shown_writers
 from cupl_bench.store import write_atomically
 
-__all__ = ["write_tables"]
+__all__ = ["Layout", "write_tables"]
 
 SPREADSHEET_FORMULA = re.compile(r"^[=+\-@\t\r]")
 WORDS = {
     "dataset", "backbone", "precision", "prompts", "scorer", "kind", "baseline", "class", "taken for", "their wording",
-    "differs in", "source", "metric", "written by",
+    "differs in", "source", "metric", "written by", "strategy", "data set",
 }  # fmt: skip
 """Columns of text; the others are numbers and stand to the right."""
 CONTROLS = ("controls.csv", "controls.md", "controls.tex")
@@ -30,17 +33,40 @@ WRITERS = ("writers.csv", "writers.md", "writers.tex")
 RANKING = ("ranking.csv", "ranking.json", "ranking.md", "ranking.tex")
 
 
-def write_tables(comparison: Comparison, results_dir: Path) -> list[Path]:
+NOT_SIGNIFICANT = (
+    "n.s.: the difference is not significant (McNemar's exact test on the same images, Holm's correction for the whole"
+    " table, 5%)."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How the matrix lies: with data sets as its rows where it is ``transposed``, and these ``columns`` in this order.
+
+    ``columns``: names of data sets, or of strategies where it is transposed; none for all.
+    """
+
+    transposed: bool = False
+    columns: tuple[str, ...] = ()
+
+
+def write_tables(comparison: Comparison, results_dir: Path, layout: Layout | None = None) -> list[Path]:
     """Write the tables of a comparison below ``results_dir``; return the files.
 
+    Args:
+        comparison: of the runs.
+        results_dir: where the records lie.
+        layout: of the matrix; None: strategies as rows, all data sets as columns.
+
     Raises:
-        ResultsError: they cannot be written.
+        ResultsError: they cannot be written, or the layout names what is not there.
     """
     read = shown(comparison.runs)
     contents: dict[str, bytes] = {
         "comparison.csv": _csv(comparison.runs),
         "comparison.md": _markdown(read),
-        "comparison.tex": _latex(read, comparison.runs["best"]),
+        "comparison.tex": _latex(read, comparison.runs["best"], _caption(read), "comparison"),
+        **_matrices(comparison, Layout() if layout is None else layout),
         "per_class.parquet": comparison.classes.to_parquet(index=False),
     }
     if len(comparison.pooled):
@@ -48,7 +74,7 @@ def write_tables(comparison: Comparison, results_dir: Path) -> list[Path]:
         contents |= {
             "pooled.csv": _csv(comparison.pooled),
             "pooled.md": _markdown(pooled),
-            "pooled.tex": _latex(pooled, None),
+            "pooled.tex": _latex(pooled, None, POOLED, "pooled"),
         }
     if len(comparison.standings.table):
         contents |= _ranking(comparison.standings)
@@ -162,19 +188,54 @@ def _pipes(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "".join([line(columns), f"|{'|'.join(rule)}|\n", *(line(row) for row in texts)])
 
 
-MINUS = re.compile(r"(?<=[\[ ])-(?=\d)")
-"""The hyphen of a negative number, which LaTeX would print as one."""
+POOLED = (
+    "Means over data sets of top-1 accuracy in percent, and differences in percentage points with their 95% intervals:"
+    " over images, how far the mean would move with other images of these data sets; over data sets, with other data"
+    " sets like these."
+)
 
 
-def _latex(table: pd.DataFrame, best: "pd.Series[bool] | None") -> bytes:
-    """Return a table for booktabs; the headline metric of a row that is significantly best is bold."""
-    style = table.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
+def _caption(read: pd.DataFrame) -> str:
+    """Return what the columns and marks of a comparison mean, as far as they are there."""
+    parts = ["Accuracy in percent"]
+    differences = [name for name in read if str(name).startswith("minus ")]
+    parts[0] += ", differences in percentage points, both with 95% intervals." if differences else "."
+    if any("n.s." in str(cell) for name in differences for cell in read[name]):
+        parts.append(NOT_SIGNIFICANT)
+    parts.append("Bold: significantly better than every other strategy of the data set, backbone and scorer.")
+    return " ".join(parts)
+
+
+def _latex(
+    table: pd.DataFrame, best: "pd.Series[bool] | None", caption: str = "Accuracy in percent.", label: str = "table"
+) -> bytes:
+    """Return a table in LaTeX; the top-1 of a row that is significantly best is bold."""
+    bold = None
     if best is not None:
-        bold = best.reindex(table.index).astype(bool)
-        column = "value [95%]" if "value [95%]" in table else "top-1 [95%]"
-        style = style.apply(lambda _: ["textbf: --rwrap;" if one else "" for one in bold], subset=[column])
-    places = "".join("l" if name in WORDS else "r" for name in table.columns)
-    return MINUS.sub("$-$", str(style.to_latex(hrules=True, column_format=places))).encode()
+        bold = pd.DataFrame(False, index=table.index, columns=table.columns)
+        bold["value [95%]" if "value [95%]" in table else "top-1 [95%]"] = best.reindex(table.index).astype(bool)
+    return latex_tables(table, caption, label, tuple(WORDS), bold).encode()
+
+
+def _matrices(comparison: Comparison, layout: Layout) -> dict[str, bytes]:
+    """Return the files of strategies by data sets: numbers, and one table for each backbone and kind of scorer."""
+    found = matrices(comparison, () if layout.transposed else layout.columns)
+    markdown, latex = [], []
+    for number, one in enumerate(found, start=1):
+        texts, bold = shown_matrix(one, transposed=layout.transposed)
+        if layout.transposed:
+            texts, bold = chosen(texts, bold, layout.columns)
+        starred = texts.where(~bold, "**" + texts + "**")
+        markdown.append(
+            f"# {_inert_markdown(one.title)}\n\n{_inert_markdown(one.caption)}\n\n{_markdown(starred).decode()}"
+        )
+        label = "matrix" if len(found) == 1 else f"matrix-{number}"
+        latex.append(latex_tables(texts, one.caption, label, [texts.columns[0]], bold))
+    return {
+        "matrix.csv": _csv(as_rows(found)),
+        "matrix.md": "\n".join(markdown).encode(),
+        "matrix.tex": "\n".join(latex).encode(),
+    }
 
 
 def _per_text(table: pd.DataFrame, change: Callable[[object], object]) -> pd.DataFrame:

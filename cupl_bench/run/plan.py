@@ -31,6 +31,7 @@ class Plan:
     """What a run would do; numbers are None where they cannot be known without a download.
 
     ``prompts_file``: whether the file of prompts is here, or from where it would be fetched.
+    ``features_gigabytes``: what the features of the images that are to be encoded take on the disk.
     ``views_to_encode``: crops of the images, for a scorer that looks at them; ``views_gigabytes``: what their features
     take on the disk.
     """
@@ -40,6 +41,7 @@ class Plan:
     num_classes: int | None = None
     num_prompts: int | None = None
     images_to_encode: int | None = None
+    features_gigabytes: float | None = None
     views_to_encode: int | None = None
     views_gigabytes: float | None = None
     texts_to_encode: int | None = None
@@ -102,6 +104,7 @@ def plan(question: Question, machine: Machine, bench: Workbench) -> Plan:
         unknown,
         run_key=prepared.key,
         images_to_encode=to_encode,
+        features_gigabytes=round(to_encode * 4 * (facts.embed_dim or 0) / 1e9, 3),
         views_to_encode=views,
         views_gigabytes=None if views is None else round(views * 4 * (facts.embed_dim or 0) / 1e9, 3),
         texts_to_encode=texts,

@@ -174,7 +174,8 @@ def test_names_are_text_in_every_table_and_page(nasty: Path) -> None:
     for path in nasty.rglob("*.md"):
         assert "<script>" not in path.read_text(), path
     for path in nasty.rglob("*.tex"):
-        assert not re.search(r"(?<!\\)[&%$_](?!.*\\\\)", path.read_text().replace(" & ", " ")), path
+        text = re.sub(r"^% .*$", "", path.read_text(), flags=re.MULTILINE)  # comments hold no names
+        assert not re.search(r"(?<!\\)[&%$_](?!.*\\\\)", text.replace(" & ", " ")), path
         assert "\\input{" not in path.read_text()
     for path in nasty.rglob("*.html"):
         text = path.read_text()

@@ -97,7 +97,7 @@ def test_jobs_in_other_processes_leave_what_jobs_here_leave(cli, on_photos, tmp_
     asked = ["-m", "prompts=simple,ensemble,name_only", f"backbone.pretrained={weights[0]},{weights[1]}"]
     assert on_photos(*asked) == 2
     expected = answers(cli.results)
-    table = cli.out[cli.out.index("Accuracy") : cli.out.index("records ")]
+    table = cli.out[cli.out.index("Accuracy") : cli.out.index("results  ")]
     cli.results, cli.cache = tmp_path / "r", tmp_path / "c"
     assert on_photos(*asked, "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10") == 2
     assert "2 of 6 jobs failed" in cli.err

@@ -89,6 +89,12 @@ def test_options_of_ones_own_are_explained_by_their_own_comments(cli, tmp_path: 
         (["eval", "--config-dir"], "Argument --config-dir/-cd: expected one argument"),
         (["completion"], "completion needs the shell, bash or zsh"),
         (["help", "evla"], "Did you mean 'eval'"),
+        (["evl"], "'evl' is not a command. Did you mean 'eval'? 'cupl-bench --help' lists the commands."),
+        (["datasets"], "dataset=NAME chooses one for eval, and 'cupl-bench eval --help' lists them."),
+        (["dataset=cub"], "'dataset=cub' is not a command. Begin with one: cupl-bench eval dataset=cub"),
+        (["--hlep"], "Did you mean '--help'? 'cupl-bench --help' lists the commands."),
+        (["eval", "--config-nam", "x"], "is not a flag of 'eval'. There is one configuration; experiment=NAME takes"),
+        (["report", "figurs=classes"], "figurs is not a key of 'report'. Did you mean 'figures'?"),
     ],
 )
 def test_arguments_that_are_none(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cupl_bench.commands.status import _lines
 from cupl_bench.lease import held
 from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_lease, state_of, write_outcome
 from cupl_bench.schema import log_folder
@@ -114,3 +115,13 @@ def test_an_outcome_that_rots_is_named(cli, tmp_path: Path) -> None:
         place.write_text(content)
         assert cli("status", "prompts=simple") == 2
         assert f"{place} is not an outcome of a question" in cli.err
+
+
+def test_many_questions_in_one_state_for_one_reason_have_one_line() -> None:
+    many = {f"prompts={place}": "no job has finished it" for place in range(300)}
+    lines = list(_lines("missing", {**many, "prompts=own": "another reason"}))
+    assert lines == [
+        "missing   prompts=own: another reason",
+        "missing   300 questions: no job has finished it: prompts=0; prompts=1; prompts=2; and 297 more",
+    ]
+    assert len(list(_lines("missing", dict(list(many.items())[:20])))) == 20

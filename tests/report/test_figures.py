@@ -1,20 +1,29 @@
 """Figures: what they show, that they can be printed, and that bad names do no harm."""
 
+import itertools
 import re
 import warnings
 import zlib
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from cupl_bench.errors import ResultsError
 from cupl_bench.records import read_records
 from cupl_bench.report import figures
 from cupl_bench.report.comparison import Comparison, compare
-from cupl_bench.report.figures import change_intervals, named_runs, write_figures
+from cupl_bench.report.figures import Choice, write_figures
+from cupl_bench.report.figures.classes import change_intervals
+from cupl_bench.report.figures.drawing import STYLE, letters_of, look, shortened
+from cupl_bench.report.figures.ranks import critical_difference, groups_of, rank_diagrams
+from cupl_bench.report.figures.scene import SIZES, Drawn, scene_of
 from scripts.synthetic_results import write_results
 
 
@@ -35,8 +44,20 @@ def tables(results: Path) -> Comparison:
     return compare(read_records(results), results)
 
 
-def drawn(tables: Comparison, draw, folder: Path) -> list[figures.Drawn]:
-    return list(draw(tables, *named_runs(tables), folder))
+@pytest.fixture(scope="module")
+def of_seeds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
+    """One data set, one backbone: draws of the prompts of `cupl`, and WaffleCLIP's with several numbers of pairs."""
+    folder = tmp_path_factory.mktemp("seeds")
+    write_results(folder, datasets=1, backbones=1, images=200, classes=6, seeds=2)
+    return compare(read_records(folder), folder), folder
+
+
+NUMBERS = {"simple": 1.0, "ensemble": 8.0, "cupl": 50.0}
+"""Of some strategies of every fixture, to draw accuracy against."""
+
+
+def drawn(tables: Comparison, kind: str, folder: Path, **choice) -> list[Drawn]:
+    return list(figures.KINDS[kind](scene_of(tables, folder, Choice(**choice))))
 
 
 @pytest.mark.slow
@@ -47,7 +68,7 @@ def test_each_kind_is_drawn_as_pdf_and_png_and_old_ones_go(results: Path, tables
     paths = write_figures(tables, results)
     names = {path.name for path in paths}
     assert {path.name for path in (results / "figures").iterdir()} == names | {"mine.pdf"}
-    assert {name.split("_")[0] for name in names} == set(figures.KINDS)
+    assert {name.split("_")[0] for name in names} == {"strategies", "classes", "confusions", "budget", "scaling"}
     assert {"strategies_backbone0.pdf", "scaling_mean.png", "budget_synthetic00_backbone0.pdf"} <= names
     assert len(names) == 2 * (2 + 4 + 4 + 1 + 3)
     for path in paths:
@@ -58,12 +79,11 @@ def test_each_kind_is_drawn_as_pdf_and_png_and_old_ones_go(results: Path, tables
 
 
 @pytest.mark.slow
-def test_the_same_tables_give_the_same_bytes_with_embedded_fonts_and_no_date(
-    results: Path, tables: Comparison, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(figures, "AT_MOST", 1)
-    first = {path: path.read_bytes() for path in write_figures(tables, results)}
-    assert {path: path.read_bytes() for path in write_figures(tables, results)} == first
+def test_the_same_tables_give_the_same_bytes_with_embedded_fonts_and_no_date(results: Path, tables: Comparison) -> None:
+    few = Choice(at_most=1, formats=("pdf", "svg", "png"), kinds=("strategies", "classes", "budget"))
+    first = {path: path.read_bytes() for path in write_figures(tables, results, few)}
+    assert {path: path.read_bytes() for path in write_figures(tables, results, few)} == first
+    assert {path.suffix for path in first} == {".pdf", ".svg", ".png"}
     for path, content in first.items():
         if path.suffix == ".pdf":
             assert b"/FontFile2" in content
@@ -77,7 +97,7 @@ def inflated(content: bytes) -> list[bytes]:
 
 
 def test_the_points_are_those_of_the_table(tables: Comparison, results: Path) -> None:
-    one = next(iter(drawn(tables, figures._strategies, results)))
+    one = next(iter(drawn(tables, "strategies", results)))
     axes = one.figure.axes[0]
     own = tables.runs[(tables.runs["backbone"] == "backbone0") & (tables.runs["prompts"] == "cupl")]
     (bars,) = [bars for bars in axes.containers if bars.get_label() == "cupl"]
@@ -88,7 +108,7 @@ def test_the_points_are_those_of_the_table(tables: Comparison, results: Path) ->
 
 
 def test_the_most_changed_classes_are_named(tables: Comparison, results: Path) -> None:
-    for one in drawn(tables, figures._classes, results):
+    for one in drawn(tables, "classes", results):
         dataset, backbone = one.words[1:3]
         group = tables.runs[(tables.runs["dataset"] == dataset) & (tables.runs["backbone"] == backbone)]
         largest = group.loc[group["difference"].astype(float).abs().idxmax()]
@@ -100,12 +120,13 @@ def test_the_most_changed_classes_are_named(tables: Comparison, results: Path) -
 
 
 @pytest.mark.slow
-def test_letters_are_seven_points_or_more_and_stay_inside(tables: Comparison, results: Path) -> None:
-    import matplotlib as mpl
-
-    with mpl.rc_context(figures.STYLE):
-        for draw in (figures._strategies, figures._classes, figures._confusions, figures._budget, figures._scaling):
-            for one in drawn(tables, draw, results):
+def test_letters_are_seven_points_or_more_and_stay_inside(
+    tables: Comparison, results: Path, of_seeds: tuple[Comparison, Path]
+) -> None:
+    with mpl.rc_context(STYLE):
+        scenes = [(tables, results), of_seeds]
+        for kind, (comparison, folder) in itertools.product(figures.KINDS, scenes):
+            for one in drawn(comparison, kind, folder, against=NUMBERS):
                 one.figure.draw_without_rendering()
                 frame = one.figure.bbox
                 not_drawn = {
@@ -124,26 +145,22 @@ def test_letters_are_seven_points_or_more_and_stay_inside(tables: Comparison, re
 
 
 @pytest.mark.slow
-def test_names_of_any_kind_can_be_drawn(tables: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_any_kind_can_be_drawn(tables: Comparison, tmp_path: Path) -> None:
     """A formula's dollar, letters that no font here has, a long name, a line break, a path."""
-    monkeypatch.setattr(figures, "AT_MOST", 2)
     odd = ["$x_1$ <b>", "日本語の花", "w" * 300, "two\nlines", "../../etc/passwd", "\u202eturned"]
     classes = tables.classes.copy()
     classes["class_name"] = [odd[label % len(odd)] for label in classes["label"]]
     moved = tables.moved.assign(class_name=odd[1], predicted_name=odd[2])
     runs = tables.runs.assign(dataset_shown=tables.runs["dataset"].map({"synthetic00": odd[4], "synthetic01": odd[1]}))
     changed = Comparison(**{**vars(tables), "classes": classes, "moved": moved, "runs": runs})
-    paths = write_figures(changed, tmp_path)
+    paths = write_figures(changed, tmp_path, Choice(at_most=1, formats=("png",)))
     assert all(path.parent == tmp_path / "figures" for path in paths)
-    assert len({path.name for path in paths}) == len(paths) == 2 * (2 + 2 + 2 + 3)
+    assert len({path.name for path in paths}) == len(paths) == 2 + 1 + 1 + 2
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", path.name) for path in paths)
 
 
-def test_a_sweep_of_many_pairs_draws_those_that_changed_most(
-    tables: Comparison, results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(figures, "AT_MOST", 1)
-    (one,) = drawn(tables, figures._classes, results)
+def test_a_sweep_of_many_pairs_draws_those_that_changed_most(tables: Comparison, results: Path) -> None:
+    (one,) = drawn(tables, "classes", results, at_most=1)
     largest = tables.runs.loc[tables.runs["difference"].astype(float).abs().idxmax()]
     assert one.words == ("classes", largest["dataset"], largest["backbone"], largest["prompts"])
 
@@ -177,9 +194,9 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]
 
 
 def looks_of(figure) -> list[tuple[str, tuple]]:
-    """Label and look of each strategy of a figure's legend."""
+    """Label and look of each strategy of a figure, in its first panel."""
     found = []
-    for axes in figure.axes:
+    for axes in figure.axes[:1]:
         handles, labels = axes.get_legend_handles_labels()
         for handle, label in zip(handles, labels, strict=True):
             line = handle[0] if isinstance(handle, tuple) else handle
@@ -196,22 +213,22 @@ def test_of_many_strategies_no_two_look_equal_or_have_the_same_name_and_nothing_
     comparison, folder = crowded
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        write_figures(comparison, tmp_path)
-    for draw in (figures._strategies, figures._scaling):
-        for one in drawn(comparison, draw, folder):
+        write_figures(comparison, tmp_path, Choice(at_most=1, formats=("png",)))
+    for kind in ("strategies", "scaling"):
+        for one in drawn(comparison, kind, folder):
             looks = looks_of(one.figure)
             assert len(looks) >= 22, one.words
             assert len({label for label, _ in looks}) == len(looks)
             assert len({look for _, look in looks}) == len(looks)
-            assert one.figure.get_figheight() <= figures.TALLEST
+            assert one.figure.get_figheight() <= SIZES["column"].tallest
 
 
 @pytest.mark.slow
 def test_data_sets_beyond_a_page_are_drawn_on_the_next(crowded, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison, folder = crowded
-    monkeypatch.setattr(figures, "TALLEST", 5.0)
-    first = [one for one in drawn(comparison, figures._strategies, folder) if one.words[1] == "backbone0"]
-    shown = [label.get_text() for one in first for label in one.figure.axes[0].get_yticklabels()]
+    monkeypatch.setitem(SIZES, "column", SIZES["column"]._replace(tallest=5.0))
+    first = [one for one in drawn(comparison, "strategies", folder) if one.words[1] == "backbone0"]
+    shown = [axes.get_title("left") for one in first for axes in one.figure.axes if axes.get_visible()]
     assert len(first) > 1
     assert shown == list(dict.fromkeys(comparison.runs["dataset"]))
 
@@ -221,16 +238,155 @@ def test_data_sets_beyond_a_page_are_drawn_on_the_next(crowded, monkeypatch: pyt
     [
         ["a" * 40 + "1", "a" * 40 + "2"],
         ["x" * 30 + "1" + "y" * 30, "x" * 30 + "2" + "y" * 30],
+        ["W" * 40 + "1", "W" * 40 + "2"],
+        ["花" * 40 + "1", "花" * 40 + "2"],
         ["short", "short but" + " very" * 9 + " long", "short but" + " very" * 10 + " long"],
     ],
 )
 def test_names_are_never_cut_to_the_same_text(names: list[str]) -> None:
-    cut = figures._shortened(names)
+    cut = shortened(names)
     assert len(set(cut)) == len(names)
-    assert all(len(text) <= 26 for text in cut)
-    assert figures._shortened(["fox", "fox"]) == ["fox", "fox"]
+    assert all(letters_of(text) <= 26 for text in cut)
+    assert shortened(["fox", "fox"]) == ["fox", "fox"]
 
 
 def test_182_strategies_have_looks_of_their_own() -> None:
     places = {place: place for place in range(182)}
-    assert len({tuple(sorted(figures._look(place, places).items())) for place in places}) == 182
+    assert len({tuple(sorted(look(place, places).items())) for place in places}) == 182
+
+
+# What is asked for ---------------------------------------------------------------------------------------------------
+
+
+def test_a_curve_of_draws_ends_with_the_run_of_all_prompts(of_seeds: tuple[Comparison, Path]) -> None:
+    comparison, folder = of_seeds
+    (one,) = drawn(comparison, "budget", folder)
+    curves = {line.get_label(): line for line in one.figure.axes[0].get_lines()}
+    assert list(curves["cupl"].get_xdata()) == [1, 2, 4, 8, 16]
+    runs = comparison.runs
+    whole = runs[(runs["prompts"] == "cupl") & runs["budget"].isna()]
+    assert curves["cupl"].get_ydata()[-1] == pytest.approx(100 * whole["top1"].iloc[0])
+    assert list(curves["waffle"].get_xdata()) == [10, 30, 60]  # two prompts for each of 5, 15 and 30 pairs
+
+
+def test_each_seed_is_a_stroke_beside_the_mean(of_seeds: tuple[Comparison, Path]) -> None:
+    comparison, folder = of_seeds
+    (one,) = drawn(comparison, "seeds", folder)
+    runs = comparison.runs
+    strokes = [line for line in one.figure.axes[0].get_lines() if line.get_marker() == "|"]
+    assert sorted(float(x) for line in strokes for x in line.get_xdata()) == pytest.approx(
+        sorted((100 * runs.loc[runs["of_seeds"], "top1"]).tolist())
+    )
+    names = [label.get_text() for label in one.figure.axes[0].get_yticklabels()]
+    assert "simple" in names
+    assert "waffle (pairs=5) (2 seeds)" in names
+
+
+def test_a_chosen_pair_is_compared_class_by_class_and_its_axis_says_which(tables: Comparison, results: Path) -> None:
+    pairs = drawn(tables, "classes", results, pair=("cupl", "ensemble"))
+    assert {one.words[1:3] for one in pairs} == {
+        (f"synthetic0{dataset}", f"backbone{backbone}") for dataset in (0, 1) for backbone in (0, 1)
+    }
+    assert {one.figure.get_supxlabel().split("\n")[0] for one in pairs} == {"cupl minus ensemble, percentage points"}
+    top1 = tables.classes.set_index(["run_key", "class_name"])["top1"]
+    key = {name: runs.iloc[0] for name, runs in tables.runs.groupby("prompts")["run_key"]}
+    of_first = next(one for one in pairs if one.words[1:3] == ("synthetic00", "backbone0"))
+    axes = of_first.figure.axes[-1]
+    best = axes.get_yticklabels()[0].get_text()
+    shown = axes.containers[0][0].get_xdata()[0]
+    assert shown == pytest.approx(100 * (top1[key["cupl"], best] - top1[key["ensemble"], best]))
+    with pytest.raises(ResultsError, match="'cuppl' is not a strategy of the records.*Did you mean 'cupl'"):
+        drawn(tables, "classes", results, pair=("cuppl", "ensemble"))
+
+
+def test_accuracy_is_drawn_against_a_number_that_the_user_gives(tables: Comparison, results: Path) -> None:
+    (one,) = drawn(tables, "against", results, against=NUMBERS, axis="LLM-prompts of each class")
+    axes = one.figure.axes[0]
+    assert one.figure.get_supxlabel() == "LLM-prompts of each class"
+    own = tables.runs[(tables.runs["dataset"] == "synthetic01") & (tables.runs["backbone"] == "backbone1")]
+    (bars,) = [bars for bars in axes.containers if bars.get_label() == "synthetic01, backbone1"]
+    top1 = own.set_index("prompts")["top1"]
+    assert list(bars[0].get_xdata()) == [1, 8, 50]
+    assert list(bars[0].get_ydata()) == pytest.approx([100 * top1[name] for name in NUMBERS])
+    with pytest.raises(ResultsError, match="against: 1 of 2 names are no strategy .*'cuppl'"):
+        drawn(tables, "against", results, against={"cuppl": 1.0, "simple": 2.0})
+
+
+@pytest.mark.parametrize("width", ["page", "slide"])
+def test_a_figure_is_as_wide_as_was_asked_for(tables: Comparison, results: Path, width: str, tmp_path: Path) -> None:
+    few = Choice(width=width, formats=("png",), kinds=("strategies",))
+    (path, _) = write_figures(tables, tmp_path, few)
+    with Image.open(path) as image:
+        assert image.width == {"page": 2070, "slide": 1920}[width]
+
+
+def test_a_kind_that_the_runs_do_not_allow_is_told(
+    tables: Comparison, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert write_figures(tables, tmp_path, Choice(kinds=("seeds", "against"))) == []
+    assert "figures=seeds,against: these runs have nothing to draw there" in caplog.text
+
+
+def test_words_from_right_to_left_are_drawn_so() -> None:
+    """The first letter of a Hebrew name stands to the right of its last."""
+    figure = Figure(figsize=(2, 1))
+    with mpl.rc_context(STYLE | {"font.family": ["DejaVu Sans"]}):
+        figure.text(0.1, 0.5, "\u05d0\u05d5\u05d5\u05d5")  # alef, three vavs, which are thin strokes
+        alone = figure.text(0.1, 0.5, "\u05d5")
+        canvas = FigureCanvasAgg(figure)
+        alone.set_visible(False)
+        canvas.draw()
+        ink = np.flatnonzero((np.asarray(canvas.buffer_rgba())[:, :, 0] < 128).any(axis=0))
+    gaps = np.diff(ink)
+    widths = np.diff(np.flatnonzero(np.concatenate([[True], gaps > 1, [True]])))
+    assert widths[-1] == widths.max() > 1.5 * widths[0]
+
+
+# The critical-difference diagram -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_the_diagram_of_ranks_joins_what_may_be_equal_and_names_all(count: int) -> None:
+    ranks = {f"strategy {place}": 1.0 + 0.7 * place for place in range(count)}
+    with mpl.rc_context(STYLE):
+        figure = critical_difference(ranks, 1.5, datasets=11)
+        figure.draw_without_rendering()
+        texts = {text.get_text(): text.get_window_extent() for text in figure.findobj(Text) if text.get_text()}
+    assert set(ranks) < set(texts)
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in texts.values())
+    bars = [line for line in figure.axes[0].get_lines() if line.get_linewidth() > 2]
+    assert len(bars) == max(1, count - 2)
+
+
+def test_where_no_difference_is_found_one_bar_joins_all() -> None:
+    ranks = {"a": 1.0, "b": 2.0, "c": 3.0}
+    with mpl.rc_context(STYLE):
+        figure = critical_difference(ranks, 0.5, datasets=7, friedman_p=0.3)
+    assert len([line for line in figure.axes[0].get_lines() if line.get_linewidth() > 2]) == 1
+    assert any("no difference (Friedman, p 0.30)" in text.get_text() for text in figure.findobj(Text))
+
+
+def test_leagues_have_a_diagram_each_where_there_are_enough_data_sets(tables: Comparison, results: Path) -> None:
+    table = pd.DataFrame(
+        {
+            "league": [0, 0, 1, 1], "backbone_shown": ["small", "small", "large", "large"], "precision": "fp32",
+            "kind": "zero_shot", "strategy": ["simple", "cupl"] * 2, "average_rank": [1.0, 2.0] * 2, "num_datasets": 7,
+            "critical_difference": [0.7, 0.7, np.nan, np.nan], "friedman_p": 0.01,
+        }
+    )  # fmt: skip
+    with mpl.rc_context(STYLE):
+        (one,) = rank_diagrams(table, scene_of(tables, results, Choice()))
+    assert one.words == ("ranks", "small", "zero_shot")
+
+
+@pytest.mark.parametrize(
+    ("ranks", "difference", "groups"),
+    [
+        ([1.0, 2.0, 3.0], 0.5, []),
+        ([1.0, 2.0, 3.0], 5.0, [(0, 2)]),
+        ([1.0, 1.5, 2.2, 4.0], 1.0, [(0, 1), (1, 2)]),
+        ([2.0, 2.0], 0.1, [(0, 1)]),
+    ],
+)
+def test_a_bar_is_drawn_for_each_largest_group_alone(ranks, difference, groups) -> None:
+    assert groups_of(ranks, difference) == groups
