@@ -42,7 +42,7 @@ def numbers_of(run: Run, seen: Seen) -> None:
     if found.top5 is not None:
         is_short = record.dataset.num_classes < 5 or bool((found.top5 == -1).any())
         told["top5"] = metrics.top5
-        ours["top5"] = None if is_short else found.truth.holds_any(found.top5).mean()
+        ours["top5"] = None if is_short or found.among_five is None else found.among_five.mean()
     elif metrics.top5 is not None:
         seen.unknown.append("top5 cannot be computed: the predictions hold no such column")
     for name, value in told.items():

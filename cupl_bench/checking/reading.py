@@ -52,22 +52,15 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """The columns of predictions; None of those that are not there."""
+    """The columns of predictions, and which of them are right; None of those that are not there."""
 
     index: Int64[np.ndarray, " n"]
     label: Int64[np.ndarray, " n"]
     prediction: Int64[np.ndarray, " n"]
     top5: Int64[np.ndarray, "n k"] | None
     correct: Bool[np.ndarray, " n"] | None
-    sets: ClassSets | None = None
-
-    @property
-    def truth(self) -> Truth:
-        return Truth(labels=self.label, num_classes=0, sets=self.sets)
-
-    @property
-    def hits(self) -> Bool[np.ndarray, " n"]:
-        return self.truth.holds(self.prediction)
+    hits: Bool[np.ndarray, " n"]
+    among_five: Bool[np.ndarray, " n"] | None
 
 
 def name_of(record: Record) -> str:
@@ -167,14 +160,16 @@ def _read_predictions(record: Record, results_dir: Path) -> Predictions | str:
         correct = None
         if "correct" in table.column_names:
             correct = table.column("correct").to_numpy().astype(bool)
-        sets = None
+        num_classes, sets = record.dataset.num_classes, None
         if "labels" in table.column_names:
-            sets = ClassSets(matrix=class_sets(table, record.dataset.num_classes))
+            sets = ClassSets(matrix=class_sets(table, num_classes))
+        truth = Truth(labels=numbers["label"], num_classes=num_classes, sets=sets)
+        hits, among_five = truth.holds(numbers["prediction"]), None if top5 is None else truth.holds_any(top5)
     except FileNotFoundError:
         return f"{path.parent.name}/{path.name} is not there"
     except READING as error:
         return f"{path.parent.name}/{path.name} cannot be read ({_line(error)})"
-    return Predictions(top5=top5, correct=correct, sets=sets, **numbers)
+    return Predictions(top5=top5, correct=correct, hits=hits, among_five=among_five, **numbers)
 
 
 def _read_prompts(record: Record, results_dir: Path) -> pd.DataFrame | str:
