@@ -8,24 +8,33 @@ import logging
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cupl_bench.report.comparison import Comparison
+from cupl_bench.report.comparison import Comparison, scored_names
 from cupl_bench.report.figures.classes import classes, confusions
 from cupl_bench.report.figures.curves import against, budget, scaling, seeds
 from cupl_bench.report.figures.drawing import as_pdf, as_png, as_svg, style
-from cupl_bench.report.figures.scene import SIZES, Choice, Drawn, scene_of
+from cupl_bench.report.figures.ranks import rank_diagrams
+from cupl_bench.report.figures.scene import SIZES, Choice, Drawn, Scene, scene_of
 from cupl_bench.report.figures.strategies import strategies
 from cupl_bench.store import write_atomically
 
 __all__ = ["KINDS", "Choice", "write_figures"]
 
 log = logging.getLogger(__name__)
+
+
+def ranks(scene: Scene) -> Iterator[Drawn]:
+    """Draw the average ranks of each league over data sets, and which of them may be equal."""
+    table = scene.comparison.standings.table
+    if len(table):
+        yield from rank_diagrams(table.assign(strategy=scored_names(table)), scene)
+
 
 KINDS = {
     "strategies": strategies,
@@ -35,6 +44,7 @@ KINDS = {
     "seeds": seeds,
     "scaling": scaling,
     "against": against,
+    "ranks": ranks,
 }
 """Every kind of figure: the first word of its files, and what draws it."""
 ENDINGS = (".pdf", ".svg", ".png")
