@@ -15,7 +15,7 @@ from cupl_bench.store import write_atomically
 
 __all__ = ["Ending", "ending_of", "keep", "made_from", "warnings_heard"]
 
-READ = ("records", "predictions", "prompts", "curves")
+READ = ("records", "predictions", "prompts", "curves", "effects", "similarities")
 """The folders that a report reads."""
 PLACE = Path("tables", ".shown.json")
 

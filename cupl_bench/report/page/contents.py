@@ -55,8 +55,8 @@ OF_A_RUN = (
     *CHANGED_CLASSES, *DIFFERENCE,
 )  # fmt: skip
 OF_POOLED = (
-    "prompts", "scorer", "kind", "aggregation", "budget", "num_datasets", "difference_low", "difference_high",
-    "difference_datasets_low", "difference_datasets_high",
+    "prompts", "scorer", "kind", "aggregation", "budget", "num_datasets", "difference", "difference_low",
+    "difference_high", "difference_datasets_low", "difference_datasets_high",
 )  # fmt: skip
 BEST_AT_MOST = 2_000_000
 """Answers of all runs together whose five best classes the page holds."""

@@ -15,7 +15,7 @@ from cupl_bench.records import Record
 from cupl_bench.report.answers import Answers
 from cupl_bench.store import write_atomically
 
-__all__ = ["Images", "OpenImages", "chosen_images", "evenly", "write_thumbnails"]
+__all__ = ["Images", "OpenImages", "chosen_images", "evenly", "first_of_each", "write_thumbnails"]
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +51,20 @@ def chosen_images(answers: Answers, baseline: Answers | None = None) -> list[int
 
     They are the first that it has right and wrong of each class, and half as many that flipped against the baseline.
     """
-    chosen = _firsts(answers.labels * 2 + answers.hits, OF_EACH_CLASS)
+    kinds = answers.labels * 2 + answers.hits
+    chosen = first_of_each(kinds, OF_EACH_CLASS)
     if baseline is not None:
         flipped = np.flatnonzero(answers.hits != baseline.hits)
-        firsts = _firsts((answers.labels * 2 + answers.hits)[flipped], OF_EACH_CLASS // 2)
-        chosen = np.union1d(chosen, flipped[firsts])
+        chosen = np.union1d(chosen, flipped[first_of_each(kinds[flipped], OF_EACH_CLASS // 2)])
     return sorted(chosen.tolist())
 
 
-def _firsts(kinds: Int64[np.ndarray, " n"], number: int) -> Int64[np.ndarray, " m"]:
-    """Return the places of the first ``number`` of each kind."""
+def first_of_each(kinds: Int64[np.ndarray, " n"], number: int) -> Int64[np.ndarray, " m"]:
+    """Return the places of the first ``number`` of each kind.
+
+    >>> first_of_each(np.array([1, 0, 1, 1]), 2)
+    array([1, 0, 2])
+    """
     if not len(kinds):
         return np.zeros(0, np.int64)
     order = np.argsort(kinds, kind="stable")

@@ -31,7 +31,7 @@ function keep(name, value) {
   query = new URLSearchParams(location.hash.split(/\?(.*)/s)[1] ?? "");
   if (known(value) && value !== "") query.set(name, value);
   else query.delete(name);
-  const text = query.toString();
+  const text = query.toString().replaceAll("%2C", ",");
   history.replaceState(null, "", pathOf() + (text ? `?${text}` : ""));
 }
 
@@ -65,7 +65,9 @@ function runOf(key) {
 }
 
 let scrolled = null;
+let arriving = false; // the page itself moves until its charts are drawn
 function noteScroll() {
+  if (arriving) return;
   scrolled ??= setTimeout(flushScroll, 150);
 }
 function flushScroll() {

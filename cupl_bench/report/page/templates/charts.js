@@ -15,6 +15,7 @@ const shortened = (text, length = 34) => {
   return letters.length > length ? `${letters.slice(0, length - 1 - tail).join("")}\u2026${letters.slice(-tail).join("")}` : text;
 };
 
+/** The charts of the view, with what they were drawn from. */
 const charts = new Map();
 
 function dressed(layout, style) {
@@ -35,6 +36,7 @@ async function chart(node, traces, layout, onClick) {
   const full = dressed(layout, { ink: value("ink"), line: value("line"), soft: value("soft"), font: value("font") });
   const fresh = !charts.has(node);
   charts.set(node, { traces, layout });
+  node.style.height = `${layout.height}px`;
   await Plotly.react(node, traces, full, { displayModeBar: false, responsive: true });
   node.dataset.drawn = traces.reduce((sum, trace) => sum + (trace.marks ?? trace.x.length), 0);
   if (fresh && onClick) node.on("plotly_click", (event) => onClick(event.points[0]));
@@ -61,4 +63,28 @@ function saveLink(href, name) {
   document.body.append(anchor);
   anchor.click();
   anchor.remove();
+}
+
+/** Let a chart grow and shrink with the paper, as a picture does. */
+function chartToPaper(node) {
+  const drawing = node.querySelector(".main-svg");
+  if (!drawing) return;
+  const [width, height] = ["width", "height"].map((name) => Number(drawing.getAttribute(name)));
+  for (const part of node.querySelectorAll(".main-svg, .svg-container")) {
+    part.before = part.tagName === "svg" ? [part.getAttribute("width"), part.getAttribute("height")] : part.style.cssText;
+    if (part.tagName === "svg") for (const [name, value] of [["viewBox", `0 0 ${width} ${height}`], ["width", "100%"], ["height", "100%"]]) part.setAttribute(name, value);
+    else part.style.cssText = "position: relative; width: 100%; height: 100%;";
+  }
+  node.style.height = "auto";
+  node.style.aspectRatio = `${width} / ${height}`;
+  node.before = height;
+}
+function chartFromPaper(node) {
+  if (!node.before) return;
+  for (const part of node.querySelectorAll(".main-svg, .svg-container")) {
+    if (part.tagName === "svg") { part.removeAttribute("viewBox"); ["width", "height"].forEach((name, index) => part.setAttribute(name, part.before[index])); }
+    else part.style.cssText = part.before;
+  }
+  node.style.aspectRatio = "";
+  node.style.height = `${node.before}px`;
 }

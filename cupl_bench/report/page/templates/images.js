@@ -92,11 +92,15 @@ async function promptsOfImage(main, { key, index, label, said, names, content })
   }
   const [held, prompts] = await Promise.all([load(content.similarities), load(content.prompts)]);
   const own = held.images[index];
-  if (!own) { note(`Similarities to prompts are kept for ${count(held.kept)} of ${count(content.predictions.length)} images: the first that the run has right and wrong of each class, ${count(held.at_most)} at most. This is none of them.`); return; }
+  if (!own) { note(`Similarities to prompts are kept for ${count(held.kept)} of ${count(content.predictions.length)} images: of those that the run has right and wrong first of each class, ${count(held.at_most)} at most. This is none of them.`); return; }
   const other = said === label ? own.other : said;
   const lists = [[label, "its class"], [other, said === label ? "the second class" : "what it is taken for"]].filter(([one]) => known(one) && own.classes[one]);
-  const averages = lists.map(([one]) => mean(own.classes[one].map((value) => value / 1e4)));
-  main.append(el("p", { class: "lead" }, "Cosine similarity of the image to each prompt. A prompt speaks for its class where it lies above the mean of the other; those that lie above every prompt of the other are bold."));
+  const weightOf = (one, row) => (prompts.weights ? prompts.weights[one][row] : 1);
+  const averages = lists.map(([one]) => {
+    const weights = own.classes[one].map((_, row) => weightOf(one, row));
+    return own.classes[one].reduce((sum, value, row) => sum + (weights[row] * value) / 1e4, 0) / (mean(weights) * weights.length);
+  });
+  main.append(el("p", { class: "lead" }, content.record.prompts.aggregation === "max_similarity" ? "Cosine similarity of the image to each prompt. The closest prompt of a class is its score." : "Cosine similarity of the image to each prompt. A prompt speaks for its class where it lies above the mean of the other.", " Those that lie above every prompt of the other class are bold."));
   const highest = Math.max(...lists.flatMap(([one]) => own.classes[one]));
   const lowest = Math.min(...lists.flatMap(([one]) => own.classes[one]));
   main.append(el("div", { class: "columns" }, ...lists.map(([one, what], at) => {
@@ -108,6 +112,6 @@ async function promptsOfImage(main, { key, index, label, said, names, content })
       node.style.setProperty("--part", `${Math.round((100 * (value - lowest)) / Math.max(highest - lowest, 1))}%`);
       return el("tr", null, cell(text, null, "text"), node);
     }, { first: 20, what: "prompts" });
-    return el("section", null, el("h2", null, bdi(names[one]), `: ${what}`), el("p", { class: "lead" }, `Mean ${averages[at].toFixed(4)} of ${many(values.length, "prompt")}. `, link(address.of_class(key, one), "The class")), parts[0], parts[1]);
+    return el("section", null, el("h2", null, bdi(names[one]), `: ${what}`), el("p", { class: "lead" }, `${prompts.weights ? "Weighted mean" : "Mean"} ${averages[at].toFixed(4)} of ${many(values.length, "prompt")}. `, link(address.of_class(key, one), "The class")), parts[0], parts[1]);
   })));
 }

@@ -117,7 +117,7 @@ function finding(block, several, minus) {
   } else {
     const over = [["dataset", "data set"], ["model", "backbone"]].map(([field, what]) => [new Set(all.entries.map((entry) => entry.run[field])).size, what]).filter(([number]) => number > 1).map(([number, what]) => many(number, what));
     parts.push(` ${all.value > 0 ? "over" : "against"} `, bdi(name), ` in the mean of ${over.join(" and ") || many(all.number, "run")}; better in ${count(all.better)} of ${count(all.number)}, `,
-      all.tested ? el("b", null, `surely in ${count(all.up)}`) : "not tested", all.tested ? `, surely worse in ${count(all.down)}. ` : ". ", pooledSaid(line));
+      all.tested ? el("b", null, `surely in ${count(all.up)}`) : "not tested", all.tested ? `, surely worse in ${count(all.down)}. ` : ". ", minus === null ? pooledSaid(line) : "");
   }
   if (next) parts.push(" Next: ", bdi(next.strategy), ` ${signed(next.all.value)}.`);
   if (left) parts.push(` ${many(left, "strategy", "strategies")} that did not run everywhere ${left === 1 ? "is" : "are"} not ranked.`);
@@ -130,7 +130,7 @@ function pooledSaid(line) {
   const same = ["prompts", "scorer", "kind", "aggregation", "budget", "model"];
   if (line.runs.some((run) => same.some((name) => run[name] !== first[name]))) return "";
   const found = (overview.pooled_rows ?? []).find((row) => row.num_datasets === line.all.number && row.prompts === first.prompts && row.scorer === first.scorer && row.kind === first.kind
-    && row.aggregation === first.aggregation && row.budget === first.budget && row.backbone === first.backbone);
+    && row.aggregation === first.aggregation && row.budget === first.budget && row.backbone === first.backbone && Math.abs(row.difference - line.all.value) < 1e-9);
   if (!found || !known(found.difference_datasets_low)) return "";
   return `95% interval ${between(found.difference_low, found.difference_high, signed)} over images, ${between(found.difference_datasets_low, found.difference_datasets_high, signed)} over data sets.`;
 }

@@ -55,14 +55,15 @@ async function showOverview(main) {
   }
   if (taken.length) drawMatrix(rank, false);
   else holder.append(el("p", { class: "note" }, "No run passes these filters."));
-  const later = [];
-  if (taken.length) later.push(() => drawPoints(points, data, shown, rank));
-  const best = data.blocks.length ? winnerOf(data.blocks[0]) : null;
-  if (best) later.push(() => drawClasses(right, bars, which, best.line, differenceOf));
 
   await allRuns(main, passes, differenceOf, minusName);
   otherTables(main);
-  return () => Promise.all(later.map((draw) => draw()));
+  if (!taken.length) return null;
+  const best = winnerOf(data.blocks[0]);
+  return async () => {
+    if (best) await drawClasses(right, bars, which, best.line, differenceOf); // it takes half of the width
+    await drawPoints(points, data, shown, rank);
+  };
 }
 
 /** Draw each line's values, a mark for each column. */
@@ -97,7 +98,6 @@ function drawPoints(node, { columns, blocks }, shown, rank) {
   }
   const legend = few && columns.length > 1;
   const height = 70 + (legend ? 30 : 0) + Math.max(26, legend ? 12 * columns.length : 0) * Math.max(rows.length, 1);
-  node.style.height = `${height}px`;
   return chart(node, traces, {
     height, showlegend: legend, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0 }, margin: { l: 10, r: 10, t: legend ? 30 : 10, b: 40 },
     xaxis: { title: { text: absolute ? "top-1 in percent" : "difference in points" }, zeroline: !absolute, zerolinewidth: 2 },
@@ -128,7 +128,6 @@ async function drawClasses(section, node, sentence, line, differenceOf) {
   section.append(el("p", { class: "legend" }, `${run.strategy} minus ${singles.get(found.against).strategy}${where}: ${shown.length === order.length ? `all ${count(order.length)}` : `the ${CLASSES_SHOWN} at each end of ${count(order.length)}`} classes that change. `, el("a", { href: compare }, "All classes, and the images that flipped")));
   const colours = getComputedStyle(document.documentElement);
   const height = 50 + 19 * shown.length;
-  node.style.height = `${height}px`;
   await chart(node, [{ type: "bar", orientation: "h", x: shown.map((label) => 100 * change(label)), y: shown.map((_, index) => index), hoverinfo: "text", textposition: "none",
     text: shown.map((label) => plotText(`${names[label]}: ${signed(change(label))}, from ${theirs[label]} to ${ours[label]} of ${group.total[label]} images`)),
     marker: { color: shown.map((label) => colours.getPropertyValue(change(label) > 0 ? "--gain" : "--loss").trim()) } }],

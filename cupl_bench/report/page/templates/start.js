@@ -36,7 +36,7 @@ async function show({ stay = false } = {}) {
     if (stay) frame.replaceChildren(main);
     finish = await open(main);
   } catch (error) {
-    if (mine !== generation) return;
+    if (mine !== generation) return null;
     if (stay) frame.replaceChildren(main);
     if (error instanceof NotHere) main.replaceChildren(el("h1", null, "Not here"), el("p", null, error.message || "The page holds no such view, run or class.", " ", el("a", { href: "#/" }, "To the overview")));
     else {
@@ -44,25 +44,32 @@ async function show({ stay = false } = {}) {
       console.error(error);
     }
   }
-  if (mine !== generation) return;
+  if (mine !== generation) return null;
   document.title = `${frame.querySelector("h1")?.textContent ?? "Report"} \u00b7 cupl_bench`;
   if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
   if (height !== null) window.scrollTo(0, height);
   frame.dataset.ready = pathOf();
   performance.mark("shown");
   // The tables are there before the charts are: their library is large.
-  if (finish) Promise.resolve(finish()).then(() => { if (mine === generation) frame.dataset.charted = pathOf(); }, (error) => console.error(error));
+  return { charted: finish ? finish().catch((error) => console.error(error)) : null };
 }
 
 async function go(event) {
   clearTimeout(scrolled);
   scrolled = null;
-  const asked = location.hash;
-  const wanted = Number(new URLSearchParams(asked.split("?")[1] ?? "").get("at") ?? 0);
-  await show();
-  if (location.hash.split("?")[0] !== asked.split("?")[0]) return;
+  arriving = true;
+  const path = pathOf();
+  const wanted = Number(new URLSearchParams(location.hash.split("?")[1] ?? "").get("at") ?? 0) || 0;
+  const shown = await show();
+  if (pathOf() !== path) return;
   if (event) frame.focus({ preventScroll: true }); // the page itself was opened: the reader begins at its top
-  window.scrollTo(0, wanted || 0);
+  window.scrollTo(0, wanted);
+  if (wanted && shown?.charted) {
+    await shown.charted; // charts above the place move it
+    if (pathOf() !== path) return;
+    window.scrollTo(0, wanted);
+  }
+  arriving = false;
 }
 
 function start() {

@@ -22,22 +22,39 @@ async function interactive(node, options = {}, saved = null) {
   return grown;
 }
 
-/** The tables of the view: paper shows all of their rows and columns. */
+/** The tables of the view. */
 const printed = new Set();
-window.addEventListener("beforeprint", () => {
+const PAPER = 1030; // pixels of A4 across, without its margins
+const wides = () => document.querySelectorAll(".scroll table");
+
+/** Paper is light, has all rows and columns, and no scrollbars: what is too wide is made smaller. */
+function toPaper() {
+  document.documentElement.classList.remove("dark");
   for (const grown of printed) {
     grown.before = [grown.page.len(), grown.page(), grown.columns().visible().toArray()];
     grown.columns().visible(true);
     grown.page.len(-1).draw(false);
   }
-});
-window.addEventListener("afterprint", () => {
+  for (const node of wides()) {
+    node.style.width = "min-content";
+    const least = node.offsetWidth;
+    node.style.width = "";
+    node.style.zoom = Math.min(1, PAPER / least);
+  }
+  for (const node of charts.keys()) chartToPaper(node);
+}
+function fromPaper() {
+  for (const node of wides()) node.style.zoom = "";
   for (const grown of printed) {
     const [length, page, visible] = grown.before;
     visible.forEach((shown, index) => grown.column(index).visible(shown));
     grown.page.len(length).page(page).draw(false);
   }
-});
+  for (const node of charts.keys()) chartFromPaper(node);
+  document.documentElement.classList.toggle("dark", dark.matches);
+}
+window.addEventListener("beforeprint", toPaper);
+window.addEventListener("afterprint", fromPaper);
 
 const scroller = (node, ...classes) => el("div", { class: ["scroll", ...classes].join(" "), tabindex: 0, role: "region", "aria-label": node.getAttribute("aria-label") }, node);
 
