@@ -145,7 +145,7 @@ def _similarities(material: "Material", results_dir: Path) -> "pd.DataFrame | No
     """Return the similarities of images to each prompt of their class, and of the class that they are taken for.
 
     Of an image that is classified right, ``other`` is the second class. All images are taken if they are few, otherwise
-    those first right and wrong of each class, at most `SIMILARITIES_AT_MOST`. None where the question has no answer yet.
+    those first right and wrong of each class, at most `SIMILARITIES_AT_MOST`. None without a run.
     """
     import numpy as np
     import pandas as pd

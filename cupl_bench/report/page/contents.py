@@ -28,6 +28,7 @@ __all__ = [
     "GroupContents",
     "best_classes",
     "changed_classes",
+    "changed_tiers",
     "effects_of_run",
     "group_contents",
     "image_list",
@@ -72,7 +73,7 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
     tiers = [str(name) for name in comparison.runs if str(name).startswith("top1_") and name not in OF_A_RUN]
     last = ""  # a mean over seeds stands above its runs, and in their group
     changed = changed_classes(comparison.classes)
-    changed_tiers = _changed_tiers(comparison.classes)
+    of_tiers = changed_tiers(comparison.classes)
     rows = [row | changed.get(str(row["run_key"]), {}) for row in comparison.runs.to_dict("records")]
     names = scored_names(comparison.runs)
     for place, (row, name) in enumerate(zip(rows, names, strict=True)):
@@ -82,7 +83,7 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
             {column: row.get(column) for column in OF_A_RUN}
             | {"dataset": row["dataset_shown"], "backbone": row["backbone_shown"], "strategy": name, "group": following}
             | {"tiers": {tier.removeprefix("top1_").replace("_", " "): row[tier] for tier in tiers}}
-            | {"changed_tiers": changed_tiers.get(str(row["run_key"]))}
+            | {"changed_tiers": of_tiers.get(str(row["run_key"]))}
         )
     baseline_of = dict(zip(comparison.runs["run_key"], comparison.runs["baseline_run_key"], strict=True))
     baselines = baseline_names(comparison.runs)
@@ -132,7 +133,7 @@ def changed_classes(classes: pd.DataFrame) -> dict[str, dict[str, int]]:
     return {str(run_key): {name: int(row[name]) for name in CHANGED_CLASSES} for run_key, row in sums.iterrows()}
 
 
-def _changed_tiers(classes: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+def changed_tiers(classes: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
     """Return for each compared run the difference of each tier; ``p_holm``: after Holm for all tiers of all runs."""
     compared = classes[classes["tier"].notna() & classes["change"].notna()]
     columns = {name: compared[name].astype(float) for name in ("images", "gained", "lost")}

@@ -109,7 +109,7 @@ function finding(block, several, minus) {
   const amount = el("b", { class: direction(all.value) }, `${signed(all.value)} points`);
   const parts = [...head, amount];
   if (one) {
-    parts.push(` ${between(one.low, one.high, signed)} ${all.value > 0 ? "over" : "against"} `, bdi(name), ` (${percent(one.run.top1)}% top-1 of ${count(one.run.num_images)} images). `);
+    parts.push(` ${between(one.low, one.high, signed)} ${all.value > 0 ? "over" : "against"} `, bdi(name), ` (top-1 ${percent(one.run.top1)}%${singles.has(one.against) ? ` against ${percent(singles.get(one.against).top1)}%` : ""} of ${count(one.run.num_images)} images). `);
     parts.push(!known(one.p) ? el("b", null, INDEPENDENT.has(block.kind) ? "It was not tested." : "No test holds: the scores of its images depend on each other.")
       : one.p < 0.05 ? el("b", null, "This is sure") : el("b", null, "This is not sure"), known(one.p) ? ` (p ${one.p < 0.0001 ? "" : "= "}${pValue(one.p)}, after Holm)` : "",
       one.run.best && minus !== "scorer" ? ", and it is significantly better than every other strategy here. " : known(one.p) ? ". " : " ");
@@ -132,7 +132,8 @@ function pooledSaid(line) {
   const found = (overview.pooled_rows ?? []).find((row) => row.num_datasets === line.all.number && row.prompts === first.prompts && row.scorer === first.scorer && row.kind === first.kind
     && row.aggregation === first.aggregation && row.budget === first.budget && row.backbone === first.backbone && Math.abs(row.difference - line.all.value) < 1e-9);
   if (!found || !known(found.difference_datasets_low)) return "";
-  return `95% interval ${between(found.difference_low, found.difference_high, signed)} over images, ${between(found.difference_datasets_low, found.difference_datasets_high, signed)} over data sets.`;
+  const spans = [[between(found.difference_low, found.difference_high, signed), "over images"], [between(found.difference_datasets_low, found.difference_datasets_high, signed), "over data sets"]];
+  return `95% interval ${spans.filter(([span]) => span).map((parts) => parts.join(" ")).join(", ")}.`;
 }
 
 const VALUE = { name: (line) => line.strategy, mean: (line) => line.all.value ?? (line.all.base ? 0 : null), top1: (line) => line.all.top1 };

@@ -30,7 +30,7 @@ async function showOverview(main) {
   const sizes = [many(singles.size, "run"), many(distinct("dataset").length, "data set"), many(distinct("model").length, "backbone"), many(baselines.length, "strategy", "strategies"),
     overview.num_missing ? many(overview.num_missing, "missing cell") : null, `newest ${overview.newest.replace("T", " ").replace("+00:00", " UTC")}`].filter(Boolean).join(" \u00b7 ");
   main.append(el("h1", null, "Overview"), el("p", { class: "sizes" }, sizes));
-  const said = data.blocks.map((block) => finding(block, data.blocks.length > 1, shown === "scorer" ? "scorer" : baseline));
+  const said = data.blocks.filter((block) => shown !== "scorer" || block.scorer !== "plain").map((block) => finding(block, data.blocks.length > 1, shown === "scorer" ? "scorer" : baseline));
   const which = el("p", { class: "finding which" });
   main.append(el("div", { class: "findings" }, ...said.slice(0, 2), which, said.length > 2 ? el("details", null, el("summary", null, `${many(said.length - 2, "other kind")} of scores, not ranked with these`), ...said.slice(2)) : null));
 
@@ -39,11 +39,11 @@ async function showOverview(main) {
     select("by", "Columns", Object.entries(BY).filter(([one]) => one !== "tier" || changedTiers.length), by, (value) => again("by", value)),
     select("show", "Show", Object.entries(SHOWN).filter(([one]) => one !== "scorer" || runs.some((run) => known(run.scorer_difference))), shown, (value) => again("show", value)),
     select("baseline", "Baseline", [["", overview.baselines.length ? `of the report: ${overview.baselines.map(isolated).join(", ")}` : "none"], ...baselines.map((name) => [name, isolated(name)])], baseline ?? "", (value) => again("baseline", value))));
-  const holder = el("div", null);
+  const holder = el("div", { class: "holder" });
   const [points, pointsLine] = figure(shown === "top1" ? "Top-1 in percent with its 95% interval" : "Difference in points with its 95% interval; the line at 0 is the baseline", "differences");
   const [bars, barsLine] = figure("Change of classes, in points", "classes");
   const right = el("section", { hidden: true }, bars, barsLine);
-  main.append(holder, el("div", { class: "charts" }, el("section", null, points, pointsLine), right));
+  main.append(el("div", { class: "first" }, holder, el("div", { class: "charts" }, el("section", null, points, pointsLine), right)));
   function drawMatrix(newRank, asked = true) {
     keep("rank", newRank === "mean" ? null : newRank);
     const grid = matrixTable(data, { by, shown, rank: newRank, minusName }, drawMatrix);
