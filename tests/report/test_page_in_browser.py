@@ -335,7 +335,7 @@ def test_the_first_screen_says_what_is_best_by_how_much_and_whether_that_is_sure
     assert (
         f"{best} is best: {100 * mean[best]:+.1f} points over simple in the mean of 2 data sets and 2 back" in finding
     )
-    assert f"surely in {sure.sum()}" in finding
+    assert f"significantly in {sure.sum()}" in finding
     shown = other_reader.tab.evaluate(
         """() => [...document.querySelectorAll("table.matrix tbody tr:not(.base)")].map(row =>
              [row.cells[0].textContent, ...[...row.cells].slice(3).map(one =>

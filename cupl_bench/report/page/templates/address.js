@@ -68,7 +68,7 @@ let scrolled = null;
 let arriving = false; // the page itself moves until its charts are drawn
 function noteScroll() {
   if (arriving) return;
-  scrolled ??= setTimeout(flushScroll, 150);
+  scrolled ??= setTimeout(flushScroll, 400) /* a browser lets the address change so often and no more */;
 }
 function flushScroll() {
   if (scrolled === null) return;

@@ -18,7 +18,7 @@ async function allRuns(main, passes, differenceOf, minusName) {
     differs && ["difference", `${minus} [95%]`, true, `Paired difference; interval over images`, difference, true],
     overview.baselines.length > 1 && ["baseline", "Baseline", false, null, (run) => cell(known(run.difference) ? run.baseline : "", null, "name"), true],
     differs && ["p", "p (Holm)", true, "McNemar\u2019s exact test; n.s.: not significant", (run) => { const { p } = told.get(run); return numeric(known(p) ? pValue(p) + (p < 0.05 ? "" : " n.s.") : "", p, sureness(p)); }, true],
-    ...tierNames.map((tier) => [`tier ${tier}`, tier, true, `Top-1 of the tier: ${tier}`, (run) => numeric(percent(run.tiers[tier]), run.tiers[tier]), !tier.endsWith(" alone")]),
+    ...tierNames.map((tier, index) => [`tier${index}`, tier, true, `Top-1 of the tier: ${tier}`, (run) => numeric(percent(run.tiers[tier]), run.tiers[tier]), !tier.endsWith(" alone")]),
     has("scorer_difference") && ["scorer", "Minus plain [95%]", true, "Paired difference to the plain scorer with the same prompts; interval over images", (run) => spanned(run, "scorer_difference", signed, direction(run.scorer_difference), sureness(run.scorer_p_holm)), true],
     has("top5") && ["top5", "Top-5", true, null, (run) => numeric(percent(run.top5), run.top5), true],
     ["mean_per_class", "Mean per class", true, null, (run) => numeric(percent(run.mean_per_class), run.mean_per_class), runs.some((run) => percent(run.mean_per_class) !== percent(run.top1))],

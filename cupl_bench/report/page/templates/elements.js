@@ -16,7 +16,7 @@ const percent = (value, digits = 1) => (known(value) ? (100 * value).toFixed(dig
 const signed = (value, digits = 1) => {
   if (!known(value)) return "";
   const text = (100 * value).toFixed(digits);
-  return Number(text) > 0 ? `+${text}` : text.replace("-", "\u2212");
+  return Number(text) > 0 ? `+${text}` : Number(text) < 0 ? text.replace("-", "\u2212") : text.replace("-", "");
 };
 const between = (low, high, show) => (known(low) ? `[${show(low)}, ${show(high)}]` : "");
 const count = (value) => (known(value) ? Number(value).toLocaleString("en") : "");
@@ -27,6 +27,8 @@ const sureness = (p) => (!known(p) ? "" : p < 0.05 ? "sure" : "unsure");
 
 /** A name of a user's, in its own direction of writing. */
 const bdi = (text) => el("bdi", null, text);
+/** The same, which may break after what joins its words. */
+const breakable = (text) => el("bdi", null, ...String(text).split(/(?<=[_/-])/).flatMap((part, index) => (index ? [el("wbr"), part] : [part])));
 
 /** Return a cell: its text, what it is sorted by, and how it looks. */
 function cell(content, order, ...classes) {

@@ -40,7 +40,7 @@ async function showOverview(main) {
     select("show", "Show", Object.entries(SHOWN).filter(([one]) => one !== "scorer" || runs.some((run) => known(run.scorer_difference))), shown, (value) => again("show", value)),
     select("baseline", "Baseline", [["", overview.baselines.length ? `of the report: ${overview.baselines.map(isolated).join(", ")}` : "none"], ...baselines.map((name) => [name, isolated(name)])], baseline ?? "", (value) => again("baseline", value))));
   const holder = el("div", { class: "holder" });
-  const [points, pointsLine] = figure(shown === "top1" ? "Top-1 in percent with its 95% interval" : "Difference in points with its 95% interval; the line at 0 is the baseline", "differences");
+  const [points, pointsLine] = figure(shown === "top1" ? "Top-1 in percent; bars are 95% intervals, left out where there are more than 120" : "Difference in points, the baseline at 0; bars are 95% intervals, left out where there are more than 120", "differences");
   const [bars, barsLine] = figure("Change of classes, in points", "classes");
   const right = el("section", { hidden: true }, bars, barsLine);
   main.append(el("div", { class: "first" }, holder, el("div", { class: "charts" }, el("section", null, points, pointsLine), right)));
@@ -48,8 +48,8 @@ async function showOverview(main) {
     keep("rank", newRank === "mean" ? null : newRank);
     const grid = matrixTable(data, { by, shown, rank: newRank, minusName }, drawMatrix);
     holder.replaceChildren(scroller(grid, "tall"), el("p", { class: "legend" },
-      ...(shown === "top1" ? [] : [el("span", { class: "gain sure" }, "+1.0"), " surely better, ", el("span", { class: "loss sure" }, "\u22121.0"), " surely worse (McNemar\u2019s exact test, ", baseline ? "Holm for all pairs of a data set and backbone); " : by === "tier" ? "Holm for the whole table, tiers among themselves); " : "Holm for the whole table); ",
-        data.blocks.some((block) => block.lines.some((line) => [...line.cells.values()].some((found) => found.number > 1))) ? "deeper: in more of the runs of a cell; " : "", "no shade: not significant", ...(grid.querySelector("td.untested") ? ["; ", el("span", { class: "untested" }, "+1.0"), " not tested"] : []), ". "]),
+      ...(shown === "top1" ? [] : [el("span", { class: "gain sure" }, "+1.0"), " significantly better, ", el("span", { class: "loss sure" }, "\u22121.0"), " significantly worse (McNemar\u2019s exact test, ", baseline ? "Holm for all pairs of a data set and backbone); " : by === "tier" ? "Holm for the whole table, tiers among themselves); " : "Holm for the whole table); ",
+        data.blocks.some((block) => block.lines.some((line) => [...line.cells.values()].some((found) => found.number > 1))) ? "deeper: in more of the runs of a cell; " : "", "no shade: not significant", ...(grid.querySelector("td.untested") ? ["; ", el("span", { class: "untested" }, "+1.0"), " not tested"] : []), "; ", el("i", null, "italic"), ": top-1 itself. "]),
       grid.querySelector("td.best") ? "\u2605 significantly better than all others of its group. " : "", outs("matrix", grid)));
     if (asked) holder.querySelector(`th[data-key="${CSS.escape(newRank.replace(/^-/, ""))}"] button`)?.focus({ preventScroll: true });
   }
@@ -109,7 +109,10 @@ const CLASSES_SHOWN = 6;
 /** Draw the classes that change most in the run that differs most of the best line, and name the first in the finding. */
 async function drawClasses(section, node, sentence, line, differenceOf) {
   const compared = line.runs.filter((run) => run.run_key).map((run) => [run, differenceOf(run)]).filter(([, found]) => known(found.value) && !found.base);
-  if (!compared.length) return;
+  if (!compared.length) {
+    if (line.runs.every((run) => !run.run_key)) sentence.append("It is a mean over seeds: the table of all runs leads to each of them and its classes.");
+    return;
+  }
   const [run, found] = compared.reduce((most, one) => (Math.abs(one[1].value) > Math.abs(most[1].value) ? one : most));
   const group = await load(`groups/${run.group}`);
   if (!node.isConnected || group.images[run.run_key] !== group.images[found.against]) return;
