@@ -518,11 +518,10 @@ def test_nothing_is_wider_than_a_phone_or_a_window_at_twice_its_size(browser: An
         reader.tab.set_viewport_size({"width": width, "height": 700})
         for address in (
             "#/", f"#/compare/{ours}/{base}", f"#/compare/{ours}/{base}/gained", f"#/run/{ours}",
-            f"#/run/{ours}/failures",
-            f"#/run/{ours}/class/3", f"#/run/{ours}/image/0",
+            f"#/run/{ours}/failures", f"#/run/{ours}/class/3", f"#/run/{ours}/image/0",
         ):  # fmt: skip
             reader.go(address)
-            assert reader.tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (address, width)
+            reader.tab.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
     reader.check()
     reader.context.close()
 

@@ -45,7 +45,7 @@ async function showFailures(main, key) {
     numeric(el("a", { href: address.failures(key, [label, prediction]) }, count(number)), number)), { first: PAIRS, what: "pairs" });
   main.append(el("h1", null, `${count(taken.length)} mistakes`), el("p", { class: "lead" }, "of ", link(address.run(key), title(run)), pair ? `: ${names[pair[0]]}, taken for ${names[pair[1]]}. ` : ", across its classes. ", pair ? el("a", { href: address.failures(key) }, "All mistakes") : null),
     el("div", { class: "bar" }, content.margins ? select("order", "Order", Object.entries(ORDERS), order, (value) => { keep("order", value); show({ stay: true }); }) : el("span", null, "This run kept no margins.")),
-    el("div", { class: "beside" }, el("section", null, el("h2", null, "Most confused pairs"), scroller(listed[0]), listed[1]),
+    el("div", { class: "pairs" }, el("section", null, el("h2", null, "Most confused pairs"), scroller(listed[0]), listed[1]),
       el("section", null, el("h2", null, "Images"), ...gallery(images, sorted, (index) => [`${names[images.labels[index]]}, taken for ${names[content.predictions[index]]}`, [images.names[index], marginOf(content, index)].filter(Boolean).join(", ")], key))));
 }
 

@@ -43,7 +43,8 @@ async function showOverview(main) {
   const [points, pointsLine] = figure(shown === "top1" ? "Top-1 in percent; bars are 95% intervals, left out where there are more than 120" : "Difference in points, the baseline at 0; bars are 95% intervals, left out where there are more than 120", "differences");
   const [bars, barsLine] = figure("Change of classes, in points", "classes");
   const right = el("section", { hidden: true }, bars, barsLine);
-  main.append(el("div", { class: "first" }, holder, el("div", { class: "charts" }, el("section", null, points, pointsLine), right)));
+  const first = el("div", { class: "first" }, holder, el("div", { class: "charts" }, el("section", { class: "beside" }, points, pointsLine), right));
+  main.append(first);
   function drawMatrix(newRank, asked = true) {
     keep("rank", newRank === "mean" ? null : newRank);
     const grid = matrixTable(data, { by, shown, rank: newRank, minusName }, drawMatrix);
@@ -55,6 +56,7 @@ async function showOverview(main) {
   }
   if (taken.length) drawMatrix(rank, false);
   else holder.append(el("p", { class: "note" }, "No run passes these filters."));
+  arrange(first);
 
   await allRuns(main, passes, differenceOf, minusName);
   otherTables(main);
@@ -64,6 +66,22 @@ async function showOverview(main) {
     if (best) await drawClasses(right, bars, which, best.line, differenceOf); // it takes half of the width
     await drawPoints(points, data, shown, rank);
   };
+}
+
+const BESIDE = 520;
+/** Put a chart beside a matrix that leaves room for it; again whenever the window changes. */
+function arrange(first) {
+  if (!first.querySelector("table.matrix")) return;
+  let side = null;
+  const look = () => {
+    const now = first.querySelector("table.matrix").offsetWidth + BESIDE < first.clientWidth;
+    if (now === side) return;
+    side = now;
+    first.classList.toggle("side", side);
+    for (const node of charts.keys()) if (node.isConnected) window.Plotly?.Plots.resize(node);
+  };
+  look();
+  new ResizeObserver(look).observe(first);
 }
 
 /** Draw each line's values, a mark for each column. */
