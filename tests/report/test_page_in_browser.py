@@ -17,7 +17,7 @@ import pytest
 from making import TinyModel, make_folder
 
 from cupl_bench.__main__ import main
-from cupl_bench.records import ScorerRecord, read_records, write_record
+from cupl_bench.records import ScorerRecord, read_records, record_path, write_record
 from cupl_bench.report.comparison import compare
 from cupl_bench.report.page import Page, PageWriter
 from cupl_bench.report.significance import paired
@@ -118,9 +118,10 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel) -> Path:
 
 @pytest.fixture(scope="module")
 def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two data sets, two backbones, five strategies that differ; no images and no model."""
+    """Two data sets, two backbones, five strategies, one of which did not run everywhere; no images and no model."""
     folder = tmp_path_factory.mktemp("made_up")
     write_results(folder, datasets=2, backbones=2, images=300, classes=10)
+    record_path(folder, keys_of(folder, "synthetic01")["ensemble"]).unlink()
     page_of(folder)
     return folder
 
@@ -328,7 +329,7 @@ def test_the_first_screen_says_what_is_best_by_how_much_and_whether_that_is_sure
 ) -> None:
     """Against the table of the comparison; Holm's correction and McNemar's test are tested there."""
     runs = compare(read_records(made_up), made_up).runs
-    mean = runs.groupby("prompts")["difference"].mean()
+    mean = runs[runs["prompts"] != "ensemble"].groupby("prompts")["difference"].mean()
     best = mean.idxmax()
     sure = (runs["prompts"] == best) & (runs["p_holm"] < 0.05) & (runs["difference"] > 0)
     finding = other_reader.texts(".finding")[0]
@@ -336,21 +337,32 @@ def test_the_first_screen_says_what_is_best_by_how_much_and_whether_that_is_sure
         f"{best} is best: {100 * mean[best]:+.1f} points over simple in the mean of 2 data sets and 2 back" in finding
     )
     assert f"significantly in {sure.sum()}" in finding
+    assert "1 strategy that did not run everywhere is not ranked" in finding
     shown = other_reader.tab.evaluate(
         """() => [...document.querySelectorAll("table.matrix tbody tr:not(.base)")].map(row =>
              [row.cells[0].textContent, ...[...row.cells].slice(3).map(one =>
-               [Number(one.dataset.order), one.matches(".gain, .loss")])])"""
+               [one.dataset.order ? Number(one.dataset.order) : null, one.matches(".gain, .loss")])])"""
     )
+    assert [name for name, *_ in shown] == [*mean.drop("simple").sort_values(ascending=False).index, "ensemble"]
     for name, *row in shown:
         own = runs[runs["prompts"] == name]
+        row = [cell for cell in row if cell[0] is not None]  # noqa: PLW2901
         assert [value for value, _ in row] == pytest.approx(own["difference"].tolist())
         assert [shaded for _, shaded in row] == (own["p_holm"] < 0.05).tolist()
-    other_reader.tab.wait_for_selector(".chart[data-drawn='16']")
+    other_reader.tab.wait_for_selector(".chart[data-drawn='15']")
     bottom = "one => one.getBoundingClientRect().bottom"
     assert other_reader.tab.locator("table.matrix").evaluate(bottom) < 700
-    assert other_reader.tab.locator(".chart[data-drawn='16']").evaluate(bottom) < 900 + 200
+    assert other_reader.tab.locator(".chart[data-drawn='15']").evaluate(bottom) < 900 + 200
+    other_reader.tab.select_option("#filter-backbone", "backbone0")
+    other_reader.shown("#/")
+    pooled = compare(read_records(made_up), made_up).pooled
+    interval = pooled[pooled["backbone"] == "backbone0"].sort_values("difference").iloc[-1]
+    assert f"{interval['prompts']} is best" in other_reader.texts(".finding")[0]
+    said = f"{100 * interval['difference_low']:+.1f}, {100 * interval['difference_high']:+.1f}] over images"
+    assert said in other_reader.texts(".finding")[0].replace("\u2212", "-")
     other_reader.tab.select_option("#baseline", "cupl")
     other_reader.shown("#/")
+    assert "95% interval" not in other_reader.texts(".finding")[0]  # that is of the other baseline
     frames = {name: pd.read_parquet(made_up / "predictions" / f"{key}.parquet")["correct"].mean()
               for name, key in keys_of(made_up, "synthetic00").items()}  # fmt: skip
     last = keys_of(made_up, "synthetic00")["name_only"]
@@ -437,15 +449,15 @@ def test_what_is_filtered_leaves_as_csv_and_latex_and_charts_as_pictures(other_r
     saved = tab.locator("[data-name='runs']")
     table = pd.read_csv(io.StringIO(downloaded(other_reader, saved.get_by_text("CSV"))), keep_default_na=False)
     records = {(one.dataset.name, one.backbone.name, one.prompts.name): one for one in read_records(made_up)}
-    assert table["Data set"].tolist() == ["synthetic01"] * 10
+    assert table["Data set"].tolist() == ["synthetic01"] * 9
     for row in table.to_dict("records"):
         metrics = records[row["Data set"], row["Backbone"], row["Strategy"]].metrics
         assert (row["Top-1"], row["Top-1 low"], row["Top-1 high"]) == pytest.approx((metrics.top1, *metrics.top1_ci95))
     text = downloaded(other_reader, saved.get_by_text("LaTeX"))
-    assert text.count("\\\\") == 11
+    assert text.count("\\\\") == 10
     assert "name\\_only" in text
     assert "cupl" in downloaded(other_reader, tab.locator(".holder .outs").get_by_text("LaTeX"))
-    tab.wait_for_selector(".chart[data-drawn='16']")
+    tab.wait_for_selector(".chart[data-drawn='15']")
     picture = downloaded(other_reader, tab.locator(".charts .outs").first.get_by_text("SVG"))
     assert picture.startswith("<svg")
     assert "difference in points" in picture

@@ -84,7 +84,7 @@ function namesOf(group) {
   if (!group.names) {
     const seen = new Map();
     for (const name of group.class_names) seen.set(name, (seen.get(name) ?? 0) + 1);
-    group.names = group.class_names.map((name, label) => (seen.get(name) > 1 ? `${isolated(name)} (label ${label})` : name));
+    group.names = group.class_names.map((name, label) => (seen.get(name) > 1 || !name.trim() ? `${isolated(name)} (label ${label})` : name));
   }
   return group.names;
 }
