@@ -522,6 +522,25 @@ def test_from_images_gained_to_the_prompts_that_decided(reader: Reader, results:
     assert (results / "report" / f"../records/{ours}.json").is_file()
 
 
+def test_heads_and_strategies_stay_in_sight_while_a_table_scrolls(other_reader: Reader) -> None:
+    other_reader.tab.set_viewport_size({"width": 500, "height": 400})
+    for name in ("All runs", "Strategies by data set and backbone"):
+        places = other_reader.tab.evaluate(
+            """name => {
+                 const table = document.querySelector(`table[aria-label="${name}"]`);
+                 let window_ = table.parentElement;
+                 while (getComputedStyle(window_).overflowX !== "auto") window_ = window_.parentElement;
+                 window_.scrollTop = 60;
+                 window_.scrollLeft = 80;
+                 const [outer, head, first] = [window_, table.tHead.rows[0].cells[1], table.tBodies[0].rows[2].cells[0]]
+                   .map(one => one.getBoundingClientRect());
+                 return [window_.scrollTop, window_.scrollLeft, head.top - outer.top, first.left - outer.left];
+               }""",
+            name,
+        )
+        assert places == [60 if name == "All runs" else 0, 80, 0, 0], name  # the matrix is low enough
+
+
 def test_nothing_is_wider_than_a_phone_or_a_window_at_twice_its_size(browser: Any, results: Path) -> None:
     reader = Reader(browser, results / "report" / "index.html")
     keys = keys_of(results)

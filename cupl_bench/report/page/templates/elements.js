@@ -51,7 +51,7 @@ function spanned(run, name, show, ...classes) {
 }
 const withInterval = (value, low, high, show = percent) =>
   el("span", null, show(value), known(low) ? el("span", { class: "ci" }, ` ${between(low, high, show)}`) : null);
-const link = (href, text) => el("a", { href }, bdi(text));
+const link = (href, text) => el("a", { href }, breakable(text));
 
 const tiles = (entries, id) => el("ul", { class: "tiles", id }, ...entries.filter(Boolean).map(([value, name]) => el("li", null, el("b", null, value), el("span", null, name))));
 const facts = (entries) => el("dl", { class: "facts" }, ...entries.filter(([, value]) => known(value) && value !== "")
