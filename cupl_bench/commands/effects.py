@@ -157,7 +157,7 @@ def _similarities(material: "Material", results_dir: Path) -> "pd.DataFrame | No
         return None
     answers = pd.read_parquet(path)
     labels = answers["label"].to_numpy()
-    if not np.array_equal(labels, material.labels):
+    if not np.array_equal(labels, material.labels) or "top5" not in answers:
         return None
     places = np.arange(len(labels))
     if len(places) > SIMILARITIES_AT_MOST:

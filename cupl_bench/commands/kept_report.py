@@ -40,7 +40,7 @@ def made_from(results_dir: Path, run_keys: Sequence[str], config: Any) -> str:
             "baseline": config.baseline,
             "cache_dir": str(config.cache_dir),
             "version": cupl_bench.__version__,
-            "code": [_state(path) for path in sorted(code.rglob("*.py"))],
+            "code": [_state(path) for path in sorted(code.rglob("*.*")) if path.suffix != ".pyc"],
             "files": seen,
         }
     )
