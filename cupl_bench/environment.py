@@ -20,7 +20,7 @@ PACKAGES = (
 
 WRITTEN = (
     "class_embeddings", "curves", "effects", "figures", "logs", "outcomes", "predictions", "prompts", "records",
-    "report", "running", "tables",
+    "report", "running", "similarities", "tables",
 )  # fmt: skip
 """The folders that commands write below a results folder."""
 

@@ -184,8 +184,19 @@ def test_effects_of_templates_agree_with_runs(cli, tiny, tmp_path, monkeypatch: 
     p = mcnemar_exact(of_templates["only_with"].to_numpy(), of_templates["only_without"].to_numpy())
     assert list(of_templates["p_bh"]) == pytest.approx(list(multipletests(p, method="fdr_bh")[1]))
     assert "of 4 templates 0 add to top-1 and 0 take from it; the others are n.s." in " ".join(cli.out.split())
+    of_images = pd.read_parquet(cli.results / "similarities" / f"{whole.run_key}.parquet")
+    similarity = {(row.place, row.label): row.similarity for row in of_images.itertuples()}
+    assert {place for place, _ in similarity} == set(range(32))
     for place, template in enumerate(templates):
         assert cli("eval", *own, *prompts([template])) == 0
+        alone = pd.read_parquet(cli.results / "predictions" / f"{cli.record().run_key}.parquet")
+        known = [  # with one prompt a class scores as its prompt does
+            (score, similarity[image, label][place])
+            for image, (label, score) in enumerate(zip(alone["prediction"], alone["score"], strict=True))
+            if (image, label) in similarity
+        ]
+        assert len(known) > 8
+        assert [one for one, _ in known] == pytest.approx([one for _, one in known], abs=1e-6)
         assert cli.record().metrics.top1 == of_templates["top1_alone"][template]
         assert cli("eval", *own, *prompts(templates[:place] + templates[place + 1 :])) == 0
         assert cli.record().metrics.top1 == of_templates["top1_without"][template]
@@ -216,3 +227,4 @@ def test_effects_of_descriptions_name_class_and_text_and_failures(cli, tiny, pho
     assert table["p_bh"].notna().tolist() == [True, True, False, False, False, False]
     assert table["top1_without"].isna().tolist() == [False, False, True, True, True, True]
     assert not list((cli.results / "records").glob("*.json"))
+    assert not (cli.results / "similarities").exists()  # of a run, and there is none

@@ -68,7 +68,9 @@ def command(given: Arguments) -> int:
 
 
 def write_effects(material: "Material", results_dir: Path) -> dict[str, object]:
-    """Measure, show and write `effects/<run_key>.parquet` and `curves/<run_key>.parquet`.
+    """Measure, show and write the files of a question, each `<run_key>.parquet`, below `effects` and `curves`.
+
+    Where the question is answered, `similarities` holds those of single images to prompts.
 
     Return what a program is told: the question, the paths, and the rows of both.
     """
@@ -78,7 +80,10 @@ def write_effects(material: "Material", results_dir: Path) -> dict[str, object]:
     effects, curve = _effects(material), _curve(material)
     _show(effects, curve)
     paths = []
-    for kind, table in (("effects", effects), ("curves", curve)):
+    written = {"effects": effects, "curves": curve, "similarities": _similarities(material, results_dir)}
+    for kind, table in written.items():
+        if table is None:
+            continue
         path = results_dir / kind / f"{run_key}.parquet"
         write_atomically(path, table.to_parquet(index=False, compression="zstd"))
         say(f"effects   {path}")
@@ -168,6 +173,39 @@ def _effects(material: "Material") -> "pd.DataFrame":
         )
     )
     return pd.concat([of_templates, of_prompts], ignore_index=True)[list(of_prompts)]
+
+
+def _similarities(material: "Material", results_dir: Path) -> "pd.DataFrame | None":
+    """Return the similarities of images to each prompt of their class, and of the class that they are taken for.
+
+    Of an image that is classified right, ``other`` is the second class. All images are taken if they are few, otherwise
+    those first right and wrong of each class, at most `SIMILARITIES_AT_MOST`. None without a run.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from cupl_bench.report.page import SIMILARITIES_AT_MOST, evenly, first_of_each
+
+    path = results_dir / "predictions" / f"{material.prepared.key}.parquet"
+    if not path.is_file():
+        return None
+    answers = pd.read_parquet(path)
+    labels = answers["label"].to_numpy()
+    if not np.array_equal(labels, material.labels) or "top5" not in answers:
+        return None
+    places = np.arange(len(labels))
+    if len(places) > SIMILARITIES_AT_MOST:
+        of_each = max(6, SIMILARITIES_AT_MOST // (2 * len(material.rows_of_class)))
+        firsts = np.sort(first_of_each(labels * 2 + answers["correct"].to_numpy(), of_each))
+        places = np.array(evenly(firsts.tolist(), SIMILARITIES_AT_MOST))
+    rows: list[dict[str, object]] = []
+    for place, features in zip(places.tolist(), np.asarray(material.images.stored[places], np.float32), strict=True):
+        own = int(labels[place])
+        other = next((int(one) for one in answers["top5"][place] if one != own), own)
+        for label in dict.fromkeys((own, other)):
+            texts = material.texts.rows[np.asarray(material.rows_of_class[label], np.int64)]
+            rows.append({"place": place, "label": label, "other": other, "similarity": texts @ features})
+    return pd.DataFrame(rows)
 
 
 def _curve(material: "Material") -> "pd.DataFrame":

@@ -15,7 +15,7 @@ from cupl_bench.store import write_atomically
 
 __all__ = ["Ending", "ending_of", "keep", "made_from", "warnings_heard"]
 
-READ = ("records", "predictions", "prompts", "curves")
+READ = ("records", "predictions", "prompts", "curves", "effects", "similarities")
 """The folders that a report reads."""
 PLACE = Path("tables", ".shown.json")
 
@@ -40,7 +40,7 @@ def made_from(results_dir: Path, run_keys: Sequence[str], config: Any) -> str:
             "baseline": config.baseline,
             "cache_dir": str(config.cache_dir),
             "version": cupl_bench.__version__,
-            "code": [_state(path) for path in sorted(code.rglob("*.py"))],
+            "code": [_state(path) for path in sorted(code.rglob("*.*")) if path.suffix != ".pyc"],
             "files": seen,
         }
     )

@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,17 @@ import pandas as pd
 import pytest
 from making import TinyModel, make_folder
 from PIL import Image
+from statsmodels.stats.contingency_tables import mcnemar
 
 from cupl_bench.__main__ import main
 from cupl_bench.commands.images import images_here
 from cupl_bench.composition import compose as compose_once
 from cupl_bench.records import read_records
+from cupl_bench.report.answers import Answers
 from cupl_bench.report.comparison import compare
 from cupl_bench.report.page import PageWriter
 from cupl_bench.report.page import thumbnails as of_thumbnails
+from cupl_bench.report.page.contents import changed_classes, changed_tiers
 from cupl_bench.report.page.writing import as_json, data_script
 
 HOSTILE = [
@@ -108,12 +112,15 @@ def test_the_page_holds_every_run_and_what_its_files_say(swept: Path) -> None:
         _, run = held((swept / "report" / "data" / "runs" / f"{key}.js").read_bytes())
         frame = pd.read_parquet(swept / record.artifacts.predictions)
         assert run["predictions"] == frame["prediction"].tolist()
+        _, best = held((swept / "report" / "data" / f"{run['top5']}.js").read_bytes())
+        assert best == {"width": 5, "classes": [one for row in frame["top5"] for one in row.tolist()]}
         assert run["margins"] == [round(1000 * margin) for margin in frame["margin"]]
         _, prompts = held((swept / "report" / "data" / f"{run['prompts']}.js").read_bytes())
         kept = pd.read_parquet(swept / record.artifacts.prompts)
         assert [text for row in prompts["texts"] for text in row] == kept["text"].tolist()
     _, of_group = held((swept / "report" / "data" / "groups" / "0.js").read_bytes())
     assert of_group["class_names"] == ["ant", "bee", "cat", "dog", "eel"]
+    assert of_group["total"] == [3] * 5
     assert of_group["right"][group["baseline"]] == (
         pd.read_parquet(swept / records[group["baseline"]].artifacts.predictions)
         .groupby("label")["correct"]
@@ -123,6 +130,44 @@ def test_the_page_holds_every_run_and_what_its_files_say(swept: Path) -> None:
     assert len(of_group["pairs"]) == 3
     assert {pair["family"] for pair in of_group["pairs"]} == {"table", "group"}
     assert page.num_bytes == sum(map(len, files_of(swept).values()))
+
+
+def test_classes_and_tiers_that_change_are_counted_and_tested() -> None:
+    """Sums over the classes of a tier; of two runs, the second untested since its images depend on each other."""
+    classes = pd.DataFrame(
+        {
+            "run_key": ["a"] * 4 + ["b"] * 4,
+            "tier": ["often", "often", "never", "never"] * 2,
+            "images": [50] * 8,
+            "gained": [10, 5, 1, 0] * 2,
+            "lost": [0, 1, 1, 3] * 2,
+            "change": [0.2, 0.08, 0.0, -0.06] * 2,
+            "p": [0.002, 0.2, 1.0, 0.25, *[np.nan] * 4],
+            "p_holm": [0.008, 0.6, 1.0, 0.6, *[np.nan] * 4],
+        }
+    )
+    counts = changed_classes(classes)
+    assert counts["a"] == {
+        "classes_better": 2, "classes_worse": 1, "classes_surely_better": 1, "classes_surely_worse": 0
+    }  # fmt: skip
+    assert counts["b"]["classes_surely_better"] == 0
+    tiers = changed_tiers(classes)
+    assert tiers["a"]["often"]["difference"] == pytest.approx(14 / 100)
+    often, never = mcnemar([[0, 15], [1, 0]], exact=True).pvalue, mcnemar([[0, 1], [4, 0]], exact=True).pvalue
+    assert tiers["a"]["often"]["p_holm"] == pytest.approx(2 * often)
+    assert tiers["a"]["never"]["p_holm"] == pytest.approx(max(2 * often, never))
+    assert np.isnan(tiers["b"]["often"]["p_holm"])
+
+
+@pytest.mark.slow
+def test_best_classes_are_held_of_so_many_answers_and_the_page_says_of_how_many(
+    swept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cupl_bench.report.page.writing.BEST_AT_MOST", 31)
+    page_of(swept)
+    held_of = [held(path.read_bytes())[1]["top5"] for path in (swept / "report" / "data" / "runs").iterdir()]
+    assert sum(one is not None for one in held_of) == 2
+    assert len(list((swept / "report" / "data" / "top5").iterdir())) == 2
 
 
 @pytest.mark.slow
@@ -193,6 +238,19 @@ def test_the_first_right_and_wrong_images_of_each_class_are_shown(swept: Path) -
             own = np.flatnonzero((answers.labels == label) & (answers.hits == hit))
             expected += own[: of_thumbnails.OF_EACH_CLASS].tolist()
     assert chosen == sorted(expected)
+    flipped = of_thumbnails.chosen_images(answers, replace(answers, predictions=(answers.labels + 1) % 5))
+    assert set(flipped) >= set(expected)
+
+
+def test_images_that_flipped_are_shown_although_others_come_first() -> None:
+    labels = np.zeros(40, np.int64)
+    ours, base = labels.copy(), labels.copy()
+    base[30:36] = 1  # the run gains these, long after its first right ones
+    one, other = (
+        Answers(run=None, index=labels, labels=labels, predictions=said, margin=None, confidence=None)
+        for said in (ours, base)
+    )
+    assert of_thumbnails.chosen_images(one, other) == [0, 1, 2, 3, 4, 5, 30, 31, 32]
 
 
 @pytest.mark.slow

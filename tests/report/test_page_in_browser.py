@@ -1,12 +1,15 @@
 """The page as a reader meets it: in a browser, from the disk, without a network."""
 
+import io
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pandas as pd
@@ -14,7 +17,7 @@ import pytest
 from making import TinyModel, make_folder
 
 from cupl_bench.__main__ import main
-from cupl_bench.records import read_records
+from cupl_bench.records import ScorerRecord, read_records, record_path, write_record
 from cupl_bench.report.comparison import compare
 from cupl_bench.report.page import Page, PageWriter
 from cupl_bench.report.significance import paired
@@ -115,9 +118,10 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel) -> Path:
 
 @pytest.fixture(scope="module")
 def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two data sets, two backbones, five strategies that differ; no images and no model."""
+    """Two data sets, two backbones, five strategies, one of which did not run everywhere; no images and no model."""
     folder = tmp_path_factory.mktemp("made_up")
     write_results(folder, datasets=2, backbones=2, images=300, classes=10)
+    record_path(folder, keys_of(folder, "synthetic01")["ensemble"]).unlink()
     page_of(folder)
     return folder
 
@@ -138,6 +142,34 @@ def reader(browser: Any, results: Path) -> Iterator[Reader]:
     reader.context.close()
 
 
+def choices_of(reader: Reader) -> dict[str, str]:
+    """Return the settings that the address holds."""
+    return dict(parse_qsl(reader.tab.evaluate("location.hash").partition("?")[2]))
+
+
+def downloaded(reader: Reader, button: Any) -> str:
+    with reader.tab.expect_download() as waiting:
+        button.click()
+    return Path(waiting.value.path()).read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One data set, two kinds of scores, classes that share a name, and a name that runs from right to left."""
+    folder = tmp_path_factory.mktemp("kinds")
+    write_results(folder, datasets=1, backbones=1, images=400, classes=40)
+    for record in read_records(folder):
+        frame = pd.read_parquet(folder / record.artifacts.prompts)
+        frame["class_name"] = ["crane", "crane", "\u0642\u0637\u0629", *(f"class {label}" for label in range(3, 40))]
+        frame.to_parquet(folder / record.artifacts.prompts, index=False)
+        if record.prompts.name in ("cupl", "cupl_ensemble"):
+            scorer = ScorerRecord(name="online", uses=("stream",), kind="online")
+            metrics = record.metrics.model_copy(update={"top1_ci95": None})
+            write_record(folder, record.model_copy(update={"scorer": scorer, "metrics": metrics}))
+    page_of(folder)
+    return folder
+
+
 def keys_of(results: Path, dataset: str = "photos") -> dict[str, str]:
     found = [record for record in read_records(results)[::-1] if record.dataset.name == dataset]
     return {record.prompts.name: record.run_key for record in found}
@@ -148,10 +180,10 @@ def test_it_opens_in_both_colour_schemes(browser: Any, results: Path, scheme: st
     reader = Reader(browser, results / "report" / "index.html", scheme)
     assert reader.texts("h1") == ["Overview"]
     assert reader.tab.locator("table[aria-label='All runs'] tbody tr").count() == 6
-    assert sorted(reader.texts("table[aria-label='All runs'] tbody tr td:nth-child(4)")) == sorted(
+    assert sorted(reader.texts("table[aria-label='All runs'] tbody tr td[data-column='strategy']")) == sorted(
         ["simple", "name_only", "templates"] * 2
     )
-    reader.tab.wait_for_selector(".chart[data-drawn='6']")
+    reader.tab.wait_for_selector(".chart[data-drawn='4']")  # the baseline is the line at 0
     ink, paper = (
         reader.tab.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor")
     )
@@ -169,8 +201,8 @@ def test_it_opens_in_both_colour_schemes(browser: Any, results: Path, scheme: st
 
 
 def test_the_table_sorts_by_keyboard(other_reader: Reader, made_up: Path) -> None:
-    column = "table[aria-label='All runs'] tbody tr td:nth-child(6)"
-    header = other_reader.tab.locator("table[aria-label='All runs'] thead th:nth-child(6)")
+    column = "table[aria-label='All runs'] tbody tr td[data-column='top1']"
+    header = other_reader.tab.locator("table[aria-label='All runs'] thead th[data-column='top1']")
     truth = sorted(record.metrics.top1 for record in read_records(made_up))
     assert len(set(truth)) > 1
     header.locator("[tabindex='0']").first.focus()
@@ -190,15 +222,21 @@ def test_the_table_sorts_by_keyboard(other_reader: Reader, made_up: Path) -> Non
 def test_the_table_is_filtered_and_searched(reader: Reader) -> None:
     rows = "table[aria-label='All runs'] tbody tr"
     reader.tab.select_option("#filter-dataset", "others")
-    assert set(reader.texts(f"{rows} td:nth-child(2)")) == {"others"}
-    reader.tab.select_option("#filter-prompts", "simple")
-    assert reader.texts(f"{rows} td:nth-child(4)") == ["simple"]
+    reader.shown("#/")
+    assert set(reader.texts(f"{rows} td[data-column='dataset']")) == {"others"}
+    reader.tab.focus("#filter-prompts")
+    reader.tab.select_option("#filter-prompts", "name_only")
+    reader.shown("#/")
+    assert reader.texts(f"{rows} td[data-column='strategy']") == ["name_only"]
+    assert reader.tab.evaluate("document.activeElement.id") == "filter-prompts"
     reader.tab.wait_for_selector(".chart[data-drawn='1']")
     reader.tab.select_option("#filter-dataset", "")
-    assert sorted(reader.texts(f"{rows} td:nth-child(2)")) == ["others", "photos"]
+    reader.shown("#/")
+    assert sorted(reader.texts(f"{rows} td[data-column='dataset']")) == ["others", "photos"]
     reader.tab.select_option("#filter-prompts", "")
+    reader.shown("#/")
     reader.tab.get_by_label("Search").fill("name_only")
-    assert reader.texts(f"{rows} td:nth-child(4)") == ["name_only"] * 2
+    assert reader.texts(f"{rows} td[data-column='strategy']") == ["name_only"] * 2
 
 
 def test_two_chosen_runs_are_compared_with_their_significance(other_reader: Reader, made_up: Path) -> None:
@@ -239,7 +277,7 @@ def test_runs_of_different_images_are_not_compared(reader: Reader, results: Path
 
 def test_a_class_is_followed_to_its_images_and_prompts_by_keyboard(reader: Reader, results: Path) -> None:
     key = keys_of(results)["templates"]
-    reader.tab.locator(f"a[href='#/run/{key}']").focus()
+    reader.tab.locator(f"table[aria-label='All runs'] a[href='#/run/{key}']").focus()
     reader.tab.keyboard.press("Enter")
     reader.shown(f"#/run/{key}")
     assert reader.tab.evaluate("document.activeElement.id") == "main"
@@ -270,19 +308,270 @@ def test_a_class_is_followed_to_its_images_and_prompts_by_keyboard(reader: Reade
     reader.shown(f"#/run/{key}/class/0")
 
 
-def test_an_address_of_nothing_is_told(reader: Reader) -> None:
-    for address in ("#/run/nothing", f"#/run/{'0' * 12}/class/1", "#/elsewhere"):
-        reader.go(address)
-        assert reader.texts("h1") == ["Not here"]
+def test_an_address_of_nothing_shows_nothing_else(reader: Reader, results: Path) -> None:
+    key, other = keys_of(results)["simple"], keys_of(results)["templates"]
+    for address in (
+        f"#/run/{'0' * 12}/class/1", "#/elsewhere", f"#/compare/{key}/nothing", f"#/compare/nothing/{key}",
+        f"#/compare/{key}/{keys_of(results, 'others')['simple']}/gained", "#/%E0%A4%A", f"#/run/{key}/class/5",
+        f"#/run/{key}/class/__proto__", f"#/run/{key}/image/999", f"#/compare/{key}/{other}/won", "#/?dataset=nothing",
+        "#/?columns=top1,nothing", f"#/run/{key}/failures?pair=0-99",
+    ):  # fmt: skip
+        reader.tab.evaluate("address => { location.hash = address; }", address)
+        reader.shown(address.split("?")[0])
+        reader.tab.wait_for_function("document.querySelector('h1')?.textContent === 'Not here'")
+        assert reader.tab.locator("main > div > *").count() == 2, address
+
+
+def test_the_first_screen_says_what_is_best_by_how_much_and_whether_that_is_sure(
+    other_reader: Reader, made_up: Path
+) -> None:
+    """Against the table of the comparison; Holm's correction and McNemar's test are tested there."""
+    found = compare(read_records(made_up), made_up)
+    runs, pooled = found.runs, found.pooled
+    mean = runs[runs["prompts"] != "ensemble"].groupby("prompts")["difference"].mean()
+    best = mean.idxmax()
+    sure = (runs["prompts"] == best) & (runs["p_holm"] < 0.05) & (runs["difference"] > 0)
+    finding = other_reader.texts(".finding")[0]
+    assert (
+        f"{best} is best: {100 * mean[best]:+.1f} points over simple in the mean of 2 data sets and 2 back" in finding
+    )
+    assert f"significantly in {sure.sum()}" in finding
+    assert "1 strategy that did not run everywhere is not ranked" in finding
+    shown = other_reader.tab.evaluate(
+        """() => [...document.querySelectorAll("table.matrix tbody tr:not(.base)")].map(row =>
+             [row.cells[0].textContent, ...[...row.cells].slice(3).map(one =>
+               [one.dataset.order ? Number(one.dataset.order) : null, one.matches(".gain, .loss")])])"""
+    )
+    assert [name for name, *_ in shown] == [*mean.drop("simple").sort_values(ascending=False).index, "ensemble"]
+    for name, *row in shown:
+        own = runs[runs["prompts"] == name]
+        row = [cell for cell in row if cell[0] is not None]  # noqa: PLW2901
+        assert [value for value, _ in row] == pytest.approx(own["difference"].tolist())
+        assert [shaded for _, shaded in row] == (own["p_holm"] < 0.05).tolist()
+    other_reader.tab.wait_for_selector(".chart[data-drawn='15']")
+    bottom = "one => one.getBoundingClientRect().bottom"
+    assert other_reader.tab.locator("table.matrix").evaluate(bottom) < 700
+    assert other_reader.tab.locator(".chart[data-drawn='15']").evaluate(bottom) < 900 + 200
+    other_reader.tab.select_option("#filter-backbone", "backbone0")
+    other_reader.shown("#/")
+    interval = pooled[pooled["backbone"] == "backbone0"].sort_values("difference").iloc[-1]
+    assert f"{interval['prompts']} is best" in other_reader.texts(".finding")[0]
+    said = f"{100 * interval['difference_low']:+.1f}, {100 * interval['difference_high']:+.1f}] over images"
+    assert said in other_reader.texts(".finding")[0].replace("\u2212", "-")
+    other_reader.tab.select_option("#baseline", "cupl")
+    other_reader.shown("#/")
+    assert "95% interval" not in other_reader.texts(".finding")[0]  # that is of the other baseline
+    frames = {name: pd.read_parquet(made_up / "predictions" / f"{key}.parquet")["correct"].mean()
+              for name, key in keys_of(made_up, "synthetic00").items()}  # fmt: skip
+    last = keys_of(made_up, "synthetic00")["name_only"]
+    cell = other_reader.tab.locator(f"table.matrix a[href^='#/compare/{last}/'] >> xpath=..")
+    assert float(cell.get_attribute("data-order")) == pytest.approx(frames["name_only"] - frames["cupl"])
+
+
+@pytest.fixture(scope="module")
+def dark_reader(browser: Any, kinds: Path) -> Iterator[Reader]:
+    """One tab for two tests: to open it takes longer than they do."""
+    reader = Reader(browser, kinds / "report" / "index.html", "dark")
+    yield reader
+    reader.check()
+    reader.context.close()
+
+
+def test_paper_is_light_and_has_all_columns_and_rows(dark_reader: Reader) -> None:
+    reader = dark_reader
+    reader.tab.emulate_media(media="print")
+    heads = "table[aria-label='All runs'] thead th"
+    on_screen = reader.tab.locator(heads).count()
+    reader.tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert reader.tab.locator(heads).count() > on_screen
+    assert reader.tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert reader.tab.evaluate("getComputedStyle(document.querySelector('.scroll')).overflow") == "visible"
+    wide = "[...document.querySelectorAll('table')].map(one => one.getBoundingClientRect().width)"
+    assert max(reader.tab.evaluate(wide)) <= 1200
+    reader.tab.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert reader.tab.locator(heads).count() == on_screen
+    reader.tab.emulate_media(media="screen")
+
+
+def test_kinds_of_scores_share_no_rank_and_names_stay_apart(dark_reader: Reader, kinds: Path) -> None:
+    reader = dark_reader
+    blocks = [
+        [row.split("\n")[0] for row in block.splitlines()]
+        for block in reader.tab.locator("table.matrix tbody").evaluate_all(
+            "all => all.map(one => [...one.rows].map(row => row.cells[0].textContent).join('\\n'))"
+        )
+    ]
+    assert [block[0] for block in blocks] == ["zero-shot", "online, scorer online"]
+    assert {name.split(",")[0] for name in blocks[1][1:]} == {"cupl", "cupl_ensemble"}
+    assert [text.split(" ")[0] for text in reader.texts(".finding .tag")] == ["zero-shot", "online,"]
+    assert "No test holds" in reader.texts(".finding")[1]
+    key = keys_of(kinds, "synthetic00")["ensemble"]
+    reader.go(f"#/run/{key}/class/1")
+    assert reader.texts("h1") == ["crane"]
+    assert reader.texts("#class option")[:3] == ["crane (label 0)", "crane (label 1)", "\u2068\u0642\u0637\u0629\u2069"]
+    base = keys_of(kinds, "synthetic00")["simple"]
+    reader.go(f"#/compare/{key}/{base}")
+    assert (
+        reader.tab.locator("table[aria-label='Change by class'] td.name >> text='\u0642\u0637\u0629'").evaluate(
+            "one => getComputedStyle(one.closest('bdi')).unicodeBidi"
+        )
+        == "isolate"
+    )
+    line = reader.texts("p.more:visible")
+    moved = int(re.search(r"50 of (\d+) confusions that moved are shown", line[0])[1])
+    reader.tab.get_by_role("button", name="Show all").click()
+    assert reader.tab.locator("table[aria-label='Confusions that moved most'] tbody tr").count() == moved
+    assert reader.texts("p.more:visible > span") == [f"All {moved} confusions that moved are shown."]
+    # The keyboard walks through the choices without leaving; Enter goes.
+    reader.tab.focus("#run-b")
+    reader.tab.keyboard.press("ArrowDown")
+    assert reader.tab.evaluate("location.hash").split("?")[0] == f"#/compare/{key}/{base}"
+    chosen = reader.tab.input_value("#run-b")
+    assert chosen != base
+    reader.tab.keyboard.press("Enter")
+    reader.shown(f"#/compare/{key}/{chosen}")
+
+
+def test_the_address_holds_how_the_page_stands_and_back_returns_there(other_reader: Reader) -> None:
+    tab = other_reader.tab
+    tab.select_option("#filter-backbone", "backbone1")
+    other_reader.shown("#/")
+    tab.get_by_label("Search").fill("cupl")
+    tab.locator("details.chooser summary").click()
+    tab.locator("input[data-shows='gained']").check()
+    tab.locator("thead th[data-column='top1'] [tabindex='0']").first.press("Enter")
+    tab.locator("input[data-run]").nth(1).check()
+    tab.locator("th[data-key='name'] button").click()
+    tab.evaluate("window.scrollTo(0, 300)")
+    tab.wait_for_function("location.hash.includes('at=300')")
+    stands = choices_of(other_reader)
+    assert {name: stands[name] for name in ("backbone", "q", "sort", "rank")} == {
+        "backbone": "backbone1", "q": "cupl", "sort": "top1-asc", "rank": "name"
+    }  # fmt: skip
+    assert len(stands["runs"]) == 12
+    assert "gained" in stands["columns"].split(",")
+    tab.locator("table[aria-label='All runs'] tbody a").first.click()
+    tab.wait_for_function("document.getElementById('main').dataset.ready.startsWith('#/run/')")
+    assert tab.evaluate("scrollY") == 0
+    for again in (tab.go_back, tab.reload):
+        again()
+        other_reader.shown("#/")
+        tab.wait_for_function("scrollY === 300")
+        assert choices_of(other_reader) == stands
+        assert tab.get_by_label("Search").input_value() == "cupl"
+        assert other_reader.tab.locator("input[data-run]:checked").count() == 1
+        assert tab.locator("thead th[data-column='top1']").get_attribute("aria-sort") == "ascending"
+        assert len(other_reader.texts("td[data-column='gained']")) == 4
+
+
+def test_what_is_filtered_leaves_as_csv_and_latex_and_charts_as_pictures(other_reader: Reader, made_up: Path) -> None:
+    tab = other_reader.tab
+    tab.get_by_label("Search").fill("synthetic01")
+    saved = tab.locator("[data-name='runs']")
+    table = pd.read_csv(io.StringIO(downloaded(other_reader, saved.get_by_text("CSV"))), keep_default_na=False)
+    records = {(one.dataset.name, one.backbone.name, one.prompts.name): one for one in read_records(made_up)}
+    assert table["Data set"].tolist() == ["synthetic01"] * 9
+    for row in table.to_dict("records"):
+        metrics = records[row["Data set"], row["Backbone"], row["Strategy"]].metrics
+        assert (row["Top-1"], row["Top-1 low"], row["Top-1 high"]) == pytest.approx((metrics.top1, *metrics.top1_ci95))
+    text = downloaded(other_reader, saved.get_by_text("LaTeX"))
+    assert text.count("\\\\") == 10
+    assert "name\\_only" in text
+    assert "cupl" in downloaded(other_reader, tab.locator(".holder .outs").get_by_text("LaTeX"))
+    tab.wait_for_selector(".chart[data-drawn='15']")
+    picture = downloaded(other_reader, tab.locator(".charts .outs").first.get_by_text("SVG"))
+    assert picture.startswith("<svg")
+    assert "difference in points" in picture
+
+
+def test_from_images_gained_to_the_prompts_that_decided(reader: Reader, results: Path) -> None:
+    keys = keys_of(results)
+    ours, base = keys["templates"], keys["simple"]
+    frames = [pd.read_parquet(results / "predictions" / f"{key}.parquet") for key in (ours, base)]
+    for way, (one, other) in {"gained": frames, "lost": frames[::-1]}.items():
+        flipped = np.flatnonzero(one["correct"] & ~other["correct"])
+        reader.go(f"#/compare/{ours}/{base}/{way}")
+        assert reader.texts("h1") == [f"{len(flipped)} images {way}"]
+        places = reader.tab.locator("ul.images a, ul.names a").evaluate_all(
+            "all => all.map(one => one.hash.split('/').at(-1))"
+        )
+        assert sorted(map(int, places)) == flipped.tolist()
+    wrong = frames[0][~frames[0]["correct"]].sort_values("margin", ascending=False)
+    reader.go(f"#/run/{ours}/failures")
+    assert reader.texts("h1") == [f"{len(wrong)} mistakes"]
+    pairs = wrong.groupby(["label", "prediction"]).size().sort_values(ascending=False)
+    counts = reader.texts("table[aria-label='Most confused pairs'] tbody td:nth-child(3)")
+    assert [int(one) for one in counts] == pairs.tolist()[:15]
+    margins = [float(one) for one in re.findall(r"margin (\S+)", " ".join(reader.texts("ul.images .caption span")))]
+    assert len(margins) > 1
+    assert margins == sorted(margins, reverse=True)
+    index = int(wrong.index[0])
+    row = frames[0].loc[index]
+    reader.go(f"#/run/{ours}/image/{index}")
+    assert reader.texts("h1") == [row["image_id"]]
+    best = reader.tab.locator("table[aria-label='What each run says'] tbody tr").evaluate_all(
+        """all => all.map(one => [one.cells[0].textContent,
+             [...one.cells[2].querySelectorAll('bdi')].map(name => name.textContent)])"""
+    )
+    assert dict(best)["templates"] == [NAMES[label] for label in row["top5"]]
+    similar = pd.read_parquet(results / "similarities" / f"{ours}.parquet").set_index(["place", "label"])["similarity"]
+    for label in (row["label"], row["prediction"]):
+        of_class = reader.tab.locator("table[aria-label^='Prompts of ']").nth(0 if label == row["label"] else 1)
+        shown = of_class.locator("td.num").all_text_contents()
+        assert [float(one) for one in shown] == pytest.approx(sorted(similar[index, label], reverse=True), abs=6e-5)
+    reader.go(f"#/run/{base}/image/{index}")
+    assert "cupl-bench effects" in reader.texts("p.note")[-1]
+    reader.go(f"#/run/{ours}")
+    assert reader.tab.locator(f"a[href='../records/{ours}.json']").count() == 1
+    assert (results / "report" / f"../records/{ours}.json").is_file()
+
+
+def test_heads_and_strategies_stay_in_sight_while_a_table_scrolls(other_reader: Reader) -> None:
+    other_reader.tab.set_viewport_size({"width": 500, "height": 400})
+    for name in ("All runs", "Strategies by data set and backbone"):
+        places = other_reader.tab.evaluate(
+            """name => {
+                 const table = document.querySelector(`table[aria-label="${name}"]`);
+                 let window_ = table.parentElement;
+                 while (getComputedStyle(window_).overflowX !== "auto") window_ = window_.parentElement;
+                 window_.scrollTop = 60;
+                 window_.scrollLeft = 80;
+                 const [outer, head, first] = [window_, table.tHead.rows[0].cells[1], table.tBodies[0].rows[2].cells[0]]
+                   .map(one => one.getBoundingClientRect());
+                 return [window_.scrollTop, window_.scrollLeft, head.top - outer.top, first.left - outer.left];
+               }""",
+            name,
+        )
+        assert places == [60 if name == "All runs" else 0, 80, 0, 0], name  # the matrix is low enough
+
+
+def test_nothing_is_wider_than_a_phone_or_a_window_at_twice_its_size(browser: Any, results: Path) -> None:
+    reader = Reader(browser, results / "report" / "index.html")
+    keys = keys_of(results)
+    ours, base = keys["templates"], keys["simple"]
+    views = [
+        f"#/compare/{ours}/{base}/gained", f"#/run/{ours}", f"#/run/{ours}/failures", f"#/run/{ours}/class/3",
+        f"#/run/{ours}/image/0", f"#/compare/{ours}/{base}", "#/",
+    ]  # fmt: skip
+    for width, addresses in ((375, views), (640, views[-2:])):
+        reader.tab.set_viewport_size({"width": width, "height": 700})
+        for address in addresses:
+            reader.go(address)
+            reader.tab.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    reader.check()
+    reader.context.close()
 
 
 def test_every_control_has_a_name(reader: Reader, results: Path) -> None:
     key = keys_of(results)["simple"]
-    for address in ("#/", "#/compare", f"#/run/{key}", f"#/run/{key}/class/0"):
+    for address in (
+        "#/", "#/compare", f"#/run/{key}", f"#/run/{key}/class/0", f"#/run/{key}/failures", f"#/run/{key}/image/0"
+    ):  # fmt: skip
         reader.go(address)
         nameless = reader.tab.evaluate(
             """() => [...document.querySelectorAll("main :is(select, input, button, a, img)")]
-                 .filter(one => !(one.labels?.length || one.ariaLabel || one.textContent.trim() || one.alt))
+                 .filter(one => !(one.labels?.length || one.ariaLabel || one.textContent.trim() || one.alt
+                                  || one.querySelector("img")?.alt))
                  .map(one => one.outerHTML)"""
         )
         assert nameless == []

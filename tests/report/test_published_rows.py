@@ -76,7 +76,7 @@ def test_every_key_finds_what_stands_in_its_column() -> None:
         (["dataset=pest"], "dataset=pest is in no row of 1,628 published numbers. Did you mean 'pets'?"),
         (["dataset=pets,pest"], "dataset=pest is in no row"),
         (["nonsense"], "No row of 1,628 published numbers holds 'nonsense'."),
-        (["datset=pets"], "datset is not a key of the configuration"),
+        (["datset=pets"], "datset is not a key of 'published'. Did you mean 'dataset'?"),
     ],
 )
 def test_what_is_nowhere(cli: Cli, arguments: list[str], message: str) -> None:

@@ -6,7 +6,7 @@ Numbers are fractions; None stands for what is not known. Texts are a user's and
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,15 @@ from cupl_bench.records import Record
 from cupl_bench.report.answers import Answers, is_by_image, same_images
 from cupl_bench.report.comparison import Comparison, GroupAnswers, baseline_names, minus, scored_names, shown_pooled
 from cupl_bench.report.published import shown_published
-from cupl_bench.report.significance import Paired, holm, paired
+from cupl_bench.report.significance import ALPHA, Paired, holm, mcnemar_exact, paired
 
 __all__ = [
+    "BEST_AT_MOST",
+    "SIMILARITIES_AT_MOST",
     "GroupContents",
+    "best_classes",
+    "changed_classes",
+    "changed_tiers",
     "effects_of_run",
     "group_contents",
     "image_list",
@@ -32,6 +37,7 @@ __all__ = [
     "prompts_file",
     "prompts_of_run",
     "run_contents",
+    "similarities_of_run",
     "with_significance",
 ]
 
@@ -41,13 +47,22 @@ DIFFERENCE = (
     "difference", "difference_low", "difference_high", "difference_classes_low", "difference_classes_high",
     "gained", "lost", "p", "p_holm",
 )  # fmt: skip
+CHANGED_CLASSES = ("classes_better", "classes_worse", "classes_surely_better", "classes_surely_worse")
 OF_A_RUN = (
     "dataset", "split", "backbone", "precision", "prompts", "scorer", "kind", "aggregation", "budget", "seed",
     "num_seeds", "num_images", "num_classes", "num_prompts", "top1", "top1_low", "top1_high", "top1_sd", "top5",
     "mean_per_class", "mean_per_class_low", "mean_per_class_high", "calibration_error", "of_seeds", "best", "baseline",
     "fingerprint", "run_key", "scorer_difference", "scorer_difference_low", "scorer_difference_high", "scorer_p_holm",
-    *DIFFERENCE,
+    *CHANGED_CLASSES, *DIFFERENCE,
 )  # fmt: skip
+OF_POOLED = (
+    "prompts", "scorer", "kind", "aggregation", "budget", "num_datasets", "difference", "difference_low",
+    "difference_high", "difference_datasets_low", "difference_datasets_high",
+)  # fmt: skip
+BEST_AT_MOST = 2_000_000
+"""Answers of all runs together whose five best classes the page holds."""
+SIMILARITIES_AT_MOST = 2_000
+"""Images of a run whose similarities to single prompts are kept."""
 
 
 def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
@@ -57,7 +72,9 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
     runs = []
     tiers = [str(name) for name in comparison.runs if str(name).startswith("top1_") and name not in OF_A_RUN]
     last = ""  # a mean over seeds stands above its runs, and in their group
-    rows = comparison.runs.to_dict("records")
+    changed = changed_classes(comparison.classes)
+    of_tiers = changed_tiers(comparison.classes)
+    rows = [row | changed.get(str(row["run_key"]), {}) for row in comparison.runs.to_dict("records")]
     names = scored_names(comparison.runs)
     for place, (row, name) in enumerate(zip(rows, names, strict=True)):
         following = next((group_of_run[one["run_key"]] for one in rows[place:] if one["run_key"]), last)
@@ -66,6 +83,7 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
             {column: row.get(column) for column in OF_A_RUN}
             | {"dataset": row["dataset_shown"], "backbone": row["backbone_shown"], "strategy": name, "group": following}
             | {"tiers": {tier.removeprefix("top1_").replace("_", " "): row[tier] for tier in tiers}}
+            | {"changed_tiers": of_tiers.get(str(row["run_key"]))}
         )
     baseline_of = dict(zip(comparison.runs["run_key"], comparison.runs["baseline_run_key"], strict=True))
     baselines = baseline_names(comparison.runs)
@@ -86,6 +104,11 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
         "baselines": baselines,
         "minus": minus(baselines),
         "pooled": _as_read(shown_pooled(comparison.pooled)) if len(comparison.pooled) else None,
+        "pooled_rows": [
+            {column: row[column] for column in OF_POOLED} | {"backbone": row["backbone_shown"]}
+            for row in comparison.pooled.to_dict("records")
+        ],
+        "best_at_most": BEST_AT_MOST,
         "published": _as_read(shown_published(comparison.published)) if len(comparison.published) else None,
         "missing": _as_read(missing) if len(missing) else None,
         "num_missing": len(comparison.missing),
@@ -94,6 +117,39 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
         ),
         "notes": list(notes),
     }
+
+
+def changed_classes(classes: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Return for each compared run how many classes gain and lose, and for how many of them that is significant."""
+    compared = classes[classes["change"].notna()]
+    change, sure = compared["change"].astype(float), compared["p_holm"].astype(float) < ALPHA
+    counts = pd.DataFrame(
+        {
+            "run_key": compared["run_key"], "classes_better": change > 0, "classes_worse": change < 0,
+            "classes_surely_better": (change > 0) & sure, "classes_surely_worse": (change < 0) & sure,
+        }
+    )  # fmt: skip
+    sums = counts.groupby("run_key", sort=False).sum()
+    return {str(run_key): {name: int(row[name]) for name in CHANGED_CLASSES} for run_key, row in sums.iterrows()}
+
+
+def changed_tiers(classes: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return for each compared run the difference of each tier; ``p_holm``: after Holm for all tiers of all runs."""
+    compared = classes[classes["tier"].notna() & classes["change"].notna()]
+    columns = {name: compared[name].astype(float) for name in ("images", "gained", "lost")}
+    tested = compared["p"].notna()
+    sums = pd.DataFrame({"run_key": compared["run_key"], "tier": compared["tier"], **columns, "tested": tested})
+    found = sums.groupby(["run_key", "tier"], sort=False).agg(
+        {"images": "sum", "gained": "sum", "lost": "sum", "tested": "all"}
+    )
+    p = mcnemar_exact(found["gained"].to_numpy(np.int64), found["lost"].to_numpy(np.int64))
+    found["p_holm"] = holm(np.where(found["tested"], p, np.nan))
+    out: dict[str, dict[str, dict[str, Any]]] = {}
+    for (run_key, tier), row in found.iterrows():
+        difference = float(row["gained"] - row["lost"]) / float(row["images"])
+        tiers = out.setdefault(str(run_key), {})
+        tiers[str(tier).replace("_", " ")] = {"difference": difference, "p_holm": row["p_holm"]}
+    return out
 
 
 def group_contents(group: GroupAnswers) -> GroupContents:
@@ -120,6 +176,7 @@ def group_contents(group: GroupAnswers) -> GroupContents:
     return {
         "class_names": classes["class_name"].astype(str).tolist(),
         "tiers": classes["tier"].tolist() if classes["tier"].notna().any() else None,
+        "total": np.bincount(members[0].labels, minlength=len(classes)).tolist(),
         "right": {
             answers.record.run_key: np.bincount(answers.labels[answers.hits], minlength=len(classes)).tolist()
             for answers in members
@@ -180,11 +237,12 @@ def image_list(answers: Answers, results_dir: Path) -> dict[str, Any]:
 
 
 def run_contents(
-    answers: Answers, results_dir: Path, classes: pd.DataFrame, prompts: str | None, effects: str | None
+    answers: Answers, results_dir: Path, classes: pd.DataFrame, others: Mapping[str, str | None]
 ) -> dict[str, Any]:
     """Return the answers of one run, and the facts of its record.
 
-    ``classes``: its rows of the table by class. ``prompts`` and ``effects``: the data that hold them, if there are any.
+    ``classes``: its rows of the table by class. ``others``: the data that hold its ``prompts``, ``effects``,
+    ``similarities`` and best classes (``top5``); None where there are none.
     """
     record = answers.record
     content = record.model_dump(
@@ -198,8 +256,7 @@ def run_contents(
         "predictions": np.where(answers.hits, answers.labels, answers.predictions).tolist(),
         "margins": None if answers.margin is None else _thousandths(answers.margin),
         "classes": {name: _rounded_column(classes[name].to_numpy()) for name in ("low", "high", "p_holm")},
-        "prompts": prompts,
-        "effects": effects,
+        **others,
         "curve": _curve(results_dir, record),
         "record": {**content, "environment": kept, "protocol_version": record.protocol_version},
     }
@@ -208,6 +265,33 @@ def run_contents(
 def _thousandths(values: Float32[np.ndarray, " n"]) -> list[int]:
     """Return whole thousandths: a page needs no more."""
     return np.round(np.nan_to_num(values, posinf=0.0) * 1000).astype(int).tolist()  # type: ignore[no-any-return]
+
+
+def best_classes(answers: Answers, results_dir: Path) -> dict[str, Any] | None:
+    """Return the best classes of each image, best first and one image after another; None where none were kept."""
+    assert answers.record.artifacts is not None  # noqa: S101 - read_answers has read them
+    file = pq.ParquetFile(results_dir / answers.record.artifacts.predictions)
+    if "top5" not in file.schema_arrow.names:
+        return None
+    column = file.read(columns=["top5"]).column("top5").combine_chunks()
+    classes = column.flatten().to_numpy(zero_copy_only=False)
+    width, others = divmod(len(classes), max(len(column), 1))
+    return None if others or not width else {"width": width, "classes": classes.tolist()}
+
+
+def similarities_of_run(path: Path) -> dict[str, Any]:
+    """Return what `cupl-bench effects` has measured of single images: similarities to prompts, in ten-thousandths.
+
+    ``images``: by its place, the similarities to each prompt of the class of the image and of one more, ``other``.
+    """
+    frame = pd.read_parquet(path)
+    images: dict[str, dict[str, Any]] = {}
+    for at, label, other, values in zip(
+        *(frame[name] for name in ("place", "label", "other", "similarity")), strict=True
+    ):
+        image = images.setdefault(str(at), {"classes": {}, "other": int(other)})
+        image["classes"][str(label)] = np.round(np.asarray(values, dtype=np.float64) * 1e4).astype(int).tolist()
+    return {"images": images, "kept": len(images), "at_most": SIMILARITIES_AT_MOST}
 
 
 def prompts_file(record: Record, results_dir: Path) -> Path | None:

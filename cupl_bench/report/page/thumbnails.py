@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Int64
 from PIL import Image, ImageOps
 
 from cupl_bench.errors import DatasetError
@@ -14,7 +15,7 @@ from cupl_bench.records import Record
 from cupl_bench.report.answers import Answers
 from cupl_bench.store import write_atomically
 
-__all__ = ["Images", "OpenImages", "chosen_images", "write_thumbnails"]
+__all__ = ["Images", "OpenImages", "chosen_images", "evenly", "first_of_each", "write_thumbnails"]
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +46,44 @@ OpenImages = Callable[[Record], "Images | None"]
 """Gives the images that a run has seen, if they are on this machine and the same as then."""
 
 
-def chosen_images(answers: Answers) -> list[int]:
-    """Return the places of the images that are shown of a run: the first that it has right and wrong of each class."""
-    order = np.argsort(answers.labels * 2 + answers.hits, kind="stable")
-    kinds = (answers.labels * 2 + answers.hits)[order]
-    starts = np.flatnonzero(np.r_[True, kinds[1:] != kinds[:-1]])
+def chosen_images(answers: Answers, baseline: Answers | None = None) -> list[int]:
+    """Return the places of the images that are shown of a run.
+
+    They are the first that it has right and wrong of each class, and half as many that flipped against the baseline.
+    """
+    kinds = answers.labels * 2 + answers.hits
+    chosen = first_of_each(kinds, OF_EACH_CLASS)
+    if baseline is not None:
+        flipped = np.flatnonzero(answers.hits != baseline.hits)
+        chosen = np.union1d(chosen, flipped[first_of_each(kinds[flipped], OF_EACH_CLASS // 2)])
+    return sorted(chosen.tolist())
+
+
+def first_of_each(kinds: Int64[np.ndarray, " n"], number: int) -> Int64[np.ndarray, " m"]:
+    """Return the places of the first ``number`` of each kind.
+
+    >>> first_of_each(np.array([1, 0, 1, 1]), 2)
+    array([1, 0, 2])
+    """
+    if not len(kinds):
+        return np.zeros(0, np.int64)
+    order = np.argsort(kinds, kind="stable")
+    sorted_kinds = kinds[order]
+    starts = np.flatnonzero(np.r_[True, sorted_kinds[1:] != sorted_kinds[:-1]])
     within = np.arange(len(kinds)) - np.repeat(starts, np.diff(np.r_[starts, len(kinds)]))
-    return sorted(order[within < OF_EACH_CLASS].tolist())
+    firsts: Int64[np.ndarray, " m"] = order[within < number]
+    return firsts
+
+
+def evenly(places: Sequence[int], number: int) -> list[int]:
+    """Return at most ``number`` of the places, over all of them: images stand class by class.
+
+    >>> evenly([3, 5, 8, 9], 2), evenly([3, 5], 4)
+    ([3, 9], [3, 5])
+    """
+    if len(places) <= number:
+        return list(places)
+    return [places[place] for place in np.linspace(0, len(places) - 1, number).round().astype(int).tolist()]
 
 
 def write_thumbnails(images: Images, wanted: Sequence[int], folder: Path) -> dict[int, str]:

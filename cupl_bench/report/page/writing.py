@@ -21,7 +21,9 @@ from cupl_bench.errors import ResultsError
 from cupl_bench.records import Record
 from cupl_bench.report.comparison import Comparison, GroupAnswers
 from cupl_bench.report.page.contents import (
+    BEST_AT_MOST,
     GroupContents,
+    best_classes,
     effects_of_run,
     group_contents,
     image_list,
@@ -30,15 +32,22 @@ from cupl_bench.report.page.contents import (
     prompts_file,
     prompts_of_run,
     run_contents,
+    similarities_of_run,
     with_significance,
 )
-from cupl_bench.report.page.thumbnails import AT_MOST, OpenImages, chosen_images, write_thumbnails
+from cupl_bench.report.page.thumbnails import AT_MOST, OpenImages, chosen_images, evenly, write_thumbnails
 from cupl_bench.store import write_atomically
 
 __all__ = ["Page", "PageWriter", "as_json", "data_script"]
 
 log = logging.getLogger(__name__)
 
+SCRIPTS = (
+    "data", "elements", "address", "charts", "tables", "matrix", "overview", "allruns", "compare", "images", "run",
+    "start",
+)  # fmt: skip
+OPENING = '"use strict";\n\nwindow.cuplBench = (() => {'
+CLOSING = "return { receive, start };\n})();"
 COMPRESSION = 4
 """Of gzip: 6 takes five times as long for files that are a tenth smaller."""
 
@@ -62,6 +71,7 @@ class PageWriter:
         self.groups: list[GroupContents] = []
         self.lists: dict[str, dict[str, Any]] = {}
         self.shown: dict[str, tuple[Record, set[int]]] = {}
+        self.answered = 0
 
     def look(self, group: GroupAnswers) -> None:
         """Write what the page shows of single runs of a group; `report.comparison.compare` calls it with each."""
@@ -71,8 +81,12 @@ class PageWriter:
             if key not in self.lists:
                 self.lists[key] = image_list(one, self.results_dir)
                 self.shown[key] = (one.record, set())
-            self.shown[key][1].update(chosen_images(one))
-            prompts = effects = None
+            self.shown[key][1].update(chosen_images(one, group.against(one)))
+            prompts = effects = similarities = top5 = None
+            self.answered += len(one.labels)
+            if self.answered <= BEST_AT_MOST and (best := best_classes(one, self.results_dir)) is not None:
+                top5 = f"top5/{run_key}"
+                self._write_data(top5, best)
             if (path := prompts_file(one.record, self.results_dir)) is not None:
                 prompts = f"prompts/{one.record.prompts.digest[:32]}"
                 measured = self.results_dir / "effects" / f"{run_key}.parquet"
@@ -83,7 +97,12 @@ class PageWriter:
                     if measured.is_file():
                         effects = f"effects/{run_key}"
                         self._write_data(effects, effects_of_run(measured, content["texts"]))
-            contents = run_contents(one, self.results_dir, classes_of[run_key], prompts, effects)
+                measured = self.results_dir / "similarities" / f"{run_key}.parquet"
+                if measured.is_file():
+                    similarities = f"similarities/{run_key}"
+                    self._write_data(similarities, similarities_of_run(measured))
+            others = {"prompts": prompts, "effects": effects, "similarities": similarities, "top5": top5}
+            contents = run_contents(one, self.results_dir, classes_of[run_key], others)
             self._write_data(f"runs/{run_key}", contents)
         self.groups.append(group_contents(group))
 
@@ -137,7 +156,7 @@ def _add_thumbnails(
             )
             notes.append(f"No thumbnails of {record.dataset.name}: {why}")
             continue
-        taken = sorted(places)[:left]
+        taken = evenly(sorted(places), left)
         if len(taken) < len(places):
             notes.append(f"{len(places) - len(taken):,} images of {record.dataset.name} have no thumbnail: the page"
                          f" holds {AT_MOST:,} at most.")  # fmt: skip
@@ -208,15 +227,18 @@ def _libraries() -> dict[str, bytes]:
     """
     tables = base64.b64encode(_package_file("itables", "html", "dt_bundle.js")).decode("ascii")
     environment = PackageLoader("cupl_bench.report.page")
-    own = {}
-    for name in ("page.js", "page.css"):
-        source, *_ = environment.get_source(Environment(autoescape=True), name)
-        own[f"assets/{name}"] = source.encode("utf-8")
+
+    def source(name: str) -> str:
+        return environment.get_source(Environment(autoescape=True), name)[0]
+
+    parts = "\n".join(source(f"{name}.js") for name in SCRIPTS)
     return {
         "assets/plotly.min.js": _package_file("plotly", "package_data", "plotly.min.js"),
         "assets/tables.js": f'cuplBench.tables=import("data:text/javascript;base64,{tables}");\n'.encode("ascii"),
         "assets/tables.css": _package_file("itables", "html", "dt_bundle.css"),
-        **own,
+        # A page from the disk can load no modules: its scripts are one function.
+        "assets/page.js": f"{OPENING}\n{parts}\n{CLOSING}\n".encode(),
+        "assets/page.css": source("page.css").encode(),
     }
 
 
