@@ -93,8 +93,8 @@ COMMANDS = {
         summary="tables, figures and a page from the records below results_dir; or the paragraph of a paper",
         plain=("paper", "write the paragraph of a reproducibility checklist, with its citations, and nothing else"),
         own={
-            "figures": "the kinds that are drawn: strategies, classes, confusions, budget, seeds, scaling, against, ranks;"
-            " none draws nothing; without it, all that the runs allow",
+            "figures": "the kinds that are drawn: strategies, classes, confusions, budget, seeds, scaling, against and"
+            " ranks; none draws nothing; without it, all that the runs allow",
             "width": "column (3.3 inches), page (6.9 inches) or slide",
             "format": "pdf, svg and png; pdf,png without it",
             "pair": "two strategies: classes and confusions of the first minus the second",
