@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float64, Int
-from scipy.special import ndtri
 
 __all__ = ["wilson", "wilson_intervals"]
 
@@ -32,6 +31,8 @@ def wilson_intervals(
     >>> low.round(3).tolist(), high.round(3).tolist()
     ([0.49, nan], [0.943, nan])
     """
+    from scipy.special import ndtri  # where an interval is computed: a finished run has its own
+
     # The formula itself: scipy.stats takes a second to import, a third of a run whose features are stored.
     z = float(ndtri(0.975))
     with np.errstate(divide="ignore", invalid="ignore"):

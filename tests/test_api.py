@@ -42,6 +42,7 @@ def tiny_model(seed: int = 0) -> tuple[torch.nn.Module, Any, Any]:
     return model, preprocess, open_clip.SimpleTokenizer()
 
 
+@pytest.mark.slow
 def test_the_public_names_are_exact_and_cheap_and_nothing_is_printed(photos: Path, places: dict[str, Any]) -> None:
     code = (
         "import sys, cupl_bench; assert 'torch' not in sys.modules and 'pandas' not in sys.modules;"
@@ -57,6 +58,7 @@ def test_the_public_names_are_exact_and_cheap_and_nothing_is_printed(photos: Pat
         getattr(cupl_bench, "evaluat")  # noqa: B009
 
 
+@pytest.mark.slow
 def test_the_same_question_is_one_question_from_both_doors(cli: Cli, photos: Path) -> None:
     assert cli("eval", "dataset=folder", f"dataset.path={photos}", "backbone=demo", "prompts=simple") == 0
     typed = cli.record()

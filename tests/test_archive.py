@@ -53,6 +53,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_another_machine_has_the_same_files_and_reports_on_them(cli: Cli, archive: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     assert cli.raw("import", str(archive), f"results_dir={other}") == 0

@@ -86,6 +86,7 @@ def differing(found: Checked) -> dict[str, str]:
     return {one.check: " | ".join(one.cases) for one in found.findings if one.verdict == "differs"}
 
 
+@pytest.mark.slow
 def test_whole_runs_are_well(cli: Cli, results: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
     assert cli("check") == 0, cli.out
@@ -127,6 +128,7 @@ def test_a_swapped_label(results: Path) -> None:
     assert found.keys() <= {"images", "numbers"}
 
 
+@pytest.mark.slow
 def test_an_altered_prediction(cli: Cli, results: Path) -> None:
     change_table(results, "predictions", other_prediction, signed=False)
     assert differing(check_runs(results)).keys() == {"files", "answers"}
@@ -139,6 +141,7 @@ def test_an_altered_prediction(cli: Cli, results: Path) -> None:
     assert "11 checks: something differs; differs: answers;" in cli.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -161,6 +164,7 @@ def test_predictions_that_cannot_be(
     assert message in differing(check_runs(results))["answers"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["top1", "top5", "mean_per_class", "primary"])
 def test_a_changed_number_of_a_record(results: Path, name: str) -> None:
     told = getattr(record_of(results).metrics, name)
@@ -176,6 +180,7 @@ def test_a_changed_interval_of_a_record(results: Path, interval: object) -> None
     assert "top1_ci95 is" in differing(check_runs(results))["numbers"]
 
 
+@pytest.mark.slow
 def test_a_missing_cell(cli: Cli, results: Path, asking: list[str]) -> None:
     key = record_of(results).run_key
     record_path(results, key).unlink()
@@ -275,6 +280,7 @@ def test_a_record_of_another_protocol_or_without_digests_cannot_be_judged(cli: C
 # Beside an experiment -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_experiment_of_ones_own(cli: Cli, results: Path, asking: list[str], tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     experiment = {"hydra": {"mode": "MULTIRUN", "sweeper": {"params": {"prompts": "simple,ensemble"}}}}
@@ -285,6 +291,7 @@ def test_an_experiment_of_ones_own(cli: Cli, results: Path, asking: list[str], t
     assert "12 checks: all well" in cli.out
 
 
+@pytest.mark.slow
 def test_runs_of_another_folder_and_other_runs(cli: Cli, results: Path, asking: list[str], tmp_path: Path) -> None:
     asking = [one if "dataset.path" not in one else f"dataset.path={tmp_path}/elsewhere" for one in asking]
     assert cli("check", *asking, "prompts=simple") == 0, cli.out
@@ -295,6 +302,7 @@ def test_runs_of_another_folder_and_other_runs(cli: Cli, results: Path, asking: 
     assert cli("check", *asking, "prompts=ensemble") == 1
 
 
+@pytest.mark.slow
 def test_the_record_that_was_asked_in_the_same_words_is_taken(
     cli: Cli, results: Path, asking: list[str], tmp_path: Path
 ) -> None:
@@ -308,6 +316,7 @@ def test_the_record_that_was_asked_in_the_same_words_is_taken(
     assert told != json.loads(cli.out)["run_keys"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -324,6 +333,7 @@ def test_another_split_or_setting(cli: Cli, results: Path, asking: list[str], ov
     assert message in cli.out
 
 
+@pytest.mark.slow
 def test_a_sample_of_a_split_is_not_the_split(cli: Cli) -> None:
     asked = ["dataset=demo", "backbone=demo", "prompts=name_only", "device=cpu"]
     assert cli("eval", *asked, "dataset.limit=1") == 0
@@ -427,6 +437,7 @@ def test_fewer_images_and_other_names_than_the_protocol(results: Path) -> None:
 # Archives, and mistakes -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_archive(cli: Cli, results: Path, asking: list[str], tmp_path: Path) -> None:
     archive = tmp_path / "runs.zip"
     assert cli("export", f"to={archive}") == 0
@@ -444,6 +455,7 @@ def test_an_archive(cli: Cli, results: Path, asking: list[str], tmp_path: Path) 
         assert "differs           archive" in cli.out
 
 
+@pytest.mark.slow
 def test_what_cannot_be_judged(cli: Cli, results: Path, tmp_path: Path) -> None:
     (tmp_path / "text.zip").write_text("no archive")
     (tmp_path / "empty").mkdir()

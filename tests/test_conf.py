@@ -126,6 +126,7 @@ def test_every_other_option_composes(option: str) -> None:
     machine_of(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(conf_dir().rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_file_opens_with_its_source(path: Path) -> None:
     lines = path.read_text().splitlines()
@@ -291,6 +292,7 @@ def test_questions_that_share_a_composition_are_configured_as_hydra_alone_does_i
             composer([wrong])
 
 
+@pytest.mark.slow
 def test_each_option_of_a_sweep_is_composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["dataset=cub,flowers,dtd,pets", "backbone=demo,rn50_openai,rn101_openai", "prompts=simple,ensemble,cupl"]
     questions = read_questions(asked, several=True)

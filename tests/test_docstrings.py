@@ -36,6 +36,7 @@ def _functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     ]
 
 
+@pytest.mark.slow
 def test_docstrings_of_functions_begin_with_an_imperative_verb() -> None:
     verbs, found, wrong = set(VERBS.split()), 0, []
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -63,6 +64,7 @@ WITH_EXAMPLES = sorted(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     [

@@ -212,6 +212,7 @@ def test_effects_of_templates_agree_with_runs(cli, tiny, tmp_path, monkeypatch: 
     assert curve["top1_sd"][2] == pytest.approx(np.std(runs, ddof=1))
 
 
+@pytest.mark.slow
 def test_effects_of_descriptions_name_class_and_text_and_failures(cli, tiny, photos, tmp_path) -> None:
     rows = {"ant": ["an ant", "six legs"], "bee": ["a bee"], "cat": ["a cat", "a cat"], "dog": ["x"], "eel": ["y"]}
     (tmp_path / "p.json").write_text(str(rows).replace("'", '"'))

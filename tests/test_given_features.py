@@ -63,6 +63,7 @@ def ask(cli, path: Path, vectors: Path, *more: str) -> int:
                f"prompts.path={vectors}", *more)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_number_of_given_arrays_is_that_of_numpy(cli, tmp_path: Path, arrays: dict) -> None:
     path = write_npz(tmp_path / "in", arrays)
     assert ask(cli, path, tmp_path / "in/vectors.npy") == 0, cli.err
@@ -78,6 +79,7 @@ def test_a_number_of_given_arrays_is_that_of_numpy(cli, tmp_path: Path, arrays: 
     assert "finished before" in cli.err + cli.out
 
 
+@pytest.mark.slow
 def test_other_features_are_another_question(cli, tmp_path: Path, arrays: dict) -> None:
     path = write_npz(tmp_path / "in", arrays)
     assert ask(cli, path, tmp_path / "in/vectors.npy") == 0
@@ -373,6 +375,7 @@ def test_a_file_of_images_and_class_vectors_gives_the_vectors(tmp_path: Path, ar
     assert [prompts.given.row_of[text] for (text,) in prompts.texts] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_widths_of_two_models_are_refused_and_chance_is_said(cli, tmp_path: Path, arrays: dict) -> None:
     path = write_npz(tmp_path / "in", arrays)
     np.save(tmp_path / "narrow.npy", arrays["vectors"][:, :12])

@@ -56,6 +56,7 @@ def another(path: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_waiter_says_for_whom_and_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="cupl_bench")
     path = tmp_path / "deep" / "a.lease"
@@ -76,6 +77,7 @@ def test_a_waiter_says_for_whom_and_goes_on(tmp_path: Path, caplog: pytest.LogCa
     assert not list(path.parent.iterdir())
 
 
+@pytest.mark.slow
 def test_a_waiter_tells_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="cupl_bench")
     path = tmp_path / "a.lease"
@@ -98,6 +100,7 @@ def test_a_killed_holder_is_found_out_at_once(tmp_path: Path, monkeypatch: pytes
             assert holder_of(path).pid == os.getpid()
 
 
+@pytest.mark.slow
 def test_a_dead_holder_is_found_out_where_two_names_cannot_be_exchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

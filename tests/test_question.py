@@ -71,6 +71,7 @@ def test_an_old_record_is_asked_again(place: Place) -> None:
     assert question.prompts.strategy.cache_dir == str(place.cache_dir)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -15,7 +15,8 @@ ALL_SLOW = {
 def slow_of(file: Path) -> list[bool]:
     """Of each test of a file, whether it is marked slow or long."""
     module = ast.parse(file.read_text())
-    whole = any(isinstance(node, ast.Assign) and "mark.slow" in ast.unparse(node) for node in module.body)
+    of_all = [ast.unparse(node) for node in module.body if ast.unparse(node).startswith("pytestmark = ")]
+    whole = any("mark.slow" in one or "mark.long" in one for one in of_all)
     tests = [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
     marks = [{ast.unparse(mark) for mark in node.decorator_list} for node in tests]
     return [whole or not mark.isdisjoint({"pytest.mark.slow", "pytest.mark.long"}) for mark in marks]

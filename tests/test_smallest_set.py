@@ -39,6 +39,7 @@ def test_halves_are_drawn_within_each_class_and_differ_by_one_at_most() -> None:
     assert one.tolist() != halves(labels, seed=4)[0].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("aggregation", list(Aggregation))
 def test_the_prompts_that_matter_stay_and_are_judged_on_the_other_half(
@@ -135,6 +136,7 @@ def test_the_chosen_file_is_read_back_as_prompts(cli, tiny, tmp_path) -> None:
     assert cli.record().prompts.num_prompts == selection["num_prompts"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

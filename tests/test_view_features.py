@@ -48,6 +48,7 @@ def folder(path: Path) -> Dataset:
     return FolderSource(path=str(path), split="all", class_names=None)(path.parent / "cache")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["resized", "square"])
 def test_features_are_those_of_a_loop_over_views(encode, loaded, photos: Path, shape: str) -> None:
     family = ViewFamily(count=5, shape=shape, scale=(0.5, 0.9))
@@ -108,6 +109,7 @@ def test_only_views_that_are_new_are_missing(encode, photos: Path, tmp_path: Pat
     assert len(missing_views(ViewFamily(count=5, seed=1), dataset.image_keys, store)) == 15
 
 
+@pytest.mark.slow
 def test_views_of_one_model_are_never_read_for_another(cli: Cli, tiny: TinyModel, tmp_path: Path) -> None:
     photos = make_folder(tmp_path / "few", {"ant": 2, "bee": 2})
     asked = ["eval", "dataset=folder", f"dataset.path={photos}", "scorer=mta", "scorer.views=4"]

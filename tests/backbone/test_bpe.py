@@ -55,6 +55,7 @@ def test_awkward_texts(key: tuple[str, int]) -> None:
     assert_same_ids(key, AWKWARD)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(list(TOKENIZERS)), st.lists(st.text(max_size=60), max_size=4))
 def test_any_unicode(key: tuple[str, int], texts: list[str]) -> None:
     assert_same_ids(key, texts)

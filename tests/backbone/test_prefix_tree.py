@@ -340,6 +340,7 @@ def test_same_bits_each_time() -> None:
     assert torch.equal(encode_sequences(TOWER, _many()), encode_sequences(TOWER, _many()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_nodes", [1, 7, 64, 300, 10**6])
 def test_block_size_changes_rounding_only(max_nodes: int) -> None:
     assert difference(encode_sequences(TOWER, _many(), max_nodes=max_nodes), encode_sequences(TOWER, _many())) < 1e-6

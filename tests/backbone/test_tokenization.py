@@ -142,6 +142,7 @@ def embeddings(results: Path, key: str) -> Any:
     return load_file(results / "class_embeddings" / f"{key}.safetensors")["class_embeddings"]
 
 
+@pytest.mark.slow
 def test_class_embeddings_of_before_are_not_read(small: TinyModel, tmp_path: Path, cli: Cli) -> None:
     """They were found by the weights and the texts alone, and may be those of another tokenizer."""
     from cupl_bench.identity import content_key
@@ -162,6 +163,7 @@ def test_class_embeddings_of_before_are_not_read(small: TinyModel, tmp_path: Pat
     assert abs(embeddings(cli.results, record.run_key) - arrays["class_embeddings"]).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_a_record_of_before_is_not_trusted_where_the_merges_are_the_models_own(tmp_path: Path, cli: Cli) -> None:
     """Two models with the same weights and other merges had one key."""
     photos = make_folder(tmp_path / "photos", dict.fromkeys(["tree frog", "sea lion"], 2))

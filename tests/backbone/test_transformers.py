@@ -27,6 +27,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("hf_clip"))
 
 
+@pytest.mark.slow
 def test_clip_features_are_the_librarys_own(clip_folder: Path, tmp_path: Path) -> None:
     source = TransformersSource(path=str(clip_folder), revision=None)
     facts = source.identify(tmp_path, download=False)
@@ -207,6 +208,7 @@ def loaded(folder: Path, tmp_path: Path) -> Backbone:
     return TransformersSource(path=str(folder), revision=None).load(identify(folder, tmp_path), CPU, "fp32")
 
 
+@pytest.mark.slow
 def test_what_was_identified_before_needs_no_library(clip_folder: Path, tmp_path: Path) -> None:
     """Neither PyTorch nor transformers, each of which takes seconds to import."""
     facts = identify(clip_folder, tmp_path)
@@ -223,6 +225,7 @@ def test_what_was_identified_before_needs_no_library(clip_folder: Path, tmp_path
     assert again.stdout == f"{facts}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["{}", "[]", "no JSON", '{"activation": "gelu"}'])
 def test_what_is_remembered_of_the_towers_is_found_again_where_it_is_damaged(
     clip_folder: Path, tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
@@ -236,6 +239,7 @@ def test_what_is_remembered_of_the_towers_is_found_again_where_it_is_damaged(
     assert json.loads(path.read_text())["image_size"] == 32
 
 
+@pytest.mark.slow
 def test_another_setting_of_a_tower_is_not_taken_from_what_is_remembered(copy: Path, tmp_path: Path) -> None:
     before = identify(copy, tmp_path)
     config = json.loads((copy / "config.json").read_text())
@@ -265,6 +269,7 @@ def test_a_folder_that_transformers_5_saved_is_the_same_model(clip_folder: Path,
     assert torch.equal(after.encode_images(pixels[None]), before.encode_images(pixels[None]))
 
 
+@pytest.mark.slow
 def test_another_tokenizer_is_another_tokenization(clip_folder: Path, copy: Path, tmp_path: Path) -> None:
     before = identify(clip_folder, tmp_path)
     assert before.tokenization is not None
@@ -313,6 +318,7 @@ def test_weights_in_several_files_are_those_of_the_index(clip_folder: Path, copy
         identify(copy, tmp_path)
 
 
+@pytest.mark.slow
 def test_weights_that_have_no_place_are_refused(copy: Path, tmp_path: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     weights["text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"] = torch.ones(2, 32)

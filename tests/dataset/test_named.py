@@ -20,6 +20,7 @@ from cupl_bench.dataset.texts import spec_names
 from cupl_bench.errors import DatasetError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(MAKERS))
 def test_every_image_has_its_label_and_every_label_its_name(name: str, tmp_path: Path) -> None:
     expected = MAKERS[name](tmp_path / "set")
@@ -208,6 +209,7 @@ def torchvisions(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> dict
     return by_content(zip(files, opened._labels, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -332,6 +334,7 @@ def test_the_whole_data_set_is_its_standard_protocol(tmp_path: Path) -> None:
     assert len(found.labels) == 47
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", spec_names())
 def test_anything_but_the_expected_size_is_refused(name: str, tmp_path: Path) -> None:
     """Rule 9."""

@@ -26,6 +26,7 @@ def test_a_data_set_is_evaluated_by_its_name(cli: Cli, tiny: TinyModel, tmp_path
     assert record.metrics.primary_name == "top1"
 
 
+@pytest.mark.slow
 def test_the_primary_metric_is_the_data_sets(cli: Cli, tiny: TinyModel, tmp_path: Path) -> None:
     trees.flowers(tmp_path / "mine")
     arguments = ["dataset=flowers", f"dataset.path={tmp_path / 'mine'}", "dataset.protocol=custom", *tiny.overrides]
@@ -51,6 +52,7 @@ def test_a_missing_or_partial_data_set_is_one_message(cli: Cli, tiny: TinyModel)
     assert "CuPL has no file of image-prompts for cub" in cli.err
 
 
+@pytest.mark.slow
 def test_a_plan_downloads_nothing_and_says_what_would(
     cli: Cli, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

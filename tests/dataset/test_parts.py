@@ -57,6 +57,7 @@ def rows_of(dataset: Dataset) -> list[tuple[str, bytes, int, bytes]]:
     return list(zip(dataset.image_ids, dataset.image_keys, dataset.labels.tolist(), contents, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, 20])
 def test_parts_are_the_rows_of_the_whole(source: PartSource, count: int, tmp_path) -> None:
     whole = source(tmp_path / "cache")

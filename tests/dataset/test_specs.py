@@ -60,6 +60,7 @@ def test_sizes_and_metrics_are_those_of_the_papers() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_words_of_a_class_lead_to_it_alone(name: str) -> None:
     """Rule 2: a bijection between ids and labels; ids, and names that do not repeat, lead to their label."""

@@ -96,6 +96,7 @@ def test_completions_are_asked_without_a_chat(describe, server) -> None:
     assert sum(text.startswith("Describe what a rose looks like:\nAnswer with one sentence") for text in asked) == 1
 
 
+@pytest.mark.slow
 def test_a_plan_asks_nothing_and_needs_no_key(describe, cli, server, monkeypatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
     prices = ["llm.price_input=1000", "llm.price_output=2000", "llm.key_from=MY_KEY", "describe.plan=true"]

@@ -43,6 +43,7 @@ def test_a_fault_is_tried_again_and_costs_no_answer(fault, describe, cli, server
     assert {name: len(row) for name, row in written(cli).items()} == {"rose": 6, "sunflower": 6, "tulip": 6}
 
 
+@pytest.mark.slow
 def test_a_pause_that_the_server_asks_for_is_kept(describe, server) -> None:
     server.faults = deque(["429 1"])
     assert describe("llm.concurrency=1") == 0
@@ -68,12 +69,14 @@ def test_tries_are_counted_whatever_fails(fault, describe, cli, server) -> None:
     assert "continues from there" in cli.err
 
 
+@pytest.mark.slow
 def test_tries_of_different_faults_are_counted_together(describe, server) -> None:
     server.faults, server.always = deque(["garbage", "500"]), "no choices"
     assert describe("llm.concurrency=1", "llm.tries=3") == 2
     assert len(server.received) == 3
 
 
+@pytest.mark.slow
 def test_a_stalled_server_is_given_up(describe, cli, server) -> None:
     server.always = "stall"
     began = time.monotonic()
@@ -82,6 +85,7 @@ def test_a_stalled_server_is_given_up(describe, cli, server) -> None:
     assert "stalled 2 times, each for 0.3 s" in cli.err
 
 
+@pytest.mark.slow
 def test_a_server_that_trickles_is_given_up(describe, cli, server) -> None:
     server.always = "trickle"
     began = time.monotonic()
@@ -140,6 +144,7 @@ def test_a_server_that_refuses_all_that_follows_ends_the_run(describe, cli, serv
     assert not [line for line in journal().lines if line["refusal"]]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there(describe, cli, server) -> None:
     nowhere = ["llm=vllm", "llm.base_url=http://127.0.0.1:1/v1", "llm.model=x", "llm.tries=2"]
     assert describe(overrides=nowhere) == 2
@@ -254,6 +259,7 @@ def test_a_run_that_failed_goes_on_where_it_was(describe, cli, server, journal) 
     assert len(set(journal().places())) == len(journal().lines) == TOTAL
 
 
+@pytest.mark.slow
 def test_a_finished_run_asks_nothing_and_needs_no_key(describe, cli, server, monkeypatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-0123456789")
     assert describe("llm.key_from=MY_KEY") == 0
@@ -278,6 +284,7 @@ def test_answers_of_other_settings_are_not_mixed(change, describe, server, journ
     assert len(list(journal().path.parent.glob("*.provenance.json"))) == 2
 
 
+@pytest.mark.slow
 def test_a_half_written_last_line_is_set_aside_and_asked_again(describe, cli, server, journal) -> None:
     assert describe() == 0
     path = journal().path
@@ -303,6 +310,7 @@ def test_a_last_line_that_lacks_its_end_alone_counts(describe, server, journal) 
     assert len(journal().lines) == TOTAL
 
 
+@pytest.mark.slow
 def test_damaged_lines_are_told_and_asked_again(describe, cli, server, journal) -> None:
     assert describe() == 0
     path = journal().path
@@ -329,6 +337,7 @@ def test_a_place_that_cannot_be_written(describe, cli, server, tmp_path) -> None
     assert not server.received
 
 
+@pytest.mark.slow
 def test_a_file_of_another_origin_is_not_replaced(describe, cli, server, tmp_path) -> None:
     (tmp_path / "mine.json").write_text("{}")
     assert describe("describe.output=mine.json") == 2

@@ -14,6 +14,7 @@ from cupl_bench.errors import ConfigError
 FILES = sorted([*(conf_dir() / "llm").glob("*.yaml"), *(conf_dir() / "describe").glob("*.yaml")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}={path.stem}")
 def test_an_option_names_every_parameter_and_builds(path) -> None:
     content = yaml.safe_load(path.read_text())

@@ -94,6 +94,7 @@ def test_so_is_an_image_inside_a_shard(tmp_path: Path) -> None:
         found.content(0)
 
 
+@pytest.mark.slow
 def test_files_that_a_table_points_to_are_looked_at_themselves(tmp_path: Path, monkeypatch: Any) -> None:
     """The table of an image folder holds paths: a file may change, and its time be set back, without the table."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
@@ -282,6 +283,7 @@ def test_a_run_that_left_images_out_is_another_question(cli, on_photos, photos: 
     assert healed.metrics == whole.metrics
 
 
+@pytest.mark.slow
 def test_a_record_of_before_that_left_images_out_is_not_taken_for_the_whole(cli, on_photos) -> None:
     assert on_photos("dataset.skip_broken=true") == 0
     record = cli.record()
@@ -296,6 +298,7 @@ def test_a_record_of_before_that_left_images_out_is_not_taken_for_the_whole(cli,
 # Processes and shared memory ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_full_shared_memory_is_no_hang(cli, on_photos, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("unable to write to file </torch_1>: No space left on device (28)")
@@ -321,6 +324,7 @@ def test_a_worker_that_is_killed_is_one_message(cli, on_photos, monkeypatch: pyt
     assert "Traceback" not in cli.err
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_handed_over_ends_the_run(cli, on_photos, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's queue would print the error and drop the batch, and the run wait for it."""
 

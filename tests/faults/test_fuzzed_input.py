@@ -102,6 +102,7 @@ def test_a_sentence_of_ten_million_letters(tmp_path: Path) -> None:
     assert len(read_descriptions(str(tmp_path / "p.json"))["ant"][0]) == 10_000_000
 
 
+@pytest.mark.slow
 @on_many
 @given(held=SENTENCES, names=st.lists(st.text(min_size=1, max_size=8), min_size=2, max_size=4))
 def test_a_strategy_gives_every_class_its_own_sentences_or_refuses(

@@ -56,6 +56,7 @@ def test_the_package_holds_no_way_to_run_what_it_reads(what: str) -> None:
     assert [name for name in found if (name, what) not in ALLOWED] == []
 
 
+@pytest.mark.slow
 def test_torch_files_are_read_with_weights_only() -> None:
     for path in SOURCES:
         for call in re.findall(r"torch\.load\([^\n]*", code_of(path)):

@@ -19,6 +19,7 @@ def numbers(record) -> dict[str, object]:
     return record.model_dump(exclude={"created_at", "timing", "environment", "artifact_digests"})
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_the_contract_says(cli, on_photos) -> None:
     assert on_photos("prompts=ensemble", "dataset.texts.templates=openai_imagenet_7") == 0, cli.err
     record = cli.record()
@@ -34,6 +35,8 @@ def test_a_run_leaves_what_the_contract_says(cli, on_photos) -> None:
         "num_broken": 0,
         "origin": None,
         "features": None,
+        "version": 1,
+        "licence": None,
     }
     assert set(content["backbone"]) >= {
         "name",
@@ -101,6 +104,7 @@ def test_nothing_is_encoded_twice(cli, on_photos, tmp_path: Path, photos: Path) 
     assert "finished before" in cli.out
 
 
+@pytest.mark.slow
 def test_a_new_image_and_a_new_prompt_cost_one_each(cli, on_photos, photos: Path) -> None:
     assert on_photos("prompts=templates", "prompts.templates=['a {}.','the {}.']") == 0
     (photos / "bee" / "00.jpg").write_bytes(encoded(100))
@@ -278,6 +282,7 @@ def test_mistakes_end_with_one_message_and_code_2(cli, on_photos, arguments: lis
     assert not list((cli.results / "records").glob("*.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -303,6 +308,7 @@ def test_ten_thousand_prompts_for_one_class_work(cli, on_photos, tmp_path: Path)
     assert cli.record().prompts.num_prompts == 10_004
 
 
+@pytest.mark.slow
 def test_long_prompts_are_counted_and_told(cli, on_photos) -> None:
     long = "word " * 90
     assert on_photos("prompts=templates", f"prompts.templates=['{long}{{}}','a {{}}']") == 0
@@ -367,6 +373,7 @@ def test_a_damaged_record_is_set_aside_and_made_again(cli, on_photos, content: s
     assert numbers(cli.record()) == numbers(first)
 
 
+@pytest.mark.slow
 def test_a_record_without_its_predictions_runs_again(cli, on_photos) -> None:
     assert on_photos() == 0
     first = cli.record()
@@ -520,6 +527,7 @@ def test_classify_takes_a_file_of_descriptions_and_several_images(
     assert cli.out.count("A tailed frog is brown.") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -44,6 +44,7 @@ def records_of(cli: Cli) -> dict[str, tuple[bytes, int]]:
     return {path.stem: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
 
 
+@pytest.mark.slow
 def test_a_finished_question_needs_nothing_heavy(cli: Cli, photos: Path, tiny: TinyModel) -> None:
     asked = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides]
     assert cli("eval", *asked) == cli("eval", *asked, "prompts=name_only") == 0
@@ -67,6 +68,7 @@ def test_a_finished_question_needs_nothing_heavy(cli: Cli, photos: Path, tiny: T
     assert records_of(cli) == before
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_asked_again_ends_at_once_and_rewrites_nothing(
     cli: Cli, photos: Path, tiny: TinyModel, with_page: None
 ) -> None:
@@ -95,6 +97,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel) -> tuple
     return root, asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", ["table gone", "figure altered", "other baseline", "predictions altered", "older run"]
 )
@@ -122,6 +125,7 @@ def test_a_sweep_ends_anew_where_anything_changed(cli: Cli, finished: tuple[Path
     assert table.stat().st_mtime_ns != before
 
 
+@pytest.mark.slow
 def test_what_cannot_be_decoded_is_known_without_a_decoder_of_jpegs(cli: Cli, photos: Path, tiny: TinyModel) -> None:
     (photos / "ant" / "broken.png").write_bytes(encoded(7, "PNG")[:100])
     asked = ["dataset=folder", f"dataset.path={photos}", "dataset.skip_broken=true", *tiny.overrides]
@@ -129,6 +133,7 @@ def test_what_cannot_be_decoded_is_known_without_a_decoder_of_jpegs(cli: Cli, ph
     assert heavy_after(cli, ["eval", *asked]) == [[]]
 
 
+@pytest.mark.slow
 def test_given_features_need_no_torch(cli: Cli, photos: Path, tiny: TinyModel) -> None:
     assert cli("features", "to=given", "dataset=folder", f"dataset.path={photos}", *tiny.overrides) == 0, cli.err
     asked = ["dataset=features", "dataset.path=given", "prompts=simple", *tiny.overrides]
@@ -136,6 +141,7 @@ def test_given_features_need_no_torch(cli: Cli, photos: Path, tiny: TinyModel) -
     assert heavy_after(cli, ["eval", *asked]) == [["pandas"]]  # pyarrow reads the class names through it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_the_device_is_looked_for_where_something_is_computed(
     cli: Cli, photos: Path, tiny: TinyModel, device: str

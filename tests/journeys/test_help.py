@@ -49,6 +49,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     assert {*command.keys} <= {key.path for key in root_keys(conf_dir())}
 
 
+@pytest.mark.slow
 def test_the_keys_are_those_of_the_options_chosen(cli) -> None:
     assert cli("eval", "dataset=folder", "--help") == 0
     assert "dataset.path" in cli.out
@@ -77,6 +78,7 @@ def test_options_of_ones_own_are_explained_by_their_own_comments(cli, tmp_path: 
         assert row in cli.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -104,6 +106,7 @@ def test_arguments_that_are_none(arguments: list[str], message: str, capsys: pyt
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_files_and_overrides_are_told_apart_by_one_rule(cli, photos: Path, tiny) -> None:
     strange = Path("photo=1.jpg")
     shutil.copy(photos / "ant" / "0.jpg", strange)

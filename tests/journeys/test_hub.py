@@ -230,6 +230,7 @@ def test_a_data_set_that_is_refused_ends_with_its_message(
     refused(name, hub, cli, run, monkeypatch, names)
 
 
+@pytest.mark.slow
 def test_a_cut_download_goes_on_where_it_was_cut(
     hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

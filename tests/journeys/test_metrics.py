@@ -200,6 +200,7 @@ def test_python_reads_the_metrics_too(swept: Swept) -> None:
     assert pd.isna(frame.loc[("camelyon17", "simple"), "roc_auc"])
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_not_defined_is_refused_before_anything_is_encoded(cli: Cli, tiny: TinyModel) -> None:
     trees.waterbirds(cli.cache / "datasets" / "waterbirds")
     asked = ["dataset=waterbirds", "dataset.protocol=custom", *tiny.overrides]
@@ -214,6 +215,7 @@ def test_a_metric_that_is_not_defined_is_refused_before_anything_is_encoded(cli:
     assert not list((cli.results / "records").glob("*.json"))
 
 
+@pytest.mark.slow
 def test_any_data_set_may_be_asked_for_a_metric_that_it_has(cli: Cli, tiny: TinyModel, tmp_path: Path) -> None:
     """Of two classes with one of them absent the area is not defined; with both it is, and the key is another."""
     photos = make_folder(tmp_path / "photos", {"ant": 3, "bee": 3})

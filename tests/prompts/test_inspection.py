@@ -91,6 +91,7 @@ def test_json_holds_every_count(cli: Cli, file: Path) -> None:
     assert found["first_cases"]["blank"] == ["ant: '.'"]
 
 
+@pytest.mark.slow
 def test_a_class_is_listed_by_name_or_label(cli: Cli, file: Path) -> None:
     assert cli.raw("prompts", str(file), "class=ant") == 0
     assert "mine.json: ant (0), 4 prompts" in cli.out

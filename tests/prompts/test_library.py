@@ -50,6 +50,7 @@ def test_every_sentence_is_one_plain_sentence_that_names_its_class(part: str) ->
     assert wrong == []
 
 
+@pytest.mark.slow
 @parts
 def test_every_sentence_fits_the_context_of_clip(part: str) -> None:
     count, context_length = token_counter("ViT-B-32")

@@ -107,6 +107,7 @@ def licence(*overrides: str) -> object:
     return question_of(compose(overrides)).config.backbone.get("licence")
 
 
+@pytest.mark.slow
 def test_the_licence_of_an_option_is_of_its_own_weights_alone() -> None:
     assert licence("backbone=vit_b32_openai") == "MIT (openai/CLIP)"
     assert licence("backbone=vit_b32_openai", "backbone.pretrained=mine.pt") is None

@@ -85,6 +85,7 @@ def test_a_missing_file_offers_its_neighbour(tmp_path: Path) -> None:
         read_descriptions(str(tmp_path / "pet_prompts_full.json"))
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

@@ -188,6 +188,7 @@ def test_templates_that_are_weighed_cannot_be_nearest(cli, on_photos) -> None:
     assert "max_similarity takes no weights" in cli.err
 
 
+@pytest.mark.slow
 def test_dclip_has_the_wording_of_its_own_code_and_that_of_waffle_clips_tables() -> None:
     """Both stand under the name DCLIP in published tables, with other numbers."""
     own, tables = prompts_of("dataset=demo", "prompts=dclip"), prompts_of("dataset=demo", "prompts=dclip_photo")

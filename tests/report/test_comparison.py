@@ -196,6 +196,7 @@ def test_each_row_is_compared_with_simple_on_the_same_images(store: Store) -> No
     assert [cell.endswith("n.s.") for cell in read["minus simple [95%]"]] == [False, False, True]
 
 
+@pytest.mark.slow
 def test_the_best_is_bold_only_where_it_is_significantly_better_than_every_other(store: Store) -> None:
     for name, share in (("simple", 0.5), ("cupl", 0.7), ("ensemble", 0.695)):
         store.add(name, share)
@@ -360,6 +361,7 @@ def test_means_over_data_sets_hold_the_same_data_sets_on_both_sides(store: Store
     assert (again["datasets"][0], again["left_out"][0]) == ("cars dogs", "birds")
 
 
+@pytest.mark.slow
 def test_ranks_over_data_sets_are_written_read_in_python_and_removed(store: Store) -> None:
     for place, name in enumerate(("birds", "cars")):
         for prompts, share in (("simple", 0.5), ("cupl", 0.6)):
@@ -390,6 +392,7 @@ def written_by(strategy: str) -> dict:
     return {"prompts": {"_target_": f"cupl_bench.prompts.{strategy}"}}
 
 
+@pytest.mark.slow
 def test_the_controls_that_a_strategy_beats_are_told(store: Store) -> None:
     cupl = store.add("cupl", 0.7, config=written_by("strategies.DescriptionsStrategy"))
     shuffled = store.add("mixed", 0.5, config=written_by("strategies.ShuffledDescriptionsStrategy"))
@@ -424,6 +427,7 @@ def test_the_controls_that_a_strategy_beats_are_told(store: Store) -> None:
     assert not list((store.folder / "tables").glob("controls.*"))
 
 
+@pytest.mark.slow
 def test_files_of_descriptions_stand_side_by_side_with_cost_and_length(store: Store) -> None:
     cost = {"language_model": "a-model", "input_tokens": 900, "output_tokens": 100, "cost": 0.25}
     store.add("simple", 0.5)
@@ -833,6 +837,7 @@ def test_the_same_question_stands_beside_its_published_number(store: Store) -> N
     assert "open_clip docs" in (store.folder / "tables" / "published.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "differs"),
     [
@@ -899,6 +904,7 @@ def test_a_published_number_of_another_wording_is_never_shown_as_the_same(
         assert others.all()
 
 
+@pytest.mark.slow
 def test_one_sentence_under_two_names_has_the_published_numbers_of_both(store: Store) -> None:
     """CoOp's template of Cars is the plain one, its template of DTD another."""
     own = {"architecture": "ViT-B-16-quickgelu", "pretrained": "openai", "backbone": "vit_b16_openai"}

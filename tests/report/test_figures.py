@@ -312,6 +312,7 @@ def test_accuracy_is_drawn_against_a_number_that_the_user_gives(tables: Comparis
         drawn(tables, "against", results, against={"cuppl": 1.0, "simple": 2.0})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", ["page", "slide"])
 def test_a_figure_is_as_wide_as_was_asked_for(tables: Comparison, results: Path, width: str, tmp_path: Path) -> None:
     few = Choice(width=width, formats=("png",), kinds=("strategies",))

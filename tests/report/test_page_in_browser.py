@@ -577,6 +577,7 @@ def test_every_control_has_a_name(reader: Reader, results: Path) -> None:
         assert nameless == []
 
 
+@pytest.mark.long
 def test_a_thousand_classes_and_fifty_thousand_images_stay_quick(browser: Any, tmp_path: Path) -> None:
     """Under 30 MB, and shown within two seconds of the browser's own work; the wall clock depends on the machine."""
     write_results(tmp_path, datasets=1, backbones=1, images=50_000, classes=1000)

@@ -177,7 +177,7 @@ def test_wilson_holds_the_truth_95_times_of_100() -> None:
     assert share_that_holds(list(zip(low, high, strict=True)), 0.68) == pytest.approx(0.95, abs=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_bootstrap_over_images_holds_the_truth_95_times_of_100() -> None:
     generator = np.random.default_rng(0)
     intervals = []
@@ -188,7 +188,7 @@ def test_the_bootstrap_over_images_holds_the_truth_95_times_of_100() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("classes", [12, 100])
+@pytest.mark.parametrize("classes", [pytest.param(12, marks=pytest.mark.long), 100])
 def test_the_bootstrap_over_classes_holds_the_truth_95_times_of_100(classes: int) -> None:
     """Classes differ in their gain, so the bootstrap over images would be far too sure of the mean gain."""
     generator = np.random.default_rng(2)

@@ -99,6 +99,7 @@ class Divided(Mine):
         return TextTower(facts=facts, text=whole.text, logit_scale=whole.logit_scale, logit_bias=None)
 
 
+@pytest.mark.slow
 def test_a_backbone_that_has_no_load_text_is_asked_for_the_whole(tmp_path: Path) -> None:
     photos = make_folder(tmp_path / "photos", dict.fromkeys("abc", 2))
     for prompts in ("simple", "name_only"):

@@ -41,6 +41,7 @@ def chils(path: Path, content: object = SETS) -> list[str]:
     return ["prompts=simple", "scorer=chils", f"scorer.label_sets={path}", "scorer.templates=['a photo of a {}.']"]
 
 
+@pytest.mark.slow
 def test_the_content_of_a_file_identifies_a_scorer_and_its_place_does_not(asking: Asking, tmp_path: Path) -> None:
     one = asking(*chils(tmp_path / "one.json"))
     moved = asking(*chils(tmp_path / "two.json"))
@@ -82,6 +83,7 @@ def test_texts_of_a_scorer_that_are_cut_are_told(
     assert "1 of 6 texts of scorer=chils are longer than the context and were cut" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["effects", "classify"])
 def test_a_command_that_knows_the_plain_scorer_alone_refuses_others(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -68,6 +68,7 @@ def test_a_scorer_says_what_it_is(option: str) -> None:
     assert told["name"] == option
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_scores_are_one_row_an_image_and_one_column_a_class(option: str) -> None:
     found = scores(*asked(option))
@@ -77,6 +78,7 @@ def test_scores_are_one_row_an_image_and_one_column_a_class(option: str) -> None
     assert np.isfinite(found).any(axis=1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_permuted_classes_have_permuted_scores(option: str) -> None:
     scorer, inputs = asked(option)
@@ -84,6 +86,7 @@ def test_permuted_classes_have_permuted_scores(option: str) -> None:
     assert scores(scorer, with_classes(inputs, order)) == pytest.approx(scores(scorer, inputs)[:, order], abs=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_permuted_images_have_permuted_scores_but_in_a_stream(option: str) -> None:
     scorer, inputs = asked(option)
@@ -99,6 +102,7 @@ def test_an_image_alone_has_its_scores_where_no_other_counts(option: str) -> Non
         assert scores(scorer, with_images(inputs, [7])) == pytest.approx(scores(scorer, inputs)[[7]], abs=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_tiles_of_any_size_give_the_same_scores(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer, inputs = asked(option)
@@ -119,6 +123,7 @@ def test_equal_classes_have_equal_scores(option: str) -> None:
     assert np.array_equal(found[:, 0], found[:, 5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize(
     "changed", [{"num_images": 1}, {"num_images": 2}, {"num_classes": 2}, {"num_prompts": 1}], ids=str

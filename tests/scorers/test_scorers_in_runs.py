@@ -47,6 +47,7 @@ def places(tmp_path: Path) -> dict[str, Any]:
     return {"results_dir": tmp_path / "results", "cache_dir": tmp_path / "cache"}
 
 
+@pytest.mark.slow
 def test_a_sweep_over_prompts_and_scorers_is_one_table(cli: Cli, photos: Path, tiny: TinyModel) -> None:
     sweep = ["-m", "dataset=folder", f"dataset.path={photos}", *tiny.overrides]
     templates = "prompts.templates=['a {}','the {}','my {}']"
@@ -69,6 +70,7 @@ def test_a_sweep_over_prompts_and_scorers_is_one_table(cli: Cli, photos: Path, t
     assert record.scorer.parameters == {"views": 8, "kept": 0.3, "soft": False, "seed": 0}
 
 
+@pytest.mark.slow
 def test_the_plain_scorer_changes_no_run_key_and_no_file(cli: Cli, photos: Path, tiny: TinyModel) -> None:
     """The key of the demo's `simple` in version 0.3, which knew no scorers."""
     assert cli("plan", "prompts=simple", "scorer=plain", "output=json") == 0
@@ -84,6 +86,7 @@ def test_the_plain_scorer_changes_no_run_key_and_no_file(cli: Cli, photos: Path,
     assert before == read_record(file)
 
 
+@pytest.mark.slow
 def test_views_are_encoded_once_for_every_scorer_whose_crops_agree(
     cli: Cli, photos: Path, tiny: TinyModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +103,7 @@ def test_views_are_encoded_once_for_every_scorer_whose_crops_agree(
     assert found["scorer"] == "zero"
 
 
+@pytest.mark.slow
 def test_parts_encode_the_views_of_their_images_too(cli: Cli, photos: Path, tiny: TinyModel) -> None:
     asked = ["eval", "dataset=folder", f"dataset.path={photos}", *tiny.overrides, "scorer=zero", "scorer.views=8"]
     assert cli(*asked, "shard=1/2") == cli(*asked, "shard=2/2") == 0, cli.err
@@ -108,6 +112,7 @@ def test_parts_encode_the_views_of_their_images_too(cli: Cli, photos: Path, tiny
     assert "8 of each image: 105 reused, 0 encoded" in cli.out
 
 
+@pytest.mark.slow
 def test_views_that_were_encoded_before_a_run_died_are_kept(
     cli: Cli, photos: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +135,7 @@ def test_views_that_were_encoded_before_a_run_died_are_kept(
     assert "8 of each image: 20 reused, 85 encoded" in cli.out
 
 
+@pytest.mark.slow
 def test_where_images_depend_on_each_other_no_interval_is_given(places: dict[str, Any]) -> None:
     prompts = ["simple", "cupl"]
     for scorer in ("plain", Centred()):
@@ -148,6 +154,7 @@ def test_where_images_depend_on_each_other_no_interval_is_given(places: dict[str
     assert not text  # from Python no file is written unless asked
 
 
+@pytest.mark.slow
 def test_a_scorer_is_never_told_a_label(tmp_path: Path, tiny: TinyModel) -> None:
     """The same images under other labels get the same scores and predictions."""
     from PIL import Image
@@ -170,6 +177,7 @@ def test_a_scorer_is_never_told_a_label(tmp_path: Path, tiny: TinyModel) -> None
     pd.testing.assert_frame_equal(*found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
@@ -198,6 +206,7 @@ def test_crops_of_features_that_were_given_are_refused(cli: Cli, tmp_path: Path)
     assert cli("eval", *given, f"prompts.path={tmp_path}/classes.npy", "scorer=wca") == 2
 
 
+@pytest.mark.slow
 def test_a_scorer_that_gives_too_few_rows_gives_no_number(places: dict[str, Any]) -> None:
     with pytest.raises(ScorerError, match="scores of 123 images, and there are 128"):
         cupl_bench.evaluate("dataset.limit=4", prompts="simple", scorer=Centred(short=5), **places)
@@ -216,6 +225,7 @@ def test_a_kind_that_does_not_follow_from_what_is_used_is_no_record() -> None:
         ScorerRecord(name="x", uses=("stream",), kind="zero_shot")
 
 
+@pytest.mark.slow
 def test_a_scorer_in_memory_has_a_key_of_its_own_and_says_so(places: dict[str, Any]) -> None:
     asked = {"dataset": "demo", "prompts": "ensemble", **places}
     one, other, named = (
@@ -227,13 +237,16 @@ def test_a_scorer_in_memory_has_a_key_of_its_own_and_says_so(places: dict[str, A
     assert not named.config.beyond_words
 
 
-def test_a_run_with_a_scorer_can_be_asked_again(cli: Cli) -> None:
-    assert cli("eval", "dataset.limit=2", "prompts=ensemble", "scorer=autoclip") == 0
+@pytest.mark.slow
+def test_a_run_with_a_scorer_can_be_asked_again(cli: Cli, photos: Path, tiny: TinyModel) -> None:
+    asked = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides]
+    assert cli("eval", *asked, "prompts=simple", "scorer=autoclip") == 0
     key = cli.record().run_key
     assert cli("reproduce", key) == 0, cli.err
     assert "asked again: equal" in cli.out
 
 
+@pytest.mark.slow
 def test_no_test_over_images_reaches_the_page_or_the_classes(places: dict[str, Any]) -> None:
     from cupl_bench.records import read_records
     from cupl_bench.report import comparison
