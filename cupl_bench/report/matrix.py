@@ -5,11 +5,12 @@ comparison: the best of a column, and what is not significantly worse.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from cupl_bench.errors import ResultsError, first, nearest
+from cupl_bench.metrics import ACCURACIES
 from cupl_bench.report.comparison import Comparison, scored_names
 from cupl_bench.report.texts import percent
 from cupl_bench.scorers import INDEPENDENT
@@ -28,7 +29,8 @@ class Matrix:
     ``top1``: fractions, NaN where there is no run. ``best``: whether it is the greatest of its column. ``level``:
     whether it is the best or not significantly worse. ``mean`` and ``rank``: over ``ranked``, the data sets that all
     strategies have answered; NaN for strategies that were run on fewer than half of the data sets, which do not count.
-    ``is_tested``: whether a test over images holds for this kind of scorer.
+    ``is_tested``: whether a test over images holds for this kind of scorer. ``others``: data sets that are left out,
+    since their metric is no accuracy.
     """
 
     backbone: str
@@ -41,6 +43,7 @@ class Matrix:
     rank: "pd.Series[float]"
     ranked: Sequence[str]
     is_tested: bool
+    others: Sequence[str] = ()
 
     @property
     def title(self) -> str:
@@ -65,6 +68,8 @@ class Matrix:
             every = len(self.ranked) == self.top1.shape[1]
             of = "the data sets" if every else f"the {len(self.ranked)} data sets that all ranked strategies answered"
             parts.append(f"Mean and average rank (1: best) are over {of}.")
+        if self.others:
+            parts.append(f"Left out, since their metric is beyond accuracy: {first(self.others)}.")
         return " ".join(parts)
 
 
@@ -89,12 +94,17 @@ def matrices(comparison: Comparison, columns: Sequence[str] = ()) -> list[Matrix
     collection = {run.dataset: run.collection for members in comparison.groups.values() for run in members}
     once = [name for name in taken if sum(collection.get(one) == collection.get(name) for one in taken) == 1]
     read = runs[~runs["of_seeds"].astype(bool)]
+    is_accuracy = read["primary"].isin(ACCURACIES)
+    others = [name for name in taken if name in set(read["dataset_shown"][~is_accuracy])]
+    taken = [name for name in taken if name not in others]
+    read = read[is_accuracy]
     read = read.assign(strategy=scored_names(read))
     found = []
     for key, members in read.groupby(LEAGUE, sort=False):
         cells = members[members["dataset_shown"].isin(taken)].drop_duplicates(["strategy", "dataset_shown"])
         if len(cells):
-            found.append(_matrix(dict(zip(LEAGUE, key, strict=True)), cells, taken, once, runs["precision"].nunique()))
+            one = _matrix(dict(zip(LEAGUE, key, strict=True)), cells, taken, once, runs["precision"].nunique())
+            found.append(replace(one, others=others))
     return found
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Bool
 
 from cupl_bench.errors import first
+from cupl_bench.metrics import ACCURACIES
 from cupl_bench.report.answers import Answers, is_by_image
 from cupl_bench.report.ranking import (
     FEWEST,
@@ -128,6 +129,10 @@ def _complete(members: pd.DataFrame, said: list[str]) -> _Cells | None:
     lacks, or that stands here in several versions.
     """
     members = members[members["top1"].notna()]
+    is_accuracy = members["primary"].isin(ACCURACIES)
+    if others := list(dict.fromkeys(members["collection"][~is_accuracy])):
+        said.append(f"{len(others)} data sets have a metric beyond accuracy and are left out: {first(others)}.")
+    members = members[is_accuracy]
     strategies = members.groupby(STRATEGY, dropna=False, sort=False).ngroup()
     versions = members.groupby([strategies, "collection"]).size().groupby("collection").max()
     several = list(versions.index[versions > 1])

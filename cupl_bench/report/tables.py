@@ -28,6 +28,7 @@ WORDS = {
     "differs in", "source", "metric", "written by", "strategy", "data set",
 }  # fmt: skip
 """Columns of text; the others are numbers and stand to the right."""
+MATRIX = ("matrix.csv", "matrix.md", "matrix.tex")
 CONTROLS = ("controls.csv", "controls.md", "controls.tex")
 WRITERS = ("writers.csv", "writers.md", "writers.tex")
 RANKING = ("ranking.csv", "ranking.json", "ranking.md", "ranking.tex")
@@ -103,7 +104,7 @@ def write_tables(comparison: Comparison, results_dir: Path, layout: Layout | Non
         path = results_dir / "tables" / name
         write_atomically(path, content)
         paths.append(path)
-    for name in ("pooled.csv", "pooled.md", "pooled.tex", *RANKING, *CONTROLS, *WRITERS, "confusions.parquet",
+    for name in ("pooled.csv", "pooled.md", "pooled.tex", *MATRIX, *RANKING, *CONTROLS, *WRITERS, "confusions.parquet",
                  "classes.md", "published.csv", "published.md", "missing.csv"):  # fmt: skip
         if name not in contents:  # what an earlier state of the folder left
             (results_dir / "tables" / name).unlink(missing_ok=True)
@@ -220,6 +221,8 @@ def _latex(
 def _matrices(comparison: Comparison, layout: Layout) -> dict[str, bytes]:
     """Return the files of strategies by data sets: numbers, and one table for each backbone and kind of scorer."""
     found = matrices(comparison, () if layout.transposed else layout.columns)
+    if not found:  # every data set has a metric beyond accuracy
+        return {}
     markdown, latex = [], []
     for number, one in enumerate(found, start=1):
         texts, bold = shown_matrix(one, transposed=layout.transposed)
@@ -231,11 +234,8 @@ def _matrices(comparison: Comparison, layout: Layout) -> dict[str, bytes]:
         )
         label = "matrix" if len(found) == 1 else f"matrix-{number}"
         latex.append(latex_tables(texts, one.caption, label, [texts.columns[0]], bold))
-    return {
-        "matrix.csv": _csv(as_rows(found)),
-        "matrix.md": "\n".join(markdown).encode(),
-        "matrix.tex": "\n".join(latex).encode(),
-    }
+    files = (_csv(as_rows(found)), "\n".join(markdown).encode(), "\n".join(latex).encode())
+    return dict(zip(MATRIX, files, strict=True))
 
 
 def _per_text(table: pd.DataFrame, change: Callable[[object], object]) -> pd.DataFrame:

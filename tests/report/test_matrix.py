@@ -107,6 +107,17 @@ def test_mean_and_rank_are_over_data_sets_that_all_ranked_strategies_answered(ta
     assert "the 2 data sets that all ranked strategies answered" in one.caption
 
 
+def test_a_data_set_of_another_metric_is_left_out_and_named(tables: Comparison, tmp_path: Path) -> None:
+    of_first = tables.runs["dataset"] == "synthetic00"
+    (one,) = matrices(changed(tables, primary=np.where(of_first, "map_11_points", "top1")))
+    assert list(one.top1) == one.ranked == ["synthetic01", "synthetic02"]
+    assert one.caption.endswith("Left out, since their metric is beyond accuracy: 'synthetic00'.")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "matrix.csv").touch()
+    write_tables(changed(tables, primary="map_11_points"), tmp_path)
+    assert not (tmp_path / "tables" / "matrix.csv").exists()
+
+
 def test_columns_are_chosen_by_name_in_the_order_given(tables: Comparison) -> None:
     (one,) = matrices(tables, ["synthetic02", "synthetic00"])
     assert list(one.top1) == ["synthetic02", "synthetic00"]

@@ -20,7 +20,8 @@ def cell(dataset: str, prompts: str, seed: int = 0, **changes: object) -> tuple[
     row = {
         "collection": dataset, "backbone": "b", "backbone_shown": "b", "precision": "fp32", "kind": "zero_shot",
         "prompts": prompts, "scorer": "plain", "aggregation": "mean", "budget": pd.NA, "num_seeds": pd.NA,
-        "of_seeds": False, "top1": hits.mean(), "baseline_run_key": f"{dataset} simple  0", "run_key": key,
+        "of_seeds": False, "primary": "top1", "top1": hits.mean(), "baseline_run_key": f"{dataset} simple  0",
+        "run_key": key,
     }  # fmt: skip
     return row | changes, RightImages(bits=np.packbits(hits).tobytes(), count=IMAGES, images=dataset)
 
@@ -128,6 +129,13 @@ def test_a_data_set_in_two_versions_is_left_out_and_named() -> None:
     found = standings(cells)
     assert found.table["datasets"][0] == "set0 set2"
     assert "1 data sets stand here in several versions and are left out: 'set1'." in found.notes[0]
+
+
+def test_a_metric_beyond_accuracy_is_ranked_with_no_accuracy() -> None:
+    cells = [*grid(3), *[cell("voc", name, primary="map_11_points") for name in GAINS]]
+    found = standings(cells)
+    assert found.table["datasets"][0] == "set0 set1 set2"
+    assert "1 data sets have a metric beyond accuracy and are left out: 'voc'." in found.notes[0]
 
 
 def test_without_a_complete_part_nothing_is_ranked_and_that_is_said() -> None:
