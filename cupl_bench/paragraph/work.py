@@ -124,7 +124,7 @@ def statistics(runs: Sequence[Run], table: pd.DataFrame) -> str:
             f"differences of top-1 to the baseline {joined(map(code, baseline_names(table)))} are paired on the same"
             f" images, with {level} intervals by a bootstrap over images of {DRAWS:,} resamples{bootstrap}, drawn with"
             f" the run key as seed, and tested by {joined(tests)}; their p are corrected after Holm{holm} for"
-            f" {count(len(tested), 'difference')}, and {ALPHA} is significant"
+            f" {count(len(tested), 'difference')}, and those below {ALPHA} are called significant"
         )
     if len(by_image) < len(runs):
         others = (run for run in runs if run.record.kind not in INDEPENDENT)

@@ -260,8 +260,8 @@ def test_each_clause_of_its_paragraph_is_what_the_records_say(demo: Demo, tmp_pa
         "Statistics: intervals of top-1 hold 95% over images, after Wilson [@wilson1927probable]; differences of top-1"
         " to the baseline `simple` are paired on the same images, with 95% intervals by a bootstrap over images of"
         " 10,000 resamples [@hesterberg2015what], drawn with the run key as seed, and tested by McNemar's exact test"
-        " [@mcnemar1947note]; their p are corrected after Holm [@holm1979simple] for 4 differences, and 0.05 is"
-        " significant.",
+        " [@mcnemar1947note]; their p are corrected after Holm [@holm1979simple] for 4 differences, and those"
+        " below 0.05 are called significant.",
         f"Records: 5 runs of protocol version {told['simple']['protocol_version']}, with the run keys"
         f" {', '.join(keys[:-1])} and {keys[-1]}; digests are the first 12 hex digits of a sha256, of which the records"
         " hold all.",
