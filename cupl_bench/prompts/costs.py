@@ -1,28 +1,15 @@
-"""What a file of descriptions cost, from the provenance beside it, as `cupl-bench describe` writes one.
+"""What a file of descriptions cost, from its provenance; nothing is guessed where there is none."""
 
-The provenance of ``NAME.json`` is ``NAME.provenance.json``. One with another sha256 is of another content, and is not
-believed; nothing is guessed where there is none.
-"""
-
-import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from cupl_bench.errors import PromptsError
-from cupl_bench.prompts.files import LIBRARY, digest_of, path_of
-from cupl_bench.prompts.strategies import OFFICIAL
+from cupl_bench.prompts.provenance import facts_of
 
 __all__ = ["Cost", "cost_of"]
 
-log = logging.getLogger(__name__)
-
 HUGE = 1e15
 """No number of tokens, and no price."""
-CUPL_MODEL = "text-davinci-002"
-"""The model of CuPL's own files: `generate_image_prompts.py` of sarahpratt/CuPL@719619c."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +33,11 @@ def cost_of(settings: Mapping[str, Any]) -> Cost | None:
     Args:
         settings: of ``prompts``, without interpolations.
     """
-    facts = [_provenance(place) for place in dict.fromkeys(_paths(settings))]
+    facts = [facts_of(place) for place in dict.fromkeys(_paths(settings))]
     if not any(facts):
         return None
     tokens = [_map(one.get("tokens")) for one in facts]
-    models = [_model(one) for one in facts]
+    models = [model if isinstance(model := one.get("language_model"), str) and model.strip() else None for one in facts]
     read, written = (_sum(tokens, key) for key in ("input", "output"))
     return Cost(
         language_model=None if None in models else ", ".join(dict.fromkeys(str(one) for one in models)),
@@ -58,11 +45,6 @@ def cost_of(settings: Mapping[str, Any]) -> Cost | None:
         output_tokens=None if written is None else int(written),
         cost=_sum(tokens, "cost"),
     )
-
-
-def _model(facts: Mapping[str, Any]) -> str | None:
-    model = facts.get("language_model") or _map(facts.get("endpoint")).get("model")
-    return model if isinstance(model, str) and model.strip() else None
 
 
 def _sum(tokens: Sequence[Mapping[str, Any]], key: str) -> float | None:
@@ -85,30 +67,3 @@ def _paths(settings: Mapping[str, Any]) -> Iterator[str]:
                 yield from _paths(one) if isinstance(one, Mapping) else ()
         elif key == "path" and isinstance(value, str):
             yield value
-
-
-def _provenance(place: str) -> Mapping[str, Any]:
-    """Return what stands in the provenance of a file; nothing where there is none, or none of this content.
-
-    No number depends on it: where it cannot be read a warning says so.
-    """
-    if place.startswith(OFFICIAL):
-        return {"language_model": CUPL_MODEL}
-    if "://" in place:  # a download has nothing beside it
-        return {}
-    try:
-        path = path_of(place)
-        if place.startswith(LIBRARY):
-            return _read(path.parent / "provenance" / path.name)
-        beside = path.with_name(f"{path.stem}.provenance.json")
-        if not (path.is_file() and beside.is_file()):
-            return {}
-        facts = _read(beside)
-        return facts if facts.get("sha256") == digest_of(path) else {}
-    except (OSError, ValueError, PromptsError) as error:
-        log.warning("the provenance of %s cannot be read (%s): the record does not say what it cost", place, error)
-        return {}
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    return _map(json.loads(path.read_text(encoding="utf-8")))

@@ -6,7 +6,9 @@ another sha256 is of another content, and is not believed.
 """
 
 import json
+import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +19,9 @@ from cupl_bench.prompts.sources import OPEN_CLIP_LISTS
 from cupl_bench.prompts.strategies import OFFICIAL
 from cupl_bench.prompts.waffle import CLIP_VOCABULARY
 
-__all__ = ["IN_MEMORY", "IN_QUESTION", "NO_MODEL", "UNSTATED", "Written", "written_by"]
+__all__ = ["IN_MEMORY", "IN_QUESTION", "NO_MODEL", "UNSTATED", "Written", "facts_of", "written_by"]
+
+log = logging.getLogger(__name__)
 
 IN_QUESTION = "written out in the question"
 """The source of texts that the settings of a question hold themselves."""
@@ -96,36 +100,47 @@ def _file(place: str) -> Written:
         return Written(name, UNSTATED, CUPL_MODEL)
     plain = place.partition("#sha256=")[0]
     is_named = "://" in plain or plain.startswith(LIBRARY)
-    facts = _facts(place)
+    facts = facts_of(place)
     return Written(
         plain if is_named else Path(plain).name,
         *(str(facts[key]) if facts.get(key) else None for key in ("licence", "language_model")),
     )
 
 
-def _facts(place: str) -> Mapping[str, Any]:
-    """Return the provenance of a file; empty where there is none, or where it is of another content."""
+def facts_of(place: str) -> Mapping[str, Any]:
+    """Return the provenance of a file; empty where there is none, or where it is of another content.
+
+    ``language_model`` is there where one is named. No number depends on it: what cannot be read is a warning.
+    """
+    if place.startswith(OFFICIAL):
+        return {"language_model": CUPL_MODEL}
+    if "://" in place:  # a download has nothing beside it
+        return {}
     try:
         path = path_of(place)
         if place.startswith(LIBRARY):
-            beside = path.parent / "provenance" / path.name
-            return _read(beside)
+            return _read(path.parent / "provenance" / path.name)
         beside = path.with_name(f"{path.stem}.provenance.json")
         if not (beside.is_file() and path.is_file()):
             return {}
         facts = _read(beside)
-        if facts.get("sha256") != digest_of(path):
-            return {}
-    except (OSError, CuplBenchError):
+        return facts if facts.get("sha256") == digest_of(path) else {}
+    except (OSError, ValueError, CuplBenchError) as error:
+        _warn(place, str(error))
         return {}
-    endpoint = facts.get("endpoint")
-    model = endpoint.get("model") if isinstance(endpoint, Mapping) else None
-    return {"language_model": model, **facts}
+
+
+@cache
+def _warn(place: str, why: str) -> None:
+    """Warn once for each file: a run asks twice, who wrote it and what it cost."""
+    log.warning(
+        "the provenance of %s cannot be read (%s): the record says neither who wrote it nor its cost", place, why
+    )
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    facts = content if isinstance(content, dict) else {}
+    endpoint = facts.get("endpoint")
+    model = endpoint.get("model") if isinstance(endpoint, Mapping) else None
+    return {"language_model": model, **facts} if model else facts

@@ -67,7 +67,7 @@ def test_a_provenance_that_is_no_json_is_told_and_stops_nothing(
     settings = written(tmp_path, "one", "{not json")
     with caplog.at_level(logging.WARNING):
         assert cost_of(settings) is None
-    assert "the record does not say what it cost" in caplog.text
+    assert "the record says neither who wrote it nor its cost" in caplog.text
 
 
 def test_the_paper_s_own_files_name_their_model() -> None:

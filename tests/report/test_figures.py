@@ -20,7 +20,6 @@ from cupl_bench.records import read_records
 from cupl_bench.report import figures
 from cupl_bench.report.comparison import Comparison, compare
 from cupl_bench.report.figures import Choice, write_figures
-from cupl_bench.report.figures.classes import change_intervals
 from cupl_bench.report.figures.drawing import STYLE, letters_of, look, shortened
 from cupl_bench.report.figures.ranks import critical_difference, groups_of, rank_diagrams
 from cupl_bench.report.figures.scene import SIZES, Drawn, scene_of
@@ -163,23 +162,6 @@ def test_a_sweep_of_many_pairs_draws_those_that_changed_most(tables: Comparison,
     (one,) = drawn(tables, "classes", results, at_most=1)
     largest = tables.runs.loc[tables.runs["difference"].astype(float).abs().idxmax()]
     assert one.words == ("classes", largest["dataset"], largest["backbone"], largest["prompts"])
-
-
-@pytest.mark.parametrize(("images", "up", "down"), [(10, 0.2, 0.1), (30, 0.05, 0.05), (50, 0.4, 0.02), (50, 0.01, 0.0)])
-def test_the_intervals_of_classes_hold_what_they_should(images: int, up: float, down: float) -> None:
-    drawn_counts = np.random.default_rng(0).multinomial(images, [up, down, 1 - up - down], size=4000)
-    low, high = change_intervals(drawn_counts[:, 0], drawn_counts[:, 1], np.full(4000, images))
-    share = ((low <= up - down) & (up - down <= high)).mean()
-    assert share >= 0.935
-    assert (low >= -1).all()
-    assert (high <= 1).all()
-
-
-def test_the_intervals_are_those_of_the_paper() -> None:
-    """By hand for 5 gained, 1 lost of 20: (6 - 2) / 22 and 1.96 sqrt((8/22 - (4/22)^2) / 22)."""
-    low, high = change_intervals(np.array([5]), np.array([1]), np.array([20]))
-    reach = 1.959964 * ((8 / 22 - (4 / 22) ** 2) / 22) ** 0.5
-    assert (low[0], high[0]) == pytest.approx((4 / 22 - reach, 4 / 22 + reach))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from cupl_bench.intervals import wilson_intervals
 from cupl_bench.report.significance import (
     calibration_error,
+    change_intervals,
     class_bootstrap,
     holm,
     image_bootstrap,
@@ -217,3 +218,20 @@ def test_the_interval_of_the_mean_per_class_holds_the_truth_95_times_of_100() ->
     mean = (0.5 + 1.0) / 2
     reach = 1.959964 * np.sqrt(0.25 / 5 / 4)
     assert mean_per_class_interval(hits, counts) == pytest.approx((mean - reach, mean + reach))
+
+
+@pytest.mark.parametrize(("images", "up", "down"), [(10, 0.2, 0.1), (30, 0.05, 0.05), (50, 0.4, 0.02), (50, 0.01, 0.0)])
+def test_the_intervals_of_classes_hold_what_they_should(images: int, up: float, down: float) -> None:
+    drawn_counts = np.random.default_rng(0).multinomial(images, [up, down, 1 - up - down], size=4000)
+    low, high = change_intervals(drawn_counts[:, 0], drawn_counts[:, 1], np.full(4000, images))
+    share = ((low <= up - down) & (up - down <= high)).mean()
+    assert share >= 0.935
+    assert (low >= -1).all()
+    assert (high <= 1).all()
+
+
+def test_the_intervals_are_those_of_the_paper() -> None:
+    """By hand for 5 gained, 1 lost of 20: (6 - 2) / 22 and 1.96 sqrt((8/22 - (4/22)^2) / 22)."""
+    low, high = change_intervals(np.array([5]), np.array([1]), np.array([20]))
+    reach = 1.959964 * ((8 / 22 - (4 / 22) ** 2) / 22) ** 0.5
+    assert (low[0], high[0]) == pytest.approx((4 / 22 - reach, 4 / 22 + reach))

@@ -6,19 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
 from cupl_bench.errors import ResultsError, first, nearest
 from cupl_bench.report.answers import Run, class_facts, read_answers, same_features, same_images
 from cupl_bench.report.classes import moved_confusions, per_class
 from cupl_bench.report.figures.drawing import GAIN, LEVEL, LOSS, below, cut, legend, reach, shortened
 from cupl_bench.report.figures.scene import ROW, Drawn, Scene, in_percent
-from cupl_bench.report.significance import ALPHA
+from cupl_bench.report.significance import ALPHA, change_intervals
 
-__all__ = ["Changed", "change_intervals", "changed_pairs", "classes", "confusions"]
+__all__ = ["Changed", "changed_pairs", "classes", "confusions"]
 
 log = logging.getLogger(__name__)
 
@@ -45,21 +43,6 @@ class Changed:
     def words(self) -> tuple[str, ...]:
         """The words of a file's name, without its kind."""
         return self.dataset, self.backbone, self.name
-
-
-def change_intervals(
-    gained: Int[np.ndarray, " k"], lost: Int[np.ndarray, " k"], images: Int[np.ndarray, " k"]
-) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    """Return the 95% interval of each paired difference of two proportions; made for the few images of a class.
-
-    Source: Bonett and Price, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on
-    Paired Data", Journal of Educational and Behavioral Statistics 37 (2012): Wald's interval with one image added to
-    each of the discordant cells.
-    """
-    count = images + 2.0
-    up, down = (gained + 1) / count, (lost + 1) / count
-    wide = stats.norm.ppf(1 - ALPHA / 2) * np.sqrt((up + down - (up - down) ** 2) / count)
-    return np.maximum(up - down - wide, -1.0), np.minimum(up - down + wide, 1.0)
 
 
 def changed_pairs(scene: Scene) -> list[Changed]:
