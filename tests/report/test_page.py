@@ -20,11 +20,12 @@ from cupl_bench.commands.images import images_here
 from cupl_bench.composition import compose as compose_once
 from cupl_bench.records import read_records
 from cupl_bench.report.answers import Answers
-from cupl_bench.report.comparison import compare
+from cupl_bench.report.comparison import Comparison, compare
 from cupl_bench.report.page import PageWriter
 from cupl_bench.report.page import thumbnails as of_thumbnails
-from cupl_bench.report.page.contents import changed_classes, changed_tiers
+from cupl_bench.report.page.contents import changed_classes, changed_tiers, overview
 from cupl_bench.report.page.writing import as_json, data_script
+from scripts.synthetic_results import write_results
 
 HOSTILE = [
     "</script><script>x()</script>",
@@ -57,6 +58,15 @@ def overview_of(folder: Path) -> dict:
     html = (folder / "report" / "index.html").read_text("utf-8")
     (content,) = re.findall(r'<script type="application/json" id="overview">(.*?)</script>', html, re.DOTALL)
     return json.loads(content)
+
+
+def test_a_metric_beyond_accuracy_is_named_where_its_top1_stands(tmp_path: Path) -> None:
+    write_results(tmp_path, datasets=2, backbones=1, images=40, classes=4)
+    found = compare(read_records(tmp_path), tmp_path)
+    assert overview(found, [])["other_metrics"] == []
+    primary = np.where(found.runs["dataset"] == "synthetic01", "map_11", "top1")
+    other = Comparison(**{**vars(found), "runs": found.runs.assign(primary=primary)})
+    assert overview(other, [])["other_metrics"] == ["synthetic01 (mAP, 11 points)"]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32, Float64
 
 from cupl_bench.identity import content_key
+from cupl_bench.metrics import ACCURACIES
 from cupl_bench.records import Record
 from cupl_bench.report.answers import Answers, is_by_image, same_images
 from cupl_bench.report.comparison import Comparison, GroupAnswers, baseline_names, minus, scored_names, shown_pooled
+from cupl_bench.report.headline import headline_title
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.significance import ALPHA, Paired, holm, mcnemar_exact, paired
 
@@ -115,8 +117,15 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
         "newest": max(run.record.created_at for members in groups.values() for run in members).isoformat(
             "T", "minutes"
         ),
+        "other_metrics": _other_metrics(comparison.runs),
         "notes": list(notes),
     }
+
+
+def _other_metrics(runs: pd.DataFrame) -> list[str]:
+    """Return the data sets whose metric is beyond accuracy, each with its name: the page shows their top-1."""
+    others = runs[~runs["primary"].isin(ACCURACIES)].drop_duplicates("dataset_shown")
+    return [f"{row.dataset_shown} ({headline_title(str(row.primary))})" for row in others.itertuples()]
 
 
 def changed_classes(classes: pd.DataFrame) -> dict[str, dict[str, int]]:

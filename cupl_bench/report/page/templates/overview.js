@@ -30,6 +30,7 @@ async function showOverview(main) {
   const sizes = [many(singles.size, "run"), many(distinct("dataset").length, "data set"), many(distinct("model").length, "backbone"), many(baselines.length, "strategy", "strategies"),
     overview.num_missing ? many(overview.num_missing, "missing cell") : null, `newest ${overview.newest.replace("T", " ").replace("+00:00", " UTC")}`].filter(Boolean).join(" \u00b7 ");
   main.append(el("h1", null, "Overview"), el("p", { class: "sizes" }, sizes));
+  if (overview.other_metrics.length) main.append(el("p", { class: "note" }, `This page shows top-1 of every data set. The metric of ${overview.other_metrics.join(", ")} is another: tables/comparison has it, with its differences.`));
   const said = data.blocks.filter((block) => shown !== "scorer" || block.scorer !== "plain").map((block) => finding(block, data.blocks.length > 1, shown === "scorer" ? "scorer" : baseline));
   const which = el("p", { class: "finding which" });
   main.append(el("div", { class: "findings" }, ...said.slice(0, 2), which, said.length > 2 ? el("details", null, el("summary", null, `${many(said.length - 2, "other kind")} of scores, not ranked with these`), ...said.slice(2)) : null));
