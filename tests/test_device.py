@@ -19,6 +19,7 @@ SCORERS = ["plain", "autoclip", "zlap", "inmap", "otter", "tda", "dmn", "ecalp",
 pretended."""
 WAITS_FOR_EACH_IMAGE = {"awt"}  # each image stops scaling by itself
 
+OF_VIEWS = ("zero", "mta", "wca", "awt")
 OWN = {"autoclip": ["prompts=ensemble"], "inmap": ["scorer.steps=50"]}
 Ask = Callable[..., tuple[Record, pd.DataFrame]]
 
@@ -39,11 +40,13 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ask(photos: Path, places: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch) -> Ask:
-    def asked(device: str, *overrides: str, few: bool = True, **parts: Any) -> tuple[Record, pd.DataFrame]:
+    def asked(
+        device: str, *overrides: str, few: bool = True, again: str = "always", **parts: Any
+    ) -> tuple[Record, pd.DataFrame]:
         given = [*tiny.overrides, *overrides] if "backbone" not in parts else list(overrides)
         record = cupl_bench.evaluate(
             "dataset=folder", f"dataset.path={photos / ('few' if few else 'many')}", *given, f"device={device}",
-            "dataset.texts.templates=openai_imagenet_80", "rerun=always",
+            "dataset.texts.templates=openai_imagenet_80", f"rerun={again}",
             results_dir=places / device[:3] / "results", cache_dir=places / device[:3] / "cache", **parts,
         )  # fmt: skip
         return record, cupl_bench.load_predictions(places / device[:3] / "results", record.run_key)
@@ -64,13 +67,14 @@ def agree(cpu: tuple[Record, pd.DataFrame], gpu: tuple[Record, pd.DataFrame]) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_scorers(ask: Ask, monkeypatch: pytest.MonkeyPatch, scorer: str) -> None:
-    asked = OWN.get(scorer, [])
-    on_cpu = ask("cpu", *asked, f"scorer={scorer}")
+    asked = [*OWN.get(scorer, []), f"scorer={scorer}"]
+    on_cpu = ask("cpu", *asked)
     with pretend_gpu(monkeypatch) as waits:
-        agree(on_cpu, ask(str(GPU), *asked, f"scorer={scorer}"))
-        for_few = _again(waits, lambda: ask(str(GPU), *asked, f"scorer={scorer}"))
-        ask(str(GPU), *asked, f"scorer={scorer}", few=False)
-        for_many = _again(waits, lambda: ask(str(GPU), *asked, f"scorer={scorer}", few=False))
+        agree(on_cpu, ask(str(GPU), *asked))
+        for_few = _again(waits, lambda: ask(str(GPU), *asked))
+        encoded = ["scorer=plain"] if scorer not in OF_VIEWS else asked
+        ask(str(GPU), *encoded, few=False, again="missing")
+        for_many = _again(waits, lambda: ask(str(GPU), *asked, few=False))
     assert for_few > 0
     assert (for_many > for_few) == (scorer in WAITS_FOR_EACH_IMAGE), (for_few, for_many)
 
