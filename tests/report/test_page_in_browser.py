@@ -126,33 +126,20 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def tabs(browser: Any, results: Path, made_up: Path) -> Iterator[dict[Path, Reader]]:
-    """A tab for each page, shared by the tests: to open one takes two seconds, and its address is all its state."""
-    found = {folder: Reader(browser, folder / "report" / "index.html") for folder in (results, made_up)}
-    yield found
-    for reader in found.values():
-        reader.context.close()
-
-
-def anew(reader: Reader) -> Iterator[Reader]:
-    """Show the first view as if the page had just been opened, and look at what the test made of it."""
-    reader.tab.set_viewport_size({"width": 1200, "height": 900})
-    reader.complaints.clear()
-    reader.requests.clear()
-    reader.go("#/")
+@pytest.fixture
+def other_reader(browser: Any, made_up: Path) -> Iterator[Reader]:
+    reader = Reader(browser, made_up / "report" / "index.html")
     yield reader
     reader.check()
+    reader.context.close()
 
 
 @pytest.fixture
-def other_reader(tabs: dict[Path, Reader], made_up: Path) -> Iterator[Reader]:
-    yield from anew(tabs[made_up])
-
-
-@pytest.fixture
-def reader(tabs: dict[Path, Reader], results: Path) -> Iterator[Reader]:
-    yield from anew(tabs[results])
+def reader(browser: Any, results: Path) -> Iterator[Reader]:
+    reader = Reader(browser, results / "report" / "index.html")
+    yield reader
+    reader.check()
+    reader.context.close()
 
 
 def choices_of(reader: Reader) -> dict[str, str]:

@@ -65,26 +65,30 @@ function saveLink(href, name) {
   anchor.remove();
 }
 
-/** Let a chart grow and shrink with the paper, as a picture does. */
+const beforePaper = new WeakMap(); // not a property of theirs: every element has a method `before`
+/** Let a chart grow and shrink with the paper, as a picture does. One that is not drawn yet stays as it is. */
 function chartToPaper(node) {
   const drawing = node.querySelector(".main-svg");
   if (!drawing) return;
   const [width, height] = ["width", "height"].map((name) => Number(drawing.getAttribute(name)));
   for (const part of node.querySelectorAll(".main-svg, .svg-container")) {
-    part.before = part.tagName === "svg" ? [part.getAttribute("width"), part.getAttribute("height")] : part.style.cssText;
+    beforePaper.set(part, part.tagName === "svg" ? [part.getAttribute("width"), part.getAttribute("height")] : part.style.cssText);
     if (part.tagName === "svg") for (const [name, value] of [["viewBox", `0 0 ${width} ${height}`], ["width", "100%"], ["height", "100%"]]) part.setAttribute(name, value);
     else part.style.cssText = "position: relative; width: 100%; height: 100%;";
   }
   node.style.height = "auto";
   node.style.aspectRatio = `${width} / ${height}`;
-  node.before = height;
+  beforePaper.set(node, height);
 }
 function chartFromPaper(node) {
-  if (!node.before) return;
+  if (!beforePaper.has(node)) return;
   for (const part of node.querySelectorAll(".main-svg, .svg-container")) {
-    if (part.tagName === "svg") { part.removeAttribute("viewBox"); ["width", "height"].forEach((name, index) => part.setAttribute(name, part.before[index])); }
-    else part.style.cssText = part.before;
+    const before = beforePaper.get(part);
+    if (before === undefined) continue; // drawn anew meanwhile
+    if (part.tagName === "svg") { part.removeAttribute("viewBox"); ["width", "height"].forEach((name, index) => part.setAttribute(name, before[index])); }
+    else part.style.cssText = before;
   }
   node.style.aspectRatio = "";
-  node.style.height = `${node.before}px`;
+  node.style.height = `${beforePaper.get(node)}px`;
+  beforePaper.delete(node);
 }
