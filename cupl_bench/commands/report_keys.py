@@ -38,8 +38,7 @@ def choice_of(own: Mapping[str, str]) -> "Choice":
         asked["pair"] = tuple(list_of("pair", own["pair"]))
         if len(asked["pair"]) != 2:
             raise ConfigError(
-                f"pair={own['pair']} names {len(asked['pair'])} strategies; it takes two, as in pair=cupl,ensemble: the"
-                " first minus the second."
+                f"pair={own['pair']} should name two strategies, as in pair=cupl,ensemble: the first minus the second."
             )
     if "against" in own:
         asked["against"] = _numbers("against", own["against"])

@@ -131,13 +131,13 @@ def _complete(members: pd.DataFrame, said: list[str]) -> _Cells | None:
     members = members[members["top1"].notna()]
     is_accuracy = members["primary"].isin(ACCURACIES)
     if others := list(dict.fromkeys(members["collection"][~is_accuracy])):
-        said.append(f"{len(others)} data sets have a metric beyond accuracy and are left out: {first(others)}.")
+        said.append(f"data sets left out for a metric beyond accuracy ({len(others)}): {first(others)}.")
     members = members[is_accuracy]
     strategies = members.groupby(STRATEGY, dropna=False, sort=False).ngroup()
     versions = members.groupby([strategies, "collection"]).size().groupby("collection").max()
     several = list(versions.index[versions > 1])
     if several:
-        said.append(f"{len(several)} data sets stand here in several versions and are left out: {first(several)}.")
+        said.append(f"data sets left out since they stand here in several versions ({len(several)}): {first(several)}.")
     members, strategies = (
         members[~members["collection"].isin(several)],
         strategies[~members["collection"].isin(several)],
@@ -148,7 +148,8 @@ def _complete(members: pd.DataFrame, said: list[str]) -> _Cells | None:
     if len(rare):
         names = [f"{_named(key)} ({count} of {num_datasets})" for key, count in rare.items()]
         said.append(
-            f"{len(rare)} strategies were run on fewer than half of the data sets and are not ranked: {first(names)}."
+            f"strategies not ranked since they were run on fewer than half of the data sets ({len(rare)}):"
+            f" {first(names)}."
         )
     members, strategies = members[run_on * 2 >= num_datasets], strategies[run_on * 2 >= num_datasets]
     if strategies.nunique() < 2:
@@ -156,7 +157,9 @@ def _complete(members: pd.DataFrame, said: list[str]) -> _Cells | None:
     have = members.groupby("collection", sort=False).size()
     lacking = list(have.index[have < strategies.nunique()])
     if lacking:
-        said.append(f"{len(lacking)} data sets lack a strategy and are left out, not filled: {first(lacking)}.")
+        said.append(
+            f"data sets left out, not filled, since a strategy is missing there ({len(lacking)}): {first(lacking)}."
+        )
     datasets = [name for name in have.index if name not in lacking]
     if len(datasets) < 2:
         said.append(

@@ -216,7 +216,7 @@ def test_keys_are_read_as_people_write_them() -> None:
         ({"figures": "clases"}, r"'clases' is none of strategies, classes.*Did you mean 'classes'\?"),
         ({"width": "wide"}, "'wide' is none of column, page, slide"),
         ({"format": "jpg"}, "'jpg' is none of pdf, svg, png"),
-        ({"pair": "cupl"}, "pair=cupl names 1 strategies; it takes two"),
+        ({"pair": "cupl"}, "pair=cupl should name two strategies"),
         ({"against": "[a]"}, "is no map from strategies to numbers"),
         ({"against": "{a: many}"}, "'a' has no number"),
         ({"figures": "[a"}, "cannot be read"),

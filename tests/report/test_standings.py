@@ -119,8 +119,8 @@ def test_missing_cells_are_named_and_never_filled() -> None:
     assert (found.table["num_datasets"] == 7).all()
     assert "set2" not in found.table["datasets"][0].split()
     assert found.notes[0][:2] == [
-        "1 strategies were run on fewer than half of the data sets and are not ranked: 'odd (2 of 8)'.",
-        "1 data sets lack a strategy and are left out, not filled: 'set2'.",
+        "strategies not ranked since they were run on fewer than half of the data sets (1): 'odd (2 of 8)'.",
+        "data sets left out, not filled, since a strategy is missing there (1): 'set2'.",
     ]
 
 
@@ -128,14 +128,14 @@ def test_a_data_set_in_two_versions_is_left_out_and_named() -> None:
     cells = [*grid(3), *[cell("set1", name, run_key=f"other {name}") for name in GAINS]]
     found = standings(cells)
     assert found.table["datasets"][0] == "set0 set2"
-    assert "1 data sets stand here in several versions and are left out: 'set1'." in found.notes[0]
+    assert "data sets left out since they stand here in several versions (1): 'set1'." in found.notes[0]
 
 
 def test_a_metric_beyond_accuracy_is_ranked_with_no_accuracy() -> None:
     cells = [*grid(3), *[cell("voc", name, primary="map_11_points") for name in GAINS]]
     found = standings(cells)
     assert found.table["datasets"][0] == "set0 set1 set2"
-    assert "1 data sets have a metric beyond accuracy and are left out: 'voc'." in found.notes[0]
+    assert "data sets left out for a metric beyond accuracy (1): 'voc'." in found.notes[0]
 
 
 def test_without_a_complete_part_nothing_is_ranked_and_that_is_said() -> None:
