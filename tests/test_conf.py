@@ -10,9 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from cupl_bench import composition
 from cupl_bench import config as configs
-from cupl_bench.composition import Composer, read_questions
+from cupl_bench.composition import Composer, read_questions, session
 from cupl_bench.config import conf_dir, machine_of, question_of, register
 from cupl_bench.errors import ConfigError, PromptsError
 from cupl_bench.run.device import batch_size_of, device_of, num_workers_of
@@ -298,10 +297,8 @@ def test_each_option_of_a_sweep_is_composed_once(monkeypatch: pytest.MonkeyPatch
     questions = read_questions(asked, several=True)
     assert len(questions.all) == 36
     composed = []
-    by_hydra = composition.hydra_compose
-    monkeypatch.setattr(
-        composition, "hydra_compose", lambda *given, **keys: composed.append(1) or by_hydra(*given, **keys)
-    )
+    by_hydra = session.hydra_compose
+    monkeypatch.setattr(session, "hydra_compose", lambda *given, **keys: composed.append(1) or by_hydra(*given, **keys))
     found = [questions.composer(one.overrides) for one in questions.all]
     assert len(composed) == 3 + 2 + 2
     assert len({(one.dataset.name, one.backbone.name, one.prompts.name) for one in found}) == 36
