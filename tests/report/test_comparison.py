@@ -28,8 +28,10 @@ from cupl_bench.records import (
 )
 from cupl_bench.report import comparison as of_comparison
 from cupl_bench.report import significance
-from cupl_bench.report.answers import Answers, missing_cells, read_answers
-from cupl_bench.report.comparison import Comparison, compare, shown, shown_pooled
+from cupl_bench.report.answers import Answers, read_answers
+from cupl_bench.report.comparison import Comparison, compare
+from cupl_bench.report.missing import missing_cells
+from cupl_bench.report.shown import shown, shown_pooled
 from cupl_bench.report.significance import mcnemar_exact, paired
 from cupl_bench.report.standings import notes_of
 from cupl_bench.report.tables import write_tables
