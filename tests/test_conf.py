@@ -10,13 +10,16 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from cupl_bench import config as configs
-from cupl_bench.config import conf_dir, machine_of, question_of, register
+from cupl_bench.conf_folder import conf_dir
+from cupl_bench.config import machine_of, question_of
 from cupl_bench.errors import ConfigError, PromptsError
+from cupl_bench.question import OF_THE_RUN, TOLD
 from cupl_bench.run.device import batch_size_of, device_of, num_workers_of
+from cupl_bench.schema import register
 
 OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in conf_dir().glob("*/*.yaml"))
 
-OF_CLASSES = [option for option in OPTIONS if option.split("=")[0] in configs.OF_THE_RUN]
+OF_CLASSES = [option for option in OPTIONS if option.split("=")[0] in OF_THE_RUN]
 
 NEEDED = {
     "dataset=folder": ["dataset.path=x"],
@@ -61,8 +64,8 @@ def test_an_option_names_every_parameter_of_its_class_and_builds(option: str) ->
     group, name = option.split("=")
     node = config[group]
     parameters = signature(get_object(node._target_)).parameters
-    assert set(node) - {"_target_"} - {*configs.OF_THE_RUN[group], *configs.TOLD.get(group, ())} == set(parameters)
-    assert set(configs.OF_THE_RUN[group]) <= set(node)
+    assert set(node) - {"_target_"} - {*OF_THE_RUN[group], *TOLD.get(group, ())} == set(parameters)
+    assert set(OF_THE_RUN[group]) <= set(node)
     assert node.name == name
     defaults = {name for name, one in parameters.items() if one.default is not one.empty}
     if group == "scorer":  # so that a record can say which constants are not the published ones

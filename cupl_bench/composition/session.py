@@ -22,9 +22,10 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from cupl_bench.composition.words import is_about, plain_key, quoted
+from cupl_bench.conf_folder import conf_dir
 from cupl_bench.errors import ConfigError, first, nearest
 from cupl_bench.paths import absolute
-from cupl_bench.schema import conf_dir, register
+from cupl_bench.schema import register
 
 __all__ = [
     "Hydra",

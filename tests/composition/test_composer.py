@@ -8,8 +8,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from cupl_bench.composition import Composer, read_questions, session
-from cupl_bench.config import conf_dir, register
+from cupl_bench.conf_folder import conf_dir
 from cupl_bench.errors import ConfigError
+from cupl_bench.schema import register
 
 
 @pytest.mark.slow
