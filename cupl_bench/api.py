@@ -31,7 +31,7 @@ from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.device import batch_size_of, num_workers_of
 from cupl_bench.run.flow import run, run_together
-from cupl_bench.run.prepare import Towers
+from cupl_bench.run.towers import Towers
 from cupl_bench.scorers import Scorer
 
 if TYPE_CHECKING:

@@ -12,9 +12,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from cupl_bench.conf_folder import conf_dir
-
-__all__ = ["Config", "Output", "PrecisionChoice", "Rerun", "conf_dir", "log_folder", "register"]
+__all__ = ["Config", "Output", "PrecisionChoice", "Rerun", "log_folder", "register"]
 
 
 class PrecisionChoice(Enum):

@@ -22,10 +22,11 @@ settings.load_profile("cupl_bench")
 gc.disable()  # imports make millions of objects, none of them garbage
 
 LONGEST = [
-    "journeys/test_demo.py", "journeys/test_cli.py", "scorers/test_scorers_in_runs.py", "test_composition.py",
-    "report/test_page_in_browser.py", "test_checking.py", "journeys/test_one_pass.py", "test_conf.py",
-    "journeys/test_hub.py", "report/test_comparison.py", "describe/test_faults.py", "test_device.py",
-    "faults/test_interrupts.py", "faults/test_disks.py", "journeys/test_ranks.py", "test_pages.py",
+    "journeys/test_demo.py", "journeys/test_cli.py", "scorers/test_scorers_in_runs.py",
+    "composition/test_composition.py", "report/test_page_in_browser.py", "test_checking.py",
+    "journeys/test_one_pass.py", "test_conf.py", "journeys/test_hub.py", "report/test_comparison.py",
+    "describe/test_faults.py", "test_device.py", "faults/test_interrupts.py", "faults/test_disks.py",
+    "journeys/test_ranks.py", "test_pages.py",
 ]  # fmt: skip
 """The files that take longest, in this order: they start first, so that no process ends with one while others idle."""
 

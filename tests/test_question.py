@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from cupl_bench.composition import compose
-from cupl_bench.config import Place, ask_again, dataset_again, filled, question_of
+from cupl_bench.config import question_of
+from cupl_bench.config.again import Place, ask_again, dataset_again, filled
 from cupl_bench.errors import ConfigError, ResultsError
 from cupl_bench.question import QuestionRecord, literal
 

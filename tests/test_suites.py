@@ -5,7 +5,7 @@ import math
 import pytest
 import yaml
 
-from cupl_bench.config import conf_dir
+from cupl_bench.conf_folder import conf_dir
 from cupl_bench.dataset.spec import read_spec
 from cupl_bench.dataset.texts import spec_names
 

@@ -10,7 +10,7 @@ from cupl_bench.checking.reading import name_of
 from cupl_bench.outcomes import last_outcomes, state_of
 from cupl_bench.question import GROUPS, TOLD, QuestionRecord
 from cupl_bench.records import ARTIFACTS, Record
-from cupl_bench.report.answers import missing_cells
+from cupl_bench.report.missing import missing_cells
 from cupl_bench.report.naming import leaves
 from cupl_bench.store import files_in
 

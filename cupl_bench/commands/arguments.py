@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from cupl_bench.commands import Command
+from cupl_bench.conf_folder import conf_dir
 from cupl_bench.errors import ConfigError, nearest
-from cupl_bench.schema import Config, conf_dir
+from cupl_bench.schema import Config
 
 __all__ = ["FLAGS", "OF_SWEEPS", "Arguments", "split"]
 

@@ -10,8 +10,9 @@ from cupl_bench.checking import AskedQuestion, Checked, Finding, check_runs, dam
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.commands.questions import show_configuration
 from cupl_bench.composition import NO_QUESTION, Questions, is_about, read_questions
-from cupl_bench.config import Output, question_of
+from cupl_bench.config import question_of
 from cupl_bench.errors import ConfigError, ResultsError, first
+from cupl_bench.schema import Output
 from cupl_bench.terminal import answer, rows_of, say, speak_to_program
 
 __all__ = ["command"]

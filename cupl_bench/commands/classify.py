@@ -18,7 +18,8 @@ ENDINGS = (".pdf", ".svg", ".png")
 def command(given: Arguments) -> int:
     """Classify the images among the arguments; returns the exit code."""
     from cupl_bench.classify import classify_images
-    from cupl_bench.config import Output, machine_of, question_of
+    from cupl_bench.config import machine_of, question_of
+    from cupl_bench.schema import Output
 
     config = compose(given.overrides, given.config_dir)
     for_program = config.output == Output.json

@@ -27,9 +27,10 @@ SHOWN = 5
 
 def command(given: Arguments) -> int:
     """Write and show the effects of the prompts of each question that the arguments ask; return the exit code."""
-    from cupl_bench.config import Output, machine_of, question_of
+    from cupl_bench.config import machine_of, question_of
     from cupl_bench.run.bench import Workbench
     from cupl_bench.run.encode import gather
+    from cupl_bench.schema import Output
     from cupl_bench.scorers.facts import check_plain
 
     select = given.own.get("select")

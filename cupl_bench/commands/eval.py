@@ -19,7 +19,7 @@ from cupl_bench.commands.launching import launch, run_alone
 from cupl_bench.commands.questions import asked, show_configuration
 from cupl_bench.commands.report import report_sweep
 from cupl_bench.composition import Combination, Composer, Questions, is_about, read_questions
-from cupl_bench.config import Output, Rerun, machine_of, question_of, tracker_of
+from cupl_bench.config import machine_of, question_of, tracker_of
 from cupl_bench.errors import ConfigError, CuplBenchError
 from cupl_bench.interrupts import hurry, raise_if_interrupted
 from cupl_bench.lease import held
@@ -29,6 +29,7 @@ from cupl_bench.records import Record, read_record, record_path
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.flow import all_but_scores, scored
 from cupl_bench.run.waiting import Waiting, is_time_to_score
+from cupl_bench.schema import Output, Rerun
 from cupl_bench.store import write_atomically
 from cupl_bench.terminal import answer, complain, say, show_log, speak_to_program
 from cupl_bench.tracking import Tracker

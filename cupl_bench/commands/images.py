@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from cupl_bench.config import Place, dataset_again
+from cupl_bench.config.again import Place, dataset_again
 from cupl_bench.dataset import Dataset, on_this_machine
 from cupl_bench.errors import CuplBenchError
 from cupl_bench.paths import absolute

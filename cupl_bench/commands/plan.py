@@ -21,10 +21,11 @@ __all__ = ["command"]
 def command(given: Arguments) -> int:
     """Show the plan of what the arguments ask; return the exit code."""
     from cupl_bench.commands.plan_totals import Planned, speeds, totals
-    from cupl_bench.config import Output, machine_of, question_of
+    from cupl_bench.config import machine_of, question_of
     from cupl_bench.records import read_records
     from cupl_bench.run.bench import Workbench
     from cupl_bench.run.plan import plan
+    from cupl_bench.schema import Output
 
     bench = Workbench()
     forms: set[Output] = set()

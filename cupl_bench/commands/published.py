@@ -14,8 +14,8 @@ MOST = 40
 
 def command(given: Arguments) -> int:
     """Show the published numbers that hold the given words, and fit the given filters; return the exit code."""
-    from cupl_bench.config import Output
     from cupl_bench.report.published import search_published, shown_rows
+    from cupl_bench.schema import Output
 
     config = compose(given.overrides, given.config_dir)
     speak_to_program(config.output == Output.json)

@@ -126,11 +126,11 @@ def _reported(results_dir: Path, run_keys: Sequence[str], config: Any, digest: s
 
 def command(given: Arguments) -> int:
     """Write the tables, the figures and the page, and show the tables; return the exit code."""
-    from cupl_bench.config import Output
-    from cupl_bench.report.comparison import shown_pooled, strategy_names
     from cupl_bench.report.controls import shown_controls
+    from cupl_bench.report.shown import shown_pooled, strategy_names
     from cupl_bench.report.standings import notes_of, shown_ranking
     from cupl_bench.report.writers import shown_writers
+    from cupl_bench.schema import Output
 
     config = compose(given.overrides, given.config_dir)
     speak_to_program(config.output == Output.json)
@@ -179,9 +179,9 @@ def command(given: Arguments) -> int:
 
 def _paper(words: Sequence[str], results_dir: Path, config: Any) -> int:
     """Write the paragraph of a paper, show it with what is not known, and return the exit code."""
-    from cupl_bench.config import Output
     from cupl_bench.paragraph import paper_of, write_paper
     from cupl_bench.records import read_records
+    from cupl_bench.schema import Output
 
     if list(words) != ["paper"]:
         raise ConfigError(
@@ -221,7 +221,7 @@ def show_comparison(runs: Any) -> None:
 
 def _as_shown(runs: Any) -> dict[str, list[Any]]:
     """Return the ``table`` of these rows and the ``lines`` below it."""
-    from cupl_bench.report.comparison import baseline_names, shown
+    from cupl_bench.report.shown import baseline_names, shown
 
     table = shown(runs).drop(columns=["over classes"], errors="ignore")
     lines = []

@@ -34,7 +34,8 @@ def command(given: Arguments) -> int:
 
 
 def _reproduce(run: str, given: Arguments) -> str:
-    from cupl_bench.config import Place, ask_again, filled, machine_of
+    from cupl_bench.config import machine_of
+    from cupl_bench.config.again import Place, ask_again, filled
     from cupl_bench.run.bench import Workbench
     from cupl_bench.run.flow import run as answer
 

@@ -13,7 +13,7 @@ from cupl_bench.terminal import say, show_table
 
 if TYPE_CHECKING:  # heavy: a look at the help needs no torch
     from cupl_bench.run.encode import Material
-    from cupl_bench.run.prepare import Prepared
+    from cupl_bench.run.prepared import Prepared
     from cupl_bench.smallest_set import Tried
 
 __all__ = ["check_selectable", "target_of", "write_selection"]

@@ -9,9 +9,9 @@ from cupl_bench.paragraph.citations import keys_of
 from cupl_bench.paragraph.markup import cite, code, joined
 from cupl_bench.prompts.provenance import IN_MEMORY, IN_QUESTION, NO_MODEL
 from cupl_bench.records import Record, TextsRecord
-from cupl_bench.report.answers import Run
 from cupl_bench.report.naming import SHA256, prompts_settings, recorded
 from cupl_bench.report.published import shipped_option
+from cupl_bench.report.runs import Run
 
 __all__ = ["DIGITS", "by", "count", "datasets", "models", "prompts", "scorers", "seeds"]
 

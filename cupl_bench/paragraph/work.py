@@ -9,8 +9,8 @@ from cupl_bench.paragraph.citations import keys_of
 from cupl_bench.paragraph.markup import cite, code, joined
 from cupl_bench.paragraph.subjects import DIGITS, by, count
 from cupl_bench.records import Record
-from cupl_bench.report.answers import Run
-from cupl_bench.report.comparison import baseline_names
+from cupl_bench.report.runs import Run
+from cupl_bench.report.shown import baseline_names
 from cupl_bench.report.significance import ALPHA, DRAWS
 from cupl_bench.scorers import INDEPENDENT
 

@@ -6,7 +6,8 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from cupl_bench.report.answers import Answers, Strategy, is_by_image, same_images
+from cupl_bench.report.answers import Answers, is_by_image, same_images
+from cupl_bench.report.runs import Strategy
 from cupl_bench.report.significance import (
     ALPHA,
     difference_p,

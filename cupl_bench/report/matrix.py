@@ -11,7 +11,8 @@ import pandas as pd
 
 from cupl_bench.errors import ResultsError, first, nearest
 from cupl_bench.metrics import ACCURACIES
-from cupl_bench.report.comparison import Comparison, scored_names
+from cupl_bench.report.comparison import Comparison
+from cupl_bench.report.shown import scored_names
 from cupl_bench.report.texts import percent
 from cupl_bench.scorers import INDEPENDENT
 

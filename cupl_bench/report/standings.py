@@ -7,7 +7,6 @@ out, or left unsaid for want of data sets, is told in a sentence.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,6 @@ from jaxtyping import Bool
 
 from cupl_bench.errors import first
 from cupl_bench.metrics import ACCURACIES
-from cupl_bench.report.answers import Answers, is_by_image
 from cupl_bench.report.ranking import (
     FEWEST,
     average_ranks,
@@ -30,10 +28,11 @@ from cupl_bench.report.ranking import (
     swaps,
     win_rates,
 )
+from cupl_bench.report.right import RightImages
 from cupl_bench.report.significance import ALPHA, holm, percentile_interval
 from cupl_bench.report.texts import percent
 
-__all__ = ["OF_LEAGUE", "RightImages", "Standings", "notes_of", "right_images", "shown_ranking", "stand"]
+__all__ = ["OF_LEAGUE", "Standings", "notes_of", "shown_ranking", "stand"]
 
 LEAGUE = ["backbone", "backbone_shown", "precision", "kind"]
 OF_LEAGUE = (
@@ -42,27 +41,6 @@ OF_LEAGUE = (
 )  # fmt: skip
 """Columns that are the same in all rows of a league."""
 STRATEGY = ["prompts", "scorer", "aggregation", "budget"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RightImages:
-    """Which images a run has right, one bit each, and a digest of which images these are."""
-
-    bits: bytes
-    count: int
-    images: str
-
-    def hits(self) -> Bool[np.ndarray, " n"]:
-        """Return which images are right, in the order of the run."""
-        return np.unpackbits(np.frombuffer(self.bits, dtype=np.uint8), count=self.count).astype(np.bool_)
-
-
-def right_images(answers: Answers) -> RightImages | None:
-    """Return which images a run has right; None where their scores depend on each other: nobody may resample those."""
-    if not is_by_image(answers):
-        return None
-    images = sha256(answers.index.tobytes() + answers.labels.tobytes()).hexdigest()
-    return RightImages(bits=np.packbits(answers.hits).tobytes(), count=len(answers.labels), images=images)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,12 @@ import pandas as pd
 from rich.cells import cell_len
 
 from cupl_bench.report.classes import shown_classes, shown_confusions
-from cupl_bench.report.comparison import Comparison, scored_names, shown, shown_pooled, strategy_names
+from cupl_bench.report.comparison import Comparison
 from cupl_bench.report.controls import shown_controls
 from cupl_bench.report.latex import latex_tables
 from cupl_bench.report.matrix import as_rows, chosen, matrices, shown_matrix
 from cupl_bench.report.published import shown_published
+from cupl_bench.report.shown import scored_names, shown, shown_pooled, strategy_names
 from cupl_bench.report.standings import OF_LEAGUE, Standings, notes_of, shown_ranking
 from cupl_bench.report.writers import shown_writers
 from cupl_bench.store import write_atomically

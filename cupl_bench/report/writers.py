@@ -9,8 +9,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from cupl_bench.records import Record, unlike_artifacts
-from cupl_bench.report.answers import Answers, Strategy, is_by_image, same_images
+from cupl_bench.report.answers import Answers, is_by_image, same_images
 from cupl_bench.report.controls import is_control
+from cupl_bench.report.runs import Strategy
 from cupl_bench.report.significance import ALPHA, difference_p, holm
 from cupl_bench.report.texts import interval, percent, points
 

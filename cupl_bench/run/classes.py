@@ -13,7 +13,7 @@ from cupl_bench.errors import UnreadableError
 from cupl_bench.prompts import Prompts
 from cupl_bench.run.device import device_of
 from cupl_bench.run.features import text_features
-from cupl_bench.run.prepare import Prepared, class_embeddings_path
+from cupl_bench.run.prepared import Prepared, class_embeddings_path
 from cupl_bench.run.writing import write_class_embeddings
 from cupl_bench.store import DamagedFileError, is_unreadable, read_arrays, set_aside, tell_unreadable
 from cupl_bench.stored_features import ImageFeatures, TextFeatures

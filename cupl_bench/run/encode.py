@@ -17,16 +17,9 @@ from cupl_bench.run.bench import Workbench
 from cupl_bench.run.classes import class_embeddings, rows_of_class, weights_by_images, weights_of
 from cupl_bench.run.device import device_of
 from cupl_bench.run.features import image_features, text_features, view_features
-from cupl_bench.run.prepare import (
-    Prepared,
-    finished,
-    left_out_of,
-    prepare,
-    prepared_of,
-    say_key,
-    say_question,
-    scorer_of,
-)
+from cupl_bench.run.finished import finished
+from cupl_bench.run.prepare import prepare, prepared_of, say_key, say_question, scorer_of
+from cupl_bench.run.prepared import Prepared, left_out_of
 from cupl_bench.run.recording import failure_recorded
 from cupl_bench.run.waiting import Waiting
 from cupl_bench.stored_features import ImageFeatures, TextFeatures

@@ -15,7 +15,8 @@ from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts
 from cupl_bench.ranks import rank
 from cupl_bench.run.device import batch_size_of, num_workers_of
-from cupl_bench.run.prepare import Prepared, Towers
+from cupl_bench.run.prepared import Prepared
+from cupl_bench.run.towers import Towers
 from cupl_bench.store import RowStore
 from cupl_bench.stored_features import ImageFeatures, TextFeatures, Views
 from cupl_bench.view_features import encode_views

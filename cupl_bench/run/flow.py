@@ -10,7 +10,8 @@ from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.records import Record
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
-from cupl_bench.run.prepare import Prepared, prepare
+from cupl_bench.run.prepare import prepare
+from cupl_bench.run.prepared import Prepared
 from cupl_bench.run.waiting import Waiting, is_time_to_score
 
 __all__ = ["all_but_scores", "run", "run_together", "scored"]

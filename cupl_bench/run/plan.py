@@ -12,15 +12,9 @@ from cupl_bench.prompts.files import no_downloads
 from cupl_bench.records import finished_record
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
-from cupl_bench.run.prepare import (
-    Prepared,
-    check_metric,
-    class_embeddings_path,
-    counts_as_finished,
-    left_out_before,
-    scorer_of,
-    with_width,
-)
+from cupl_bench.run.finished import counts_as_finished
+from cupl_bench.run.prepare import check_metric, scorer_of, with_width
+from cupl_bench.run.prepared import Prepared, class_embeddings_path, left_out_before
 from cupl_bench.stored_features import missing_images, missing_views
 
 __all__ = ["Plan", "plan"]

@@ -24,7 +24,7 @@ from cupl_bench.records import (
     write_record,
 )
 from cupl_bench.run.device import device_of
-from cupl_bench.run.prepare import Prepared
+from cupl_bench.run.prepared import Prepared
 from cupl_bench.scorers import kind_of
 from cupl_bench.store import user_cache_dir
 

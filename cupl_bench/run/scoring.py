@@ -23,8 +23,9 @@ from cupl_bench.records import (
 from cupl_bench.run.classes import rows_of_class, weights_of
 from cupl_bench.run.device import device_of
 from cupl_bench.run.features import features_of_texts
-from cupl_bench.run.prepare import Towers, finished
+from cupl_bench.run.finished import finished
 from cupl_bench.run.recording import failure_recorded, record_of
+from cupl_bench.run.towers import Towers
 from cupl_bench.run.waiting import Waiting
 from cupl_bench.run.writing import write_class_embeddings, write_predictions, write_prompts
 from cupl_bench.scored_file import read_scored

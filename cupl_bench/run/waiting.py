@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cupl_bench.embeddings import ClassEmbeddings
 from cupl_bench.interrupts import hurry
-from cupl_bench.run.prepare import Prepared
+from cupl_bench.run.prepared import Prepared
 from cupl_bench.stored_features import ImageFeatures, TextFeatures, Views
 
 __all__ = ["Waiting", "is_time_to_score"]

@@ -9,7 +9,7 @@ import trees
 from conftest import Cli
 from making import TinyModel
 
-from cupl_bench.config import conf_dir
+from cupl_bench.conf_folder import conf_dir
 from cupl_bench.records import read_record
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cupl_bench.config import conf_dir
+from cupl_bench.conf_folder import conf_dir
 from cupl_bench.dataset.names import normalised
 from cupl_bench.dataset.spec import Spec, read_spec
 from cupl_bench.dataset.texts import CUPL_COMMIT, spec_names

@@ -16,7 +16,7 @@ from cupl_bench.dataset.texts import spec_names
 from cupl_bench.errors import DatasetError, ResultsError
 from cupl_bench.identity import content_key
 from cupl_bench.records import Record
-from cupl_bench.report.answers import comparable
+from cupl_bench.report.runs import comparable
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.prepare import prepared_of
 from cupl_bench.run.recording import record_of

@@ -7,7 +7,8 @@ import yaml
 from hydra.utils import get_object
 
 from cupl_bench.composition import compose as compose_once
-from cupl_bench.config import conf_dir, describing_of
+from cupl_bench.conf_folder import conf_dir
+from cupl_bench.config import describing_of
 from cupl_bench.describe.settings import Endpoint, Recipe
 from cupl_bench.errors import ConfigError
 

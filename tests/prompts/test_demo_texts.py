@@ -6,7 +6,7 @@ from importlib import resources
 import pytest
 import yaml
 
-from cupl_bench.config import conf_dir
+from cupl_bench.conf_folder import conf_dir
 from cupl_bench.dataset.demo.drawing import evaluated_species
 
 ASSETS = resources.files("cupl_bench") / "prompts/assets"

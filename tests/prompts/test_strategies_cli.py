@@ -10,11 +10,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from making import TinyModel
 
-from cupl_bench.config import conf_dir, question_of, register
+from cupl_bench.conf_folder import conf_dir
+from cupl_bench.config import question_of
 from cupl_bench.dataset.decode import decode
 from cupl_bench.dataset.demo.drawing import evaluated_species
 from cupl_bench.embeddings import unit_rows
 from cupl_bench.prompts import Prompts
+from cupl_bench.schema import register
 from cupl_bench.store import read_arrays
 
 DEMO_NAMES = [one.name for one in evaluated_species()]

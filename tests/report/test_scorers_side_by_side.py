@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report.test_comparison import LABELS, Store
+from recorded import LABELS, Store
 
 from cupl_bench.records import Record, ScorerRecord, write_record
 

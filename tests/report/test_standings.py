@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from cupl_bench.report.ranking import average_ranks, skill_scores
-from cupl_bench.report.standings import RightImages, Standings, notes_of, shown_ranking, stand
+from cupl_bench.report.right import RightImages
+from cupl_bench.report.standings import Standings, notes_of, shown_ranking, stand
 
 OF_DATASETS = ["p", "rank_low", "friedman_p", "critical_difference", "swap_datasets"]
 IMAGES = 300

@@ -67,3 +67,12 @@ def test_the_page_counts_its_stations_and_files() -> None:
     assert f"passes {len(rows)} stations in {len(set(files))} files" in text
     assert len(files) == len(set(files))
     assert [file for file in files if not ((ROOT / "cupl_bench" / file).is_file() or (ROOT / file).is_file())] == []
+
+
+def test_the_page_names_functions_that_are_there() -> None:
+    rows = re.findall(r"^\| \d+ \| [^|]+ \| ([^|]+) \| ([^|]+) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    files = [file for names, _ in rows for file in re.findall(r"`([^`]+)`", names)]
+    code = "\n".join((ROOT / "cupl_bench" / file).read_text("utf-8") for file in files)
+    named = [name for _, by in rows for name in re.findall(r"`(\w+)`", by)]
+    assert len(named) > len(rows)
+    assert [name for name in named if not re.search(rf"^(?:def|class) {name}\b", code, re.MULTILINE)] == []

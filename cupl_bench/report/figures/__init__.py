@@ -15,13 +15,14 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cupl_bench.report.comparison import Comparison, scored_names
+from cupl_bench.report.comparison import Comparison
 from cupl_bench.report.figures.classes import classes, confusions
 from cupl_bench.report.figures.curves import against, budget, scaling, seeds
 from cupl_bench.report.figures.drawing import as_pdf, as_png, as_svg, style
 from cupl_bench.report.figures.ranks import rank_diagrams
 from cupl_bench.report.figures.scene import SIZES, Choice, Drawn, Scene, scene_of
 from cupl_bench.report.figures.strategies import strategies
+from cupl_bench.report.shown import scored_names
 from cupl_bench.store import write_atomically
 
 __all__ = ["KINDS", "Choice", "write_figures"]

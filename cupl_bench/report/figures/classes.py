@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cupl_bench.errors import ResultsError, first, nearest
-from cupl_bench.report.answers import Run, class_facts, read_answers, same_features, same_images
+from cupl_bench.report.answers import class_facts, read_answers, same_images
 from cupl_bench.report.classes import moved_confusions, per_class
 from cupl_bench.report.figures.drawing import GAIN, LEVEL, LOSS, below, cut, legend, reach, shortened
 from cupl_bench.report.figures.scene import ROW, Drawn, Scene, in_percent
+from cupl_bench.report.runs import Run, same_features
 from cupl_bench.report.significance import ALPHA, change_intervals
 
 __all__ = ["Changed", "changed_pairs", "classes", "confusions"]

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cupl_bench.errors import ResultsError, first
-from cupl_bench.report.answers import Run
 from cupl_bench.report.figures.drawing import (
     below,
     cut,
@@ -26,6 +25,7 @@ from cupl_bench.report.figures.drawing import (
 )  # fmt: skip
 from cupl_bench.report.figures.scene import ROW, Drawn, Scene, in_percent, where
 from cupl_bench.report.naming import prompts_settings
+from cupl_bench.report.runs import Run
 
 __all__ = ["against", "budget", "scaling", "seeds"]
 

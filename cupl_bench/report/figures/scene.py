@@ -10,7 +10,8 @@ import pandas as pd
 from jaxtyping import Float64
 from matplotlib.figure import Figure
 
-from cupl_bench.report.comparison import Comparison, scored_names
+from cupl_bench.report.comparison import Comparison
+from cupl_bench.report.shown import scored_names
 
 __all__ = ["LETTER", "ROW", "SIZES", "Choice", "Drawn", "Scene", "in_percent", "scene_of", "where"]
 

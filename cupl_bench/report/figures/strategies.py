@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cupl_bench.report.comparison import baseline_names
 from cupl_bench.report.figures.drawing import (
     below,
     cut,
@@ -21,6 +20,7 @@ from cupl_bench.report.figures.drawing import (
     shortened,
 )
 from cupl_bench.report.figures.scene import LETTER, ROW, Drawn, Scene, in_percent, where
+from cupl_bench.report.shown import baseline_names
 
 __all__ = ["minus_words", "strategies"]
 

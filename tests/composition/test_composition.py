@@ -1,167 +1,13 @@
 """Overrides become questions: whose keys they are, what is refused, and what is left behind."""
 
 import json
-import logging
-import re
-import threading
 from pathlib import Path
 
 import pytest
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import MissingConfigException, OverrideParseException
-from hydra.version import getbase
 from omegaconf import OmegaConf
 
-from cupl_bench.composition import compose, named, questions_of, read_questions
+from cupl_bench.composition import compose, questions_of, read_questions
 from cupl_bench.conf_folder import conf_dir
-from cupl_bench.errors import ConfigError
-
-
-def asked(*overrides: str) -> list[tuple[str, ...]]:
-    return [one.overrides for one in questions_of(overrides)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        (
-            ["prompts=simple,file", "prompts.path=a.json,b.json"],
-            [("prompts=simple",), ("prompts=file", "prompts.path=a.json"), ("prompts=file", "prompts.path=b.json")],
-        ),
-        (
-            ["prompts.path=a.json,b.json", "prompts=file,simple"],
-            [("prompts=file", "prompts.path=a.json"), ("prompts=file", "prompts.path=b.json"), ("prompts=simple",)],
-        ),
-        (
-            ["dataset=cub,flowers", "dataset.protocol=custom"],
-            [("dataset=cub", "dataset.protocol=custom"), ("dataset=flowers", "dataset.protocol=custom")],
-        ),
-        (
-            ["prompts=waffle,dclip_waffle", "prompts.pairs=5"],
-            [("prompts=waffle", "prompts.pairs=5"), ("prompts=dclip_waffle", "prompts.pairs=5")],
-        ),
-        (
-            ["dataset=demo,folder", "dataset.path=a,b"],
-            [("dataset=demo",), ("dataset=folder", "dataset.path=a"), ("dataset=folder", "dataset.path=b")],
-        ),
-        (
-            ["dataset=demo,cub", "dataset.texts.concept=bird"],
-            [("dataset=demo", "dataset.texts.concept=bird"), ("dataset=cub", "dataset.texts.concept=bird")],
-        ),
-        (  # both have it, one waits for it
-            ["prompts=file,templates", "prompts.templates=mine.json"],
-            [("prompts=file",), ("prompts=templates", "prompts.templates=mine.json")],
-        ),
-        (["prompts=glob(cupl_b*)"], [("prompts=cupl_base",)]),
-        (
-            ["prompts=simple,file", "prompts.path=a", "seed=1,2"],
-            [
-                ("prompts=simple", "seed=1"),
-                ("prompts=simple", "seed=2"),
-                ("prompts=file", "seed=1", "prompts.path=a"),
-                ("prompts=file", "seed=2", "prompts.path=a"),
-            ],
-        ),
-    ],
-)
-def test_a_key_goes_to_the_options_that_have_it(overrides: list[str], expected: list[tuple[str, ...]]) -> None:
-    assert asked(*overrides) == expected
-
-
-@pytest.mark.slow
-def test_a_glob_takes_a_key_of_all_that_it_matches() -> None:
-    names = [one[0] for one in asked("dataset=glob(c*)", "dataset.protocol=custom")]
-    assert names == [f"dataset={path.stem}" for path in sorted((conf_dir() / "dataset").glob("c*.yaml"))]
-    assert {"dataset=cars", "dataset=cub"} <= set(names)
-    assert {one[1] for one in asked("dataset=glob(c*)", "dataset.protocol=custom")} == {"dataset.protocol=custom"}
-
-
-@pytest.mark.slow
-def test_a_key_of_a_recipe_that_sweeps_goes_to_its_options() -> None:
-    questions = read_questions(["experiment=waffle_cub", "prompts.pairs=5"], several=False)
-    with_key = [one.name for one in questions.all if "prompts.pairs=5" in one.overrides]
-    assert len(questions.all) == 21
-    assert len(with_key) == 12
-    assert all("waffle" in name for name in with_key)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (
-            ["prompts=simple,file", "prompts.pth=x"],
-            "prompts.pth is not a key of prompts=simple,file. Did you mean 'prompts.path'",
-        ),
-        (["prompts=simple,file", "prompts.pth=x,y"], "Did you mean 'prompts.path'"),
-        (["dataset=cub,flowers", "dataset.protocl=custom"], "Did you mean 'dataset.protocol'"),
-        (["dataset=cub,flwers"], "dataset=flwers is not an option of dataset. Did you mean 'flowers'"),
-        (["dataset=glob(zz*)"], "dataset=glob(zz*) matches nothing. Options: aircraft, "),
-        (["batch_size=1,x"], "batch_size=x cannot be set: Value 'x'"),
-        (["hydra.verbose=true,false"], "cannot vary Hydra's own settings"),
-        (["seed=interval(0,1)"], "seed=interval(0,1) is not a list of values"),
-        (["prompts=null"], "it cannot be null"),
-    ],
-)
-def test_a_sweep_is_refused_before_anything_runs(overrides: list[str], message: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(message)):
-        questions_of(overrides)
-
-
-def test_the_errors_of_hydra_say_what_messages_are_made_of() -> None:
-    """Messages are made of the attributes and causes of Hydra's errors; a release without them is seen here."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        with pytest.raises(MissingConfigException) as missing:
-            hydra_compose("config", ["prompts=nope"])
-        with pytest.raises(OverrideParseException) as unreadable:
-            hydra_compose("config", ["prompts=[a"])
-    assert missing.value.missing_cfg_file == "prompts/nope"
-    assert "simple" in missing.value.options
-    assert unreadable.value.override == "prompts=[a"
-
-
-def test_names_of_questions_are_those_of_the_version_before() -> None:
-    """`status` finds the outcomes of earlier runs by them."""
-    names = [one.name for one in questions_of(["prompts=simple,cupl", "dataset=demo", "batch_size=3", "seed=1"])]
-    assert names == ["dataset=demo prompts=simple seed=1", "dataset=demo prompts=cupl seed=1"]
-    assert named([]) == "the defaults"
-
-
-@pytest.mark.slow
-def test_nothing_of_hydra_stays_behind(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("a: 1\n")
-    handlers, level = list(logging.getLogger().handlers), logging.getLogger().level
-    base = getbase()
-    compose(["dataset=demo"])
-    assert not GlobalHydra.instance().is_initialized()
-    assert getbase() is base
-    with initialize_config_dir(str(tmp_path), version_base="1.2"):  # whoever calls us uses Hydra too
-        theirs, base = GlobalHydra.instance().hydra, str(getbase())
-        assert compose(["seed=3"]).seed == 3
-        with pytest.raises(ConfigError):
-            compose(["sed=3"])
-        assert GlobalHydra.instance().hydra is theirs
-        assert str(getbase()) == base
-        assert hydra_compose("mine").a == 1
-    assert (logging.getLogger().handlers, logging.getLogger().level) == (handlers, level)
-
-
-@pytest.mark.slow
-def test_threads_compose_at_once() -> None:
-    found: dict[int, int] = {}
-
-    def work(seed: int) -> None:
-        found[seed] = compose([f"seed={seed}", "dataset=cub"]).seed
-
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    assert found == {seed: seed for seed in range(6)}
 
 
 @pytest.fixture
@@ -303,7 +149,6 @@ def test_a_class_of_ones_own_that_returns_something_else_is_a_mistake(
 
 OF_FILES = {"waffle_cub": "dataset.texts.descriptors=FILE"}
 """Recipes that need a file which cannot come with the program, and what they say of it."""
-
 
 FEW = 4
 
