@@ -5,7 +5,7 @@ import os
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.queues import Queue
 from typing import Any
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from cupl_bench.backbone import Backbone, TextEncoder, TextTower, TokenIds
+from cupl_bench.claims import claimed
 from cupl_bench.dataset import Images
 from cupl_bench.dataset.decode import Decode, decode, decode_tensor
 from cupl_bench.embeddings import unit_rows
@@ -176,18 +177,23 @@ def encode_images(
         MachineError: memory is short, or a process that decodes was killed.
         BackboneError: features are not finite.
     """
-    # Found once: what is missing changes as soon as one of the processes has written.
-    missing = from_first(lambda: missing_images(dataset, store))
+    keys = Keys.of(dataset.image_keys)
 
     def encode_own() -> tuple[Int64[np.ndarray, " m"], dict[bytes, str]]:
         first, last = (len(missing) * place // world_size() for place in (rank(), rank() + 1))
         return _encode(dataset, missing[first:last], load, store, pixels, decode_by, batch_size, num_workers)
 
-    shares = gathered(encode_own)
+    with ExitStack() as claim:
+        # Found once: what is missing changes as soon as one of the processes has written.
+        missing = from_first(
+            lambda: claim.enter_context(
+                claimed(store.folder, lambda: missing_images(dataset, store), lambda found: keys[found], "images")
+            )
+        )
+        shares = gathered(encode_own)
     done = np.sort(np.concatenate([indices for indices, _ in shares]))
     if not np.array_equal(done, missing):
         raise RuntimeError(f"{len(missing)} images were to be encoded once each, but {len(done)} were")
-    keys = Keys.of(dataset.image_keys)
     store.present(keys)  # reads what other processes wrote
     why_broken = {key: reason for _, broken in shares for key, reason in broken.items()}
     broken = KeyIndex()
@@ -397,32 +403,29 @@ def encode_texts(
         BackboneError: features are not finite.
     """
     memo = _TokenMemo.beside(store, tokenizer)
-    keys, truncated = memo.read(texts)
-    known = {key for key in keys if key is not None}
-    stored = {key for key, here in zip(known, store.present(list(known)), strict=True) if here}
-    new = [place for place, key in enumerate(keys) if key not in stored]
+
+    def find() -> _Tokenized:
+        keys, truncated = memo.read(texts)
+        known = {key for key in keys if key is not None}
+        stored = {key for key, here in zip(known, store.present(list(known)), strict=True) if here}
+        new = [place for place, key in enumerate(keys) if key not in stored]
+        return _Tokenized(keys=keys, truncated=truncated, new=new)
+
+    def keys_of(found: _Tokenized) -> Keys:
+        return Keys.of(text_keys([texts[place] for place in found.new]))
+
     num_encoded, note = 0, None
-    if new:
-        text_encoder = load().text
-        note = text_encoder.note
-        tokens = text_encoder.tokenize([texts[place] for place in new])
-        distinct = list(dict.fromkeys(tokens.sequences))
-        key_of = dict(zip(distinct, sequence_keys(distinct), strict=True))
-        present = store.present(list(key_of.values()))
-        # In sorted order neighbours share their beginnings, which the prefix tree computes once.
-        missing = sorted(sequence for sequence, here in zip(distinct, present, strict=True) if not here)
-        num_encoded = len(missing)
-        parts = Parts(what="prompts", at_once=TEXTS_PER_BLOCK)
-        with Shard(store, max_rows=SHARD_ROWS) as shard, progress(len(missing), "encoding prompts") as advance:
-            for start in range(0, len(missing), TEXTS_PER_BLOCK):
-                block = missing[start : start + TEXTS_PER_BLOCK]
-                raise_if_interrupted()
-                features = _features_of_texts(text_encoder, block, batch_size, parts)
-                shard.add([key_of[sequence] for sequence in block], finite_units(features, "prompts"))
-                advance(len(block))
-        for place, sequence, cut in zip(new, tokens.sequences, tokens.truncated, strict=True):
-            keys[place], truncated[place] = key_of[sequence], cut
-        memo.write([texts[place] for place in new], [key_of[one] for one in tokens.sequences], tokens.truncated)
+    with claimed(store.folder, find, keys_of, "prompts") as of_texts:
+        keys, truncated, new = of_texts.keys, of_texts.truncated, of_texts.new
+        if new:
+            text_encoder = load().text
+            note = text_encoder.note
+            tokens = text_encoder.tokenize([texts[place] for place in new])
+            num_encoded = _encode_sequences(text_encoder, tokens.sequences, store, batch_size)
+            keys_of_new = sequence_keys(tokens.sequences)
+            for place, key, cut in zip(new, keys_of_new, tokens.truncated, strict=True):
+                keys[place], truncated[place] = key, cut
+            memo.write([texts[place] for place in new], keys_of_new, tokens.truncated)
     found = [key for key in keys if key is not None]
     row = {key: place for place, key in enumerate(dict.fromkeys(found))}
     return TextFeatures(
@@ -432,6 +435,33 @@ def encode_texts(
         num_encoded=num_encoded,
         note=note,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tokenized:
+    """The key of the tokens of each text if it is known, and whether it was cut; ``new``: texts without a row."""
+
+    keys: list[bytes | None]
+    truncated: list[bool]
+    new: Sequence[int]
+
+
+def _encode_sequences(encoder: TextEncoder, sequences: Sequence[TokenIds], store: RowStore, batch_size: int) -> int:
+    """Encode the distinct sequences that have no row; return how many they were."""
+    distinct = list(dict.fromkeys(sequences))
+    key_of = dict(zip(distinct, sequence_keys(distinct), strict=True))
+    present = store.present(list(key_of.values()))
+    # In sorted order neighbours share their beginnings, which the prefix tree computes once.
+    missing = sorted(sequence for sequence, here in zip(distinct, present, strict=True) if not here)
+    parts = Parts(what="prompts", at_once=TEXTS_PER_BLOCK)
+    with Shard(store, max_rows=SHARD_ROWS) as shard, progress(len(missing), "encoding prompts") as advance:
+        for start in range(0, len(missing), TEXTS_PER_BLOCK):
+            block = missing[start : start + TEXTS_PER_BLOCK]
+            raise_if_interrupted()
+            features = _features_of_texts(encoder, block, batch_size, parts)
+            shard.add([key_of[sequence] for sequence in block], finite_units(features, "prompts"))
+            advance(len(block))
+    return len(missing)
 
 
 @dataclass(frozen=True)

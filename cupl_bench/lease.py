@@ -25,7 +25,7 @@ from cupl_bench.errors import ResultsError
 from cupl_bench.interrupts import raise_if_interrupted
 from cupl_bench.store import write_atomically
 
-__all__ = ["Holder", "held", "holder_of"]
+__all__ = ["Holder", "held", "holder_of", "outlast"]
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +59,7 @@ def held(path: Path, what: str, before_waiting: Callable[[], None] = lambda: Non
     If no lease can be written, nothing else can be written either, and there is no work to share: the block then runs
     without a lease.
     """
-    lease = SoftFileLease(
-        path, lease_duration=EXPIRY_SECONDS, heartbeat_interval=BEAT_SECONDS, on_compromise=_tell_loss
-    )
+    lease = _lease(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _acquire(lease, path, what, before_waiting)
@@ -79,6 +77,15 @@ def held(path: Path, what: str, before_waiting: Callable[[], None] = lambda: Non
         lease.release()
 
 
+def outlast(path: Path, what: str) -> None:
+    """Wait until nobody holds the lease ``path``, be it that its holder let go or that it died; say for whom."""
+    lease = _lease(path)
+    with suppress(OSError):  # the folder is gone, or nothing can be written there: nobody is waited for
+        _acquire(lease, path, what, lambda: None)
+        _note(path).unlink(missing_ok=True)  # of a holder that died
+        lease.release()
+
+
 def holder_of(path: Path) -> Holder | None:
     """Return the holder of a lease: None where nobody holds it, or where it was not touched for longer than it lasts.
 
@@ -89,6 +96,10 @@ def holder_of(path: Path) -> Holder | None:
         return Holder(**json.loads(_note(path).read_bytes())) if age < EXPIRY_SECONDS else None
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _lease(path: Path) -> SoftFileLease:
+    return SoftFileLease(path, lease_duration=EXPIRY_SECONDS, heartbeat_interval=BEAT_SECONDS, on_compromise=_tell_loss)
 
 
 def _note(path: Path) -> Path:

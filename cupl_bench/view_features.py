@@ -1,6 +1,7 @@
 """Views of images -> unit features, through a store: an image is decoded once for all of its views that are new."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from cupl_bench.backbone import Backbone
+from cupl_bench.claims import claimed
 from cupl_bench.dataset import Images
 from cupl_bench.dataset.decode import decode
 from cupl_bench.errors import BackboneError, CuplBenchError
@@ -56,14 +58,23 @@ def encode_views(
     """
     kept = np.flatnonzero(images.kept)
     keys = [dataset.image_keys[index] for index in kept.tolist()]
-    missing = from_first(lambda: missing_views(family, keys, store))
-    wanted = [(int(kept[place]), numbers) for place, numbers in missing.items()]
+
+    def keys_of(missing: Mapping[int, Sequence[int]]) -> Keys:
+        # An image is claimed by its first view, whichever of them it lacks.
+        return Keys.of(view_keys(family, [keys[place] for place in missing])[:: family.count - 1])
 
     def encode_own() -> int:
+        wanted = [(int(kept[place]), numbers) for place, numbers in missing.items()]
         first, last = (len(wanted) * place // world_size() for place in (rank(), rank() + 1))
         return _encode(family, dataset, wanted[first:last], load, store, batch_size, num_workers)
 
-    done = sum(gathered(encode_own))
+    with ExitStack() as claim:
+        missing = from_first(
+            lambda: claim.enter_context(
+                claimed(store.folder, lambda: missing_views(family, keys, store), keys_of, "views")
+            )
+        )
+        done = sum(gathered(encode_own))
     of_views = Keys.of(view_keys(family, keys))
     store.present(of_views)  # reads what other processes wrote
     return Views(whole=images.stored, others=store.find(of_views), count=family.count), done

@@ -28,7 +28,7 @@ ROOMS = {
     "Prompts": ("prompts",),
     "Arithmetic": ("embeddings", "scores", "intervals", "template_weights", "effects", "metrics", "truth"),
     "Data sets": ("dataset",),
-    "Store": ("store", "keys", "identity", "lease", "json_files", "array_files", "open_clip_files", "paths"),
+    "Store": ("store", "keys", "identity", "lease", "claims", "json_files", "array_files", "open_clip_files", "paths"),
     "Machine": ("interrupts", "memory", "parts", "progress", "ranks"),
     "Errors": ("errors", "border"),
 }

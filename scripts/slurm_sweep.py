@@ -131,7 +131,7 @@ def bench(work: Path, folder: str, *arguments: str) -> list[str]:
 
 def encoding(work: Path, folder: str) -> int:
     """How many jobs are among their images or prompts."""
-    return len(list((work / f"{folder}-cache" / "leases").glob("*.lease")))
+    return len(list((work / f"{folder}-cache").glob("*_features/*/claims/*.claimed")))
 
 
 def written(work: Path, folder: str) -> int:

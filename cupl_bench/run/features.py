@@ -1,8 +1,7 @@
-"""The features of one question, read from the stores; one process at a time encodes what they lack."""
+"""The features of one question, read from the stores, and encoded where they lack any."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32
@@ -10,14 +9,11 @@ from jaxtyping import Float32
 from cupl_bench.backbone import Backbone
 from cupl_bench.features import encode_images, encode_texts
 from cupl_bench.identity import PROTOCOL_VERSION, content_key
-from cupl_bench.lease import held
 from cupl_bench.pixel_store import PixelStore
 from cupl_bench.prompts import Prompts
-from cupl_bench.ranks import rank
 from cupl_bench.run.device import batch_size_of, num_workers_of
 from cupl_bench.run.prepared import Prepared
 from cupl_bench.run.towers import Towers
-from cupl_bench.store import RowStore
 from cupl_bench.stored_features import ImageFeatures, TextFeatures, Views
 from cupl_bench.view_features import encode_views
 
@@ -40,17 +36,16 @@ def image_features(prepared: Prepared) -> ImageFeatures:
         return _pixels(prepared, backbone)
 
     def encode() -> ImageFeatures:
-        with _alone(prepared, prepared.images):
-            return encode_images(
-                prepared.dataset,
-                prepared.load,
-                prepared.images,
-                pixels=pixels,
-                decode_by=prepared.question.decode,
-                batch_size=batch_size_of(prepared.machine),
-                num_workers=num_workers_of(prepared.machine),
-                skip_broken=prepared.question.skip_broken,
-            )
+        return encode_images(
+            prepared.dataset,
+            prepared.load,
+            prepared.images,
+            pixels=pixels,
+            decode_by=prepared.question.decode,
+            batch_size=batch_size_of(prepared.machine),
+            num_workers=num_workers_of(prepared.machine),
+            skip_broken=prepared.question.skip_broken,
+        )
 
     stages = prepared.stages
     with stages.stage("image_features"):
@@ -74,7 +69,7 @@ def view_features(prepared: Prepared, images: ImageFeatures) -> Views | None:
     if family is None:
         return None
     stages = prepared.stages
-    with stages.stage("image_features"), _alone(prepared, prepared.views):
+    with stages.stage("image_features"):
         views, num_encoded = encode_views(
             family,
             prepared.dataset,
@@ -101,7 +96,7 @@ def text_features(prepared: Prepared) -> TextFeatures:
     if prepared.prompts.given is not None:
         log.info("texts     %s given as features, nothing to encode", f"{len(prepared.prompts.distinct()):,}")
         return features_of_prompts(prepared, prepared.prompts)
-    with _alone(prepared, prepared.texts), stages.stage("text_features"):
+    with stages.stage("text_features"):
         features = features_of_prompts(prepared, prepared.prompts)
     stages.cached["text_features"] = features.num_encoded == 0
     log.info(
@@ -143,33 +138,19 @@ def features_of_texts(prepared: Prepared, texts: Sequence[str]) -> Float32[np.nd
         CuplBenchError: something that the user can correct.
     """
     distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    with _alone(prepared, prepared.texts):
-        found = encode_texts(
-            list(distinct),
-            prepared.load_text,
-            prepared.texts,
-            tokenizer=prepared.facts.tokenizer,
-            batch_size=batch_size_of(prepared.machine),
-        )
+    found = encode_texts(
+        list(distinct),
+        prepared.load_text,
+        prepared.texts,
+        tokenizer=prepared.facts.tokenizer,
+        batch_size=batch_size_of(prepared.machine),
+    )
     if num_cut := sum(found.truncated):
         log.warning(
             "texts     %s of %s texts of scorer=%s are longer than the context and were cut",
             f"{num_cut:,}", f"{len(distinct):,}", prepared.scorer.name,
         )  # fmt: skip
     return found.rows[[found.row_of_text[distinct[text]] for text in texts]]
-
-
-@contextmanager
-def _alone(prepared: Prepared, store: RowStore) -> Iterator[None]:
-    """Compute rows of this store for this data set in one process at a time; the others wait and then find them."""
-    if rank():  # rank 0 holds the lease for all
-        yield
-        return
-    kind, folder = store.folder.parent.name, store.folder.name
-    key = content_key({"store": [kind, folder], "dataset": prepared.dataset.fingerprint})
-    what = f"{kind} of {prepared.question.dataset_name} by {prepared.question.backbone_name}"
-    with held(prepared.machine.cache_dir / "leases" / f"{key[:32]}.lease", what):
-        yield
 
 
 def _pixels(prepared: Prepared, backbone: Backbone) -> PixelStore | None:

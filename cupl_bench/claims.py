@@ -1,0 +1,88 @@
+"""Rows that a job is encoding are claimed by their keys, so that no other job encodes them at the same time.
+
+Data sets share images (ImageNet with other labels, or with class names in another language) and prompts (ImageNet-V2,
+-Sketch and -A have ImageNet's classes), and jobs of different data sets run side by side. So what is claimed is rows of
+a store, whatever they are asked for. A job waits only for a job that encodes a row which it lacks itself.
+
+A claim is two files: a lease (`lease.py`) and the keys that it covers. As with every lease, only work is saved: where
+claims fail, rows are encoded twice and kept once.
+"""
+
+import logging
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from cupl_bench.errors import ResultsError
+from cupl_bench.keys import KEY_BYTES, KeyIndex, Keys
+from cupl_bench.lease import held, outlast
+from cupl_bench.store import files_in, write_atomically
+
+__all__ = ["claimed"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ENDING = ".claimed"
+
+
+@contextmanager
+def claimed(store: Path, find: Callable[[], T], keys_of: Callable[[T], Keys], what: str) -> Iterator[T]:
+    """Claim the rows that a store lacks inside the block; wait first for every job that encodes one of them.
+
+    Args:
+        store: the folder of the store, in which the claims lie.
+        find: finds what is wanted and not there; asked again after each wait.
+        keys_of: the keys of its rows.
+        what: they are features of, for those who wait.
+
+    Yields:
+        What ``find`` has found last: of which nobody else encodes anything.
+    """
+    folder = store / "claims"
+    with ExitStack() as claim:
+        while len(keys_of(found := find())):
+            with held(folder / "claiming.lease", f"a look at who encodes {what}"):
+                keys = keys_of(found := find())  # what another job has just written is there by now
+                if (other := _of_another(folder, keys)) is None:
+                    if len(keys):
+                        claim.enter_context(_claim(folder, keys, what))
+                    break
+            outlast(other.with_suffix(".lease"), what)
+            other.unlink(missing_ok=True)  # of a job that died; others remove their own
+        yield found
+
+
+def _of_another(folder: Path, keys: Keys) -> Path | None:
+    """Return the claim of another job that covers one of ``keys``, if there is any."""
+    wanted = KeyIndex()
+    wanted.add(keys)
+    for path in files_in(folder, ENDING):
+        try:
+            content = np.fromfile(path, dtype=np.uint8)
+        except FileNotFoundError:
+            continue  # done meanwhile
+        whole = len(content) - len(content) % KEY_BYTES
+        if (wanted.find(Keys(content[:whole].reshape(-1, KEY_BYTES))) >= 0).any():
+            return path
+    return None
+
+
+@contextmanager
+def _claim(folder: Path, keys: Keys, what: str) -> Iterator[None]:
+    path = folder / f"{uuid.uuid4().hex}{ENDING}"
+    with held(path.with_suffix(".lease"), what):
+        try:
+            write_atomically(path, keys.packed.tobytes())
+        except ResultsError as error:
+            log.debug("no claim of %s (%s)", what, error)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # one that stays is removed by the first job that wants these rows
+                path.unlink()
