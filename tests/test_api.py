@@ -203,6 +203,14 @@ def test_models_that_cannot_be_used_are_refused(photos: Path, places: dict[str, 
     with pytest.raises(cupl_bench.CuplBenchError, match="has no encode_image"):
         cupl_bench.Model(torch.nn.Linear(2, 2), preprocess, tokenizer, name="linear")
 
+    class Engine(torch.nn.Module):
+        """Its weights lie elsewhere."""
+
+        encode_image = encode_text = torch.nn.Module.forward
+
+    with pytest.raises(cupl_bench.CuplBenchError, match=r"'engine' \(Engine\) has no parameters"):
+        cupl_bench.Model(Engine(), preprocess, tokenizer, name="engine")
+
     def drawn(image: Image.Image) -> torch.Tensor:
         return preprocess(image) + torch.rand(1)
 

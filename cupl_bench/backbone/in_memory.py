@@ -80,6 +80,12 @@ class Model:
                     f"The model {name!r} ({type(self.model).__name__}) has no {method}(). Give a module that has"
                     " encode_image(batch) and encode_text(ids); wrap another one in a small module with these two."
                 )
+        if not any(parameter.is_floating_point() for parameter in self.model.parameters()):
+            raise BackboneError(
+                f"The model {name!r} ({type(self.model).__name__}) has no parameters of floating-point numbers, by which"
+                " its features are told from those of other weights. Give it the weights that it computes with as"
+                " torch.nn.Parameter."
+            )
 
     @property
     def device(self) -> torch.device:
