@@ -27,14 +27,7 @@ from cupl_bench.errors import ConfigError, first, nearest
 from cupl_bench.paths import absolute
 from cupl_bench.schema import register
 
-__all__ = [
-    "Hydra",
-    "hydra_at_work",
-    "hydra_here",
-    "keys_in",
-    "no_option",
-    "several_values",
-]
+__all__ = ["Hydra", "hydra_at_work", "hydra_here", "keys_in", "no_option", "several_values"]
 
 _lock = threading.RLock()
 """Hydra keeps its state in the process: one thread composes at a time."""

@@ -33,9 +33,7 @@ from cupl_bench.report.pooled import pooled_over_datasets
 from cupl_bench.report.published import match_published
 from cupl_bench.report.rows import ByPlain, add_rows
 from cupl_bench.report.runs import Group, Run, comparable
-from cupl_bench.report.significance import (
-    holm,
-)
+from cupl_bench.report.significance import holm
 from cupl_bench.report.standings import Standings, stand
 from cupl_bench.report.writers import writers
 

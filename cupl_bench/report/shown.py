@@ -5,19 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cupl_bench.report.headline import headline_title
-from cupl_bench.report.significance import (
-    ALPHA,
-)
+from cupl_bench.report.significance import ALPHA
 from cupl_bench.report.texts import interval, percent, points
 
-__all__ = [
-    "baseline_names",
-    "minus",
-    "scored_names",
-    "shown",
-    "shown_pooled",
-    "strategy_names",
-]
+__all__ = ["baseline_names", "minus", "scored_names", "shown", "shown_pooled", "strategy_names"]
 
 QUALIFIERS = ("aggregation", "budget", "seed")
 """Columns that tell strategies of one name apart; they are read only where they do."""
