@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from cupl_bench.backbone import identified_by
+from cupl_bench.choices import Choice, asked_by, name_of
 from cupl_bench.dataset.in_memory import GivenImage, listed
 from cupl_bench.embeddings import build_class_embeddings
 from cupl_bench.errors import ConfigError, CuplBenchError
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cupl_bench.paragraph import Paper
-from cupl_bench.choices import Choice, asked_by, name_of
 
 __all__ = [
     "EmbeddedClasses",
