@@ -13,6 +13,7 @@ from cupl_bench.dataset.demo.drawing import (
     Dice,
     draw_flower,
     draw_one,
+    draw_split,
     evaluated_species,
     generator_for,
     load_species,
@@ -54,8 +55,17 @@ def test_a_picture_does_not_depend_on_what_was_drawn_before() -> None:
     assert forward == backward
 
 
+def test_split_equals_pictures_drawn_by_key() -> None:
+    drawn = list(draw_split(SEED, per_class=2))
+    assert [(label, number) for label, number, _ in drawn] == [
+        (label, number) for label in range(len(evaluated_species())) for number in range(2)
+    ]
+    label, number, image = drawn[37]
+    assert image.tobytes() == draw_one(SEED, label, number).tobytes()
+
+
 def test_pictures_are_small_rgb_and_all_different() -> None:
-    drawn = [draw_one(SEED, label, number) for label in range(len(evaluated_species())) for number in range(3)]
+    drawn = [image for _, _, image in draw_split(SEED, per_class=3)]
     assert {(image.size, image.mode) for image in drawn} == {((IMAGE_SIZE, IMAGE_SIZE), "RGB")}
     assert len({image.tobytes() for image in drawn}) == len(drawn)
 

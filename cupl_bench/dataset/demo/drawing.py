@@ -205,6 +205,13 @@ def draw_one(seed: int, class_index: int, number: int) -> Image.Image:
     return draw_flower(classes[class_index], generator_for(seed, class_index, number))
 
 
+def draw_split(seed: int, per_class: int = TEST_PER_CLASS) -> Iterator[tuple[int, int, Image.Image]]:
+    """Yield (class index, number, picture) class by class; each picture equals `draw_one` of its key."""
+    for class_index in range(len(evaluated_species())):
+        for number in range(per_class):
+            yield class_index, number, draw_one(seed, class_index, number)
+
+
 def sample_traits(species: Species, dice: Dice) -> Traits:
     """Return the content of the picture at the beginning of this random stream."""
     colour, second = dice.pick(species.colours)
