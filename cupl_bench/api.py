@@ -4,8 +4,8 @@ Nothing here prints, handles signals, or leaves a setting behind; each function 
 a thread or an event loop. Mistakes raise `CuplBenchError` with the message of the command line.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -14,18 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
-from cupl_bench.backbone import BackboneSource, identified_by
-from cupl_bench.composition import compose, quoted
-from cupl_bench.config import machine_of, question_of
-from cupl_bench.dataset.in_memory import Features, GivenImage, ImageList, listed
+from cupl_bench.backbone import identified_by
+from cupl_bench.choices import Choice, asked_by, name_of
+from cupl_bench.dataset.in_memory import GivenImage, listed
 from cupl_bench.embeddings import build_class_embeddings
 from cupl_bench.errors import ConfigError, CuplBenchError
 from cupl_bench.progress import showing_progress
-from cupl_bench.prompts import PromptStrategy, prompts_of
-from cupl_bench.prompts.budget import BudgetStrategy
-from cupl_bench.prompts.in_memory import GivenDescriptions, GivenFunction, GivenMatrix
-from cupl_bench.prompts.strategies import TemplatesStrategy
-from cupl_bench.question import QuestionRecord
+from cupl_bench.prompts import prompts_of
 from cupl_bench.records import Record
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
@@ -51,12 +46,6 @@ __all__ = [
     "published",
     "sweep",
 ]
-
-Choice = str | Path | Mapping[str, Any] | Sequence[Any] | Callable[..., Any] | BackboneSource | Features | np.ndarray
-"""What may stand for a group: the name of an option, or a thing in memory (see `evaluate`)."""
-
-GIVEN = {"dataset": "dataset=folder", "backbone": "backbone=demo", "prompts": "prompts=templates"}
-"""The option whose keys hold beside a thing in memory."""
 
 
 def evaluate(
@@ -96,7 +85,7 @@ def evaluate(
         32
     """
     choices = {"dataset": dataset, "backbone": backbone, "prompts": prompts, "scorer": scorer}
-    question, machine = _asked(overrides, choices, keys)
+    question, machine = asked_by(overrides, choices, keys)
     with showing_progress(progress):
         return run(question, machine, Workbench())
 
@@ -150,8 +139,8 @@ def sweep(
                 "scorer": one_scorer,
             }
             given = {**fixed, **dict(zip(swept, values, strict=True))}
-            asked.append(partial(_asked, overrides, choices, given))
-            called.append(" ".join(f"{name}={_called(one)}" for name, one in choices.items() if one is not None))
+            asked.append(partial(asked_by, overrides, choices, given))
+            called.append(" ".join(f"{name}={name_of(one)}" for name, one in choices.items() if one is not None))
         with showing_progress(progress):
             found += run_together(asked, bench)
     failures = [(name, one) for name, one in zip(called, found, strict=True) if isinstance(one, Exception)]
@@ -346,7 +335,7 @@ def class_embeddings(
 
     if isinstance(class_names, str):
         raise ConfigError("class_names is one text; give a list of names.")
-    question, machine = _asked(overrides, {"dataset": None, "backbone": backbone, "prompts": prompts}, keys)
+    question, machine = asked_by(overrides, {"dataset": None, "backbone": backbone, "prompts": prompts}, keys)
     written = prompts_of(question.prompts, tuple(class_names))
     if written.weigh_by_images:
         raise ConfigError(f"prompts={question.prompts_name} weighs prompts by images, and there are none here.")
@@ -374,7 +363,7 @@ def encode_images(
     """
     from cupl_bench.features import encode_images as encode_into_store
 
-    question, machine = _asked(overrides, {"dataset": None, "backbone": backbone, "prompts": None}, keys)
+    question, machine = asked_by(overrides, {"dataset": None, "backbone": backbone, "prompts": None}, keys)
     towers = _towers(question, machine)
     features = encode_into_store(
         listed(images),
@@ -391,109 +380,3 @@ def encode_images(
 def _towers(question: Question, machine: Machine) -> Towers:
     facts = identified_by(question.backbone, machine.cache_dir, download=True)
     return Towers(question=question, machine=machine, bench=Workbench(), facts=facts)
-
-
-def _asked(
-    overrides: Sequence[str], choices: Mapping[str, Choice | Scorer | None], keys: Mapping[str, object]
-) -> tuple[Question, Machine]:
-    """Compose the question and the machine; things in memory take the place of what their option would build."""
-    given = {group: choice for group, choice in choices.items() if choice is not None and not isinstance(choice, str)}
-    named = [f"{group}={choice}" for group, choice in choices.items() if isinstance(choice, str)]
-    held = [GIVEN[group] for group in given if group in GIVEN]
-    if isinstance(features := given.get("dataset"), Features):
-        held[list(given).index("dataset")] = "dataset=features"
-        held += [
-            "dataset.path=given",
-            f"dataset.name={quoted(features.name)}",
-            f"dataset.names_of={_grammar(features.names_of)}",
-        ]
-    elif "dataset" in given:
-        held += ["dataset.path=given", "dataset.name=given"]
-    if "prompts" in given:
-        held += ["prompts.templates=['{}']", "prompts.name=given"]
-    keys = dict(keys)
-    model: Any = given.get("backbone")
-    if model is not None and _is_model(model):
-        keys = {"precision": model.precision, "device": str(model.device), **keys}
-    config_dir = keys.pop("config_dir", None)
-    arguments = [*named, *held, *(f"{key}={_grammar(value)}" for key, value in keys.items()), *overrides]
-    config = compose(arguments, None if config_dir is None else str(config_dir))
-    question, machine = question_of(config), machine_of(config)
-    for group, choice in given.items():
-        question = _with(question, group, choice)
-    return _without_words(question, list(given)), machine
-
-
-def _without_words(question: Question, groups: Sequence[str]) -> Question:
-    """Return the question whose record says that these groups were in memory alone, and cannot be asked again."""
-    names = {
-        "dataset": question.dataset_name,
-        "backbone": question.backbone_name,
-        "prompts": question.prompts_name,
-        "scorer": question.scorer_name,
-    }
-    memory = {group: {"_target_": None, "name": names[group]} for group in groups}
-    words = question.config.model_dump(exclude={"beyond_words"})
-    return replace(question, config=QuestionRecord.model_validate({**words, **memory}))
-
-
-def _with(question: Question, group: str, given: Choice | Scorer) -> Question:
-    """Return the question with a thing in memory in one of its places."""
-    if group == "scorer":
-        if not isinstance(given, Scorer):
-            raise ConfigError(
-                f"scorer is {type(given).__name__}; give the name of an option, or a cupl_bench.scorers.Scorer."
-            )
-        return replace(question, scorer=given, scorer_name=type(given).__name__)
-    if group == "backbone":
-        model: Any = given
-        if not _is_model(model):
-            raise ConfigError(f"backbone is {type(given).__name__}; give the name of an option, or a cupl_bench.Model.")
-        return replace(question, backbone=model, backbone_name=model.name)
-    if group == "dataset":
-        source: Any = given
-        if isinstance(given, Features):
-            return replace(question, dataset=given, dataset_name=given.name)
-        if isinstance(given, Sequence) and not isinstance(given, str):
-            source = ImageList(pairs=list(given))  # type: ignore[arg-type]
-        return replace(question, dataset=source)
-    if isinstance(given, Scorer):
-        raise ConfigError("prompts is a scorer; give it as scorer=...")
-    held = question.prompts
-    if isinstance(held, BudgetStrategy):
-        inner = _with(replace(question, prompts=held.strategy), group, given).prompts
-        return replace(question, prompts=replace(held, strategy=inner))
-    if not isinstance(held, TemplatesStrategy):
-        raise ConfigError("prompts is given twice: as a thing in memory, and by an override.")
-    aggregation = held.aggregation
-    strategy: PromptStrategy
-    if isinstance(given, np.ndarray):
-        strategy = GivenMatrix(vectors=given, aggregation=aggregation)
-    elif isinstance(given, Mapping):
-        strategy = GivenDescriptions(descriptions=given, aggregation=aggregation)
-    elif callable(given) and not isinstance(given, Features):
-        strategy = GivenFunction(function=given, aggregation=aggregation)
-    else:
-        strategy = TemplatesStrategy(templates=list(given), aggregation=aggregation)  # type: ignore[arg-type]
-    return replace(question, prompts=strategy)
-
-
-def _is_model(given: object) -> bool:
-    from cupl_bench.backbone.in_memory import Model  # with it PyTorch: who gives a model has it
-
-    return isinstance(given, Model)
-
-
-def _called(choice: Choice | Scorer) -> str:
-    return choice if isinstance(choice, str) else getattr(choice, "name", type(choice).__name__)
-
-
-def _grammar(value: object) -> str:
-    """Return a value as Hydra's grammar reads it: text in quotes, so that none of its characters means anything."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return str(value)
-    return quoted(str(value))

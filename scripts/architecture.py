@@ -15,7 +15,7 @@ import grimp
 
 ROOMS = {
     "Command line": ("__main__", "commands", "terminal"),
-    "Python": ("api",),
+    "Python": ("api", "choices"),
     "Configuration": ("composition", "config", "schema", "conf_folder"),
     "Report": ("report", "checking", "paragraph", "smallest_set"),
     "Describe": ("describe",),

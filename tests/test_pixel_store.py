@@ -9,7 +9,7 @@ from making import TINY, TinyModel, encoded, make_tiny
 
 from cupl_bench import features
 from cupl_bench.commands.eval import over_several_backbones
-from cupl_bench.composition import questions_of
+from cupl_bench.composition import read_questions
 from cupl_bench.features import DecodedImages
 from cupl_bench.pixel_store import PixelStore
 
@@ -142,4 +142,4 @@ def test_each_image_comes_once_and_the_limit_holds(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_which_sweeps_read_images_more_than_once(overrides: list[str], several: bool) -> None:
-    assert over_several_backbones(questions_of(overrides)) == several
+    assert over_several_backbones(read_questions(overrides, several=True).all) == several

@@ -24,6 +24,7 @@ from cupl_bench.errors import ConfigError, CuplBenchError
 from cupl_bench.interrupts import hurry, raise_if_interrupted
 from cupl_bench.lease import held
 from cupl_bench.outcomes import Outcome, last_outcomes, read_outcomes, running_lease, state_of, write_outcome
+from cupl_bench.paths import absolute
 from cupl_bench.ranks import from_first
 from cupl_bench.records import Record, read_record, record_path
 from cupl_bench.run.bench import Workbench
@@ -116,7 +117,7 @@ class Job:
             speak_to_program(config.output == Output.json)
             if self.is_sweep and not self.assisting:
                 say(f"\njob {number}: {question.name}")
-            results_dir = Path(config.results_dir).expanduser().absolute()
+            results_dir = absolute(config.results_dir)
             if config.rerun == Rerun.failed and from_first(lambda: self._never_ran(question.name, results_dir)):
                 note = "never ran, and rerun=failed does not start it"
                 self._leave(number, Outcome(job=question.name, run_key=None, note=note, left=True))

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,15 +21,9 @@ from cupl_bench.composition import Questions, hydra_here, quoted
 __all__ = ["launch", "run_alone"]
 
 
-class Task:
-    """The function that Hydra calls in each job, maybe on another machine."""
-
-    def __init__(self, job: Callable[[int], None]) -> None:
-        self.job = job
-
-    def __call__(self, _: Any) -> None:
-        """Run the job that Hydra has numbered."""
-        self.job(int(HydraConfig.get().job.num))
+def _task(job: Callable[[int], None], _: object) -> None:
+    """Run the job that Hydra has numbered, maybe on another machine."""
+    job(int(HydraConfig.get().job.num))
 
 
 def launch(job: Callable[[int], None], questions: Questions, folder: Path) -> None:
@@ -43,7 +38,7 @@ def launch(job: Callable[[int], None], questions: Questions, folder: Path) -> No
         settings = compose("config", own, return_hydra_config=True)
         context = HydraContext(config_loader=GlobalHydra.instance().config_loader(), callbacks=cast(Any, Callback()))
         launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=context, task_function=Task(job), config=settings
+            hydra_context=context, task_function=partial(_task, job), config=settings
         )
         for done in launcher.launch([one[0].overrides for one in questions.jobs], initial_job_idx=0):
             _ = done.return_value  # raises what the job has raised
@@ -59,7 +54,7 @@ def run_alone(job: Callable[[int], None], questions: Questions) -> None:
         settings = questions.settings
         OmegaConf.update(settings, "hydra.job.num", 0, force_add=True)
         context = HydraContext(config_loader=GlobalHydra.instance().config_loader(), callbacks=cast(Any, Callback()))
-        done = run_job(Task(job), settings, "hydra.run.dir", None, context)
+        done = run_job(partial(_task, job), settings, "hydra.run.dir", None, context)
         _ = done.return_value
 
 

@@ -44,12 +44,6 @@ def command(given: Arguments) -> int:
             raise_if_interrupted()
             mistakes.append((name, str(error)))
             continue
-        names = {
-            "dataset": question.dataset_name,
-            "backbone": question.backbone_name,
-            "prompts": question.prompts_name,
-            "scorer": question.scorer_name,
-        }
         folders.add(absolute(config.results_dir))
         planned.append(
             Planned(
@@ -60,10 +54,10 @@ def command(given: Arguments) -> int:
                 plan=found,
             )
         )
-        plans.append({**names, **asdict(found)})
+        plans.append({**question.names, **asdict(found)})
         rows.append(
             {
-                **names,
+                **question.names,
                 "data": found.dataset_here,
                 "images": _count(found.num_images),
                 "classes": _count(found.num_classes),

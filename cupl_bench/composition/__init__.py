@@ -42,7 +42,6 @@ __all__ = [
     "hydra_here",
     "is_about",
     "named",
-    "questions_of",
     "quoted",
     "read_questions",
     "values_of",
@@ -113,15 +112,6 @@ def compose(overrides: Sequence[str], config_dir: str | Path | None = None) -> D
     """
     with hydra_at_work(None if config_dir is None else str(config_dir)) as hydra:
         return hydra.composed([at_home(one) for one in overrides])
-
-
-def questions_of(overrides: Sequence[str], config_dir: str | Path | None = None) -> list[Combination]:
-    """Return every question that ``overrides`` ask; a list of values is a question for each of them.
-
-    Raises:
-        ConfigError: an override cannot be read, or names no option or key.
-    """
-    return read_questions(overrides, None if config_dir is None else str(config_dir), several=True).all
 
 
 def read_questions(overrides: Sequence[str], config_dir: str | None = None, *, several: bool) -> Questions:

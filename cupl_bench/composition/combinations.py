@@ -50,9 +50,9 @@ def combinations_of(
             raise ConfigError(f"{one.input_line} is not a list of values: write them out, or as range(START,STOP).")
         choices = tuple(f"{key}={value}" for value in one.sweep_string_iterator())
         if not choices:
-            raise ConfigError(f"{one.input_line} matches nothing. Options: {', '.join(hydra.options(key))}.")
+            raise ConfigError(f"{one.input_line} matches nothing. Options: {', '.join(hydra.get_group_options(key))}.")
         swept.append(_Swept(key, choices))
-        if known := hydra.options(key):
+        if known := hydra.get_group_options(key):
             for choice in choices:
                 option = choice.partition("=")[2]
                 if option not in known:
@@ -127,7 +127,9 @@ def _owners(key: str, options: Sequence[str], others: Sequence[str], hydra: "Hyd
 
 def _check_values(swept: Sequence[_Swept], hydra: "Hydra") -> None:
     """Check that each value of a key of the root is of its type, before anything runs."""
-    lines = [line for one in swept if "." not in one.key and not hydra.options(one.key) for line in one.overrides]
+    lines = [
+        line for one in swept if "." not in one.key and not hydra.get_group_options(one.key) for line in one.overrides
+    ]
     if not lines:
         return
     config = hydra.composed([])

@@ -27,14 +27,7 @@ from cupl_bench.errors import ConfigError, first, nearest
 from cupl_bench.paths import absolute
 from cupl_bench.schema import register
 
-__all__ = [
-    "Hydra",
-    "hydra_at_work",
-    "hydra_here",
-    "keys_in",
-    "no_option",
-    "several_values",
-]
+__all__ = ["Hydra", "hydra_at_work", "hydra_here", "keys_in", "no_option", "several_values"]
 
 _lock = threading.RLock()
 """Hydra keeps its state in the process: one thread composes at a time."""
@@ -61,14 +54,10 @@ class Hydra:
         """The override that makes Hydra look there."""
         return [f"hydra.searchpath=[{','.join(map(quoted, self.searched))}]"] if self.searched else []
 
-    def options(self, group: str) -> list[str]:
-        """Return the options of a group; none where it is not a group."""
-        return self.get_group_options(group)
-
     def get_group_options(
         self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG, **_: object
     ) -> list[str]:
-        """Return the options of a group, those of the user's own folder included: what Hydra asks for glob(...)."""
+        """Return the options of a group, also the user's own; none where it is no group. Hydra asks this for glob()."""
         found: list[str] = self.loader.get_group_options(
             group_name, results_filter, config_name="config", overrides=self.path
         )
@@ -87,7 +76,7 @@ class Hydra:
         except (HydraException, ValueError) as error:
             raise ConfigError(_one_line(error)) from error
         for one in found:
-            if one.value() is None and not one.is_delete() and self.options(one.key_or_group):
+            if one.value() is None and not one.is_delete() and self.get_group_options(one.key_or_group):
                 raise ConfigError(
                     f"{one.input_line}: a group is chosen by the name of one of its options, such as prompts=simple; it"
                     " cannot be null."
@@ -112,9 +101,9 @@ class Hydra:
                 return several_values(one)
         if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
             group, _, option = str(error.missing_cfg_file).rpartition("/")
-            return no_option(group, option, error.options or self.options(group))
+            return no_option(group, option, error.options or self.get_group_options(group))
         parsed = self.parsed(overrides)
-        chosen = [str(one.input_line) for one in parsed if self.options(one.key_or_group)]
+        chosen = [str(one.input_line) for one in parsed if self.get_group_options(one.key_or_group)]
         for one in parsed:
             line = str(one.input_line)
             if line in chosen:

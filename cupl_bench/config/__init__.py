@@ -25,13 +25,7 @@ from cupl_bench.run.device import device_named
 from cupl_bench.schema import Config
 from cupl_bench.tracking import Tracker, no_tracker
 
-__all__ = [
-    "check_keys",
-    "describing_of",
-    "machine_of",
-    "question_of",
-    "tracker_of",
-]
+__all__ = ["check_keys", "describing_of", "machine_of", "question_of", "tracker_of"]
 
 WEIGHTS = ("_target_", "architecture", "pretrained", "path")
 """Settings of a backbone that say which weights it has."""

@@ -25,13 +25,7 @@ from cupl_bench.question import OF_THE_RUN, TOLD, QuestionRecord
 from cupl_bench.run.asking import Question, check_primary
 from cupl_bench.scorers import Scorer
 
-__all__ = [
-    "build",
-    "checked_dataset",
-    "options_of",
-    "question_from",
-    "texts_found",
-]
+__all__ = ["build", "checked_dataset", "options_of", "question_from", "texts_found"]
 
 
 def checked_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,16 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from cupl_bench.errors import DatasetError, first, nearest
 from cupl_bench.json_files import read_json
 
-__all__ = [
-    "CUPL_COMMIT",
-    "CuplFile",
-    "CuplFiles",
-    "FetchedList",
-    "Texts",
-    "read_texts",
-    "spec_content",
-    "spec_names",
-]
+__all__ = ["CUPL_COMMIT", "CuplFile", "CuplFiles", "FetchedList", "Texts", "read_texts", "spec_content", "spec_names"]
 
 CUPL_COMMIT = "719619c829792ff8f37298266e941b7f077c7f5c"
 """The commit of github.com/sarahpratt/CuPL that is fetched from. The files carry no licence: none is shipped."""

@@ -18,12 +18,7 @@ from cupl_bench.prompts.sources import replace_name
 from cupl_bench.prompts.strategies import DescriptionsStrategy
 from cupl_bench.prompts.waffle import pick, read_words
 
-__all__ = [
-    "LengthMatchedDescriptionsStrategy",
-    "NamelessDescriptionsStrategy",
-    "RandomWordsStrategy",
-    "without_name",
-]
+__all__ = ["LengthMatchedDescriptionsStrategy", "NamelessDescriptionsStrategy", "RandomWordsStrategy", "without_name"]
 
 WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 SHORTEST = 3

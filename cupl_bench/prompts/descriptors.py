@@ -8,7 +8,8 @@ from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError, first
 from cupl_bench.prompts import Prompts
 from cupl_bench.prompts.files import content_of, read_unchanged
-from cupl_bench.prompts.sources import Join, join_by_name, strategy_of
+from cupl_bench.prompts.joining import Join, join_by_name
+from cupl_bench.prompts.sources import strategy_of
 from cupl_bench.prompts.strategies import file_name, read_aliases
 
 __all__ = ["DescriptorsStrategy", "join_lists", "read_lists", "which", "worded"]

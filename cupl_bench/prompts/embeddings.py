@@ -15,7 +15,7 @@ from cupl_bench.embeddings import ALMOST_ONE, unit_rows
 from cupl_bench.errors import DatasetError, PromptsError, first, nearest
 from cupl_bench.json_files import read_json
 from cupl_bench.prompts import Aggregation, GivenEmbeddings, Prompts
-from cupl_bench.prompts.sources import join_by_name
+from cupl_bench.prompts.joining import join_by_name
 
 __all__ = ["EmbeddingsStrategy", "GivenVectors", "prompts_of_vectors"]
 

@@ -9,7 +9,7 @@ from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError
 from cupl_bench.prompts import Prompts
 from cupl_bench.prompts.embeddings import GivenVectors, prompts_of_vectors
-from cupl_bench.prompts.sources import join_by_name
+from cupl_bench.prompts.joining import join_by_name
 
 __all__ = ["GivenDescriptions", "GivenFunction", "GivenMatrix"]
 

@@ -11,15 +11,8 @@ from cupl_bench.errors import PromptsError, first
 from cupl_bench.json_files import read_json
 from cupl_bench.prompts import Prompts
 from cupl_bench.prompts.files import LIBRARY, library_part, read_unchanged
-from cupl_bench.prompts.sources import (
-    Join,
-    fetch_official,
-    fill,
-    join_by_name,
-    read_descriptions,
-    read_templates,
-    replace_name,
-)
+from cupl_bench.prompts.joining import Join, join_by_name
+from cupl_bench.prompts.sources import fetch_official, fill, read_descriptions, read_templates, replace_name
 
 __all__ = [
     "ConceptStrategy",

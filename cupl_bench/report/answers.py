@@ -1,7 +1,8 @@
-"""Read the predictions of runs back, and check that they are those of their records."""
+"""The predictions of runs read back, held against their records, and kept while a group is compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,21 @@ from jaxtyping import Bool, Float32, Int64
 from cupl_bench.errors import ResultsError
 from cupl_bench.metrics import Scored
 from cupl_bench.records import Record, unlike_artifacts
-from cupl_bench.report.runs import Run
+from cupl_bench.report.runs import Group, Run, Strategy
 from cupl_bench.scored_file import class_sets, read_scored
 from cupl_bench.scorers import INDEPENDENT
 from cupl_bench.truth import ClassSets, Truth
 
 __all__ = [
     "Answers",
+    "GroupAnswers",
+    "RightImages",
+    "by_strategy",
     "class_facts",
+    "compared_with",
     "is_by_image",
     "read_answers",
+    "right_images",
     "same_images",
 ]
 
@@ -161,3 +167,57 @@ def class_facts(results_dir: Path, records: Sequence[Record]) -> pd.DataFrame:
             ) from error
         return facts.assign(**{str(name): told[name].reindex(facts.index) for name in told})
     return facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupAnswers:
+    """The runs of a group with their answers, in memory while the group is compared.
+
+    ``baseline``: the run that the others are compared with, None where the group has none. ``classes``: a row per class
+    and run (`report.classes.per_class`).
+    """
+
+    group: Group
+    members: Sequence[Answers]
+    baseline: Answers | None
+    classes: pd.DataFrame
+
+    def against(self, answers: Answers) -> Answers | None:
+        """Return what these answers are compared with: `compared_with`."""
+        return compared_with(answers, self.baseline)
+
+
+def compared_with(answers: Answers, baseline: Answers | None) -> Answers | None:
+    """Return the baseline, if it is another run on the same images; else None."""
+    if baseline is None or answers is baseline or not same_images(answers, baseline):
+        return None
+    return baseline
+
+
+def by_strategy(members: Sequence[Answers]) -> dict[Strategy, list[Answers]]:
+    """Return the runs by strategy; several are seeds of one."""
+    out: dict[Strategy, list[Answers]] = {}
+    for answers in members:
+        out.setdefault(answers.run.strategy, []).append(answers)
+    return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class RightImages:
+    """Which images a run has right, one bit each, and a digest of which images these are."""
+
+    bits: bytes
+    count: int
+    images: str
+
+    def hits(self) -> Bool[np.ndarray, " n"]:
+        """Return which images are right, in the order of the run."""
+        return np.unpackbits(np.frombuffer(self.bits, dtype=np.uint8), count=self.count).astype(np.bool_)
+
+
+def right_images(answers: Answers) -> RightImages | None:
+    """Return which images a run has right; None where their scores depend on each other: nobody may resample those."""
+    if not is_by_image(answers):
+        return None
+    images = sha256(answers.index.tobytes() + answers.labels.tobytes()).hexdigest()
+    return RightImages(bits=np.packbits(answers.hits).tobytes(), count=len(answers.labels), images=images)

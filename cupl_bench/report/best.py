@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from cupl_bench.report.answers import Answers, is_by_image, same_images
-from cupl_bench.report.right import RightImages
+from cupl_bench.report.answers import Answers, RightImages, is_by_image, same_images
 from cupl_bench.report.runs import Run, same_features
 from cupl_bench.report.significance import ALPHA, difference_p, holm
 

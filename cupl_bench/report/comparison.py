@@ -13,22 +13,27 @@ import numpy as np
 import pandas as pd
 
 from cupl_bench.records import Record
-from cupl_bench.report.answers import class_facts, read_answers, same_images
+from cupl_bench.report.answers import (
+    GroupAnswers,
+    RightImages,
+    by_strategy,
+    class_facts,
+    compared_with,
+    read_answers,
+    right_images,
+    same_images,
+)
 from cupl_bench.report.baselines import baselines_of
 from cupl_bench.report.best import mark_level
 from cupl_bench.report.classes import moved_confusions, per_class
 from cupl_bench.report.controls import against_controls, corrected_controls
-from cupl_bench.report.groups import GroupAnswers, by_strategy, compared_with
 from cupl_bench.report.headline import Headlines, has_headline
 from cupl_bench.report.missing import missing_cells
 from cupl_bench.report.pooled import pooled_over_datasets
 from cupl_bench.report.published import match_published
-from cupl_bench.report.right import RightImages, right_images
 from cupl_bench.report.rows import ByPlain, add_rows
 from cupl_bench.report.runs import Group, Run, comparable
-from cupl_bench.report.significance import (
-    holm,
-)
+from cupl_bench.report.significance import holm
 from cupl_bench.report.standings import Standings, stand
 from cupl_bench.report.writers import writers
 

@@ -8,13 +8,7 @@ import pandas as pd
 
 from cupl_bench.report.answers import Answers, is_by_image, same_images
 from cupl_bench.report.runs import Strategy
-from cupl_bench.report.significance import (
-    ALPHA,
-    difference_p,
-    holm,
-    image_bootstrap,
-    percentile_interval,
-)
+from cupl_bench.report.significance import ALPHA, difference_p, holm, image_bootstrap, percentile_interval
 from cupl_bench.report.texts import interval, points
 
 __all__ = ["CONTROLS", "against_controls", "corrected_controls", "is_control", "shown_controls"]

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cupl_bench.records import Record
-from cupl_bench.report.naming import (
-    same_words,
-)
+from cupl_bench.report.naming import same_words
 from cupl_bench.report.runs import Run, group_of, latest, named_runs
 
 __all__ = ["missing_cells"]

@@ -6,10 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cupl_bench.metrics import ACCURACIES
-from cupl_bench.report.significance import (
-    over_datasets,
-    percentile_interval,
-)
+from cupl_bench.report.significance import over_datasets, percentile_interval
 
 __all__ = ["pooled_over_datasets"]
 

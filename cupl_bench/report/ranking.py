@@ -22,7 +22,6 @@ __all__ = [
     "fewest_for_signed_rank",
     "friedman_p",
     "noise",
-    "ranks_and_critical_difference",
     "resampled_datasets",
     "resampled_images",
     "signed_rank_p",
@@ -116,17 +115,6 @@ def critical_difference(num_strategies: int, num_datasets: int, alpha: float = A
     """
     quantile = float(stats.studentized_range.ppf(1 - alpha, num_strategies, np.inf)) / math.sqrt(2)
     return quantile * math.sqrt(num_strategies * (num_strategies + 1) / (6 * num_datasets))
-
-
-def ranks_and_critical_difference(values: Table) -> tuple[Float64[np.ndarray, " s"], float]:
-    """Return the average rank of each strategy and Nemenyi's critical difference: what a diagram of them draws.
-
-    >>> ranks, difference = ranks_and_critical_difference(np.array([[0.9, 0.8, 0.7]] * 10))
-    >>> ranks.tolist(), round(difference, 2)
-    ([1.0, 2.0, 3.0], 1.05)
-    """
-    num_datasets, num_strategies = values.shape
-    return average_ranks(values), critical_difference(num_strategies, num_datasets)
 
 
 def signed_rank_p(differences: Float64[np.ndarray, " d"]) -> float:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cupl_bench.report.answers import Answers, is_by_image, same_images
+from cupl_bench.report.answers import Answers, GroupAnswers, by_strategy, is_by_image, same_images
 from cupl_bench.report.best import best_of
-from cupl_bench.report.groups import GroupAnswers, by_strategy
 from cupl_bench.report.headline import Headlines, has_headline
 from cupl_bench.report.runs import Group, Run, same_features
 from cupl_bench.report.significance import (

@@ -22,16 +22,7 @@ from cupl_bench.report.naming import (
     tell_prompts_apart,
 )
 
-__all__ = [
-    "Group",
-    "Run",
-    "Strategy",
-    "comparable",
-    "group_of",
-    "latest",
-    "named_runs",
-    "same_features",
-]
+__all__ = ["Group", "Run", "Strategy", "comparable", "group_of", "latest", "named_runs", "same_features"]
 
 log = logging.getLogger(__name__)
 

@@ -1,23 +1,14 @@
 """The rows of a comparison as a person reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from cupl_bench.report.headline import headline_title
-from cupl_bench.report.significance import (
-    ALPHA,
-)
+from cupl_bench.report.significance import ALPHA
 from cupl_bench.report.texts import interval, percent, points
 
-__all__ = [
-    "baseline_names",
-    "minus",
-    "scored_names",
-    "shown",
-    "shown_pooled",
-    "strategy_names",
-]
+__all__ = ["baseline_names", "minus", "scored_names", "shown", "shown_pooled", "strategy_names"]
 
 QUALIFIERS = ("aggregation", "budget", "seed")
 """Columns that tell strategies of one name apart; they are read only where they do."""
@@ -40,24 +31,14 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
         out["scorer"] = read["scorer"]
         out["kind"] = [str(kind).replace("_", " ") for kind in read["kind"]]
     out["images"] = [f"{count:,}" for count in read["num_images"]]
-    out["top-1 [95%]"] = [
-        f"{percent(value)} {interval(low, high)}".rstrip()
-        for value, low, high in zip(read["top1"], read["top1_low"], read["top1_high"], strict=True)
-    ]
+    out["top-1 [95%]"] = _each(_value_shown, read, "top1", "top1_low", "top1_high")
     if "primary_value" in read:
         out["metric"] = [headline_title(name) for name in read["primary"]]
-        out["value [95%]"] = [
-            f"{percent(value)} {interval(low, high)}".rstrip()
-            for value, low, high in zip(
-                *(read[name].astype(float) for name in ("primary_value", "primary_low", "primary_high")), strict=True
-            )
-        ]
+        out["value [95%]"] = _each(_value_shown, read, "primary_value", "primary_low", "primary_high")
         if read["primary_difference"].notna().any():
-            of_headline = ["primary_difference", "primary_difference_low", "primary_difference_high", "primary_p_holm"]
-            out[f"value {minus(baseline_names(read))} [95%]"] = [
-                _difference_shown(*values)
-                for values in zip(*(read[name].astype(float) for name in of_headline), strict=True)
-            ]
+            out[f"value {minus(baseline_names(read))} [95%]"] = _each(
+                _difference_shown, read, *_of_difference("primary_difference", "primary_p_holm")
+            )
     if read["num_seeds"].notna().any():
         out["sd of seeds"] = [percent(value) for value in read["top1_sd"]]
     if read["top5"].notna().any():
@@ -74,26 +55,30 @@ def shown(comparison: pd.DataFrame) -> pd.DataFrame:
             out["baseline"] = [
                 "" if pd.isna(name) else name for name in read["baseline"].where(read["difference"].notna())
             ]
-        out[f"{minus(names)} [95%]"] = [
-            _difference_shown(*values)
-            for values in zip(
-                read["difference"], read["difference_low"], read["difference_high"], read["p_holm"], strict=True
-            )
-        ]
+        out[f"{minus(names)} [95%]"] = _each(_difference_shown, read, *_of_difference("difference", "p_holm"))
         if read["difference_classes_low"].notna().any():
-            out["over classes"] = [
-                interval(*values, signed=True)
-                for values in zip(read["difference_classes_low"], read["difference_classes_high"], strict=True)
-            ]
+            out["over classes"] = _each(_signed, read, "difference_classes_low", "difference_classes_high")
     if scored and read["scorer_difference"].notna().any():
-        out["minus plain [95%]"] = [
-            _difference_shown(*values)
-            for values in zip(
-                read["scorer_difference"], read["scorer_difference_low"], read["scorer_difference_high"],
-                read["scorer_p_holm"], strict=True,
-            )
-        ]  # fmt: skip
+        columns = _of_difference("scorer_difference", "scorer_p_holm")
+        out["minus plain [95%]"] = _each(_difference_shown, read, *columns)
     return out
+
+
+def _each(word: Callable[..., str], table: pd.DataFrame, *columns: str) -> list[str]:
+    """Return the cells of a column: ``word`` of the values of each row, NaN where there is none."""
+    return [word(*values) for values in zip(*(table[name].astype(float) for name in columns), strict=True)]
+
+
+def _of_difference(name: str, p: str) -> tuple[str, str, str, str]:
+    return name, f"{name}_low", f"{name}_high", p
+
+
+def _value_shown(value: float, low: float, high: float) -> str:
+    return f"{percent(value)} {interval(low, high)}".rstrip()
+
+
+def _signed(low: float, high: float) -> str:
+    return interval(low, high, signed=True)
 
 
 def _difference_shown(value: float | None, low: float | None, high: float | None, p: float | None) -> str:
@@ -122,14 +107,8 @@ def shown_pooled(pooled: pd.DataFrame) -> pd.DataFrame:
         out["baseline"] = pooled["baseline"]
     out["baseline top-1" if len(names) > 1 else names[0]] = [percent(value) for value in pooled["baseline_top1"]]
     out["difference"] = [points(value) for value in pooled["difference"]]
-    out["over images"] = [
-        interval(*values, signed=True)
-        for values in zip(pooled["difference_low"], pooled["difference_high"], strict=True)
-    ]
-    out["over data sets"] = [
-        interval(*values, signed=True)
-        for values in zip(pooled["difference_datasets_low"], pooled["difference_datasets_high"], strict=True)
-    ]
+    out["over images"] = _each(_signed, pooled, "difference_low", "difference_high")
+    out["over data sets"] = _each(_signed, pooled, "difference_datasets_low", "difference_datasets_high")
     out["better on"] = [
         f"{better} of {count}" for better, count in zip(pooled["better_on"], pooled["num_datasets"], strict=True)
     ]

@@ -14,6 +14,7 @@ from jaxtyping import Bool
 
 from cupl_bench.errors import first
 from cupl_bench.metrics import ACCURACIES
+from cupl_bench.report.answers import RightImages
 from cupl_bench.report.ranking import (
     FEWEST,
     average_ranks,
@@ -28,7 +29,6 @@ from cupl_bench.report.ranking import (
     swaps,
     win_rates,
 )
-from cupl_bench.report.right import RightImages
 from cupl_bench.report.significance import ALPHA, holm, percentile_interval
 from cupl_bench.report.texts import percent
 

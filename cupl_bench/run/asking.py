@@ -64,6 +64,14 @@ class Question:
         check_primary(self.primary, "primary")
         object.__setattr__(self, "skip_broken", parse(bool, self.skip_broken, "skip_broken", ConfigError))
 
+    @property
+    def names(self) -> dict[str, str]:
+        """The name of what is asked about, by its group."""
+        return {
+            "dataset": self.dataset_name, "backbone": self.backbone_name, "prompts": self.prompts_name,
+            "scorer": self.scorer_name,
+        }  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:

@@ -6,15 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cupl_bench.backbone import (
-    Backbone,
-    BackboneFacts,
-    BackboneSource,
-    Precision,
-    TextTower,
-    loaded_by,
-    text_loaded_by,
-)
+from cupl_bench.backbone import Backbone, BackboneFacts, BackboneSource, Precision, TextTower, loaded_by, text_loaded_by
 from cupl_bench.dataset import Dataset, DatasetSource, listed_by
 from cupl_bench.dataset.names import without_words
 from cupl_bench.store import RowStore

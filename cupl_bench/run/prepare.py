@@ -20,15 +20,7 @@ from cupl_bench.run.timing import Stages
 from cupl_bench.scorers.facts import ScorerFacts, check_fit, facts_of
 from cupl_bench.store import write_atomically
 
-__all__ = [
-    "check_metric",
-    "prepare",
-    "prepared_of",
-    "say_key",
-    "say_question",
-    "scorer_of",
-    "with_width",
-]
+__all__ = ["check_metric", "prepare", "prepared_of", "say_key", "say_question", "scorer_of", "with_width"]
 
 log = logging.getLogger(__name__)
 

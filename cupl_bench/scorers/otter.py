@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64
 
+from cupl_bench.dataset.names import normalised
 from cupl_bench.errors import PromptsError, ScorerError, first
-from cupl_bench.prompts.sources import join_by_name, normalised
+from cupl_bench.prompts.joining import join_by_name
 from cupl_bench.scorers import Inputs, Needs, ScoresAre
 from cupl_bench.scorers.balance import balanced, blocks, shares_of
 from cupl_bench.scorers.neighbours import Distinct, distinct, spread

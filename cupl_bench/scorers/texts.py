@@ -10,7 +10,8 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 from cupl_bench.dataset.names import is_unicode
 from cupl_bench.embeddings import build_class_embeddings
 from cupl_bench.errors import PromptsError, ScorerError, first
-from cupl_bench.prompts.sources import join_by_name, read_templates
+from cupl_bench.prompts.joining import join_by_name
+from cupl_bench.prompts.sources import read_templates
 
 __all__ = ["Text", "encoded", "files_of", "joined", "joined_keys", "mean_features", "templates_of"]
 
@@ -77,7 +78,7 @@ def joined(class_names: Sequence[str], files: Mapping[str, object], parameter: s
 def joined_keys(
     class_names: Sequence[str], names: Sequence[str], files: Mapping[str, object], where: str
 ) -> tuple[str, ...]:
-    """Return for each class its name in a file that has ``names``; `cupl_bench.prompts.sources.join_by_name` finds it.
+    """Return for each class its name in a file that has ``names``; `cupl_bench.prompts.joining.join_by_name` finds it.
 
     Raises:
         ScorerError: a class has none or more than one, or the aliases are no map from name to name.

@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from cupl_bench.composition import questions_of, read_questions
+from cupl_bench.composition import read_questions
 from cupl_bench.conf_folder import conf_dir
 from cupl_bench.errors import ConfigError
 
 
 def asked(*overrides: str) -> list[tuple[str, ...]]:
-    return [one.overrides for one in questions_of(overrides)]
+    return [one.overrides for one in read_questions(overrides, several=True).all]
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def test_a_key_of_a_recipe_that_sweeps_goes_to_its_options() -> None:
 )
 def test_a_sweep_is_refused_before_anything_runs(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
-        questions_of(overrides)
+        read_questions(overrides, several=True)
 
 
 def test_questions_of_one_data_set_and_backbone_are_a_job() -> None:

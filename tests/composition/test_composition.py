@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from cupl_bench.composition import compose, questions_of, read_questions
+from cupl_bench.composition import compose, read_questions
 from cupl_bench.conf_folder import conf_dir
 
 
@@ -22,9 +22,10 @@ def own_options(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_options_of_ones_own_are_swept_and_matched(own_options: Path) -> None:
-    found = questions_of(["prompts=simple,loud"], own_options)
+    found = read_questions(["prompts=simple,loud"], str(own_options), several=True).all
     assert [one.overrides for one in found] == [("prompts=simple",), ("prompts=loud",)]
-    assert [one.overrides for one in questions_of(["prompts=glob(lou*)"], own_options)] == [("prompts=loud",)]
+    found = read_questions(["prompts=glob(lou*)"], str(own_options), several=True).all
+    assert [one.overrides for one in found] == [("prompts=loud",)]
     assert compose(["prompts=loud"], own_options).prompts.templates == ["a {}!"]
     again = [f"hydra.searchpath=[file://{own_options}]", "prompts=loud"]
     questions = read_questions(again, several=False)

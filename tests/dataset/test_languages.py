@@ -19,7 +19,8 @@ from cupl_bench.dataset.named import NamedSource
 from cupl_bench.dataset.names import normalised
 from cupl_bench.dataset.spec import read_spec
 from cupl_bench.errors import DataNotHereError, DatasetError, PromptsError
-from cupl_bench.prompts.sources import join_by_name, read_templates
+from cupl_bench.prompts.joining import join_by_name
+from cupl_bench.prompts.sources import read_templates
 from cupl_bench.records import read_record
 
 WORDS = {

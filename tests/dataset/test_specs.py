@@ -17,7 +17,8 @@ from cupl_bench.dataset.spec import Spec, read_spec
 from cupl_bench.dataset.texts import CUPL_COMMIT, spec_names
 from cupl_bench.errors import DatasetError
 from cupl_bench.metrics import ACCURACIES
-from cupl_bench.prompts.sources import join_by_name, read_templates
+from cupl_bench.prompts.joining import join_by_name
+from cupl_bench.prompts.sources import read_templates
 
 NAMES = spec_names()
 SPECS: dict[str, Spec] = {name: read_spec(name) for name in NAMES}

@@ -8,7 +8,8 @@ import pytest
 
 from cupl_bench.describe import DescribeError
 from cupl_bench.describe.image_prompts import Description
-from cupl_bench.prompts.sources import join_by_name, read_descriptions
+from cupl_bench.prompts.joining import join_by_name
+from cupl_bench.prompts.sources import read_descriptions
 
 
 def count_words(texts):

@@ -11,7 +11,8 @@ import torch
 
 from cupl_bench.errors import PromptsError
 from cupl_bench.prompts.files import content_of, digest_of, path_of
-from cupl_bench.prompts.sources import join_by_name, read_descriptions
+from cupl_bench.prompts.joining import join_by_name
+from cupl_bench.prompts.sources import read_descriptions
 
 HELD = {"black_footed_albatross": ["A dark bird.", "Long wings."], "tree frog": ["It is green."]}
 

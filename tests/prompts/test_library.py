@@ -12,7 +12,8 @@ from cupl_bench.dataset.names import normalised
 from cupl_bench.dataset.spec import read_spec
 from cupl_bench.prompts import files
 from cupl_bench.prompts.files import library_part
-from cupl_bench.prompts.sources import join_by_name, read_descriptions
+from cupl_bench.prompts.joining import join_by_name
+from cupl_bench.prompts.sources import read_descriptions
 
 FOLDER = Path(files.__file__).with_name("library")
 PER_CLASS = {"cub": 10, "flowers": 10, "imagenet": 5}

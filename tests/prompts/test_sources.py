@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cupl_bench.dataset.names import normalised
 from cupl_bench.errors import PromptsError
-from cupl_bench.prompts.sources import fill, join_by_name, normalised, read_descriptions, read_templates
+from cupl_bench.prompts.joining import join_by_name
+from cupl_bench.prompts.sources import fill, read_descriptions, read_templates
 
 
 def test_the_eighty_templates_are_open_clips_in_its_order() -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cupl_bench.report.answers import RightImages
 from cupl_bench.report.ranking import average_ranks, skill_scores
-from cupl_bench.report.right import RightImages
 from cupl_bench.report.standings import Standings, notes_of, shown_ranking, stand
 
 OF_DATASETS = ["p", "rank_low", "friedman_p", "critical_difference", "swap_datasets"]

@@ -249,8 +249,8 @@ def test_a_run_with_a_scorer_can_be_asked_again(cli: Cli, photos: Path, tiny: Ti
 @pytest.mark.slow
 def test_no_test_over_images_reaches_the_page_or_the_classes(places: dict[str, Any]) -> None:
     from cupl_bench.records import read_records
+    from cupl_bench.report.answers import GroupAnswers
     from cupl_bench.report.comparison import compare
-    from cupl_bench.report.groups import GroupAnswers
     from cupl_bench.report.page.contents import group_contents
 
     cupl_bench.sweep("dataset.limit=4", prompts=["simple", "cupl"], scorer=["plain", Centred()], **places)

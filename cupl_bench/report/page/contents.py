@@ -18,9 +18,8 @@ from jaxtyping import Float32, Float64
 from cupl_bench.identity import content_key
 from cupl_bench.metrics import ACCURACIES
 from cupl_bench.records import Record
-from cupl_bench.report.answers import Answers, is_by_image, same_images
+from cupl_bench.report.answers import Answers, GroupAnswers, is_by_image, same_images
 from cupl_bench.report.comparison import Comparison
-from cupl_bench.report.groups import GroupAnswers
 from cupl_bench.report.headline import headline_title
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.shown import baseline_names, minus, scored_names, shown_pooled

@@ -19,8 +19,8 @@ from markupsafe import Markup
 from cupl_bench import __version__
 from cupl_bench.errors import ResultsError
 from cupl_bench.records import Record
+from cupl_bench.report.answers import GroupAnswers
 from cupl_bench.report.comparison import Comparison
-from cupl_bench.report.groups import GroupAnswers
 from cupl_bench.report.page.contents import (
     BEST_AT_MOST,
     GroupContents,

@@ -12,8 +12,9 @@ from cupl_bench.dataset.spec import read_spec
 from cupl_bench.embeddings import Aggregation
 from cupl_bench.errors import PromptsError
 from cupl_bench.prompts.descriptors import read_lists
+from cupl_bench.prompts.joining import join_by_name
 from cupl_bench.prompts.selection import TopDescriptionsStrategy
-from cupl_bench.prompts.sources import join_by_name, read_descriptions, read_templates
+from cupl_bench.prompts.sources import read_descriptions, read_templates
 from cupl_bench.prompts.strategies import DescriptionsStrategy, ShuffledDescriptionsStrategy
 
 
