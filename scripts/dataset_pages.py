@@ -15,27 +15,6 @@ from cupl_bench.metrics import METRICS
 
 PAGES = Path(__file__).parents[1] / "docs" / "datasets"
 ACCURACIES = {"top1": "top-1", "mean_per_class": "mean per class"}
-INATURALIST = """\
-## iNaturalist 2021
-
-The names of its 10,000 species are not in the package: they stand in its own `val.json`, scientific and common. Unpack
-the validation images and `val.json` of https://github.com/visipedia/inat_comp/tree/master/2021 into one folder and make
-a map from its folders to names; take `one["name"]` alone for scientific names.
-
-```python
-import json
-from pathlib import Path
-
-categories = json.loads(Path("val.json").read_text())["categories"]
-names = {one["image_dir_name"]: one["common_name"] or one["name"] for one in categories}
-Path("names.json").write_text(json.dumps(names))
-```
-
-    cupl-bench eval dataset=folder dataset.path=val dataset.class_names=names.json prompts=ensemble
-
-There are 100,000 images, ten of each species; the size is not checked, so look at it in the record. Some common names
-stand for more than one species: their classifiers are equal, and ties go to the lower label.
-"""
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -123,10 +102,15 @@ def page(spec: Spec) -> str:
         for name, one in spec.protocols.items()
     ]
     protocols.append(["`custom`", "whatever is there", "", str(len(classes.ids)), "the record's split says so"])
+    head = ["label", "id in the sources", *(f"names `{name}`" for name in classes.names)]
     examples = [
         [str(label), f"`{classes.ids[label]}`", *(row[label] for row in classes.names.values())]
         for label in sorted({0, 1, 2, len(classes.ids) - 1} & set(range(len(classes.ids))))
     ]
+    joined = "Labels are joined by the source's own name for a class, never by position."
+    if classes.carried:
+        held = ", ".join(f"`{name}` in `{file}`" for name, file in classes.carried.items())
+        joined = f"The data set's own files hold their names (`dataset.names`): {held}. They are not in this package."
     layouts = ", ".join(dict.fromkeys(f"`{layout.kind}`" for layout in spec.layouts))
     parts = [
         f"# {spec.title}",
@@ -163,10 +147,9 @@ def page(spec: Spec) -> str:
     parts += [
         "## Classes",
         "",
-        f"{len(classes.ids)} classes. Labels are joined by the source's own name for a class, never by position.",
+        f"{len(classes.ids):,} classes. {joined}" if classes.carried else f"{len(classes.ids)} classes. {joined}",
         "",
-        table(["label", "id in the sources", *(f"names `{name}`" for name in classes.names)], examples),
-        "",
+        *([] if classes.carried else [table(head, examples), ""]),
         *(f"- {name}: {source}." for name, source in classes.source.items()),
         "",
         *_languages(classes.fetched, spec.texts.fetched),
@@ -200,9 +183,7 @@ def index(specs: list[Spec]) -> str:
             ]
         )
     head = ["`dataset=`", "data set", "split", "images", "classes", "metric", "CuPL file"]
-    return (
-        f"# Data sets\n\nWritten by `scripts/dataset_pages.py` from the specs.\n\n{table(head, rows)}\n\n{INATURALIST}"
-    )
+    return f"# Data sets\n\nWritten by `scripts/dataset_pages.py` from the specs.\n\n{table(head, rows)}\n"
 
 
 def pages() -> dict[str, str]:

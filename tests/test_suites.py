@@ -41,7 +41,7 @@ SUITES = {
          "kitti_distance", "flowers", "pets", "pcam", "resisc45", "smallnorb_azimuth", "smallnorb_elevation", "svhn"},
     ),
     "datacomp38": (
-        38, 626_999,
+        38, 630_502,
         {"imagenet", "imagenet_sketch", "imagenet_v2", "imagenet_a", "imagenet_o", "imagenet_r", "objectnet",
          "caltech101", "cifar10", "cifar100", "clevr_counts", "clevr_distance", "country211", "dtd", "eurosat",
          "aircraft", "food101", "gtsrb", "kitti_distance", "mnist", "flowers", "pets", "voc2007_crops", "pcam",

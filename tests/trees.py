@@ -359,6 +359,16 @@ def geode(root: Path) -> Expected:
     return shards(root, names, [0, 1, 1, 2], names, arrays=[[2, 7], [0, 1], [5, 1], [2, 3]])
 
 
+DOLLAR_STREET = [f"thing {number}" for number in range(58)]
+"""Stand for the names of its classes, which no source but its own file has."""
+
+
+def dollar_street(root: Path) -> Expected:
+    """The class of the income is the first number of each array."""
+    arrays = [[0, 900, 1], [3, 40, 2], [3, 41, 0], [1, 7, 0]]
+    return shards(root, DOLLAR_STREET, [0, 57, 8, 9], list(ids("dollar_street")), arrays=arrays)
+
+
 def voc2007_crops(root: Path) -> Expected:
     names = list(ids("voc2007_crops"))
     return shards(root, names, [19, 0, 3, 10, 0], names)
@@ -608,6 +618,26 @@ def inaturalist2017(root: Path, inside: str = "train_val_images") -> Expected:
     return expected
 
 
+def inaturalist2021(root: Path, images: str = "val") -> Expected:
+    """The categories stand in another order than their numbers; the last alone has a common name."""
+    folder = {
+        number: f"{number:05}_Animalia_Chordata_Aves_Order_Family_Genus_species{number}" for number in (0, 8, 9_999)
+    }
+    expected, told, annotations = {}, [], []
+    for place, number in enumerate((9_999, 8, 0, 8)):
+        path = f"{folder[number]}/{place:036}.jpg"
+        expected[put(root / images / path)] = str(number)
+        told.append({"id": 50 - place, "file_name": f"val/{path}"})
+        annotations.append({"id": place, "image_id": 50 - place, "category_id": number})
+    categories = [
+        {"id": number, "name": f"Genus species{number}", "common_name": "great auk" if number == 9_999 else None}
+        for number in range(9_999, -1, -1)
+    ]
+    content = {"images": told, "annotations": annotations, "categories": categories}
+    (root / "val.json").write_text(json.dumps(content))
+    return expected
+
+
 def kinetics400(root: Path) -> Expected:
     return folders(root / "val", [(one, one) for one in ids("kinetics400")[::57]])
 
@@ -707,12 +737,18 @@ def pixels_of(content: bytes) -> bytes:
     return np.array(Image.open(io.BytesIO(content)).convert("RGB")).tobytes()
 
 
+def default_names(spec: str) -> str:
+    """The list of class names that is taken where none is named."""
+    classes = read_spec(spec).classes
+    return next(iter((*classes.names, *classes.carried)))
+
+
 DEFAULTS: dict[str, Any] = {"source": "local", "protocol": "custom", "limit": None, "seed": 0}
 
 
 def load(name: str, path: Path | None, cache: Path, **changes: Any) -> Dataset:
     spec = str(changes.pop("spec", name))
-    names = next(iter(read_spec(spec).classes.names))
+    names = default_names(spec)
     given = None if path is None else str(path)
     settings = {**DEFAULTS, "names": names, "spec": spec, "path": given, "root": str(cache / "datasets"), **changes}
     return NamedSource(**settings)(cache)
@@ -763,6 +799,7 @@ MAKERS: dict[str, Callable[[Path], Expected]] = {
     "fmow": fmow,
     "camelyon17": camelyon17,
     "geode": geode,
+    "dollar_street": dollar_street,
     "clevr_distance": clevr_distance,
     "kitti_distance": kitti_distance,
     "dmlab": named_shards("dmlab", [5, 0, 3, 1]),
@@ -772,6 +809,7 @@ MAKERS: dict[str, Callable[[Path], Expected]] = {
     "dsprites_orientation": named_shards("dsprites_orientation", [39, 10, 1]),
     "dsprites_x_position": named_shards("dsprites_x_position", [31, 10, 1]),
     "inaturalist2017": inaturalist2017,
+    "inaturalist2021": inaturalist2021,
     "kinetics400": kinetics400,
     "imagenet_x": imagenet_x,
 }

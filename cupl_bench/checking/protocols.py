@@ -66,7 +66,8 @@ def _unlike_protocol(run: Run) -> Iterable[str | None]:
         protocol = spec.protocol(origin["protocol"])
         classes = spec.classes.without(protocol.without)
         listed = origin.get("names", "")
-        names = None if listed in classes.fetched else classes.named(listed)  # fetched ones are not at hand here
+        not_here = {*classes.fetched, *classes.carried}
+        names = None if listed in not_here else classes.named(listed)
     except DatasetError:
         yield None
         return

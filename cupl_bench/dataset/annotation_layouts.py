@@ -1,6 +1,7 @@
 """Layouts whose labels follow from annotations of the images: CLEVR's scenes, KITTI's boxes, categories in JSON."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,7 +131,8 @@ class Annotations(Place):
     """Images whose classes stand in a JSON file of images, annotations and categories, as COCO has them.
 
     ``file``: the JSON file; ``images``: the folder that its file names start from, without ``drop`` leading folders of
-    theirs.
+    theirs. ``names``: lists of class names that the file holds, and the keys of a category by which they are told: the
+    first that has a text. Then the labels are the places of the categories by their numbers.
 
     Source: visipedia/inat_comp, 2017 and 2021.
     """
@@ -139,9 +141,10 @@ class Annotations(Place):
     file: str
     images: str
     drop: int
+    names: Mapping[str, tuple[str, ...]] = {}
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
-        """Return the images and the names of their categories; None where there is no such file.
+        """Return the images, and the names or places of their categories; None where there is no such file.
 
         Raises:
             DatasetError: it does not hold what it should, or an image has not one category.
@@ -151,8 +154,15 @@ class Annotations(Place):
             return None
         try:
             content = json.loads(file.read_bytes())
-            name_of = {one["id"]: str(one["name"]) for one in content["categories"]}
-            pairs = [(one["image_id"], name_of[one["category_id"]]) for one in content["annotations"]]
+            sorts = sorted(content["categories"], key=lambda one: int(one["id"]))
+            word_of: dict[Any, str | int] = {
+                one["id"]: place if self.names else str(one["name"]) for place, one in enumerate(sorts)
+            }
+            told = {
+                name: tuple(next((str(one[key]) for key in keys if one.get(key)), "") for one in sorts)
+                for name, keys in self.names.items()
+            }
+            pairs = [(one["image_id"], word_of[one["category_id"]]) for one in content["annotations"]]
             path_of = {one["id"]: str(one["file_name"]) for one in content["images"]}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DatasetError(
@@ -168,4 +178,5 @@ class Annotations(Place):
             where=str(base),
             classes=[class_of[one] for one in path_of],
             images=Files(folder=str(base / self.images), names=names, root=base),
+            names=told,
         )

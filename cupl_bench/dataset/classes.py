@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, field_validator, model_validator
 
 from cupl_bench.dataset.names import normalised
 from cupl_bench.dataset.texts import Facts, FetchedList
@@ -15,11 +15,13 @@ __all__ = ["Classes"]
 class Classes(Facts):
     """Three things are kept apart: the label (the place in ``ids``), the id that sources use, and the prompt's name.
 
-    ``ids``: wnid, folder, or number of each class, in label order; no two are alike.
+    ``ids``: wnid, folder, or number of each class, in label order; no two are alike. A spec gives a number n where the
+    labels themselves, 0 to n - 1, are all that is known of the classes.
     ``names``: lists of prompt names in label order, by the name of the list, the default one first; names may repeat.
     ``also``: further words of sources -> id. ``source``: where each list comes from.
-    ``fetched``: further lists of names, which are fetched when they are asked for; ``places``: where each class stands
-    in them, None for the same place.
+    ``fetched``: further lists of names, which are fetched when they are asked for. ``carried``: lists that the images'
+    own tree holds, and the file in it that they stand in. ``places``: where each class stands in these two, None for
+    the same place.
 
     Raises:
         ValueError: ids repeat, a list has another length, or ``also`` leads nowhere.
@@ -32,7 +34,13 @@ class Classes(Facts):
     also: Mapping[str, str]
     source: Mapping[str, str]
     fetched: Mapping[str, FetchedList] = {}
+    carried: Mapping[str, str] = {}
     places: tuple[int, ...] | None = None
+
+    @field_validator("ids", mode="before")
+    @classmethod
+    def _numbered(cls, ids: object) -> object:
+        return tuple(map(str, range(ids))) if isinstance(ids, int) else ids
 
     @model_validator(mode="after")
     def _check(self) -> "Classes":
@@ -48,17 +56,22 @@ class Classes(Facts):
         """Return the prompt names of a list.
 
         Raises:
-            DatasetError: there is no such list.
+            DatasetError: there is no such list, or only the tree of the images holds it.
         """
+        if variant in self.carried:
+            raise DatasetError(
+                f"The class names {variant!r} are not in this package: they stand in {self.carried[variant]} of the"
+                " data set."
+            )
         if variant not in self.names:
-            known = sorted({*self.names, *self.fetched})
+            known = sorted({*self.names, *self.fetched, *self.carried})
             raise DatasetError(
                 f"dataset.names={variant} is not a list of names here; there are {known}.{nearest(variant, known)}"
             )
         return self.names[variant]
 
-    def of_fetched(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the names of these classes out of a whole fetched list."""
+    def of_whole(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of these classes out of a whole list, fetched or carried."""
         return tuple(names) if self.places is None else tuple(names[place] for place in self.places)
 
     def without(self, ids: Sequence[str]) -> "Classes":
@@ -75,6 +88,7 @@ class Classes(Facts):
             also={word: one for word, one in self.also.items() if one in kept},
             source=self.source,
             fetched=self.fetched,
+            carried=self.carried,
             places=tuple(places[label] for label in indices),
         )
 

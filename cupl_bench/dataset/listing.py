@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,7 @@ class Listing:
     ``sets``: of each image that may be of several classes, 1 for each word of a class that it is of, and -1 for each
     that is not counted either way. ``groups``: the name of the group of each image, None for none; ``group_names``: of
     all groups.
+    ``names``: lists of class names that the tree itself holds, in label order.
     """
 
     where: str
@@ -94,6 +95,7 @@ class Listing:
     sets: Sequence[Mapping[str | int, int]] | None = None
     groups: Sequence[str | None] | None = None
     group_names: tuple[str, ...] = ()
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def take(self, indices: Int64[np.ndarray, " m"]) -> "Listing":
         """Return the images at ``indices``, in that order."""

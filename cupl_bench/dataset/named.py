@@ -71,8 +71,9 @@ class NamedSource:
         spec = read_spec(self.spec)
         protocol = spec.protocol(self.protocol)
         classes = spec.classes.without(protocol.without)
-        names = self.class_names()
+        names = () if self.names in classes.carried else self.class_names()
         found = self._find(spec, classes, cache_dir)
+        names = names or self._carried(spec, classes, found.listing)
         listing = self._present(found.listing, found.missing)
         labels, sets = _labels(spec, classes, listing), _sets(spec, classes, listing)
         split = protocol.split
@@ -83,7 +84,7 @@ class NamedSource:
                 split = f"custom: {len(labels)} images, more than the {protocol.num_images} of {protocol.split}"
             notes.append(f"custom: whether these are images of {protocol.split} was not checked")
         else:
-            self._check_size(spec, protocol, listing, len(labels), _without(labels, sets, names))
+            self._check_size(spec, protocol, listing, len(labels), names, _without(labels, sets, names))
         if without := _without(labels, sets, names):
             notes.append(f"{len(without)} of {len(names)} classes have no image here, first: {first(without, 3)}")
         own, num_whole = chosen(labels, self.limit, self.seed, shard)
@@ -108,7 +109,7 @@ class NamedSource:
         )
 
     def class_names(self) -> tuple[str, ...]:
-        """Return the class names in label order, which are known without the images.
+        """Return the class names in label order, which are known without the images, but where their tree holds them.
 
         Names of another language are fetched, unless ``source`` is ``local``.
 
@@ -117,6 +118,8 @@ class NamedSource:
         """
         spec = read_spec(self.spec)
         classes = spec.classes.without(spec.protocol(self.protocol).without)
+        if self.names in classes.carried:
+            return self._carried(spec, classes, self._find(spec, classes, Path(self.root).expanduser()).listing)
         listed = classes.fetched.get(self.names)
         if listed is None:
             return classes.named(self.names)
@@ -127,7 +130,21 @@ class NamedSource:
             path = fetch_url(listed.url, folder, digest=f"sha256:{listed.sha256}")
         except UrlError as error:
             raise DatasetError(f"{error} Fetch it by hand and save it as {kept(listed.url, folder)}.") from error
-        return classes.of_fetched(listed.read(path))
+        return classes.of_whole(listed.read(path))
+
+    def _carried(self, spec: Spec, classes: Classes, listing: Listing) -> tuple[str, ...]:
+        """Return the class names that the tree holds.
+
+        Raises:
+            DatasetError: they are more or fewer than the classes.
+        """
+        names = listing.names.get(self.names, ())
+        if len(names) != len(spec.classes.ids):
+            raise DatasetError(
+                f"{listing.where} holds {len(names):,} class names ({spec.classes.carried[self.names]}), and"
+                f" {spec.title} has {len(spec.classes.ids):,} classes. Is it whole, and this data set?"
+            )
+        return classes.of_whole(names)
 
     @property
     def _folder_of_names(self) -> Path:
@@ -273,6 +290,7 @@ class NamedSource:
         protocol: Protocol,
         listing: Listing,
         num_images: int,
+        names: Sequence[str],
         without: Sequence[str],
     ) -> None:
         """Check that these are the images of the protocol.
@@ -282,7 +300,7 @@ class NamedSource:
         """
         if num_images == protocol.num_images and (protocol.some_classes or not without):
             return
-        num_classes = len(self.class_names())
+        num_classes = len(names)
         lost = f" Without an image: {first(without, 3)}." if without else ""
         others = [
             name for name, other in spec.protocols.items() if other.num_images == num_images and name != self.protocol

@@ -105,6 +105,8 @@ def _lists_of(spec: Mapping[str, Any]) -> Iterator[dict[str, tuple[str, ...]]]:
     if "of" in classes:
         whole: Mapping[str, Any] = spec_content(classes["of"])
         classes, indices = whole["classes"], classes["indices"]
+    if not classes["names"]:  # the tree of the images holds them
+        return
     kept = range(len(classes["ids"])) if indices is None else indices
     for without in {tuple(protocol["without"]) for protocol in spec["protocols"].values()} | {()}:
         places = [place for place in kept if classes["ids"][place] not in without]

@@ -77,12 +77,14 @@ class Parquet(Place):
 class Webdataset(Place):
     """Tar shards with `.cls` labels and `classnames.txt`.
 
-    ``numbers``: the labels are ours, and `classnames.txt` is not read.
+    ``numbers``: the labels are ours, and `classnames.txt` is not read; but with ``names`` it is the list of class names
+    of that name.
     """
 
     kind: Literal["webdataset"]
     folder: str
     numbers: bool
+    names: str | None = None
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:  # noqa: ARG002
         """Return the images and labels; None where there is no shard.
@@ -97,8 +99,8 @@ class Webdataset(Place):
         source = WebdatasetSource(path=str(base), split="test", class_names=None, limit=None, seed=0)
         samples = source.samples()
         found: list[str | int] = samples.labels.tolist()
+        names = None if self.numbers and self.names is None else source.names()
         if not self.numbers:
-            names = source.names()
             if names is None:
                 raise DatasetError(f"{base} has no classnames.txt beside its shards: its labels cannot be named.")
             if outside := int(((samples.labels < 0) | (samples.labels >= len(names))).sum()):
@@ -114,18 +116,21 @@ class Webdataset(Place):
                 indices=np.arange(len(found)),
             ),
             notes=samples.notes,
+            names={} if self.names is None else {self.names: tuple(names or ())},
         )
 
 
 class WebdatasetGroups(Place):
     """Tar shards as `Webdataset`, with an array in `.npy` beside each image, one of whose numbers is its group.
 
-    ``column``: the place of that number. ``classnames.txt`` names the labels.
+    ``column``: the place of that number. ``classnames.txt`` names the labels; with ``names`` it is the list of class
+    names of that name, in the order of the labels.
     """
 
     kind: Literal["webdataset_groups"]
     folder: str
     column: int
+    names: str | None = None
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:
         """Return the images, classes and groups; None where there is no shard.
@@ -134,12 +139,17 @@ class WebdatasetGroups(Place):
             DatasetError: as `Webdataset`; or an image has no such number.
         """
         shards = Webdataset(
-            kind="webdataset", protocols=self.protocols, roots=self.roots, folder=self.folder, numbers=False
+            kind="webdataset",
+            protocols=self.protocols,
+            roots=self.roots,
+            folder=self.folder,
+            numbers=self.names is not None,
+            names=self.names,
         )
         found = shards.listing(base, classes)
         if found is None:
             return None
-        numbers = read_npy_column(sorted((base / self.folder).glob("*.tar")), self.column)
+        numbers = read_npy_column(sorted(Path(found.where).glob("*.tar")), self.column)
         names = list(found.images.names)
         if lost := [name for name in names if name not in numbers]:
             raise DatasetError(

@@ -34,7 +34,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def load(name: str, cache: Path, **changes: Any) -> Dataset:
     settings: dict[str, Any] = {
         "spec": name, "path": None, "root": str(cache / "datasets"), "source": "auto", "protocol": "custom",
-        "names": next(iter(read_spec(name).classes.names)), "limit": None, "seed": 0,
+        "names": trees.default_names(name), "limit": None, "seed": 0,
     }  # fmt: skip
     return NamedSource(**{**settings, **changes})(cache)
 

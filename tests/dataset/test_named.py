@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.named import NamedSource
 from cupl_bench.dataset.spec import read_spec
 from cupl_bench.dataset.texts import spec_names
-from cupl_bench.errors import DatasetError
+from cupl_bench.errors import DataNotHereError, DatasetError
 
 
 @pytest.mark.slow
@@ -28,7 +29,8 @@ def test_every_image_has_its_label_and_every_label_its_name(name: str, tmp_path:
     assert len(found.labels) == len(expected)
     assert ids_of(found, name) == expected
     classes = read_spec(name).classes
-    assert found.class_names == next(iter(classes.names.values()))
+    if not classes.carried:
+        assert found.class_names == next(iter(classes.names.values()))
     assert found.split.startswith(f"custom: {len(expected)} of ")
 
 
@@ -869,6 +871,44 @@ def test_an_image_of_inaturalist_has_one_category(tmp_path: Path) -> None:
         (tmp_path / "val2017.json").write_text(json.dumps({**content, **change}))
         with pytest.raises(DatasetError, match=message):
             load("inaturalist2017", tmp_path, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("images", ["val", "2021_valid"])
+def test_inaturalists_own_file_names_its_classes(images: str, tmp_path: Path) -> None:
+    expected = trees.inaturalist2021(tmp_path, images)
+    found = load("inaturalist2021", tmp_path, tmp_path / "cache")
+    assert ids_of(found, "inaturalist2021") == expected
+    assert [found.class_names[label] for label in (0, 8, 9_999)] == ["Genus species0", "Genus species8", "great auk"]
+    assert found.origin == {"source": "a local folder", "protocol": "custom", "names": "common"}
+    named = load("inaturalist2021", tmp_path, tmp_path / "cache", names="scientific")
+    assert named.class_names == tuple(f"Genus species{number}" for number in range(10_000))
+    file = tmp_path / "val.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "categories": content["categories"][:1] + content["categories"][2:]}))
+    message = r"holds 9,999 class names \(val.json\), and iNaturalist 2021 has 10,000 classes"
+    with pytest.raises(DatasetError, match=message):
+        load("inaturalist2021", tmp_path, tmp_path / "cache")
+
+
+def test_names_that_a_tree_holds_are_known_once_it_is_here(tmp_path: Path) -> None:
+    trees.dollar_street(tmp_path / "set")
+    found = load("dollar_street", tmp_path / "set", tmp_path / "cache")
+    assert found.class_names == tuple(trees.DOLLAR_STREET)
+    assert found.groups is not None
+    assert [found.groups.names[place] for place in found.groups.of] == ["group 0", "group 3", "group 3", "group 1"]
+    inside = load("dollar_street", tmp_path / "set" / "test", tmp_path / "cache")
+    assert inside.fingerprint == found.fingerprint
+    source = NamedSource(
+        **trees.DEFAULTS, spec="dollar_street", names="own", path=str(tmp_path / "set"), root=str(tmp_path)
+    )
+    assert source.class_names() == found.class_names
+    with pytest.raises(DataNotHereError, match="Dollar Street is not in"):
+        replace(source, path=str(tmp_path / "nowhere")).class_names()
+    (tmp_path / "set" / "classnames.txt").unlink()
+    with pytest.raises(DatasetError, match=r"holds 0 class names \(classnames.txt\), and Dollar Street has 58 classes"):
+        source(tmp_path / "cache")
+    with pytest.raises(DatasetError, match="dataset.names=openai is not a list of names here; there are \\['own'\\]"):
+        load("dollar_street", tmp_path / "set", tmp_path / "cache", names="openai")
 
 
 EXPORTS = {

@@ -52,6 +52,28 @@ def test_a_missing_or_partial_data_set_is_one_message(cli: Cli, tiny: TinyModel)
     assert "CuPL has no file of image-prompts for cub" in cli.err
 
 
+def test_names_that_stand_in_the_tree_are_asked_and_recorded(cli: Cli, tiny: TinyModel, tmp_path: Path) -> None:
+    """Its own file alone has the names of Dollar Street: without it there are no prompts."""
+    asked = ["dataset=dollar_street", "dataset.protocol=custom", "dataset.source=local", "prompts=simple"]
+    assert cli("prompts", *asked) == 2
+    assert "Dollar Street is not in" in cli.err
+    assert cli("plan", *asked, *tiny.overrides) == 0, cli.err
+    assert "by hand   dollar_street: docs/datasets/dollar_street.md" in cli.out
+    trees.dollar_street(cli.cache / "datasets" / "dollar_street")
+    assert cli("prompts", *asked) == 0, cli.err
+    assert "a photo of a thing 57." in cli.out
+    assert cli("eval", *asked, *tiny.overrides) == 0, cli.err
+    record = cli.record()
+    assert (record.dataset.num_images, record.dataset.num_classes) == (4, 58)
+    assert record.dataset.origin == {"source": "a local folder", "protocol": "custom", "names": "own"}
+    assert record.metrics is not None
+    assert record.metrics.primary_name == "worst_group_top5"
+    assert record.metrics.more is not None
+    assert [(part.name, part.num_images) for part in record.metrics.more["worst_group_top5"].parts] == [
+        ("group 0", 1), ("group 1", 1), ("group 3", 2)
+    ]  # fmt: skip
+
+
 @pytest.mark.slow
 def test_a_plan_downloads_nothing_and_says_what_would(
     cli: Cli, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
@@ -109,7 +131,8 @@ def test_vtabs_sets_and_videos_and_species_go_through_the_public_command(cli: Cl
     """One prompt a class: of five thousand species eighty would take a minute."""
     names = [
         "clevr_distance", "kitti_distance", "dmlab", "diabetic_retinopathy", "smallnorb_azimuth",
-        "smallnorb_elevation", "dsprites_orientation", "dsprites_x_position", "inaturalist2017", "kinetics400",
+        "smallnorb_elevation", "dsprites_orientation", "dsprites_x_position", "inaturalist2017", "inaturalist2021",
+        "kinetics400",
     ]  # fmt: skip
     expected = {name: trees.MAKERS[name](cli.cache / "datasets" / name) for name in names}
     arguments = ["-m", f"dataset={','.join(names)}", "dataset.protocol=custom", "prompts=simple", *tiny.overrides]

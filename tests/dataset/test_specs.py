@@ -39,6 +39,7 @@ SIZES = {
     "diabetic_retinopathy": (42_670, 5), "smallnorb_azimuth": (12_150, 18), "smallnorb_elevation": (12_150, 9),
     "dsprites_orientation": (73_728, 40), "dsprites_x_position": (73_728, 32), "inaturalist2017": (95_986, 5_089),
     "kinetics400": (19_761, 400), "imagenet_x": (46_110, 1000),
+    "dollar_street": (3_503, 58), "inaturalist2021": (100_000, 10_000),
 }  # fmt: skip
 
 
@@ -58,6 +59,7 @@ def test_sizes_and_metrics_are_those_of_the_papers() -> None:
         "voc2007": "map_11", "imagenet_real": "real_accuracy", "imagenet_o": "outlier_aupr",
         "hateful_memes": "roc_auc", "waterbirds": "worst_group", "celeba_hair": "worst_group",
         "iwildcam": "f1_macro", "fmow": "worst_group", "geode": "worst_group",
+        "dollar_street": "worst_group_top5",
     }  # fmt: skip
 
 
@@ -335,14 +337,14 @@ def test_the_option_says_what_the_spec_says(name: str) -> None:
     option = yaml.safe_load((conf_dir() / "dataset" / f"{name}.yaml").read_text())
     spec = SPECS[name]
     assert (option["spec"], option["primary"], option["protocol"]) == (name, spec.primary, "standard")
-    assert option["names"] == next(iter(spec.classes.names))
+    assert option["names"] == next(iter((*spec.classes.names, *spec.classes.carried)))
     assert option["texts"]["cupl"] == f"cupl:{name}"
     default = option["texts"]["templates"]
     expected = f"{name}/{next(iter(spec.texts.templates))}" if spec.texts.templates else "openai_imagenet_80"
     assert default == expected
     assert all("{}" in template for template in read_templates(default))
     assert set(spec.texts.templates) == set(spec.texts.templates_source)
-    assert set(spec.classes.names) <= set(spec.classes.source)
+    assert {*spec.classes.names, *spec.classes.carried} <= set(spec.classes.source)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -400,7 +402,7 @@ def test_the_files_are_pinned_by_commit_and_digest() -> None:
         "cub", "eurosat", "places365", "caltech256", "country211", "objectnet", "stanford_dogs", "stl10", "mnist",
         "svhn", "gtsrb", "fer2013", "rendered_sst2", "pcam", "clevr_counts", "voc2007_crops", "voc2007",
         "hateful_memes", "waterbirds", "celeba_hair", "iwildcam", "fmow", "camelyon17", "geode",
-        "clevr_distance",
+        "clevr_distance", "dollar_street", "inaturalist2021",
         "kitti_distance", "dmlab", "diabetic_retinopathy", "smallnorb_azimuth", "smallnorb_elevation",
         "dsprites_orientation", "dsprites_x_position", "inaturalist2017", "kinetics400",
     }  # fmt: skip
