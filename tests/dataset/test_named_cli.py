@@ -61,7 +61,6 @@ def test_names_that_stand_in_the_tree_are_asked_and_recorded(cli: Cli, tiny: Tin
     assert "by hand   dollar_street: docs/datasets/dollar_street.md" in cli.out
     trees.dollar_street(cli.cache / "datasets" / "dollar_street")
     assert cli("prompts", *asked) == 0, cli.err
-    assert "a photo of a thing 57." in cli.out
     assert cli("eval", *asked, *tiny.overrides) == 0, cli.err
     record = cli.record()
     assert (record.dataset.num_images, record.dataset.num_classes) == (4, 58)
