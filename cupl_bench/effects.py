@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from cupl_bench.embeddings import Aggregation, Features, build_class_embeddings, distinct_rows
 from cupl_bench.scores import similarities, tile_images
+from cupl_bench.truth import ClassSets
 
 __all__ = [
     "PromptEffects",
@@ -131,6 +132,7 @@ def measure_prompts(
     aggregation: Aggregation,
     weights: Weights = None,
     device: torch.device | None = None,
+    sets: ClassSets | None = None,
 ) -> PromptEffects:
     """Return the effect of each prompt of each class, in one pass over the images.
 
@@ -142,6 +144,8 @@ def measure_prompts(
         aggregation: how prompts become a class.
         weights: of the prompts, in the shape of ``rows``; they stay as they are when one is left out.
         device: where to multiply; the CPU if None.
+        sets: all classes of each image, where it may be of several: it is right as one of them. Its label says which
+            class it counts for.
     """
     device = device or torch.device("cpu")
     prompts = _listed(texts, rows, weights, aggregation)
@@ -158,6 +162,7 @@ def measure_prompts(
     for first in range(0, len(images), step):
         tile = torch.from_numpy(images[first : first + step]).to(device)
         truth = torch.from_numpy(labels[first : first + step]).to(device)
+        held = _held(sets, slice(first, first + step), device)
         to_prompt = tile @ features.T
         to_class = similarities(tile, classes)
         if aggregation == Aggregation.MAX_SIMILARITY:
@@ -166,7 +171,7 @@ def measure_prompts(
             without = to_class[:, label] * scale - to_prompt * share
         # The one prompt of a class is the class, to the last bit.
         alone = torch.where(lone, to_class[:, label], to_prompt)
-        best = _Best.of(to_class, truth)
+        best = _Best.of(to_class, truth, held)
         correct += torch.bincount(truth[best.right], minlength=len(rows))
         tally["without"].add(without, best, label, start)
         tally["alone"].add(alone, best, label, start)
@@ -195,7 +200,10 @@ def measure_prompts(
 
 @dataclass(frozen=True, kw_only=True)
 class _Best:
-    """The best and the second best class of each image of a tile, and whether the best is right."""
+    """The best and the second best class of each image of a tile, and whether the best is right.
+
+    ``held``: n x c, which classes each image is of, where it may be of several.
+    """
 
     truth: Int64[torch.Tensor, " n"]
     first: Int64[torch.Tensor, " n"]
@@ -203,9 +211,15 @@ class _Best:
     first_value: Float32[torch.Tensor, " n"]
     second_value: Float32[torch.Tensor, " n"]
     right: Bool[torch.Tensor, " n"]
+    held: Bool[torch.Tensor, "n c"] | None
 
     @classmethod
-    def of(cls, to_class: Float32[torch.Tensor, "n c"], truth: Int64[torch.Tensor, " n"]) -> "_Best":
+    def of(
+        cls,
+        to_class: Float32[torch.Tensor, "n c"],
+        truth: Int64[torch.Tensor, " n"],
+        held: Bool[torch.Tensor, "n c"] | None,
+    ) -> "_Best":
         first = to_class.argmax(dim=1)
         rest = to_class.scatter(1, first[:, None], -torch.inf)
         second = rest.argmax(dim=1)
@@ -215,7 +229,8 @@ class _Best:
             second=second,
             first_value=to_class.gather(1, first[:, None])[:, 0],
             second_value=to_class.gather(1, second[:, None])[:, 0],
-            right=first == truth,
+            right=_right(first, truth, held),
+            held=held,
         )
 
 
@@ -247,6 +262,9 @@ class _Tally:
         start: Int64[torch.Tensor, " c_and_end"],
     ) -> None:
         """Count a tile: ``new[i, j]`` is what image i has with the class of change j, all other classes as before."""
+        if best.held is not None:
+            self._add_of_sets(new, best, best.held, label)
+            return
         # Images that are right and whose class stays: lost where the changed class overtakes theirs.
         right = best.right.nonzero()[:, 0]
         value, truth = best.first_value[right][:, None], best.truth[right][:, None]
@@ -269,6 +287,35 @@ class _Tally:
         now, theirs = new[near[rows], columns], best.second_value[near[rows]]
         first, truth = best.first[near[rows]], best.truth[near[rows]]
         self.won += _counted(columns, (now < theirs) | ((now == theirs) & (truth < first)), self.count)
+
+    def _add_of_sets(
+        self,
+        new: Float32[torch.Tensor, "n p"],
+        best: _Best,
+        held: Bool[torch.Tensor, "n c"],
+        label: Int64[torch.Tensor, " p"],
+    ) -> None:
+        """Count a tile whose images may be of several classes: of each image and change, what it is taken for then."""
+        changed = best.first[:, None] == label
+        other = torch.where(changed, best.second[:, None], best.first[:, None])
+        other_value = torch.where(changed, best.second_value[:, None], best.first_value[:, None])
+        wins = (new > other_value) | ((new == other_value) & (label < other))
+        then = torch.where(wins, held[:, label], held.gather(1, other))
+        right = best.right[:, None]
+        self.lost += (right & ~then).sum(dim=0)
+        self.won += (then & ~right).sum(dim=0)
+        self.own += (then & (best.truth[:, None] == label)).sum(dim=0)
+
+
+def _held(sets: ClassSets | None, part: slice, device: torch.device) -> Bool[torch.Tensor, "n c"] | None:
+    """Return which classes each image of a tile is of, where it may be of several."""
+    return None if sets is None else torch.from_numpy(sets.matrix[part] != 0).to(device)
+
+
+def _right(
+    predictions: Int64[torch.Tensor, " n"], truth: Int64[torch.Tensor, " n"], held: Bool[torch.Tensor, "n c"] | None
+) -> Bool[torch.Tensor, " n"]:
+    return predictions == truth if held is None else held.gather(1, predictions[:, None])[:, 0]
 
 
 def _own_columns(
@@ -310,6 +357,7 @@ def measure_templates(
     aggregation: Aggregation,
     weights: Weights = None,
     device: torch.device | None = None,
+    sets: ClassSets | None = None,
 ) -> TemplateEffects:
     """Return the effect of each template: the prompts at one place of every class, left out or taken alone together.
 
@@ -330,6 +378,7 @@ def measure_templates(
     for first in range(0, len(images), step):
         tile = torch.from_numpy(images[first : first + step]).to(device)
         truth = torch.from_numpy(labels[first : first + step]).to(device)
+        held = _held(sets, slice(first, first + step), device)
 
         def to_template(place: int, tile: torch.Tensor = tile) -> torch.Tensor:
             members, column = distinct[place]
@@ -337,7 +386,7 @@ def measure_templates(
             return products[:, torch.from_numpy(column.reshape(-1)).to(device)]
 
         to_class = similarities(tile, classes)
-        right = to_class.argmax(dim=1) == truth
+        right = _right(to_class.argmax(dim=1), truth, held)
         hits += int(right.sum())
         nearest, second, which = (
             _two_best(to_template, num_templates)
@@ -346,14 +395,14 @@ def measure_templates(
         )
         for place in range(num_templates):
             to_prompt = to_template(place)
-            alone[place] += int((to_prompt.argmax(dim=1) == truth).sum())
+            alone[place] += int(_right(to_prompt.argmax(dim=1), truth, held).sum())
             if num_templates == 1:
                 continue
             if which is not None:
                 rest = torch.where(which == place, second, nearest)
             else:
                 rest = to_class * _row(scale, place, device) - to_prompt * _row(share, place, device)
-            then = rest.argmax(dim=1) == truth
+            then = _right(rest.argmax(dim=1), truth, held)
             lost[place] += int((right & ~then).sum())
             won[place] += int((then & ~right).sum())
     gone = (num_templates == 1) | np.isnan(scale).any(axis=0)
@@ -405,6 +454,7 @@ def measure_subsets(
     subsets: Iterable[tuple[Rows, Weights]],
     aggregation: Aggregation,
     device: torch.device | None = None,
+    sets: ClassSets | None = None,
 ) -> list[float]:
     """Return the top-1 accuracy with each of several choices of prompts.
 
@@ -412,7 +462,7 @@ def measure_subsets(
     `measure_prompts`.
     """
     given = (images, labels, texts)
-    return [float(right_images(*given, rows, aggregation, weights, device).mean()) for rows, weights in subsets]
+    return [float(right_images(*given, rows, aggregation, weights, device, sets).mean()) for rows, weights in subsets]
 
 
 def right_images(
@@ -423,6 +473,7 @@ def right_images(
     aggregation: Aggregation,
     weights: Weights = None,
     device: torch.device | None = None,
+    sets: ClassSets | None = None,
 ) -> Bool[np.ndarray, " n"]:
     """Return which images are right. The arguments are those of `measure_prompts`."""
     device = device or torch.device("cpu")
@@ -431,6 +482,6 @@ def right_images(
     step = tile_images(classes.num_columns)
     for first in range(0, len(images), step):
         part = slice(first, first + step)
-        tile = similarities(torch.from_numpy(images[part]).to(device), classes)
-        right[part] = tile.argmax(dim=1).cpu().numpy() == labels[part]
+        best = similarities(torch.from_numpy(images[part]).to(device), classes).argmax(dim=1).cpu().numpy()
+        right[part] = best == labels[part] if sets is None else sets.taken(part).hold(best[:, None])[:, 0]
     return right

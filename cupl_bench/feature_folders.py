@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from cupl_bench.dataset.feature_layouts import FOLDER_FILE
 from cupl_bench.embeddings import Aggregation, ClassEmbeddings
 from cupl_bench.errors import ConfigError, ResultsError, first, nearest
+from cupl_bench.truth import ClassSets, Groups
 
 __all__ = ["FORMS", "Features", "check_target", "write_features"]
 
@@ -30,6 +31,7 @@ class Features:
     ``images``: n x d, unit rows. ``labels``: of each. ``image_ids``: of each. ``classes``: C x d. ``prompts``: a row
     for each prompt, ``label``, ``class_name``, ``text``, ``row`` (its place in ``texts``) and maybe ``weight``.
     ``texts``: unit rows. ``facts``: what they are, as plain data; its parts are dataset, backbone and prompts.
+    ``sets`` and ``groups``: all classes and the group of each image, where the data set tells them.
     """
 
     images: Float32[np.ndarray, "n d"]
@@ -40,6 +42,8 @@ class Features:
     prompts: pd.DataFrame
     texts: Float32[np.ndarray, "u d"]
     facts: Mapping[str, Mapping[str, object]]
+    sets: ClassSets | None = None
+    groups: Groups | None = None
 
 
 def check_target(folder: Path, layout: str) -> None:
@@ -74,6 +78,11 @@ def write_features(folder: Path, features: Features, layout: str) -> list[str]:
             f"layout={layout} holds one unit vector for each class, and {features.classes.aggregation} needs more."
             " Take layout=cupl_bench, or aggregation mean."
         )
+    if layout != "cupl_bench" and features.sets is not None:
+        raise ConfigError(
+            f"layout={layout} holds one label for each image, and an image of this data set may be of several classes."
+            " Take layout=cupl_bench."
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
@@ -90,7 +99,14 @@ def write_features(folder: Path, features: Features, layout: str) -> list[str]:
 
 
 def _own(folder: Path, features: Features) -> None:
-    save_file({"features": features.images, "labels": features.labels}, folder / "image_features.safetensors")
+    of_images = {"features": features.images, "labels": features.labels}
+    facts = {**features.facts, "class_names": list(features.class_names)}
+    if features.sets is not None:
+        of_images["sets"] = np.ascontiguousarray(features.sets.matrix)
+    if features.groups is not None:
+        of_images["groups"] = np.ascontiguousarray(features.groups.of)
+        facts["group_names"] = list(features.groups.names)
+    save_file(of_images, folder / "image_features.safetensors")
     images = pd.DataFrame({"image_id": list(features.image_ids), "label": features.labels})
     images["class_name"] = [features.class_names[label] for label in features.labels.tolist()]
     images.to_parquet(folder / "images.parquet", index=False)
@@ -100,7 +116,7 @@ def _own(folder: Path, features: Features) -> None:
     save_file(arrays, folder / "class_embeddings.safetensors")
     save_file({"features": np.ascontiguousarray(features.texts)}, folder / "prompt_features.safetensors")
     features.prompts.to_parquet(folder / "prompts.parquet", index=False)
-    _write_json(folder / FOLDER_FILE, {**features.facts, "class_names": list(features.class_names)})
+    _write_json(folder / FOLDER_FILE, facts)
 
 
 def _tip_adapter(folder: Path, features: Features) -> None:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32, Int64
 from cupl_bench.effects import measure_prompts, measure_templates, right_images
 from cupl_bench.embeddings import Aggregation, Features
 from cupl_bench.report.significance import ALPHA, change_intervals, mcnemar_exact
+from cupl_bench.truth import ClassSets
 
 __all__ = ["SIZES", "SmallestSet", "Tried", "halves", "smallest_set"]
 
@@ -75,13 +76,16 @@ class _Question:
     aggregation: Aggregation
     parallel: bool
     device: torch.device | None
+    sets: ClassSets | None
 
     def part(self, places: Int64[np.ndarray, " m"]) -> "_Question":
         part = _Part(images=self.images, places=places)
-        return _Question(**{**vars(self), "images": part, "labels": self.labels[places]})
+        sets = None if self.sets is None else self.sets.taken(places)
+        return _Question(**{**vars(self), "images": part, "labels": self.labels[places], "sets": sets})
 
     def right(self, rows: Rows) -> Bool[np.ndarray, " n"]:
-        return right_images(self.images, self.labels, self.texts, rows, self.aggregation, device=self.device)
+        given = (self.images, self.labels, self.texts, rows, self.aggregation, None, self.device, self.sets)
+        return right_images(*given)
 
     def keys(self, own: Sequence[int]) -> Sequence[int]:
         """Return what stays or goes together in a class: a place of all classes, or all prompts of one row."""
@@ -89,7 +93,7 @@ class _Question:
 
     def effects(self, rows: Rows) -> list[dict[int, tuple[float, float]]]:
         """Return for each class how much each key adds to the right images, and its top-1 alone, which breaks ties."""
-        given = (self.images, self.labels, self.texts, rows, self.aggregation, None, self.device)
+        given = (self.images, self.labels, self.texts, rows, self.aggregation, None, self.device, self.sets)
         if self.parallel:
             of_templates = measure_templates(*given)
             adds = of_templates.only_with - of_templates.only_without
@@ -143,6 +147,7 @@ def smallest_set(
     parallel: bool,
     seed: int,
     device: torch.device | None = None,
+    sets: ClassSets | None = None,
 ) -> SmallestSet:
     """Return the smallest set of prompts that is not significantly worse than all, and how it fares on other images.
 
@@ -158,9 +163,16 @@ def smallest_set(
         parallel: whether the prompts at a place are one template in all classes; then they stay or go together.
         seed: of the halves and the folds.
         device: where to multiply; the CPU if None.
+        sets: all classes of each image, where it may be of several.
     """
     whole = _Question(
-        images=images, labels=labels, texts=texts, aggregation=aggregation, parallel=parallel, device=device
+        images=images,
+        labels=labels,
+        texts=texts,
+        aggregation=aggregation,
+        parallel=parallel,
+        device=device,
+        sets=sets,
     )
     choosing, judging = halves(labels, seed)
     sizes = [size for size in reversed(SIZES) if size < max(len(set(whole.keys(own))) for own in rows)]

@@ -78,6 +78,8 @@ def test_an_option_names_every_parameter_of_its_class_and_builds(option: str) ->
         "limit",
         "seed",
         "config_name",
+        "groups",
+        "sets",
     }  # records of before do not name them
     assert defaults <= came_later
     question_of(config)

@@ -7,10 +7,11 @@ from making import make_folder
 from statsmodels.stats.multitest import multipletests
 
 from cupl_bench import scores
-from cupl_bench.effects import measure_prompts, measure_subsets, measure_templates
+from cupl_bench.effects import measure_prompts, measure_subsets, measure_templates, right_images
 from cupl_bench.embeddings import Aggregation, build_class_embeddings, unit_rows
 from cupl_bench.report.significance import mcnemar_exact
 from cupl_bench.scores import predict
+from cupl_bench.truth import ClassSets
 
 AGGREGATIONS = list(Aggregation)
 
@@ -133,6 +134,48 @@ def test_each_template_is_as_brute_force_says(
         assert found.top1_without[place] == pytest.approx(rest, abs=1e-12)
     one = measure_templates(images, labels, texts, [row[:1] for row in rows], aggregation)
     assert np.isnan(one.top1_without).all()
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_images_of_several_classes_are_right_as_one_of_them(
+    aggregation: Aggregation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brute force again; where each set is the label alone, all is as without sets."""
+    monkeypatch.setattr(scores, "TILE_VALUES", 1000)
+    images, labels, texts, rows = made(0, ragged=True)
+    matrix = np.zeros((len(labels), 7), dtype=np.int8)
+    matrix[np.arange(len(labels)), labels] = 1
+    plain = measure_prompts(images, labels, texts, rows, aggregation)
+    same = measure_prompts(images, labels, texts, rows, aggregation, sets=ClassSets(matrix=matrix))
+    for name, values in vars(plain).items():
+        np.testing.assert_array_equal(getattr(same, name), values, err_msg=name)
+    matrix[np.arange(len(labels)), (labels + 2) % 7] = np.where(labels % 2, -1, 1)  # -1 is a class of the image, too
+    sets = ClassSets(matrix=matrix)
+
+    def right(rows: list[list[int]]) -> np.ndarray:
+        best = predict(images, build_class_embeddings(texts, rows, aggregation)).prediction
+        return matrix[np.arange(len(labels)), best] != 0
+
+    found = measure_prompts(images, labels, texts, rows, aggregation, sets=sets)
+    now = right(rows)
+    assert found.top1 == now.mean() > plain.top1
+    np.testing.assert_array_equal(right_images(images, labels, texts, rows, aggregation, sets=sets), now)
+    for place, (label, row) in enumerate(zip(found.label.tolist(), found.row.tolist(), strict=True)):
+        alone, own = right(replaced(rows, label, [row])), labels == label
+        assert found.top1_alone[place] == pytest.approx(alone.mean())
+        if own.any():
+            assert found.class_top1_alone[place] == alone[own].mean()
+        if rest := [one for one in rows[label] if one != row]:
+            then = right(replaced(rows, label, rest))
+            assert found.top1_without[place] == pytest.approx(then.mean())
+            assert (found.only_with[place], found.only_without[place]) == ((now & ~then).sum(), (then & ~now).sum())
+    images, labels, texts, rows = made(1, ragged=False)
+    matrix = np.eye(7, dtype=np.int8)[labels] | np.eye(7, dtype=np.int8)[(labels + 1) % 7]
+    of_templates = measure_templates(images, labels, texts, rows, aggregation, sets=ClassSets(matrix=matrix))
+    for place in range(4):
+        then = right([own[:place] + own[place + 1 :] for own in rows])
+        assert of_templates.top1_without[place] == pytest.approx(then.mean())
+        assert of_templates.top1_alone[place] == pytest.approx(right([own[place : place + 1] for own in rows]).mean())
 
 
 def test_two_classes_suffice_and_ties_go_to_the_lower() -> None:

@@ -258,7 +258,7 @@ def with_zeros(a: dict) -> None:
         (lambda a: a.update(labels=a["labels"] + 1), "labels from 1 to 5, and there are 5 class names"),
         (lambda a: a.update(labels=a["labels"] - 1), "8 of 40 labels are below 0"),
         (lambda a: a.update(labels=a["labels"] + 0.5), "one class index or one class name"),
-        (lambda a: a.update(labels=np.ones((40, 5))), "40 of 40 rows of labels .* several"),
+        (lambda a: a.update(labels=np.ones((40, 5)) * 0.5), "40 of 40 rows of labels .* have no 1, or"),
         (lambda a: a.update(features=a["features"][0]), r"of the shape \(16,\)"),
     ],
 )

@@ -112,7 +112,7 @@ def _effects(material: "Material") -> "pd.DataFrame":
     prepared = material.prepared
     given = (
         material.images.stored, material.labels, material.texts.rows, material.rows_of_class,
-        prepared.prompts.aggregation, material.weights, device_of(prepared.machine),
+        prepared.prompts.aggregation, material.weights, device_of(prepared.machine), material.sets,
     )  # fmt: skip
     found = measure_prompts(*given)
 
@@ -241,7 +241,7 @@ def _curve(material: "Material") -> "pd.DataFrame":
 
     top1 = measure_subsets(
         material.images.stored, material.labels, material.texts.rows, subsets(), prepared.prompts.aggregation,
-        device_of(prepared.machine),
+        device_of(prepared.machine), material.sets,
     )  # fmt: skip
     draws = pd.DataFrame({"num_prompts": [size for size, _ in points], "top1": top1})
     curve = draws.groupby("num_prompts")["top1"].agg(["mean", "std", "min", "max", "count"]).reset_index()

@@ -68,6 +68,8 @@ def _features(material: "Material") -> "Features":
         ),
         prompts=table,
         texts=material.texts.rows,
+        sets=material.sets,
+        groups=None if dataset.groups is None else dataset.groups.taken(kept),
         facts={
             "dataset": {
                 "name": question.dataset_name,

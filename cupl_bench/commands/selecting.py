@@ -67,7 +67,7 @@ def write_selection(material: "Material", path: Path) -> dict[str, Any]:
     prompts, seed = prepared.prompts, prepared.question.config.seed or 0
     found = smallest_set(
         material.images.stored, material.labels, material.texts.rows, material.rows_of_class, prompts.aggregation,
-        parallel=prompts.parallel, seed=seed, device=device_of(prepared.machine),
+        parallel=prompts.parallel, seed=seed, device=device_of(prepared.machine), sets=material.sets,
     )  # fmt: skip
     judged = found.judged
     if found.tried:

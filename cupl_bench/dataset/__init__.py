@@ -227,17 +227,6 @@ class Dataset:
         """What is true of the images."""
         return Truth(labels=self.labels, num_classes=len(self.class_names), sets=self.sets, groups=self.groups)
 
-    def check_one_label(self, what: str) -> None:
-        """Check that each image has one label, which ``what`` needs.
-
-        Raises:
-            DatasetError: an image may be of several classes.
-        """
-        if self.sets is not None:
-            raise DatasetError(
-                f"{what} takes one label for each image, and an image of this data set may be of several classes."
-            )
-
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of the images' content, their labels and the class names, in order; 64 hex digits."""

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from cupl_bench.array_files import ENDINGS, ArrayFile, read_array_file
 from cupl_bench.errors import DatasetError, first, nearest
+from cupl_bench.truth import Groups
 
 __all__ = ["FOLDER_FILE", "LAYOUTS", "FeatureSet", "Place", "find_set"]
 
@@ -36,6 +37,7 @@ class FeatureSet:
     ``blocks``: arrays, one after another; of each the axis that counts images is the first, but where ``columns`` says
     that it is the second. ``labels``: class indices, one-hot rows, or names; None where the files have none.
     ``said_to_be_of``: the model whose features these are, as far as the files say it; ``weights_sha256``: its weights.
+    ``sets`` and ``groups``: all classes and the group of each image, where the files tell them.
     """
 
     files: tuple[Path, ...]
@@ -48,6 +50,8 @@ class FeatureSet:
     said_to_be_of: str | None = None
     weights_sha256: str | None = None
     notes: tuple[str, ...] = ()
+    sets: np.ndarray | None = None
+    groups: Groups | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,10 @@ def _read_folder(folder: Path) -> FeatureSet:
         raise DatasetError(
             f"{folder} lacks features, labels or class names. Write it again with 'cupl-bench features'."
         )
+    of, group_names = file.one_of(("groups",)), facts.get("group_names")
+    groups = None
+    if of is not None and isinstance(group_names, list):
+        groups = Groups(names=tuple(str(name) for name in group_names), of=of.astype(np.int64))
     said: dict[str, Mapping[str, object]] = {}
     for part in ("dataset", "backbone"):
         value = facts.get(part)
@@ -96,6 +104,8 @@ def _read_folder(folder: Path) -> FeatureSet:
         split=str(said["dataset"].get("split", "given")),
         said_to_be_of=str(said["backbone"].get("name", "not said")),
         weights_sha256=str(said["backbone"].get("weights_sha256", "")) or None,
+        sets=file.one_of(("sets",)),
+        groups=groups,
     )
 
 

@@ -13,6 +13,7 @@ from cupl_bench.dataset.decode import extensions
 from cupl_bench.dataset.digests import keys_of_files
 from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.limit import chosen, limited
+from cupl_bench.dataset.more_told import groups_told, sets_told
 from cupl_bench.dataset.names import is_unicode, read_class_names
 from cupl_bench.errors import DatasetError, first, nearest
 
@@ -38,6 +39,7 @@ class FolderSource:
     name more classes than there are folders: labels then follow its sorted keys, and the rest are classes without
     images. Without it the folder names are the class names, letter for letter.
     ``split``: how the record calls these images.
+    ``groups``, ``sets``: JSON files that tell the group, or all classes, of each image (`dataset/more_told.py`).
     ``limit``: so many images of each class, drawn with ``seed``; for a quick look.
     """
 
@@ -46,6 +48,8 @@ class FolderSource:
     class_names: str | None
     limit: PositiveInt | None = None
     seed: NonNegativeInt = 0
+    groups: str | None = None
+    sets: str | None = None
 
     def __call__(self, cache_dir: Path) -> Dataset:
         return self.part(cache_dir, None)
@@ -92,6 +96,8 @@ class FolderSource:
             )
         if without := len(names) - len(folders):
             notes.append(f"{without} of {len(names)} classes have no image here")
+        groups = groups_told(self.groups, image_names)
+        sets = sets_told(self.sets, image_names, names, labels.tolist())
         own, num_whole = chosen(labels, self.limit, self.seed, shard)
         if len(own) < len(labels):
             labels, image_names = labels[own], image_names.take(own)
@@ -104,6 +110,8 @@ class FolderSource:
             read=ReadFile(str(root), image_names),
             notes=tuple(notes),
             num_whole=num_whole,
+            sets=None if sets is None else sets.taken(own),
+            groups=None if groups is None else groups.taken(own),
         )
 
     def _labels(self, folders: list[str]) -> tuple[list[str], dict[str, int]]:

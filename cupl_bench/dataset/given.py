@@ -6,17 +6,19 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int8, Int64
 from pydantic import NonNegativeInt, PositiveInt
 
 from cupl_bench.dataset import Dataset
 from cupl_bench.dataset.feature_layouts import FeatureSet, find_set
 from cupl_bench.dataset.feature_rows import GivenFeatures, Stamp, examine_rows, stamp_of
 from cupl_bench.dataset.limit import chosen, limited
+from cupl_bench.dataset.more_told import groups_told, sets_told
 from cupl_bench.dataset.names import normalised, read_class_names
 from cupl_bench.dataset.spec import CUSTOM, Spec, read_spec
 from cupl_bench.embeddings import ALMOST_ONE
 from cupl_bench.errors import DatasetError, first, nearest
+from cupl_bench.truth import ClassSets
 
 __all__ = ["FeaturesSource", "dataset_of_features"]
 
@@ -38,6 +40,8 @@ class FeaturesSource:
     ``only``: score only the images of these classes, among these alone: their names, or a JSON list of them.
     ``said_to_be_of``: the model, as the record says it; None: as the files say it.
     ``limit``: so many images of each class, drawn with ``seed``; for a quick look.
+    ``groups``, ``sets``: JSON files that tell the group, or all classes, of each image (`dataset/more_told.py`).
+    Labels that are rows with a 1 for each class tell all classes of each image too.
     """
 
     path: str
@@ -55,6 +59,8 @@ class FeaturesSource:
     said_to_be_of: str | None
     limit: PositiveInt | None
     seed: NonNegativeInt
+    groups: str | None = None
+    sets: str | None = None
 
     def __call__(self, cache_dir: Path) -> Dataset:  # noqa: ARG002 - nothing is kept: the files are read as they are
         """Return the data set.
@@ -80,6 +86,8 @@ class FeaturesSource:
             layout=place.layout,
             limit=self.limit,
             seed=self.seed,
+            groups=self.groups,
+            sets=self.sets,
         )
 
     def _columns(self, found: FeatureSet) -> bool | None:
@@ -103,6 +111,8 @@ def dataset_of_features(
     layout: str | None = None,
     limit: int | None = None,
     seed: int = 0,
+    groups: str | None = None,
+    sets: str | None = None,
 ) -> Dataset:
     """Return features with their labels as a data set, everything about them checked.
 
@@ -120,6 +130,8 @@ def dataset_of_features(
         layout: for the record.
         limit: so many images of each class.
         seed: by which they are drawn.
+        groups: a file with the group of each image; None: as the files of the features tell it.
+        sets: a file with all classes of each image; None: as the labels tell them.
 
     Raises:
         DatasetError: they do not fit each other, or hold what no feature is.
@@ -144,7 +156,7 @@ def dataset_of_features(
     if len(widths := {block.shape[1] for block in blocks}) > 1:
         raise DatasetError(f"{where} holds features of {len(widths)} widths: {first(sorted(widths))}.")
     keys, sha256, low, high = examine_rows(blocks, where)
-    labels, own_names = _indices(found.labels, where)
+    labels, own_names, all_classes = _indices(found.labels, where)
     notes = [
         *found.notes,
         f"features of {where}{'' if layout is None else f', layout {layout}'}: {num_rows:,} x"
@@ -182,14 +194,23 @@ def dataset_of_features(
     ids = found.image_ids if found.image_ids is not None else _Numbered(num_rows)
     if len(ids) != num_rows:
         raise DatasetError(f"{where} has {len(ids):,} names of images for {num_rows:,} rows of features.")
+    of_groups = groups_told(groups, ids) or found.groups
+    of_sets = sets_told(sets, ids, of_classes, labels.tolist()) or _given_sets(
+        found, all_classes, len(of_classes), where
+    )
     if only is not None:
         of_classes, labels, places = _only(only, of_classes, labels)
+        if of_sets is not None:
+            raise DatasetError(f"dataset.only takes one label for each image, and {where} tells all classes of each.")
+        of_groups = None if of_groups is None else of_groups.taken(places)
         notes.append(f"only {len(of_classes):,} classes: {len(places):,} of {num_rows:,} images")
         features, keys, ids = features.taken(places), keys[places], _take(ids, places)
         split = f"{split}, {len(of_classes)} classes"
     own, _ = chosen(labels, limit, seed, None)
     if len(own) < len(labels):
         features, keys, ids, labels = features.taken(own), keys[own], _take(ids, own), labels[own]
+        of_groups = None if of_groups is None else of_groups.taken(own)
+        of_sets = None if of_sets is None else of_sets.taken(own)
     return Dataset(
         split=limited(split, limit, seed),
         class_names=tuple(of_classes),
@@ -202,6 +223,8 @@ def dataset_of_features(
         origin=None if spec is None else {"source": "given features", "protocol": recorded, "names": names},
         features=features,
         version=1 if spec is None else spec.version,
+        sets=of_sets,
+        groups=of_groups,
     )
 
 
@@ -256,22 +279,41 @@ def _oriented(block: np.ndarray, number: int | None, columns: bool | None, where
 # Labels and names -----------------------------------------------------------------------------------------------------
 
 
-def _indices(labels: np.ndarray | Sequence[str], where: str) -> tuple[Int64[np.ndarray, " n"], tuple[str, ...] | None]:
-    """Return the class index of each image; where labels are names, places in the sorted names, and these."""
+def _given_sets(
+    found: FeatureSet, told: Int8[np.ndarray, "n k"] | None, num_classes: int, where: str
+) -> ClassSets | None:
+    """Return the sets of classes that the files tell, or that rows of labels with several ones tell."""
+    matrix = found.sets if told is None else told
+    if matrix is None:
+        return None
+    if matrix.shape[1] > num_classes:
+        raise DatasetError(f"{where} tells of {matrix.shape[1]} classes, and there are {num_classes} class names.")
+    return ClassSets(matrix=np.pad(matrix.astype(np.int8), ((0, 0), (0, num_classes - matrix.shape[1]))))
+
+
+def _indices(
+    labels: np.ndarray | Sequence[str], where: str
+) -> tuple[Int64[np.ndarray, " n"], tuple[str, ...] | None, Int8[np.ndarray, "n c"] | None]:
+    """Return the class index of each image; where labels are names, places in the sorted names, and these.
+
+    Where they are rows with a 1 for each class, the first of them; and the rows, where one of them has several.
+    """
     if not isinstance(labels, np.ndarray):
         names = tuple(sorted(set(labels)))
         number = dict(zip(names, count(), strict=False))
-        return np.array([number[label] for label in labels], dtype=np.int64), names
+        return np.array([number[label] for label in labels], dtype=np.int64), names, None
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2:
-        ones = (labels != 0).sum(axis=1)
-        if wrong := np.flatnonzero(ones != 1).tolist():
+        ones = (labels == 1).sum(axis=1)
+        if wrong := np.flatnonzero((ones == 0) | (ones < (labels != 0).sum(axis=1))).tolist():
             raise DatasetError(
-                f"{where}: {len(wrong):,} of {len(labels):,} rows of labels ({labels.shape[1]} columns) name no class"
-                f" or several, first: rows {first(wrong)}. One class for each image can be scored."
+                f"{where}: {len(wrong):,} of {len(labels):,} rows of labels ({labels.shape[1]} columns) have no 1, or"
+                f" something that is neither 0 nor 1, first: rows {first(wrong)}. A row has a 1 for each class of its"
+                " image; images of no class are left out."
             )
-        return labels.argmax(axis=1).astype(np.int64), None
+        several = (labels == 1).astype(np.int8) if (ones > 1).any() else None
+        return (labels == 1).argmax(axis=1).astype(np.int64), None, several
     if (
         labels.ndim != 1
         or (labels.dtype.kind == "f" and not (labels == np.round(labels)).all())
@@ -286,7 +328,7 @@ def _indices(labels: np.ndarray | Sequence[str], where: str) -> tuple[Int64[np.n
         raise DatasetError(
             f"{where}: {int((found < 0).sum()):,} of {len(found):,} labels are below 0, the least {least}."
         )
-    return found, None
+    return found, None, None
 
 
 def _named(

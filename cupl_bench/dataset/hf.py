@@ -29,6 +29,7 @@ from cupl_bench.dataset.hub import (
 )
 from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.limit import chosen, limited
+from cupl_bench.dataset.more_told import groups_of, groups_told, sets_of, sets_told
 from cupl_bench.dataset.names import read_class_names
 from cupl_bench.dataset.remembered import remembered
 from cupl_bench.dataset.urls import UrlError, fetch_url, kept, size_of_url, size_text
@@ -36,6 +37,7 @@ from cupl_bench.errors import DataNotHereError, DatasetError, first, nearest
 from cupl_bench.identity import content_key
 from cupl_bench.keys import Keys
 from cupl_bench.store import user_cache_dir
+from cupl_bench.truth import ClassSets, Groups
 
 __all__ = ["HfRows", "HfSource"]
 
@@ -59,7 +61,8 @@ class ReadRow:
 class HfRows:
     """The rows of a split: images, the content keys of those at some places, and their labels as stored.
 
-    ``names``: of the whole numbers in ``values``, where the table carries them.
+    ``names``: of the whole numbers in ``values``, where the table carries them. ``groups``, ``sets``: of each image,
+    where a column tells them.
     """
 
     read: Callable[[int], bytes]
@@ -67,6 +70,8 @@ class HfRows:
     label_column: str
     values: Sequence[int | str]
     names: tuple[str, ...] | None
+    groups: Sequence[object] | None = None
+    sets: Sequence[Sequence[int | str]] | None = None
 
 
 HF_URL = re.compile(r"hf://datasets/(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<pattern>.+)")
@@ -148,6 +153,8 @@ class HfSource:
     ``class_names``: a JSON list in label order, for labels that are bare numbers.
     ``revision``: branch, tag or commit on the hub.
     ``config_name``: which configuration of a data set that has several.
+    ``groups``, ``sets``: a column of the group of each image, or of lists of its classes, the first of which then is
+    its label; or JSON files that tell them (`dataset/more_told.py`).
     ``limit``: so many images of each class, drawn with ``seed``; for a quick look.
 
     Of the hub, only the files of the split are fetched, of one commit, which the record names.
@@ -166,6 +173,8 @@ class HfSource:
     limit: PositiveInt | None = None
     seed: NonNegativeInt = 0
     config_name: str | None = None  # a default, for records that were made before it was there
+    groups: str | None = None
+    sets: str | None = None
     download: ClassVar[bool] = True
 
     def __call__(self, cache_dir: Path) -> Dataset:
@@ -176,17 +185,33 @@ class HfSource:
         table, origin = self._load(cache_dir)
         rows = self._rows_of(table)
         names, labels = self._named(rows)
+        ids = ImageNames.of(map(str, range(len(labels))))
+        groups, sets = self._groups(rows, ids), self._sets(rows, ids, names, labels)
         own, num_whole = chosen(labels, self.limit, self.seed, shard)
         return Dataset(
             split=limited(self.split, self.limit, self.seed),
             class_names=tuple(names),
             labels=labels[own],
-            image_ids=ImageNames.of(map(str, own.tolist())),
+            image_ids=ids.take(own),
             image_keys=rows.keys(own, cache_dir),
             read=ReadTaken(rows.read, own),
             origin=None if origin is None else {"source": origin},
             num_whole=num_whole,
+            sets=None if sets is None else sets.taken(own),
+            groups=None if groups is None else groups.taken(own),
         )
+
+    def _groups(self, rows: HfRows, ids: Sequence[str]) -> Groups | None:
+        return (
+            groups_told(self.groups, ids) if rows.groups is None else groups_of(rows.groups, f"column {self.groups!r}")
+        )
+
+    def _sets(
+        self, rows: HfRows, ids: Sequence[str], names: Sequence[str], labels: Int64[np.ndarray, " n"]
+    ) -> ClassSets | None:
+        if rows.sets is None:
+            return sets_told(self.sets, ids, names, labels.tolist())
+        return sets_of(rows.sets, names, f"column {self.sets!r}")
 
     def on_this_machine(self) -> "HfSource":
         """Return this source without its download: a repository that is not in the hub's cache is an error of its own.
@@ -232,7 +257,8 @@ class HfSource:
         image_column = self.image_column or _only(
             table, "image", lambda feature: isinstance(feature, datasets.Image) or _is_image_struct(feature)
         )
-        label_column = self.label_column or _label_column(table)
+        sets = _column(table, "sets", self.sets)
+        label_column = self.label_column or (self.sets if sets is not None else None) or _label_column(table)
         for key, column in (("image_column", image_column), ("label_column", label_column)):
             if column not in table.column_names:
                 raise DatasetError(
@@ -240,6 +266,12 @@ class HfSource:
                     f"{nearest(column, table.column_names)}"
                 )
         feature = table.features[label_column]
+        if label_column == self.sets:
+            if lost := sum(not one for one in sets or ()):
+                raise DatasetError(
+                    f"{lost} of {len(table)} rows of {self.path} are of no class in {label_column!r}. Leave them out."
+                )
+            feature = getattr(feature, "feature", None)
         column = table.select_columns([label_column]).with_format("arrow")[:].column(0)
         if missing := column.null_count:
             raise DatasetError(f"{missing} of {len(column)} rows of {self.path} have no label in {label_column!r}.")
@@ -248,7 +280,7 @@ class HfSource:
         values = [
             known.setdefault(value, value) if isinstance(value, str) else value
             for batch in column.chunks
-            for value in batch.to_pylist()
+            for value in (batch.to_pylist() if label_column != self.sets else (one[0] for one in batch.to_pylist()))
         ]
         images = table.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
         read = ReadRow(images, image_column)
@@ -263,7 +295,15 @@ class HfSource:
             return keys_inside(files, what, indices, read, cache_dir)
 
         names = tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
-        return HfRows(read=read, keys=keys, label_column=label_column, values=values, names=names)
+        return HfRows(
+            read=read,
+            keys=keys,
+            label_column=label_column,
+            values=values,
+            names=names,
+            groups=_column(table, "groups", self.groups),
+            sets=sets,
+        )
 
     def _split_of(self, splits: Any) -> Any:
         if self.split not in splits:
@@ -508,7 +548,8 @@ class HfSource:
                 )
             return given or list(rows.names), np.array(values, dtype=np.int64)
         if all(isinstance(value, str) for value in values):
-            names = sorted({str(value) for value in values})
+            more = [] if rows.sets is None else [word for one in rows.sets for word in one]
+            names = sorted({str(value) for value in (*values, *more)})
             place = {name: label for label, name in enumerate(names)}
             if given is not None and set(given) != set(names):
                 lost = sorted(set(names) - set(given))
@@ -588,6 +629,30 @@ def _label_column(table: Any) -> str:
         if usual in table.column_names:
             return usual
     return _only(table, "label", lambda feature: isinstance(feature, datasets.ClassLabel))
+
+
+def _column(table: Any, key: str, name: str | None) -> list[Any] | None:
+    """Return the values of a column, with the names of a column of classes; None where it is no column but a file.
+
+    Raises:
+        DatasetError: it is neither.
+    """
+    import datasets
+
+    if name is None:
+        return None
+    if name not in table.column_names:
+        if Path(name).is_file():
+            return None
+        raise DatasetError(
+            f"dataset.{key}={name} is neither a column, of which there are {table.column_names}, nor a file."
+            f"{nearest(name, table.column_names)}"
+        )
+    values: list[Any] = table.select_columns([name]).with_format("arrow")[:].column(0).to_pylist()
+    feature = table.features[name]
+    if isinstance(feature, datasets.ClassLabel):
+        return [None if value is None else feature.names[value] for value in values]
+    return values
 
 
 def _configs(path: str, revision: str | None) -> list[str]:

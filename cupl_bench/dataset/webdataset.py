@@ -20,6 +20,7 @@ from cupl_bench.dataset.decode import extensions
 from cupl_bench.dataset.digests import keys_inside
 from cupl_bench.dataset.image_names import ImageNames
 from cupl_bench.dataset.limit import chosen, limited
+from cupl_bench.dataset.more_told import groups_told, sets_told
 from cupl_bench.dataset.names import read_class_names
 from cupl_bench.errors import DatasetError, first
 from cupl_bench.keys import Keys
@@ -80,6 +81,7 @@ class WebdatasetSource:
     `shards/{0..7}.tar`.
     ``class_names``: a JSON list in label order; without it `classnames.txt` beside the shards or one folder above,
     as CLIP_benchmark's sets have it.
+    ``groups``, ``sets``: JSON files that tell the group, or all classes, of each image (`dataset/more_told.py`).
     ``limit``: so many images of each class, drawn with ``seed``; for a quick look.
 
     A sample's name ends where `.cls` or the ending of its image begins, so it may hold dots.
@@ -90,6 +92,8 @@ class WebdatasetSource:
     class_names: str | None
     limit: PositiveInt | None = None
     seed: NonNegativeInt = 0
+    groups: str | None = None
+    sets: str | None = None
 
     def __call__(self, cache_dir: Path) -> Dataset:
         return self.part(cache_dir, None)
@@ -103,6 +107,8 @@ class WebdatasetSource:
                 " dataset.class_names=FILE.json"
             )
         samples = self.samples()
+        groups = groups_told(self.groups, samples.names)
+        sets = sets_told(self.sets, samples.names, names, samples.labels.tolist())
         own, num_whole = chosen(samples.labels, self.limit, self.seed, shard)
         return Dataset(
             split=limited(self.split, self.limit, self.seed),
@@ -113,6 +119,8 @@ class WebdatasetSource:
             read=ReadMember(samples.read.shards, samples.read.places[own]),
             notes=samples.notes,
             num_whole=num_whole,
+            sets=None if sets is None else sets.taken(own),
+            groups=None if groups is None else groups.taken(own),
         )
 
     def samples(self) -> Samples:

@@ -23,6 +23,7 @@ from cupl_bench.run.prepared import Prepared, left_out_of
 from cupl_bench.run.recording import failure_recorded
 from cupl_bench.run.waiting import Waiting
 from cupl_bench.stored_features import ImageFeatures, TextFeatures
+from cupl_bench.truth import ClassSets
 
 __all__ = ["Material", "assist", "encode", "encode_part", "gather"]
 
@@ -104,6 +105,7 @@ class Material:
     """What a question is answered from: features, and which rows of the texts belong to which class.
 
     ``weights``: of each class's prompts, those found from images among them; None where all count the same.
+    ``sets``: all classes of each image, where it may be of several.
     """
 
     prepared: Prepared
@@ -112,6 +114,7 @@ class Material:
     texts: TextFeatures
     rows_of_class: Sequence[Sequence[int]]
     weights: Sequence[Sequence[float]] | None
+    sets: ClassSets | None = None
 
 
 def gather(question: Question, machine: Machine, bench: Workbench) -> Material:
@@ -121,7 +124,6 @@ def gather(question: Question, machine: Machine, bench: Workbench) -> Material:
         CuplBenchError: something that the user can correct.
     """
     prepared = prepared_of(question, machine, bench)
-    prepared.dataset.check_one_label("A folder of features, or the effect of a prompt,")
     say_key(prepared)
     images = image_features(prepared)
     prepared = replace(prepared, left_out=left_out_of(prepared.dataset, images))
@@ -134,4 +136,5 @@ def gather(question: Question, machine: Machine, bench: Workbench) -> Material:
         texts=texts,
         rows_of_class=rows,
         weights=weights_of(prepared.prompts, weights_by_images(prepared, images, texts, rows)),
+        sets=None if prepared.dataset.sets is None else prepared.dataset.sets.taken(images.kept),
     )

@@ -237,21 +237,3 @@ def test_labels_outside_the_classes_are_refused() -> None:
             split="test", class_names=("a", "b"), labels=np.array([0, -1]), image_ids=["x", "y"],
             image_keys=[b"1" * 16, b"2" * 16], read=lambda _: b"",
         )  # fmt: skip
-
-
-def test_the_recipe_of_inaturalist_2021(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The code of the page, on its true layout: labels are the numbers at the front of the folders."""
-    page = (Path(__file__).parents[2] / "docs" / "datasets" / "README.md").read_text()
-    species = [("Lumbricus terrestris", "Common Earthworm"), ("Sabella spallanzanii", None), ("Homo sapiens", "Human")]
-    folders = [f"{label:05}_Animalia_{name.replace(' ', '_')}" for label, (name, _) in enumerate(species)]
-    make_folder(tmp_path / "val", dict.fromkeys(folders, 2))
-    categories = [
-        {"id": label, "name": name, "common_name": common, "image_dir_name": folders[label]}
-        for label, (name, common) in enumerate(species)
-    ]
-    (tmp_path / "val.json").write_text(json.dumps({"categories": categories[::-1], "images": [], "annotations": []}))
-    monkeypatch.chdir(tmp_path)
-    exec(page.partition("```python\n")[2].partition("```")[0], {})
-    found = load(tmp_path / "val", tmp_path / "cache", tmp_path / "names.json")
-    assert found.class_names == ("Common Earthworm", "Sabella spallanzanii", "Human")
-    assert [found.image_ids[i].split("_")[0] for i in range(6)] == [f"{label:05}" for label in found.labels]

@@ -233,13 +233,25 @@ def test_any_data_set_may_be_asked_for_a_metric_that_it_has(cli: Cli, tiny: Tiny
     assert list(metrics_of(cli.record()).more or {}) == ["selective_80"]
 
 
-def test_several_labels_are_not_written_as_one(cli: Cli, tiny: TinyModel, tmp_path: Path) -> None:
+def test_sets_of_classes_go_out_as_features_and_come_back(cli: Cli, tiny: TinyModel, tmp_path: Path) -> None:
+    """Also with the difficult objects of VOC, which count neither way."""
     trees.voc2007(cli.cache / "datasets" / "voc2007")
-    asked = ["dataset=voc2007", "dataset.protocol=custom", "prompts=simple", *tiny.overrides]
-    assert cli("features", *asked, f"to={tmp_path / 'out'}") == 2
-    assert "takes one label for each image, and an image of this data set may be of several classes" in cli.err
-    assert cli("effects", *asked) == 2
-    assert "takes one label for each image" in cli.err
+    asked = ["dataset=voc2007", "dataset.protocol=custom", "prompts=ensemble", *tiny.overrides]
+    assert cli("eval", *asked) == 0, cli.err
+    ours = cli.record()
+    assert cli("features", *asked, f"to={tmp_path / 'short'}", "layout=zlap") == 2
+    assert "layout=zlap holds one label for each image, and an image of this data set may be of several" in cli.err
+    assert cli("features", *asked, f"to={tmp_path / 'out'}") == 0, cli.err
+    back = ["dataset=features", f"dataset.path={tmp_path / 'out'}", "dataset.primary=map_11", "backbone=given"]
+    assert cli("eval", *back, "prompts=embeddings", f"prompts.path={tmp_path / 'out'}") == 0, cli.err
+    theirs = next(one for path in (cli.results / "records").glob("*.json") if (one := read_record(path)) != ours)
+    values = [{name: one.value for name, one in (metrics_of(run).more or {}).items()} for run in (ours, theirs)]
+    assert values[0] == values[1]
+    assert set(values[0]) == {"map_11", "map_area"}
+    assert metrics_of(theirs).top1 == metrics_of(ours).top1
+    assert cli("effects", *asked) == 0, cli.err
+    effects = pd.read_parquet(cli.results / f"effects/{ours.run_key}.parquet")
+    assert set(effects["top1"]) == {metrics_of(ours).top1}
 
 
 def test_every_metric_has_a_part_of_the_page() -> None:
