@@ -341,7 +341,7 @@ class OpenClipSource:
         def load() -> tuple[Mapping[str, object], Callable[[Sequence[str]], Any]]:
             try:
                 tokenizer = open_clip_tokenizer(settings, folder)
-            except MemoryError:
+            except (BackboneError, MemoryError):
                 raise
             except Exception as error:
                 short = " ".join(str(error).split())[:300]

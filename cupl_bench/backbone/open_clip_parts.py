@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,9 +11,14 @@ from typing import Any
 
 from cupl_bench.backbone.open_clip_tables import merges_file
 from cupl_bench.backbone.tokenization import small_files, versions
+from cupl_bench.errors import BackboneError, first, nearest
 from cupl_bench.identity import content_key
 
 __all__ = ["ModelFiles", "open_clip_tokenizer", "tokenizer_key"]
+
+
+CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
+"""A code of NLLB: three letters of the language (ISO 639-3) and four of the script (ISO 15924)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,9 @@ def open_clip_tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
     """Return the tokenizer that open_clip makes of the settings of a text tower, from these files.
 
     Source: open_clip 3.3.0, `factory.py`, `get_tokenizer`.
+
+    Raises:
+        BackboneError: the tokenizer is told a language that it has no token of.
     """
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
@@ -43,10 +52,23 @@ def open_clip_tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
     if folder.is_dir():
         if settings.get("tokenizer_mode"):
             given["tokenizer_mode"] = settings["tokenizer_mode"]
-        return HFTokenizer(str(folder), context_length=context_length, **given)
+        found = HFTokenizer(str(folder), context_length=context_length, **given)
+        if (language := given.get("src_lang")) is not None:
+            _check_language(str(language), found.tokenizer.get_vocab())
+        return found
     if folder == merges_file():
         return _of_own_merges(context_length, json.dumps(given))
     return SimpleTokenizer(context_length=context_length, **{**given, "bpe_path": str(folder)})
+
+
+def _check_language(language: str, vocabulary: Mapping[str, int]) -> None:
+    """Refuse a language without a token: transformers would take the unknown token for it, without a word."""
+    if language not in vocabulary:
+        known = [one for one in vocabulary if CODE.fullmatch(one)]
+        raise BackboneError(
+            f"The tokenizer has no token of the language {language!r}; it knows {len(known)}, such as"
+            f" {first(sorted(known), 3) or 'none'}.{nearest(language, known)}"
+        )
 
 
 @lru_cache(maxsize=4)
