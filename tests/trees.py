@@ -580,8 +580,15 @@ def named_shards(name: str, labels: list[int]) -> Callable[[Path], Expected]:
     return lambda root: shards(root, list(read_spec(name).classes.names["clip_benchmark"]), labels, list(ids(name)))
 
 
+FACTORS = (
+    "multiple_objects", "background", "color", "brighter", "darker", "style", "larger", "smaller", "object_blocking",
+    "person_blocking", "partial_view", "pattern", "pose", "shape", "subcategory", "texture",
+)  # fmt: skip
+"""Those of ImageNet-X, in the order of its files."""
+
+
 def imagenet_x(root: Path, factor: str | None = None) -> Expected:
-    """Ten images in class folders: one is a prototype, one is not annotated, and the factors take turns."""
+    """Ten images in class folders: one is a prototype, one not annotated, one has no factor; two factors take turns."""
     wnids = ("n01440764", "n02119022")
     expected, rows = {}, []
     for number in range(1, 11):
@@ -591,9 +598,9 @@ def imagenet_x(root: Path, factor: str | None = None) -> Expected:
         if number == 4:
             continue  # no annotation
         top = "pose" if number % 3 else "style"
-        row = {"file_name": name, "class": ids("imagenet").index(wnid), "pose": 0, "style": 0, "one_word": "é"}
-        rows.append(json.dumps({**row, top: 1}, ensure_ascii=False))
-        if number != 7 and factor in (None, top):
+        row = {"file_name": name, "class": ids("imagenet").index(wnid), **dict.fromkeys(FACTORS, 0), "one_word": "é"}
+        rows.append(json.dumps({**row, **({top: 1} if number != 9 else {})}, ensure_ascii=False))
+        if number != 7 and factor in (None, top if number != 9 else ""):
             expected[content] = wnid
     (root / "imagenet_x_val_top_factor.jsonl").write_text("\n".join(rows[::-1]) + "\n")
     (root / "prototypical_paths.csv").write_text("file_name\nILSVRC2012_val_00000007.JPEG\n")

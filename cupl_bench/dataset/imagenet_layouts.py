@@ -254,14 +254,16 @@ IMAGENET = ("imagenet/val", "imagenet", "val", "imagenet/ILSVRC2012_img_val", "I
 class ImagenetX(Place):
     """ImageNet's validation images that ImageNet-X annotates, without its prototypes.
 
-    ``factor``: only those whose top factor it is. Images lie as ImageNet's do, in class folders or in one folder; the
-    annotations lie in a folder of theirs, `annotations` in it, or up to four above it.
+    ``factor``: only those whose top factor it is. ``groups``: these factors, in which the images are grouped by their
+    top factor; one that has none of them is in no group. Images lie as ImageNet's do, in class folders or in one
+    folder; the annotations lie in a folder of theirs, `annotations` in it, or up to four above it.
 
     Source: `imagenet_x_val_top_factor.jsonl` and `prototypical_paths.csv` of imagenet-x 0.0.7, `load_annotations`.
     """
 
     kind: Literal["imagenet_x"]
     factor: str | None
+    groups: tuple[str, ...] = ()
 
     def listing(self, base: Path, classes: Classes) -> Listing | None:
         """Return the images and labels; None where there are no images of ImageNet.
@@ -274,21 +276,24 @@ class ImagenetX(Place):
         images = folders or ImagenetFlat(kind="imagenet_flat", **place).listing(base, classes)
         if images is None:
             return None
-        file, label_of = self._annotated(base)
+        file, told_of = self._annotated(base)
         numbers = [NUMBER_OF_VAL.search(name) for name in images.images.names]
-        kept = [place for place, number in enumerate(numbers) if number is not None and int(number[1]) in label_of]
+        kept = [place for place, number in enumerate(numbers) if number is not None and int(number[1]) in told_of]
         listing = images.take(np.array(kept, dtype=np.int64))
-        theirs = [label_of[int(number[1])] for number in (numbers[place] for place in kept) if number is not None]
+        told = [told_of[int(number[1])] for number in (numbers[place] for place in kept) if number is not None]
+        theirs = [label for label, _ in told]
         ours = [one if isinstance(one, int) else classes.find(one) for one in listing.classes]
         if other := [name for name, one, two in zip(listing.images.names, ours, theirs, strict=True) if one != two]:
             raise DatasetError(
                 f"{len(other)} of {len(theirs)} images of {base} have another class in {file}, first: {first(other)}."
                 " Images are found by the number in their names: were they renamed?"
             )
-        return listing
+        return (
+            replace(listing, groups=[group for _, group in told], group_names=self.groups) if self.groups else listing
+        )
 
-    def _annotated(self, base: Path) -> tuple[Path, dict[int, int]]:
-        """Return the file of annotations, and the label of each image that counts, by the number in its name."""
+    def _annotated(self, base: Path) -> tuple[Path, dict[int, tuple[int, str | None]]]:
+        """Return the file of annotations, and label and group of each image that counts, by the number in its name."""
         found = [folder / inside for folder in _above(base) for inside in ("", "annotations", "imagenet_x/annotations")]
         folder = next((one for one in found if (one / FACTORS_FILE).is_file()), None)
         if folder is None:
@@ -297,19 +302,20 @@ class ImagenetX(Place):
                 f" imagenet_x/annotations: put it and prototypical_paths.csv into {base.parent}."
             )
         prototypes = set(read_lines(folder / "prototypical_paths.csv")[1:])
-        label_of = {}
+        told_of = {}
         for number, line in enumerate(read_lines(folder / FACTORS_FILE), start=1):
             try:
                 row = json.loads(line)
                 name, counts = str(row["file_name"]), self.factor is None or bool(row[self.factor])
+                group = next((factor for factor in self.groups if row[factor]), None)
                 image, label = int(NUMBER_OF_VAL.search(name)[1]), int(row["class"])  # type: ignore[index]
             except (ValueError, KeyError, TypeError) as error:
                 raise DatasetError(
                     f"{folder / FACTORS_FILE}, line {number}: it should hold file_name, class and factors ({error})."
                 ) from error
             if counts and name not in prototypes:
-                label_of[image] = label
-        return folder / FACTORS_FILE, label_of
+                told_of[image] = label, group
+        return folder / FACTORS_FILE, told_of
 
 
 FACTORS_FILE = "imagenet_x_val_top_factor.jsonl"

@@ -314,7 +314,9 @@ def test_coops_split_is_a_protocol_of_its_own(tmp_path: Path) -> None:
     assert found.split == "coop test"
 
 
-def mended(name: str, folder: Path, protocol: str, size: int, without: list[str] | None = None) -> Path:
+def mended(
+    name: str, folder: Path, protocol: str, size: int, without: list[str] | None = None, **changes: object
+) -> Path:
     """The spec of ``name`` with another size, so that a miniature is whole."""
     from cupl_bench.dataset.texts import spec_content
 
@@ -322,6 +324,7 @@ def mended(name: str, folder: Path, protocol: str, size: int, without: list[str]
     if "of" in content["classes"]:
         content["classes"] = json.loads(read_spec(name).classes.model_dump_json())
     content["protocols"][protocol] |= {"num_images": size} | ({} if without is None else {"without": without})
+    content["protocols"][protocol] |= changes
     path = folder / f"{name}.json"
     path.write_text(json.dumps(content))
     return path
@@ -953,11 +956,34 @@ def test_a_factor_of_imagenet_x_is_a_protocol(factor: str, inside: str, tmp_path
 
 def test_the_factors_of_imagenet_x_take_apart_all_but_two_of_its_images() -> None:
     protocols = read_spec("imagenet_x").protocols
-    of_factors = {name: one for name, one in protocols.items() if name != "standard"}
-    assert len(of_factors) == 16
+    of_factors = {name: one for name, one in protocols.items() if name not in ("standard", "factors")}
+    assert set(of_factors) == set(trees.FACTORS)
+    assert protocols["factors"].num_images == protocols["standard"].num_images
     assert sum(one.num_images for one in of_factors.values()) == protocols["standard"].num_images - 2
     assert all(one.some_classes for one in of_factors.values())
-    assert {layout.protocols for layout in read_spec("imagenet_x").layouts} == {(name,) for name in protocols}
+    layouts = {layout.protocols[0]: layout for layout in read_spec("imagenet_x").layouts}
+    assert set(layouts) == set(protocols)
+    assert layouts["factors"].kind == "imagenet_x"
+    assert set(layouts["factors"].groups) == set(trees.FACTORS)
+
+
+def test_the_factors_of_imagenet_x_are_groups_of_its_images(tmp_path: Path) -> None:
+    expected = trees.imagenet_x(tmp_path)
+    settings = {
+        "protocol": "factors",
+        "spec": mended("imagenet_x", tmp_path, "factors", len(expected), some_classes=True),
+    }
+    found = load("imagenet_x", tmp_path, tmp_path / "cache", **settings)
+    assert ids_of(found, "imagenet_x") == expected
+    assert found.groups is not None
+    names = [found.groups.names[place] if place >= 0 else None for place in found.groups.of.tolist()]
+    numbers = [int(one.partition("_val_")[2][:8]) for one in found.image_ids]
+    assert dict(zip(numbers, names, strict=True)) == {
+        1: "pose", 2: "pose", 3: "style", 5: "pose", 6: "style", 8: "pose", 9: None, 10: "pose"
+    }  # fmt: skip
+    plain = load("imagenet_x", tmp_path, tmp_path / "cache")
+    assert plain.groups is None
+    assert plain.fingerprint != found.fingerprint
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Named data sets through the public command."""
 
+import json
 from pathlib import Path
 
 import huggingface_hub
@@ -10,6 +11,7 @@ from conftest import Cli
 from making import TinyModel
 
 from cupl_bench.conf_folder import conf_dir
+from cupl_bench.dataset.texts import spec_content
 from cupl_bench.records import read_record
 
 
@@ -123,6 +125,22 @@ def test_sets_that_came_later_go_through_the_public_command(cli: Cli, tiny: Tiny
         assert record.status == "ok"
         assert record.dataset.num_images == len(expected[name])
         assert record.dataset.split.startswith(f"custom: {len(expected[name])} of ")
+
+
+@pytest.mark.slow
+def test_the_factors_of_imagenet_x_are_compared_in_one_run(cli: Cli, tiny: TinyModel, tmp_path: Path) -> None:
+    expected = trees.imagenet_x(cli.cache / "datasets" / "imagenet_x")
+    content = spec_content("imagenet_x")
+    content["protocols"]["factors"] |= {"num_images": len(expected), "some_classes": True}
+    (tmp_path / "imagenet_x.json").write_text(json.dumps(content))
+    asked = ["dataset=imagenet_x", f"dataset.spec={tmp_path / 'imagenet_x.json'}", "dataset.protocol=factors"]
+    assert cli("eval", *asked, "dataset.primary=worst_group", "prompts=simple", *tiny.overrides) == 0, cli.err
+    metrics = cli.record().metrics
+    assert metrics is not None
+    assert metrics.more is not None
+    counts = {one.name: one.num_images for one in metrics.more["worst_group"].parts}
+    assert {name: count for name, count in counts.items() if count} == {"pose": 5, "style": 2}
+    assert set(counts) == set(trees.FACTORS)
 
 
 @pytest.mark.long
