@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from urllib.parse import parse_qs, unquote, urlsplit
 
 __all__ = ["Asked", "Fault", "Hub", "Repo", "hub_on_loopback"]
@@ -63,14 +63,15 @@ class Repo:
 class Fault:
     """What goes wrong in the answers to requests of ``method`` whose path holds ``where``.
 
-    ``status``: refused with this. ``cut``: the connection ends after that part of the content. ``other``: as many
-    bytes, but others. ``times``: how often; None: always.
+    ``status``: refused with this. ``cut``: the connection ends after that part of the content; ``held``: it stays open,
+    and nothing more comes. ``other``: as many bytes, but others. ``times``: how often; None: always.
     """
 
     where: str
     method: str = "GET"
     status: int | None = None
     cut: float | None = None
+    held: bool = False
     other: bool = False
     times: int | None = None
 
@@ -94,6 +95,8 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
+    holding: Event = field(default_factory=Event)
+    closing: Event = field(default_factory=Event)
 
     def add(self, kind: str, name: str, *commits: Mapping[str, bytes], **rest: object) -> Repo:
         repo = Repo(kind, name, list(commits), **rest)  # type: ignore[arg-type]
@@ -275,6 +278,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self.fault.cut is not None:
             self.wfile.write(content[: int(len(content) * self.fault.cut)])
+            if self.fault.held:
+                self.wfile.flush()
+                self.hub.holding.set()
+                self.hub.closing.wait()
             self.close_connection = True
             return
         self.wfile.write(content)
@@ -300,6 +307,7 @@ def hub_on_loopback() -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -19,8 +20,10 @@ import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torchvision
 import trees
 from conftest import Cli
+from faulty import seconds_until
 from hub import TOKEN, Fault, Hub, hub_on_loopback
 from making import TINY, TinyModel, encoded, make_clip, make_folder, make_tiny
 
@@ -243,6 +246,66 @@ def test_a_cut_download_goes_on_where_it_was_cut(
     first = size // 4 // 100 * 100
     second = first + (size - first) // 2 // 100 * 100
     assert asked == [None, f"bytes={first}-", f"bytes={second}-"]
+
+
+@pytest.mark.slow
+def test_a_download_whose_process_was_killed_goes_on_with_the_files_that_were_not_whole(
+    hub: Hub, run: Callable[..., int], cli: Cli, photos: dict[str, bytes], tmp_path: Path
+) -> None:
+    """The hub's client gives half a file a name of its own, and never takes it up again."""
+    hub.add("dataset", PHOTOS, photos)
+    hub.faults = [Fault("test-00001", cut=0.5, held=True, times=1)]
+    cache = tmp_path / "hf" / "hub"
+    killed = multiprocessing.get_context("fork").Process(target=run)
+    killed.start()
+    assert hub.holding.wait(60)
+    whole = hashlib.sha256(photos["data/test-00000-of-00002.parquet"]).hexdigest()
+    seconds_until((next(cache.glob("datasets--*")) / "blobs" / whole).is_file)
+    killed.kill()
+    killed.join()
+    assert not list(cli.results.glob("records/*.json"))
+    assert [path.suffix for path in cache.glob("datasets--*/blobs/*.incomplete")] == [".incomplete"]
+    assert not list(cache.glob("datasets--*/snapshots/*/data/test-00001*"))
+    assert run() == 0, cli.err
+    assert cli.record().dataset.num_images == 6
+    assert [one.bytes for one in hub.fetched("test-00000")] == [None]
+    assert [one.bytes for one in hub.fetched("test-00001")] == [None, None]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # urllib leaves refused answers open
+def test_what_torchvision_downloads_is_whole_or_not_there(
+    hub: Hub, tiny: TinyModel, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own code, with the address and the digest of an archive that the tests made."""
+    expected = trees.rendered_sst2(tmp_path / "tree")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.add(tmp_path / "tree" / "rendered-sst2", "rendered-sst2")
+    hub.files["rendered-sst2.tgz"] = buffer.getvalue()
+    monkeypatch.setattr(torchvision.datasets.RenderedSST2, "_URL", f"{hub.address}/files/rendered-sst2.tgz")
+    digest = hashlib.md5(buffer.getvalue(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(torchvision.datasets.RenderedSST2, "_MD5", digest)
+    ask = ["dataset=rendered_sst2", "dataset.source=torchvision", "dataset.protocol=custom", "prompts=simple"]
+    ask += tiny.overrides
+    for fault, reason in (
+        ({"cut": 0.5}, "(File not found or corrupted.)"),
+        ({"other": True}, "(File not found or corrupted.)"),
+        ({"status": 404}, "(HTTP Error 404: Not Found)"),
+        ({"status": 503}, "(HTTP Error 503: Service Unavailable)"),
+    ):
+        hub.faults = [Fault("/files/", **fault)]  # type: ignore[arg-type]
+        assert cli("eval", *ask) == 2, cli.out
+        told_once(cli, f"torchvision's RenderedSST2 cannot be downloaded {reason}")
+        assert [path for path in (cli.cache / "datasets").rglob("*") if path.is_file()] == []
+    hub.faults = []
+    assert cli("eval", *ask) == 0, cli.err
+    record = cli.record()
+    assert record.dataset.num_images == len(expected)
+    assert record.dataset.origin == {"source": "torchvision RenderedSST2", "protocol": "custom", "names": "openai"}
+    sent = len(hub.sent())
+    assert cli("eval", *ask, "rerun=always") == 0, cli.err
+    assert len(hub.sent()) == sent
 
 
 @pytest.mark.slow
