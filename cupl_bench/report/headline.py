@@ -13,22 +13,28 @@ from jaxtyping import Float64
 from cupl_bench.metrics import ACCURACIES, METRICS, draws_of, interval_of, seed_of, standard_error_p
 from cupl_bench.records import MetricsRecord, Record
 from cupl_bench.report.answers import Answers, is_by_image, same_images
-from cupl_bench.report.significance import ALPHA, holm
+from cupl_bench.report.significance import ALPHA, holm, mean_per_class_change
 
-__all__ = ["COLUMNS", "Headlines", "has_headline", "headline_title"]
+__all__ = ["COLUMNS", "Headlines", "has_headline", "headline_title", "is_beyond"]
 
 COLUMNS = (
     "primary_value", "primary_low", "primary_high", "primary_difference", "primary_difference_low",
     "primary_difference_high", "primary_p", "primary_test",
 )  # fmt: skip
-"""Columns that the comparison has where a run of it has a headline metric beyond accuracy."""
+"""Columns that the comparison has where a run of it has another headline metric than top-1."""
 BOOTSTRAP = "paired bootstrap over images: percentiles, p by its standard error"
 MCNEMAR = "paired bootstrap over images: percentiles, p by McNemar's exact test"
+STRATIFIED = "normal interval and test of a stratified mean: images drawn within each class"
 
 
 def has_headline(records: Sequence[Record]) -> bool:
-    """Tell whether a run has a headline metric beyond accuracy."""
-    return any(record.metrics is not None and record.metrics.more for record in records)
+    """Tell whether a run has another headline metric than top-1."""
+    return any(record.metrics is not None and record.metrics.primary_name != "top1" for record in records)
+
+
+def is_beyond(record: Record) -> bool:
+    """Tell whether the headline metric of a run is beyond accuracy."""
+    return record.metrics is not None and record.metrics.primary_name in METRICS
 
 
 def headline_title(name: str) -> str:
@@ -71,6 +77,8 @@ class Headlines:
             if name == "top1" and row["difference"] is not None:
                 found |= {f"primary_{part}": row[part] for part in ("difference", "difference_low", "difference_high")}
                 found |= {"primary_p": row["p"], "primary_test": None if row["p"] is None else MCNEMAR}
+            if name == "mean_per_class" and against is not None:
+                found |= _change_per_class(runs, against)
             return found
         value = float(np.mean([_metrics(answers).primary for answers in runs]))
         found["primary_value"] = value
@@ -125,6 +133,25 @@ class Headlines:
             seed = seed_of(answers.record.dataset.fingerprint)
             (self._draws[key],) = draws_of([metric], answers.scored(self.results_dir), seed)
         return self._draws[key]
+
+
+def _change_per_class(runs: Sequence[Answers], against: Answers) -> dict[str, object]:
+    """Return the columns of the difference of the mean per class, or of its mean over seeds, to the baseline's."""
+    same = all(same_images(answers, against) for answers in runs)
+    if _metrics(against).primary_name != "mean_per_class" or not same:
+        return {}
+    hits = np.mean([answers.hits for answers in runs], axis=0)
+    change, interval, p = mean_per_class_change(hits - against.hits, against.labels)
+    if not is_by_image(*runs, against):
+        return {"primary_difference": change}
+    low, high = interval or (None, None)
+    return {
+        "primary_difference": change,
+        "primary_difference_low": low,
+        "primary_difference_high": high,
+        "primary_p": p,
+        "primary_test": None if p is None else STRATIFIED,
+    }
 
 
 ENDS = {"value": "", "low": "_low", "high": "_high"}

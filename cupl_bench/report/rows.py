@@ -8,7 +8,7 @@ import pandas as pd
 
 from cupl_bench.report.answers import Answers, GroupAnswers, by_strategy, is_by_image, same_images
 from cupl_bench.report.best import best_of
-from cupl_bench.report.headline import Headlines, has_headline
+from cupl_bench.report.headline import Headlines, is_beyond
 from cupl_bench.report.runs import Group, Run, same_features
 from cupl_bench.report.significance import (
     Paired,
@@ -85,7 +85,7 @@ def add_rows(
             rows.append(row | of_headline | minus_plain | {"of_seeds": len(runs) > 1})
     for row in rows[start:]:
         row["best"] = False
-    beyond = headlines is not None and has_headline([answers.record for answers in group.members])
+    beyond = any(is_beyond(answers.record) for answers in group.members)
     best = headlines.best(read) if headlines is not None and beyond else best_of(read)
     if best is not None:
         rows[best]["best"] = True

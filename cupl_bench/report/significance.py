@@ -24,6 +24,7 @@ __all__ = [
     "holm",
     "image_bootstrap",
     "mcnemar_exact",
+    "mean_per_class_change",
     "mean_per_class_interval",
     "over_datasets",
     "paired",
@@ -312,6 +313,34 @@ def mean_per_class_interval(hits: Int64[np.ndarray, " c"], images: Int64[np.ndar
     reach = float(stats.norm.ppf(1 - ALPHA / 2) * np.sqrt(variance))
     mean = float(rate.mean())
     return max(0.0, mean - reach), min(1.0, mean + reach)
+
+
+def mean_per_class_change(
+    steps: Float[np.ndarray, " n"], labels: Int64[np.ndarray, " n"]
+) -> tuple[float, Interval | None, float | None]:
+    """Return the paired change of the mean per class, its 95% interval and the two-sided p that it is none.
+
+    The normal interval and test of a stratified mean of the changes of images, drawn within each class. None of both
+    where no change varies within a class.
+
+    >>> change, (low, high), p = mean_per_class_change(np.array([1.0, 0.0, 1.0, 0.0]), labels=np.array([0, 0, 1, 1]))
+    >>> f"{change:.2f}, {low:.2f} to {high:.2f}, {p:.2f}"
+    '0.50, -0.19 to 1.19, 0.16'
+
+    Args:
+        steps: of each image, right in one run minus right in the other.
+        labels: of each image.
+    """
+    images = np.bincount(labels)
+    seen = images > 0
+    means = np.bincount(labels, weights=steps)[seen] / images[seen]
+    squares = np.bincount(labels, weights=steps**2)[seen] - images[seen] * means**2
+    variance = (np.maximum(squares, 0) / np.maximum(images[seen] - 1, 1) / images[seen]).sum() / seen.sum() ** 2
+    change, spread = float(means.mean()), float(np.sqrt(variance))
+    if spread == 0:
+        return change, None, None
+    reach = float(stats.norm.ppf(1 - ALPHA / 2)) * spread
+    return change, (change - reach, change + reach), float(2 * stats.norm.sf(abs(change) / spread))
 
 
 def calibration_error(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 15) -> float:
