@@ -71,9 +71,9 @@ class Fault:
     method: str = "GET"
     status: int | None = None
     cut: float | None = None
-    held: bool = False
     other: bool = False
     times: int | None = None
+    held: bool = False
 
 
 @dataclass(frozen=True)
