@@ -43,6 +43,7 @@ __all__ = [
     "user_cache_dir",
     "write_arrays",
     "write_atomically",
+    "write_changed",
     "writing_atomically",
 ]
 
@@ -121,6 +122,22 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     with writing_atomically(path) as file:
         file.write(content)
+
+
+def write_changed(path: Path, content: bytes) -> None:
+    """Write ``content`` as `write_atomically`, unless the file holds it already.
+
+    A file that is flushed to the disk costs more than one that is read, and a report has hundreds.
+
+    Raises:
+        ResultsError: as `write_atomically`.
+    """
+    try:
+        if path.stat().st_size == len(content) and path.read_bytes() == content:
+            return
+    except OSError:
+        pass  # not there, or it cannot be read, which writing tells better
+    write_atomically(path, content)
 
 
 @contextmanager

@@ -14,10 +14,10 @@ import cupl_bench
 PACKAGE = Path(cupl_bench.__file__).parent
 
 VERBS = (
-    "Add Answer Ask Check Classify Compare Compose Compute Connect Count Do Download Draw Encode End Export Find"
+    "Add Answer Ask Check Claim Classify Compare Compose Compute Connect Count Do Download Draw Encode End Export Find"
     " Give Hand Hold Identify Import Keep Launch Leave Let Look Make Measure Move Name Number Open Predict Print"
     " Put Raise Read Refuse Remember Remove Report Reproduce Return Run Say Score Show Start Take Tell Test Track"
-    " Turn Undo Warn Write Yield"
+    " Turn Undo Wait Warn Write Yield"
 )
 """The words that a function's docstring may begin with. A new verb is welcome; a noun or a question word is not."""
 

@@ -82,8 +82,8 @@ class Model:
                 )
         if not any(parameter.is_floating_point() for parameter in self.model.parameters()):
             raise BackboneError(
-                f"The model {name!r} ({type(self.model).__name__}) has no parameters of floating-point numbers, by which"
-                " its features are told from those of other weights. Give it the weights that it computes with as"
+                f"The model {name!r} ({type(self.model).__name__}) has no parameters that are floating-point numbers,"
+                " which tell its features from those of other weights. Give it the weights that it computes with, as"
                 " torch.nn.Parameter."
             )
 

@@ -19,7 +19,7 @@ from cupl_bench.report.published import shown_published
 from cupl_bench.report.shown import scored_names, shown, shown_pooled, strategy_names
 from cupl_bench.report.standings import OF_LEAGUE, Standings, notes_of, shown_ranking
 from cupl_bench.report.writers import shown_writers
-from cupl_bench.store import write_atomically
+from cupl_bench.store import write_changed
 
 __all__ = ["Layout", "write_tables"]
 
@@ -103,7 +103,7 @@ def write_tables(comparison: Comparison, results_dir: Path, layout: Layout | Non
     paths = []
     for name, content in contents.items():
         path = results_dir / "tables" / name
-        write_atomically(path, content)
+        write_changed(path, content)
         paths.append(path)
     for name in ("pooled.csv", "pooled.md", "pooled.tex", *MATRIX, *RANKING, *CONTROLS, *WRITERS, "confusions.parquet",
                  "classes.md", "published.csv", "published.md", "missing.csv"):  # fmt: skip

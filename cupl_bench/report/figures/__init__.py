@@ -23,7 +23,7 @@ from cupl_bench.report.figures.ranks import rank_diagrams
 from cupl_bench.report.figures.scene import SIZES, Choice, Drawn, Scene, scene_of
 from cupl_bench.report.figures.strategies import strategies
 from cupl_bench.report.shown import scored_names
-from cupl_bench.store import write_atomically
+from cupl_bench.store import write_changed
 
 __all__ = ["KINDS", "Choice", "write_figures"]
 
@@ -82,7 +82,7 @@ def write_figures(comparison: Comparison, results_dir: Path, choice: Choice | No
                     ",".join(nothing))  # fmt: skip
     paths = [folder / name for name in contents]
     for path, content in zip(paths, contents.values(), strict=True):
-        write_atomically(path, content)
+        write_changed(path, content)
     for path in folder.iterdir() if folder.is_dir() else ():  # what an earlier state of the records left
         if path.suffix in ENDINGS and path.name.split("_")[0] in KINDS and path not in paths:
             path.unlink(missing_ok=True)
