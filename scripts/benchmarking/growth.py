@@ -20,7 +20,7 @@ from cupl_bench.identity import bytes_key
 from cupl_bench.scores import predict
 from cupl_bench.store import RowStore
 
-__all__ = ["measure"]
+__all__ = ["measure", "peak_bytes"]
 
 TINY = {
     "embed_dim": 64,
@@ -143,7 +143,7 @@ def _scores(count: int, work: Path) -> float:
     return time.perf_counter() - began
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Of this process alone: what `getrusage` tells begins with the peak of the parent."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
@@ -154,4 +154,4 @@ if __name__ == "__main__":
     kind, number, place, *rest = sys.argv[1:]
     run = _texts if kind == "texts" else lambda count, work, _: _scores(count, work)
     spent = run(int(number), Path(place), [Path(file) for file in rest])
-    print(json.dumps({"seconds": spent, "peak": _peak_bytes()}))
+    print(json.dumps({"seconds": spent, "peak": peak_bytes()}))

@@ -1,0 +1,131 @@
+"""Every scorer that needs features alone, on made-up ones: seconds, peak memory, growth, share of the matrix rate.
+
+PYTHONPATH=scripts python -m benchmarking.scorers tda 50000    # one of them: seconds and peak bytes, as JSON
+"""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from benchmarking.growth import peak_bytes
+from benchmarking.rows import Row, Table, in_turn, median
+from cupl_bench.composition import compose
+from cupl_bench.config import question_of
+from cupl_bench.embeddings import Features, build_class_embeddings
+from cupl_bench.scorers import Inputs
+
+__all__ = ["measure"]
+
+NUM_CLASSES, WIDTH, TEMPLATES = 1000, 512, 8
+OF_FEATURES = {
+    "plain": (10_000, 20_000),
+    "zlap": (10_000, 20_000),
+    "transclip": (10_000, 20_000),
+    "otter scorer.temperature=0.01": (10_000, 20_000),
+    "inmap scorer.steps=20": (2_000, 4_000),
+    "tda": (10_000, 20_000),
+    "dmn": (5_000, 10_000),
+    "ecalp": (500, 1_000),
+    "autoclip": (1_000, 2_000),
+    "zero": (200, 400),
+    "mta": (200, 400),
+}
+"""Scorers and two numbers of images, the second twice the first."""
+
+
+def measure(repeats: int, *, quick: bool) -> Table:
+    """Each scorer in processes of its own, with one thread."""
+    scale = 50 if quick else 1
+    rate = matrix_rate(repeats)
+    rows = []
+    for asked, sizes in OF_FEATURES.items():
+        small, large = (max(10, size // scale) for size in sizes)
+        spent = {size: [_own_process(asked, size) for _ in range(repeats)] for size in (small, large)}
+        before, after = (median([seconds for seconds, _ in spent[size]]) for size in (small, large))
+        power = math.log(after / before) / math.log(large / small)
+        product = 2 * large * NUM_CLASSES * WIDTH / rate
+        rows.append(
+            Row(
+                what=f"scorer={asked}, {large:,} images",
+                against="one product of images and classes at the machine's rate",
+                value=f"{after:.2f} s, {after / product:.1f} times the product; grows as images^{power:.1f}, peak"
+                f" {max(peak for _, peak in spent[large]) / 1e9:.2f} GB",
+                seconds={"ours": [seconds for seconds, _ in spent[large]]},
+            )
+        )
+    note = (
+        f"Made-up features of width {WIDTH}, {NUM_CLASSES:,} classes of {TEMPLATES} prompts, 64 views where a scorer"
+        f" looks at them; CPU seconds of one thread. The rate of fp32 products here: {rate / 1e9:.0f} GFLOP/s."
+    )
+    return Table(title="Scorers", note=note, rows=rows)
+
+
+def matrix_rate(repeats: int) -> float:
+    """Floating-point operations in a second of one thread, for a product of the scorers' shape."""
+    images, classes = torch.randn(4096, WIDTH), torch.randn(NUM_CLASSES, WIDTH)
+    seconds = in_turn({"product": lambda: images @ classes.T}, 3 + 3 * repeats, time.process_time)["product"]
+    return 2 * 4096 * NUM_CLASSES * WIDTH / median(seconds)
+
+
+def _own_process(asked: str, count: int) -> tuple[float, float]:
+    command = [sys.executable, "-m", "benchmarking.scorers", *asked.split(), str(count)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return found["seconds"], found["peak"]
+
+
+def _made_up(count: int, num_views: int) -> Inputs:
+    """Images that lie near one class each, so that a scorer has something to find."""
+    generator = np.random.default_rng(0)
+
+    def units(rows: np.ndarray) -> np.ndarray:
+        return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+    def near(rows: np.ndarray, spread: float) -> np.ndarray:
+        return units(rows + spread * generator.standard_normal(rows.shape, dtype=np.float32))
+
+    centres = units(generator.standard_normal((NUM_CLASSES, WIDTH), dtype=np.float32))
+    prompts = near(np.repeat(centres, TEMPLATES, axis=0), 0.03)
+    rows = [[*range(label * TEMPLATES, (label + 1) * TEMPLATES)] for label in range(NUM_CLASSES)]
+    images = near(centres[generator.integers(NUM_CLASSES, size=count)], 0.05)
+    views: Features | None = None
+    if num_views:
+        views = near(np.repeat(images[:, None], num_views, axis=1), 0.03)
+        views[:, 0] = images
+    return Inputs(
+        images=images,
+        class_names=[f"class {label}" for label in range(NUM_CLASSES)],
+        classes=build_class_embeddings(prompts, rows),
+        prompts=prompts,
+        rows_of_class=rows,
+        views=views,
+        encode=_no_texts,
+        logit_scale=100.0,
+        device=torch.device("cpu"),
+    )
+
+
+def _no_texts(texts: Sequence[str]) -> np.ndarray:
+    raise ValueError(f"{len(texts)} more texts are asked for, and these scorers need none")
+
+
+def _scored(words: Sequence[str], count: int) -> float:
+    """CPU seconds of one scorer, without what it is handed."""
+    scorer = question_of(compose([f"scorer={words[0]}", *words[1:]], None)).scorer
+    views = scorer.needs.views
+    inputs = _made_up(count, 0 if views is None else views.count)
+    began = time.process_time()
+    for tile in scorer(inputs):
+        tile.argmax(dim=1)
+    return time.process_time() - began
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    *asked, number = sys.argv[1:]
+    print(json.dumps({"seconds": _scored(asked, int(number)), "peak": peak_bytes()}))
