@@ -116,6 +116,7 @@ def test_the_page_holds_every_run_and_what_its_files_say(swept: Path) -> None:
     overview = overview_of(swept)
     records = {record.run_key: record for record in read_records(swept)}
     assert {run["run_key"] for run in overview["runs"]} == set(records)
+    assert [overview[name] for name in ("ranks", "controls", "writers")] == [None] * 3  # one data set, and no control
     (group,) = overview["groups"]
     assert records[group["baseline"]].prompts.name == "simple"
     for key, record in records.items():

@@ -17,7 +17,8 @@ import pytest
 from making import TinyModel, make_folder
 
 from cupl_bench.__main__ import main
-from cupl_bench.records import ScorerRecord, read_records, record_path, write_record
+from cupl_bench.question import QuestionRecord
+from cupl_bench.records import CostRecord, ScorerRecord, read_records, record_path, write_record
 from cupl_bench.report.comparison import compare
 from cupl_bench.report.page import Page, PageWriter
 from cupl_bench.report.significance import paired
@@ -524,6 +525,84 @@ def test_from_images_gained_to_the_prompts_that_decided(reader: Reader, results:
     reader.go(f"#/run/{ours}")
     assert reader.tab.locator(f"a[href='../records/{ours}.json']").count() == 1
     assert (results / "report" / f"../records/{ours}.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def proven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six data sets and two backbones, with a control and two files of descriptions."""
+    folder = tmp_path_factory.mktemp("proven")
+    write_results(folder, datasets=6, backbones=2, images=400, classes=8)
+    for record in read_records(folder):
+        prompts, config = record.prompts, record.config
+        if prompts.name == "name_only":
+            config = QuestionRecord(prompts={"_target_": "cupl_bench.prompts.waffle.WaffleStrategy"})
+        if prompts.name in ("cupl", "ensemble"):
+            cost = CostRecord(language_model=f"model of {prompts.name}", input_tokens=1000, output_tokens=234)
+            prompts = prompts.model_copy(update={"source": f"{prompts.name}.json", "cost": cost})
+        write_record(folder, record.model_copy(update={"prompts": prompts, "config": config}))
+    page_of(folder)
+    return folder
+
+
+def test_ranks_controls_and_writers_are_those_of_the_tables(browser: Any, proven: Path) -> None:
+    reader = Reader(browser, proven / "report" / "index.html")
+    comparison = compare(read_records(proven), proven)
+
+    def csv_of(button: Any) -> pd.DataFrame:
+        return pd.read_csv(io.StringIO(downloaded(reader, button)))
+
+    table = comparison.standings.table
+    ranks = csv_of(reader.tab.locator("[data-name='ranks']").get_by_role("button", name="CSV"))
+    assert ranks["Strategy"].tolist() == table["prompts"].tolist()
+    assert ranks["Backbone"].tolist() == table["backbone_shown"].tolist()
+    for ours, theirs in (("rank", "average_rank"), ("rank low", "rank_low"), ("rank high", "rank_high"),
+                         ("wins", "win_rate"), ("top-1", "top1"), ("swaps, other images", "swap_images"),
+                         ("skill over simple", "skill_score")):  # fmt: skip
+        np.testing.assert_allclose(ranks[ours], table[theirs].astype(float), atol=1e-12, err_msg=ours)
+    assert reader.texts("#ranks ~ .under")[0].count("Nemenyi") == 2  # a line of each backbone
+    controls = comparison.controls
+    won = controls[controls["prompts"] == "cupl"]
+    assert 0 < won["beats"].sum() <= len(won) == 12
+    short = reader.tab.locator("table[aria-label='Controls in short'] tr", has_text=re.compile("^cupl[^_]")).locator(
+        "td"
+    )
+    sign = "+" if won["difference"].mean() > 0 else "\u2212"
+    assert short.last.text_content() == f"{sign}{100 * abs(won['difference'].mean()):.1f} {won['beats'].sum()}/12"
+    fold = reader.tab.locator("summary", has_text="Each data set and backbone")
+    fold.click()
+    whole = csv_of(reader.tab.locator("[data-name='controls']").get_by_role("button", name="CSV"))
+    fold.click()
+    np.testing.assert_allclose(whole["minus name_only"], controls["difference"])
+    np.testing.assert_allclose(whole["minus name_only low"], controls["difference_low"])
+    shades = reader.tab.locator("table[aria-label='controls'] td:last-child").evaluate_all(
+        "all => all.map(one => one.className)"
+    )
+    assert [("gain" in one, "loss" in one) for one in shades] == [
+        (row.beats, row.p_holm < 0.05 and row.difference < 0) for row in controls.itertuples()
+    ]
+    assert "random words and characters" in " ".join(reader.texts("#controls ~ p.legend"))
+    written = csv_of(reader.tab.locator("[data-name='writers']").get_by_role("button", name="CSV"))
+    truth = comparison.writers
+    assert written["written by"].tolist() == truth["language_model"].tolist()
+    assert set(written["tokens"]) == {1234}
+    np.testing.assert_allclose(written["top-1"], truth["top1"])
+    np.testing.assert_allclose(written["minus best"], truth["difference"], atol=1e-12)
+    keys = {(one.dataset.name, one.backbone.name, one.prompts.name): one.run_key for one in read_records(proven)}
+    reader.tab.get_by_role("button", name="Who writes best").press("Enter")
+    assert reader.tab.evaluate("document.activeElement.id") == "writers"
+    reader.tab.keyboard.press("Tab")  # the first button that saves
+    assert reader.tab.evaluate("document.activeElement.textContent") == "CSV"
+    row = truth.iloc[0]
+    first = reader.tab.locator("table[aria-label='Who writes best'] tbody a").first
+    assert first.get_attribute("href") == f"#/run/{keys[row['dataset'], row['backbone'], row['prompts']]}"
+    reader.tab.set_viewport_size({"width": 375, "height": 700})
+    reader.tab.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    reader.tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert reader.tab.locator("table[aria-label='controls'] tbody tr:visible").count() == len(controls)
+    reader.tab.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert reader.tab.locator("table[aria-label='controls'] tbody tr:visible").count() == 0
+    reader.check()
+    reader.context.close()
 
 
 def test_heads_and_strategies_stay_in_sight_while_a_table_scrolls(other_reader: Reader) -> None:

@@ -29,7 +29,8 @@ async function showOverview(main) {
 
   const sizes = [many(singles.size, "run"), many(distinct("dataset").length, "data set"), many(distinct("model").length, "backbone"), many(baselines.length, "strategy", "strategies"),
     overview.num_missing ? many(overview.num_missing, "missing cell") : null, `newest ${overview.newest.replace("T", " ").replace("+00:00", " UTC")}`].filter(Boolean).join(" \u00b7 ");
-  main.append(el("h1", null, "Overview"), el("p", { class: "sizes" }, sizes));
+  const jumps = el("span", { class: "outs jumps", role: "group", "aria-label": "Parts of this page" }, "Below: ");
+  main.append(el("h1", null, "Overview"), el("p", { class: "sizes" }, sizes, " ", jumps));
   if (overview.other_metrics.length) main.append(el("p", { class: "note" }, `This page shows top-1 of every data set. The metric of ${overview.other_metrics.join(", ")} is another: tables/comparison has it, with its differences.`));
   const said = data.blocks.filter((block) => shown !== "scorer" || block.scorer !== "plain").map((block) => finding(block, data.blocks.length > 1, shown === "scorer" ? "scorer" : baseline));
   const which = el("p", { class: "finding which" });
@@ -59,8 +60,10 @@ async function showOverview(main) {
   else holder.append(el("p", { class: "note" }, "No run passes these filters."));
   arrange(first);
 
+  await showEvidence(main);
   await allRuns(main, passes, differenceOf, minusName);
   otherTables(main);
+  jumps.append(...[...main.querySelectorAll("h2")].map((heading) => el("button", { type: "button", class: "out", onclick: () => { heading.tabIndex = -1; heading.scrollIntoView(); heading.focus({ preventScroll: true }); } }, heading.textContent)));
   if (!taken.length) return null;
   const best = winnerOf(data.blocks[0]);
   return async () => {
