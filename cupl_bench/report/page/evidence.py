@@ -4,8 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from cupl_bench.report.comparison import Comparison, strategy_names
+from cupl_bench.report.comparison import Comparison
 from cupl_bench.report.controls import shown_controls
+from cupl_bench.report.shown import strategy_names
 from cupl_bench.report.standings import notes_of
 
 __all__ = ["evidence"]
