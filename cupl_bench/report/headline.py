@@ -6,6 +6,7 @@ All runs on a data set are resampled alike, so the difference of two runs in a r
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ __all__ = [
     "has_headline",
     "headline_title",
     "is_beyond",
+    "own_metric",
     "ranked_values",
 ]
 
@@ -71,6 +73,18 @@ def ranked_values(runs: pd.DataFrame) -> "pd.Series[float]":
     """
     beyond = beyond_accuracy(runs)
     return (runs["top1"].where(~beyond, runs["primary_value"]) if beyond.any() else runs["top1"]).astype(float)
+
+
+def own_metric(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the headline metric of a row of a comparison with its title; None where it is an accuracy.
+
+    >>> own_metric({"primary": "top1"}) is None
+    True
+    """
+    if row["primary"] in ACCURACIES:
+        return None
+    names = ("value", "low", "high", "difference", "difference_low", "difference_high", "p_holm")
+    return {"title": headline_title(row["primary"])} | {name: row[f"primary_{name}"] for name in names}
 
 
 def _metrics(answers: Answers) -> MetricsRecord:

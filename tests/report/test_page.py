@@ -65,8 +65,14 @@ def test_a_metric_beyond_accuracy_is_named_where_its_top1_stands(tmp_path: Path)
     found = compare(read_records(tmp_path), tmp_path)
     assert overview(found, [])["other_metrics"] == []
     primary = np.where(found.runs["dataset"] == "synthetic01", "map_11", "top1")
-    other = Comparison(**{**vars(found), "runs": found.runs.assign(primary=primary)})
-    assert overview(other, [])["other_metrics"] == ["synthetic01 (mAP, 11 points)"]
+    names = ("value", "low", "high", "difference", "difference_low", "difference_high", "p_holm")
+    own = {f"primary_{name}": number / 8 for number, name in enumerate(names)}
+    other = Comparison(**{**vars(found), "runs": found.runs.assign(primary=primary, **own)})
+    content = overview(other, [])
+    assert content["other_metrics"] == ["synthetic01 (mAP, 11 points)"]
+    expected = {"title": "mAP, 11 points"} | {name: number / 8 for number, name in enumerate(names)}
+    for run in content["runs"]:
+        assert run["own"] == (expected if run["dataset"] == "synthetic01" else None)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -17,11 +17,13 @@ import pytest
 from making import TinyModel, make_folder
 
 from cupl_bench.__main__ import main
+from cupl_bench.metrics import METRICS
 from cupl_bench.question import QuestionRecord
-from cupl_bench.records import CostRecord, ScorerRecord, read_records, record_path, write_record
+from cupl_bench.records import CostRecord, MetricRecord, ScorerRecord, read_records, record_path, write_record
 from cupl_bench.report.comparison import compare
 from cupl_bench.report.page import Page, PageWriter
 from cupl_bench.report.significance import paired
+from cupl_bench.scored_file import read_scored
 from scripts.synthetic_results import write_results
 
 CHROMIUM = os.environ.get("CUPL_BENCH_CHROMIUM") or next(
@@ -542,6 +544,44 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_record(folder, record.model_copy(update={"prompts": prompts, "config": config}))
     page_of(folder)
     return folder
+
+
+def test_a_data_set_of_another_metric_stands_in_it_and_is_in_no_mean(browser: Any, tmp_path: Path) -> None:
+    write_results(tmp_path, datasets=3, backbones=1, images=300, classes=6)
+    metric = METRICS["f1_macro"]
+    for record in read_records(tmp_path):
+        if record.dataset.name == "synthetic00":
+            value = metric.measured(read_scored(tmp_path / f"predictions/{record.run_key}.parquet", 6, ())).value
+            more = {"f1_macro": MetricRecord(value=value, ci95=None, interval="none")}
+            changes = {"primary": value, "primary_name": "f1_macro", "more": more}
+            metrics = record.metrics.model_copy(update=changes)
+            write_record(tmp_path, record.model_copy(update={"metrics": metrics}))
+    reader = Reader(browser, page_of(tmp_path).path)
+    runs = compare(read_records(tmp_path), tmp_path).runs.set_index(["prompts", "dataset"])
+    heads = reader.texts("table.matrix thead th")
+    assert "synthetic00, macro F1" in heads
+    for line in reader.tab.locator("table.matrix tbody tr").all():
+        name = line.locator("th").text_content()
+        cells = dict(zip(heads, line.locator("th, td").all(), strict=True))
+        row = runs.loc[name, "synthetic00"]
+        own = row["primary_value"] if name == "simple" else row["primary_difference"]
+        cell = cells["synthetic00, macro F1"]
+        assert float(cell.get_attribute("data-order")) == pytest.approx(own)
+        sure = name != "simple" and row["primary_p_holm"] < 0.05
+        assert ("sure" in cell.get_attribute("class")) == sure
+        which = "top1" if name == "simple" else "difference"
+        mean = np.mean([runs.loc[name, dataset][which] for dataset in ("synthetic01", "synthetic02")])
+        assert float(next(cells[head] for head in heads if head.startswith("mean")).get_attribute("data-order")) == (
+            pytest.approx(mean)
+        )
+    assert "means and counts are of top-1 alone" in reader.texts("main p.note")[0]
+    reader.tab.select_option("#filter-dataset", "synthetic00")
+    reader.shown("#/")
+    best = runs["primary_value"].xs("synthetic00", level="dataset").idxmax()
+    assert reader.texts(".finding")[0].startswith(f"{best} is best: ")
+    assert f"macro F1 {100 * runs.loc[(best, 'synthetic00'), 'primary_value']:.1f}%" in reader.texts(".finding")[0]
+    reader.check()
+    reader.context.close()
 
 
 def test_ranks_controls_and_writers_are_those_of_the_tables(browser: Any, proven: Path) -> None:

@@ -31,7 +31,9 @@ async function showOverview(main) {
     overview.num_missing ? many(overview.num_missing, "missing cell") : null, `newest ${overview.newest.replace("T", " ").replace("+00:00", " UTC")}`].filter(Boolean).join(" \u00b7 ");
   const jumps = el("span", { class: "outs jumps", role: "group", "aria-label": "Parts of this page" }, "Below: ");
   main.append(el("h1", null, "Overview"), el("p", { class: "sizes" }, sizes, " ", jumps));
-  if (overview.other_metrics.length) main.append(el("p", { class: "note" }, `This page shows top-1 of every data set. The metric of ${overview.other_metrics.join(", ")} is another: tables/comparison has it, with its differences.`));
+  if (overview.other_metrics.length) main.append(el("p", { class: "note" }, data.columns.some((column) => column.metric)
+    ? `The matrix shows ${overview.other_metrics.join(", ")} in the metric of the data set${data.main ? "" : "; means and counts are of top-1 alone"}. Classes and images are told by top-1.`
+    : `This shows top-1. The metric of ${overview.other_metrics.join(", ")} is another: with data sets as columns the matrix shows it.`));
   const said = data.blocks.filter((block) => shown !== "scorer" || block.scorer !== "plain").map((block) => finding(block, data.blocks.length > 1, shown === "scorer" ? "scorer" : baseline));
   const which = el("p", { class: "finding which" });
   main.append(el("div", { class: "findings" }, ...said.slice(0, 2), which, said.length > 2 ? el("details", null, el("summary", null, `${many(said.length - 2, "other kind")} of scores, not ranked with these`), ...said.slice(2)) : null));
@@ -51,8 +53,8 @@ async function showOverview(main) {
     keep("rank", newRank === "mean" ? null : newRank);
     const grid = matrixTable(data, { by, shown, rank: newRank, minusName }, drawMatrix);
     holder.replaceChildren(scroller(grid, "tall"), el("p", { class: "legend" },
-      ...(shown === "top1" ? [] : [el("span", { class: "gain sure" }, "+1.0"), " significantly better, ", el("span", { class: "loss sure" }, "\u22121.0"), " significantly worse (McNemar\u2019s exact test, ", baseline ? "Holm for all pairs of a data set and backbone); " : by === "tier" ? "Holm for the whole table, tiers among themselves); " : "Holm for the whole table); ",
-        data.blocks.some((block) => block.lines.some((line) => [...line.cells.values()].some((found) => found.number > 1))) ? "deeper: in more of the runs of a cell; " : "", "no shade: not significant", ...(grid.querySelector("td.untested") ? ["; ", el("span", { class: "untested" }, "+1.0"), " not tested"] : []), "; ", el("i", null, "italic"), ": top-1 itself. "]),
+      ...(shown === "top1" ? [] : [el("span", { class: "gain sure" }, "+1.0"), " significantly better, ", el("span", { class: "loss sure" }, "\u22121.0"), " significantly worse (McNemar\u2019s exact test, ", data.columns.some((column) => column.metric) ? "of another metric than top-1 a paired bootstrap over images, " : "", baseline ? "Holm for all pairs of a data set and backbone); " : by === "tier" ? "Holm for the whole table, tiers among themselves); " : "Holm for the whole table); ",
+        data.blocks.some((block) => block.lines.some((line) => [...line.cells.values()].some((found) => found.number > 1))) ? "deeper: in more of the runs of a cell; " : "", "no shade: not significant", ...(grid.querySelector("td.untested") ? ["; ", el("span", { class: "untested" }, "+1.0"), " not tested"] : []), "; ", el("i", null, "italic"), ": the value itself. "]),
       grid.querySelector("td.best") ? "\u2605 significantly better than all others of its group. " : "", outs("matrix", grid)));
     if (asked) holder.querySelector(`th[data-key="${CSS.escape(newRank.replace(/^-/, ""))}"] button`)?.focus({ preventScroll: true });
   }
@@ -89,7 +91,8 @@ function arrange(first) {
 }
 
 /** Draw each line's values, a mark for each column. */
-function drawPoints(node, { columns, blocks }, shown, rank) {
+function drawPoints(node, data, shown, rank) {
+  const { columns, blocks } = data;
   const lines = blocks.flatMap((block) => sortLines(block.lines, rank).map((line) => ({ ...line, name: blocks.length > 1 ? `${line.strategy} (${kindName(block.kind)})` : line.strategy })));
   const few = columns.length <= 7;
   const marks = columns.flatMap((column, index) => lines.flatMap((line, row) => (line.cells.get(column.key)?.entries ?? []).map((entry) => ({ entry, column, index, row, line }))))
@@ -122,7 +125,7 @@ function drawPoints(node, { columns, blocks }, shown, rank) {
   const height = 70 + (legend ? 30 : 0) + Math.max(26, legend ? 12 * columns.length : 0) * Math.max(rows.length, 1);
   return chart(node, traces, {
     height, showlegend: legend, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0 }, margin: { l: 10, r: 10, t: legend ? 30 : 10, b: 40 },
-    xaxis: { title: { text: absolute ? "top-1 in percent" : "difference in points" }, zeroline: !absolute, zerolinewidth: 2 },
+    xaxis: { title: { text: absolute ? `${data.main ?? "top-1"} in percent` : "difference in points" }, zeroline: !absolute, zerolinewidth: 2 },
     yaxis: { tickvals: rows.map((_, index) => index), ticktext: rows.map((row) => plotText(shortened(lines[row].name, 40))), range: [rows.length - 0.4, -0.6], zeroline: false },
   }, (point) => { if (point.customdata) location.hash = address.run(point.customdata); });
 }
