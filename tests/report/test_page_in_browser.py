@@ -311,6 +311,20 @@ def test_a_class_is_followed_to_its_images_and_prompts_by_keyboard(reader: Reade
     reader.shown(f"#/run/{key}/class/0")
 
 
+def test_the_prompts_of_the_class_it_is_taken_for_stand_beside_its_own(reader: Reader, results: Path) -> None:
+    key = keys_of(results)["templates"]
+    frame = pd.read_parquet(results / "predictions" / f"{key}.parquet")
+    wrong = frame[~frame["correct"]]
+    label = int(wrong["label"].iloc[0])
+    taken = wrong[wrong["label"] == label]["prediction"]
+    reader.go(f"#/run/{key}/class/{label}")
+    reader.tab.locator("#others-prompts summary").press("Enter")
+    assert f"({taken.value_counts().max()} of 8 images)" in reader.texts("#others-prompts summary")[0]
+    prompts = pd.read_parquet(results / "prompts" / f"{key}.parquet").groupby("label")["text"].agg(list)
+    most = [int(one) for one in taken.mode()]
+    assert reader.texts("#others-prompts li") in [prompts[one] for one in most]
+
+
 def test_an_address_of_nothing_shows_nothing_else(reader: Reader, results: Path) -> None:
     key, other = keys_of(results)["simple"], keys_of(results)["templates"]
     for address in (

@@ -44,7 +44,8 @@ async function showOverview(main) {
     select("show", "Show", Object.entries(SHOWN).filter(([one]) => one !== "scorer" || runs.some((run) => known(run.scorer_difference))), shown, (value) => again("show", value)),
     select("baseline", "Baseline", [["", overview.baselines.length ? `of the report: ${overview.baselines.map(isolated).join(", ")}` : "none"], ...baselines.map((name) => [name, isolated(name)])], baseline ?? "", (value) => again("baseline", value))));
   const holder = el("div", { class: "holder" });
-  const [points, pointsLine] = figure(shown === "top1" ? "Top-1 in percent; bars are 95% intervals, left out where there are more than 120" : "Difference in points, the baseline at 0; bars are 95% intervals, left out where there are more than 120", "differences");
+  const bars95 = marksOf(data) > BARRED_AT_MOST ? `; without their 95% intervals, since there are more than ${BARRED_AT_MOST} marks` : "; bars are 95% intervals";
+  const [points, pointsLine] = figure(`${shown === "top1" ? "In percent" : "Difference in points, the baseline at 0"}${bars95}`, "differences");
   const [bars, barsLine] = figure("Change of classes, in points", "classes");
   const right = el("section", { hidden: true }, bars, barsLine);
   const first = el("div", { class: "first" }, holder, el("div", { class: "charts" }, el("section", { class: "beside" }, points, pointsLine), right));
@@ -53,7 +54,7 @@ async function showOverview(main) {
     keep("rank", newRank === "mean" ? null : newRank);
     const grid = matrixTable(data, { by, shown, rank: newRank, minusName }, drawMatrix);
     holder.replaceChildren(scroller(grid, "tall"), el("p", { class: "legend" },
-      ...(shown === "top1" ? [] : [el("span", { class: "gain sure" }, "+1.0"), " significantly better, ", el("span", { class: "loss sure" }, "\u22121.0"), " significantly worse (McNemar\u2019s exact test, ", data.columns.some((column) => column.metric) ? "of another metric than top-1 a paired bootstrap over images, " : "", baseline ? "Holm for all pairs of a data set and backbone); " : by === "tier" ? "Holm for the whole table, tiers among themselves); " : "Holm for the whole table); ",
+      ...(shown === "top1" ? [] : [el("span", { class: "gain sure" }, "+1.0"), " significantly better, ", el("span", { class: "loss sure" }, "\u22121.0"), " significantly worse (McNemar\u2019s exact test, ", data.columns.some((column) => column.metric) ? "of another metric than top-1 a paired bootstrap over images, " : "", baseline ? "Holm for all pairs of a data set and backbone); " : by === "tier" ? "Holm for the whole table, tiers of classes among themselves); " : "Holm for the whole table); ",
         data.blocks.some((block) => block.lines.some((line) => [...line.cells.values()].some((found) => found.number > 1))) ? "deeper: in more of the runs of a cell; " : "", "no shade: not significant", ...(grid.querySelector("td.untested") ? ["; ", el("span", { class: "untested" }, "+1.0"), " not tested"] : []), "; ", el("i", null, "italic"), ": the value itself. "]),
       grid.querySelector("td.best") ? "\u2605 significantly better than all others of its group. " : "", outs("matrix", grid)));
     if (asked) holder.querySelector(`th[data-key="${CSS.escape(newRank.replace(/^-/, ""))}"] button`)?.focus({ preventScroll: true });
@@ -65,7 +66,9 @@ async function showOverview(main) {
   await showEvidence(main);
   await allRuns(main, passes, differenceOf, minusName);
   otherTables(main);
-  jumps.append(...[...main.querySelectorAll("h2")].map((heading) => el("button", { type: "button", class: "out", onclick: () => { heading.tabIndex = -1; heading.scrollIntoView(); heading.focus({ preventScroll: true }); } }, heading.textContent)));
+  const parts = [...main.querySelectorAll("h2")];
+  jumps.hidden = parts.length < 2;
+  jumps.append(...parts.map((heading) => el("button", { type: "button", class: "out", onclick: () => { heading.tabIndex = -1; heading.scrollIntoView(); heading.focus({ preventScroll: true }); } }, heading.textContent)));
   if (!taken.length) return null;
   const best = winnerOf(data.blocks[0]);
   return async () => {
@@ -90,6 +93,8 @@ function arrange(first) {
   new ResizeObserver(look).observe(first);
 }
 
+const BARRED_AT_MOST = 120;
+const marksOf = ({ blocks }) => blocks.flatMap((block) => block.lines).reduce((sum, line) => sum + [...line.cells.values()].reduce((number, found) => number + found.entries.length, 0), 0);
 /** Draw each line's values, a mark for each column. */
 function drawPoints(node, data, shown, rank) {
   const { columns, blocks } = data;
@@ -102,7 +107,7 @@ function drawPoints(node, data, shown, rank) {
   const rows = absolute ? lines.map((_, row) => row) : [...new Set(all.map(({ row }) => row))].sort((one, other) => one - other);
   const placeOf = new Map(rows.map((row, index) => [row, index]));
   const of = ({ entry }) => (absolute ? [entry.top1, entry.top1_low, entry.top1_high] : [entry.value, entry.low, entry.high]);
-  const barred = all.length <= 120;
+  const barred = marksOf(data) <= BARRED_AT_MOST;
   const said = (mark) => { const [value, low, high] = of(mark); const show = absolute ? percent : signed; return plotText(`${title(mark.entry.run)}${columns.length > 1 && mark.column.key.startsWith("tier ") ? ` (${mark.column.name})` : ""}: ${show(value)} ${between(low, high, show)}`); };
   const traces = columns.map((column, index) => {
     const own = all.filter((mark) => mark.column === column);

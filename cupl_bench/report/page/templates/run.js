@@ -123,5 +123,11 @@ async function showClass(main, key, text) {
   main.append(el("h2", null, `Prompts (${count(rows.length)}, ${count(new Set(prompts.texts[label]).size)} distinct)`),
     el("p", { class: "lead" }, effects ? "What each adds: top-1 with it minus top-1 without it, in points. " : "What each prompt adds is measured by cupl-bench effects with the arguments of the run. ", saved), scroller(grid));
   await interactive(grid, {}, saved);
+  const [most] = tally(wrong, (index) => content.predictions[index]);
+  if (most) {
+    const [other, number] = most;
+    main.append(el("details", { id: "others-prompts" }, el("summary", null, "Beside them: the prompts of ", bdi(names[other]), `, which it is taken for most (${count(number)} of ${many(total[label], "image")})`),
+      ...growing(el("ul", { class: "names" }), prompts.texts[other], (prompt) => el("li", null, bdi(prompt)), { first: 50, what: "prompts" })));
+  }
   return null;
 }
