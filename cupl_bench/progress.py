@@ -1,15 +1,21 @@
 """Progress of anything that takes over two seconds: a line on a terminal or in a notebook, where it is asked for."""
 
+import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar, runtime_checkable
 
-__all__ = ["Advance", "busy", "progress", "showing_progress", "track"]
+__all__ = ["Advance", "busy", "progress", "showing_progress", "step", "track"]
 
 PATIENCE_SECONDS = 2.0
+TURN_SECONDS = 0.1
+"""How often what is shown as busy turns."""
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -72,7 +78,10 @@ def progress(total: int, label: str) -> Iterator[Advance]:
 
 @contextmanager
 def busy(label: str) -> Iterator[None]:
-    """Show on standard error, where progress is shown, what is being done and for how long; leave nothing behind."""
+    """Show on standard error, where progress is shown, what is being done and for how long; leave nothing behind.
+
+    A thread turns the sign, and has ended when the block has: what forks later forks no thread.
+    """
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -81,9 +90,37 @@ def busy(label: str) -> Iterator[None]:
         yield
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    # What is said meanwhile on standard output stays there, even if that is a pipe.
-    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+    ended = threading.Event()
+    # What is said meanwhile on standard output stays there, even if that is a pipe. rich's own thread is not joined.
+    bar = Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty(), auto_refresh=False)
+
+    def turn() -> None:
+        while not ended.wait(TURN_SECONDS):
+            bar.refresh()
+
+    with bar:
         bar.add_task(label, total=None)
+        bar.refresh()
+        turning = threading.Thread(target=turn, name="cupl_bench busy", daemon=True)
+        turning.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            turning.join()
+
+
+@contextmanager
+def step(verb: str, what: str) -> Iterator[None]:
+    """Say what is being done: shown as busy where progress is shown, else a line, which a log keeps."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if _shown.get() and (console.is_terminal or console.is_jupyter):
+        with busy(f"{verb} {what}"):
+            yield
+    else:
+        log.info("%-9s %s", verb, what)
         yield
 
 

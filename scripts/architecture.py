@@ -29,7 +29,7 @@ ROOMS = {
     "Arithmetic": ("embeddings", "scores", "intervals", "template_weights", "effects", "metrics", "truth"),
     "Data sets": ("dataset",),
     "Store": ("store", "keys", "identity", "lease", "claims", "json_files", "array_files", "open_clip_files", "paths"),
-    "Machine": ("interrupts", "memory", "parts", "progress", "ranks"),
+    "Machine": ("interrupts", "libraries", "memory", "parts", "progress", "ranks"),
     "Errors": ("errors", "border"),
 }
 """The modules at the root of the package, by room; docs/architecture.md has a paragraph for each. ``__init__`` is no

@@ -25,6 +25,7 @@ from cupl_bench.backbone.weight_files import digest_of_weights, refuse_adapters
 from cupl_bench.dataset.hub import origin_of
 from cupl_bench.dataset.urls import UrlError, fetch_url, size_of_url, size_text
 from cupl_bench.errors import BackboneError, first, nearest
+from cupl_bench.libraries import OPEN_CLIP, load_libraries
 
 if TYPE_CHECKING:  # heavy: `open_clip_models`, which loads, imports it and open_clip; who only identifies needs neither
     import torch
@@ -135,11 +136,13 @@ class OpenClipSource:
         )
 
     def load(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> Backbone:
+        load_libraries(OPEN_CLIP)
         from cupl_bench.backbone.open_clip_models import load
 
         return load(self._files(facts), facts, device, precision)
 
     def load_text(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> TextTower:
+        load_libraries(OPEN_CLIP)
         from cupl_bench.backbone.open_clip_models import load_text
 
         return load_text(self._files(facts), facts, device, precision)

@@ -24,6 +24,7 @@ from cupl_bench.dataset.hub import origin_of
 from cupl_bench.dataset.remembered import remembered
 from cupl_bench.errors import BackboneError, first
 from cupl_bench.identity import content_key
+from cupl_bench.libraries import TRANSFORMERS, load_libraries
 
 if TYPE_CHECKING:  # heavy: `transformers_models`, which loads, imports it; who only identifies needs it not
     import torch
@@ -86,11 +87,13 @@ class TransformersSource:
         )
 
     def load(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> Backbone:
+        load_libraries(TRANSFORMERS)
         from cupl_bench.backbone.transformers_models import load
 
         return load(self._files(facts), facts, device, precision)
 
     def load_text(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> TextTower:
+        load_libraries(TRANSFORMERS)
         from cupl_bench.backbone.transformers_models import load_text
 
         return load_text(self._files(facts), facts, device, precision)
@@ -145,6 +148,7 @@ class TransformersSource:
         """Return how texts become ids; said where capitals count and the model was trained without them."""
 
         def load() -> tuple[Mapping[str, object], Callable[[Sequence[str]], Any]]:
+            load_libraries(TRANSFORMERS)
             import transformers
 
             try:
@@ -186,6 +190,7 @@ class TransformersSource:
         """Return the settings of both towers with the library's defaults filled in: files leave out a default."""
 
         def find() -> dict[str, object]:
+            load_libraries(TRANSFORMERS)
             import transformers
 
             whole = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config)

@@ -115,8 +115,8 @@ class Job:
         with self._own_failure(question, number):
             config = self.compose(question.overrides)
             speak_to_program(config.output == Output.json)
-            if self.is_sweep and not self.assisting:
-                say(f"\njob {number}: {question.name}")
+            if not self.assisting:  # the first line, before anything that takes time
+                say(f"\njob {number}: {question.name}" if self.is_sweep else f"question  {question.name}")
             results_dir = absolute(config.results_dir)
             if config.rerun == Rerun.failed and from_first(lambda: self._never_ran(question.name, results_dir)):
                 note = "never ran, and rerun=failed does not start it"

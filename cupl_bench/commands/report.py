@@ -13,7 +13,7 @@ from cupl_bench.commands.report_keys import choice_of, layout_of
 from cupl_bench.composition import compose
 from cupl_bench.errors import ConfigError, first, nearest
 from cupl_bench.paths import absolute
-from cupl_bench.progress import busy
+from cupl_bench.progress import busy, step
 from cupl_bench.terminal import answer, complain, rows_of, say, show_table, speak_to_program
 
 if TYPE_CHECKING:
@@ -65,19 +65,21 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False, own: Ma
 
         choice, layout = choice_of(own), layout_of(own)
         records = read_records(results_dir)
-    comparing = f"comparing {len(records):,} runs"
+    compared = f"{len(records):,} runs"
     if quick and sum(record.dataset.num_images for record in records) > QUICK:
-        with busy(comparing):
+        with step("comparing", compared):
             comparison = compare(records, results_dir, baseline=config.baseline)
         return Report(comparison=comparison, tables=write_tables(comparison, results_dir), figures=[], page=None)
     page = PageWriter(results_dir)
-    with busy(comparing):
+    with step("comparing", compared):
         comparison = compare(records, results_dir, baseline=config.baseline, look=page.look)
     with busy("writing tables"):
         tables = write_tables(comparison, results_dir, layout)
-    with busy("drawing figures"):
+    with step("drawing", "figures"):
         figures = write_figures(comparison, results_dir, choice)
-    written = page.write(comparison, images_here(config)).path
+    images = images_here(config)
+    with step("writing", "the page"):
+        written = page.write(comparison, images).path
     return Report(comparison=comparison, tables=tables, figures=figures, page=written)
 
 

@@ -1,15 +1,16 @@
 """Which rows are the best: in a group significantly, and among all runs on the same images as far as can be told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 
+from cupl_bench.metrics import ACCURACIES, standard_error_p
 from cupl_bench.report.answers import Answers, RightImages, is_by_image, same_images
 from cupl_bench.report.runs import Run, same_features
 from cupl_bench.report.significance import ALPHA, difference_p, holm
 
-__all__ = ["best_of", "mark_level"]
+__all__ = ["best_of", "mark_level", "mark_level_by_headline"]
 
 
 def best_of(read: Mapping[int, Sequence[Answers]]) -> int | None:
@@ -50,6 +51,39 @@ def mark_level(
         if len(arena_rows) > 1:
             for place in _best_and_level({place: [one.hits() for one in bits] for place, bits in arena_rows.items()}):
                 rows[place]["level_with_best"] = True
+
+
+def mark_level_by_headline(
+    rows: Sequence[dict[str, object]], read: Mapping[int, Sequence[Run]], right: Mapping[str, RightImages],
+    resamples: Callable[[Sequence[Run]], Float64[np.ndarray, " b"] | None],
+) -> None:  # fmt: skip
+    """Add ``primary_level_with_best`` to each row: the same of a headline metric beyond accuracy, None for another.
+
+    Args:
+        rows: of all groups.
+        read: the runs of each row that tables show, by its place.
+        right: says of which images each run is.
+        resamples: gives the headline metric of a row in resamples, the same ones for all rows on the same images.
+    """
+    arenas: dict[object, dict[int, Float64[np.ndarray, " b"]]] = {}
+    for row in rows:
+        row["primary_level_with_best"] = None if row["primary"] in ACCURACIES else False
+    for place, runs in read.items():
+        images = {right[run.record.run_key].images for run in runs if run.record.run_key in right}
+        if rows[place]["primary"] in ACCURACIES or len(images) != 1 or (draws := resamples(runs)) is None:
+            continue
+        arena = same_features(runs[0].group), runs[0].record.kind, images.pop(), rows[place]["primary"]
+        arenas.setdefault(arena, {})[place] = draws
+    for arena_rows in arenas.values():
+        if len(arena_rows) < 2:
+            continue
+        values = {place: float(rows[place]["primary_value"]) for place in arena_rows}  # type: ignore[arg-type]
+        best = max(values, key=lambda place: values[place])
+        others = [place for place in values if place != best]
+        p = [standard_error_p(values[best] - values[one], arena_rows[best] - arena_rows[one]) for one in others]
+        corrected = holm(np.array([np.nan if one is None else one for one in p], dtype=np.float64))
+        for place in [best, *(one for one, of in zip(others, corrected, strict=True) if not of < ALPHA)]:
+            rows[place]["primary_level_with_best"] = True
 
 
 def _best_and_level(hits: Mapping[int, Sequence[Bool[np.ndarray, " n"]]]) -> list[int]:

@@ -24,7 +24,7 @@ from cupl_bench.report.answers import (
     same_images,
 )
 from cupl_bench.report.baselines import baselines_of
-from cupl_bench.report.best import mark_level
+from cupl_bench.report.best import mark_level, mark_level_by_headline
 from cupl_bench.report.classes import moved_confusions, per_class
 from cupl_bench.report.controls import against_controls, corrected_controls
 from cupl_bench.report.headline import Headlines, has_headline
@@ -124,6 +124,7 @@ def compare(
     right: dict[str, RightImages] = {}
     controls: list[dict[str, object]] = []
     by_writer: list[dict[str, object]] = []
+    headlines = Headlines(results_dir) if has_headline(records) else None
     for group, members in groups.items():
         answers = [read_answers(results_dir, run) for run in members]
         base = next((one for one in answers if one.run is baselines.get(group)), None)
@@ -135,7 +136,6 @@ def compare(
         read = GroupAnswers(group=group, members=answers, baseline=base, classes=pd.concat(of_group, ignore_index=True))
         classes.append(read.classes)
         _tell_others(read)
-        headlines = Headlines(results_dir) if has_headline(records) else None
         added = add_rows(read, rows, draws, by_plain, headlines)
         read_rows |= {place: [one.run for one in runs] for place, runs in added.items()}
         right |= {one.record.run_key: bits for one in answers if (bits := right_images(one)) is not None}
@@ -144,7 +144,9 @@ def compare(
         if look is not None:
             look(read)
     mark_level(rows, read_rows, right)
-    table, pooled, standings = _table(rows, draws, right)
+    if headlines is not None:
+        mark_level_by_headline(rows, read_rows, right, headlines.resamples)
+    table, pooled, standings = _table(rows, draws, right, {} if headlines is None else headlines.draws)
     return Comparison(
         runs=table,
         pooled=pooled,
@@ -168,7 +170,10 @@ def _tell_others(group: GroupAnswers) -> None:
 
 
 def _table(
-    rows: Sequence[dict[str, object]], draws: Mapping[int, np.ndarray], right: Mapping[str, RightImages]
+    rows: Sequence[dict[str, object]],
+    draws: Mapping[int, np.ndarray],
+    right: Mapping[str, RightImages],
+    of_headlines: Mapping[str, np.ndarray],
 ) -> tuple[pd.DataFrame, pd.DataFrame, Standings]:
     """Return the rows as a table, their p corrected, and the means and the ranks over data sets."""
     table = pd.DataFrame(rows)
@@ -179,12 +184,12 @@ def _table(
     of_scorers = table["scorer_p"].astype(float).where(~table["of_seeds"].astype(bool)).to_numpy()
     table.insert(table.columns.get_loc("scorer_p") + 1, "scorer_p_holm", holm(of_scorers))
     if "primary_p" in table:
-        of_headlines = table["primary_p"].astype(float).where(~table["of_seeds"].astype(bool)).to_numpy()
-        table.insert(table.columns.get_loc("primary_p") + 1, "primary_p_holm", holm(of_headlines))
+        of_primary = table["primary_p"].astype(float).where(~table["of_seeds"].astype(bool)).to_numpy()
+        table.insert(table.columns.get_loc("primary_p") + 1, "primary_p_holm", holm(of_primary))
     pooled = pooled_over_datasets(table, draws)
     tail = [
         "dataset_shown", "backbone_shown", "prompts_name", "prompts_file", "prompts_digest", "baseline",
         "baseline_run_key", "fingerprint", "run_key",
     ]  # fmt: skip
     shown_columns = [*(name for name in table.columns if name not in (*tail, "collection")), *tail]
-    return table[shown_columns], pooled, stand(table, right)
+    return table[shown_columns], pooled, stand(table, right, of_headlines)

@@ -6,16 +6,29 @@ All runs on a data set are resampled alike, so the difference of two runs in a r
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float64
 
 from cupl_bench.metrics import ACCURACIES, METRICS, draws_of, interval_of, seed_of, standard_error_p
 from cupl_bench.records import MetricsRecord, Record
 from cupl_bench.report.answers import Answers, is_by_image, same_images
+from cupl_bench.report.best import best_of
+from cupl_bench.report.runs import Run
 from cupl_bench.report.significance import ALPHA, holm, mean_per_class_change
 
-__all__ = ["COLUMNS", "Headlines", "has_headline", "headline_title", "is_beyond"]
+__all__ = [
+    "COLUMNS",
+    "Headlines",
+    "beyond_accuracy",
+    "has_headline",
+    "headline_title",
+    "is_beyond",
+    "own_metric",
+    "ranked_values",
+]
 
 COLUMNS = (
     "primary_value", "primary_low", "primary_high", "primary_difference", "primary_difference_low",
@@ -46,6 +59,34 @@ def headline_title(name: str) -> str:
     return METRICS[name].title if name in METRICS else {"top1": "top-1"}.get(name, name.replace("_", " "))
 
 
+def beyond_accuracy(runs: pd.DataFrame) -> "pd.Series[bool]":
+    """Tell of each row of a comparison whether its headline metric is beyond accuracy."""
+    return ~runs["primary"].isin(ACCURACIES)
+
+
+def ranked_values(runs: pd.DataFrame) -> "pd.Series[float]":
+    """Return what strategies are ranked by on a data set: its own metric where that is beyond accuracy, else top-1.
+
+    >>> runs = {"primary": ["top1", "map_11"], "top1": [0.6, 0.9], "primary_value": [0.6, 0.7]}
+    >>> ranked_values(pd.DataFrame(runs)).tolist()
+    [0.6, 0.7]
+    """
+    beyond = beyond_accuracy(runs)
+    return (runs["top1"].where(~beyond, runs["primary_value"]) if beyond.any() else runs["top1"]).astype(float)
+
+
+def own_metric(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the headline metric of a row of a comparison with its title; None where it is an accuracy.
+
+    >>> own_metric({"primary": "top1"}) is None
+    True
+    """
+    if row["primary"] in ACCURACIES:
+        return None
+    names = ("value", "low", "high", "difference", "difference_low", "difference_high", "p_holm")
+    return {"title": headline_title(row["primary"])} | {name: row[f"primary_{name}"] for name in names}
+
+
 def _metrics(answers: Answers) -> MetricsRecord:
     metrics = answers.record.metrics
     assert metrics is not None  # noqa: S101 - comparable() lets finished records through, and those have metrics
@@ -54,10 +95,10 @@ def _metrics(answers: Answers) -> MetricsRecord:
 
 @dataclass
 class Headlines:
-    """The headline metrics of runs; each run is read and resampled once, and its resamples are kept."""
+    """The headline metrics of runs; each run is read and resampled once: ``draws`` holds its resamples, by run key."""
 
     results_dir: Path
-    _draws: dict[str, Float64[np.ndarray, " b"]] = field(default_factory=dict)
+    draws: dict[str, Float64[np.ndarray, " b"]] = field(default_factory=dict)
 
     def columns(self, runs: Sequence[Answers], against: Answers | None, row: Mapping[str, object]) -> dict[str, object]:
         """Return the columns of a run, or of the mean over the seeds of a strategy.
@@ -107,6 +148,8 @@ class Headlines:
         """Return the row whose headline metric is significantly better than that of all others, Holm-corrected."""
         first = next(iter(read.values()))[0]
         name = _metrics(first).primary_name
+        if name in ACCURACIES:  # another run of the group was asked for a metric beyond accuracy
+            return best_of(read)
         rows = {
             place: runs
             for place, runs in read.items()
@@ -126,13 +169,19 @@ class Headlines:
         known = [one for one in p if one is not None]
         return best if len(known) == len(p) and (holm(np.array(known)) < ALPHA).all() else None
 
+    def resamples(self, runs: Sequence[Run]) -> Float64[np.ndarray, " b"] | None:
+        """Return the headline metric of a row in each resample, the mean over its runs; None where it has none."""
+        found = [self.draws.get(run.record.run_key) for run in runs]
+        known = [draws for draws in found if draws is not None and interval_of(draws) is not None]
+        return np.mean(known, axis=0) if len(known) == len(found) else None
+
     def _of(self, answers: Answers) -> Float64[np.ndarray, " b"]:
         key = answers.record.run_key
-        if key not in self._draws:
+        if key not in self.draws:
             metric = METRICS[_metrics(answers).primary_name]
             seed = seed_of(answers.record.dataset.fingerprint)
-            (self._draws[key],) = draws_of([metric], answers.scored(self.results_dir), seed)
-        return self._draws[key]
+            (self.draws[key],) = draws_of([metric], answers.scored(self.results_dir), seed)
+        return self.draws[key]
 
 
 def _change_per_class(runs: Sequence[Answers], against: Answers) -> dict[str, object]:

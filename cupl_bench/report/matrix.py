@@ -5,13 +5,13 @@ comparison: the best of a column, and what is not significantly worse.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
 from cupl_bench.errors import ResultsError, first, nearest
-from cupl_bench.metrics import ACCURACIES
 from cupl_bench.report.comparison import Comparison
+from cupl_bench.report.headline import beyond_accuracy, headline_title, ranked_values
 from cupl_bench.report.shown import scored_names
 from cupl_bench.report.texts import percent
 from cupl_bench.scorers import INDEPENDENT
@@ -27,24 +27,24 @@ LEAGUE = ["backbone_shown", "precision", "kind"]
 class Matrix:
     """Strategies (rows) by data sets (columns).
 
-    ``top1``: fractions, NaN where there is no run. ``best``: whether it is the greatest of its column. ``level``:
-    whether it is the best or not significantly worse. ``mean`` and ``rank``: over ``ranked``, the data sets that all
-    strategies have answered; NaN for strategies that were run on fewer than half of the data sets, which do not count.
-    ``is_tested``: whether a test over images holds for this kind of scorer. ``others``: data sets that are left out,
-    since their metric is no accuracy.
+    ``values``: fractions, NaN where there is no run: top-1, or of ``own``, whose heads name it, the headline metric.
+    ``best``: whether it is the greatest of its column. ``level``: whether it is the best or not significantly worse.
+    ``rank``: over ``ranked``, the data sets that all strategies have answered, and ``mean`` over those of them that
+    stand here with top-1; NaN for strategies that were run on fewer than half of the data sets, which do not count.
+    ``is_tested``: whether a test over images holds for this kind of scorer.
     """
 
     backbone: str
     precision: str | None
     kind: str
-    top1: pd.DataFrame
+    values: pd.DataFrame
     best: pd.DataFrame
     level: pd.DataFrame
     mean: "pd.Series[float]"
     rank: "pd.Series[float]"
     ranked: Sequence[str]
     is_tested: bool
-    others: Sequence[str] = ()
+    own: Sequence[str]
 
     @property
     def title(self) -> str:
@@ -56,21 +56,27 @@ class Matrix:
     def caption(self) -> str:
         """What the numbers and marks mean, in sentences."""
         parts = [f"Top-1 accuracy in percent, {self.title}."]
-        if len(self.top1) > 1:
+        if self.own:
+            parts.append("Where a head names another metric, it is that one in percent.")
+        if len(self.values) > 1:
             parts.append("Bold: the best of its data set.")
             if self.is_tested:
                 parts.append(
-                    f"{LEVEL}: not significantly worse than the best (McNemar's exact test on the same images, Holm's"
-                    " correction for all strategies, 5%)."
+                    f"{LEVEL}: not significantly worse than the best (McNemar's exact test on the same images,"
+                    f"{' of another metric a paired bootstrap over images,' if self.own else ''} Holm's correction for"
+                    " all strategies, 5%)."
                 )
             else:
                 parts.append("No test is made: the scores of images depend on each other.")
         if len(self.ranked) > 1:
-            every = len(self.ranked) == self.top1.shape[1]
+            every = len(self.ranked) == self.values.shape[1]
             of = "the data sets" if every else f"the {len(self.ranked)} data sets that all ranked strategies answered"
-            parts.append(f"Mean and average rank (1: best) are over {of}.")
-        if self.others:
-            parts.append(f"Left out, since their metric is beyond accuracy: {first(self.others)}.")
+            if self.mean.isna().all():
+                parts.append(f"The average rank (1: best) is over {of}.")
+            elif set(self.own) & set(self.ranked):
+                parts.append(f"The average rank (1: best) is over {of}, the mean over those of them with top-1.")
+            else:
+                parts.append(f"Mean and average rank (1: best) are over {of}.")
         return " ".join(parts)
 
 
@@ -93,57 +99,70 @@ def matrices(comparison: Comparison, columns: Sequence[str] = ()) -> list[Matrix
         )
     taken = list(columns) or known
     collection = {run.dataset: run.collection for members in comparison.groups.values() for run in members}
-    once = [name for name in taken if sum(collection.get(one) == collection.get(name) for one in taken) == 1]
-    read = runs[~runs["of_seeds"].astype(bool)]
-    is_accuracy = read["primary"].isin(ACCURACIES)
-    others = [name for name in taken if name in set(read["dataset_shown"][~is_accuracy])]
-    taken = [name for name in taken if name not in others]
-    read = read[is_accuracy]
-    read = read.assign(strategy=scored_names(read))
+    once = {name for name in taken if sum(collection.get(one) == collection.get(name) for one in taken) == 1}
+    read = runs[~runs["of_seeds"].astype(bool) & runs["dataset_shown"].isin(taken)]
+    beyond = beyond_accuracy(read)
+    titles = read["primary"].map(headline_title)
+    level = read["level_with_best"]
+    read = read.assign(
+        strategy=scored_names(read),
+        column=read["dataset_shown"].where(~beyond, read["dataset_shown"] + ", " + titles),
+        value=ranked_values(read),
+        level=level.where(~beyond, read["primary_level_with_best"]) if beyond.any() else level,
+        own=beyond,
+    )
     found = []
     for key, members in read.groupby(LEAGUE, sort=False):
-        cells = members[members["dataset_shown"].isin(taken)].drop_duplicates(["strategy", "dataset_shown"])
-        if len(cells):
-            one = _matrix(dict(zip(LEAGUE, key, strict=True)), cells, taken, once, runs["precision"].nunique())
-            found.append(replace(one, others=others))
+        cells = members.drop_duplicates(["strategy", "column"])
+        heads = cells.drop_duplicates("column").set_index("column")["dataset_shown"]
+        order = [head for name in taken for head in heads.index[heads == name]]
+        single = [head for head in order if heads[head] in once and (heads == heads[head]).sum() == 1]
+        league = dict(zip(LEAGUE, key, strict=True))
+        found.append(_matrix(league, cells, order, single, runs["precision"].nunique()))
     return found
 
 
 def _matrix(
     league: Mapping[str, str], cells: pd.DataFrame, taken: Sequence[str], once: Sequence[str], precisions: int
 ) -> Matrix:
-    """Return the matrix of some rows of a comparison; ``once``: data sets that stand here in one version."""
+    """Return the matrix of some rows of a comparison.
+
+    ``taken``: its columns, in order. ``once``: those whose data set stands here in one version and metric.
+    """
     strategies = list(dict.fromkeys(cells["strategy"]))
 
     def wide(column: str) -> pd.DataFrame:
-        table = cells.set_index(["strategy", "dataset_shown"])[column].unstack()  # noqa: PD010 - nothing to aggregate
-        return table.reindex(index=strategies, columns=[name for name in taken if name in table])
+        table = cells.set_index(["strategy", "column"])[column].unstack()  # noqa: PD010 - nothing to aggregate
+        return table.reindex(index=strategies, columns=list(taken))
 
-    top1 = wide("top1").astype(float)
-    counted = top1[top1.notna().mean(axis=1) >= 0.5]
+    values = wide("value").astype(float)
+    counted = values[values.notna().mean(axis=1) >= 0.5]
     ranked = [name for name in counted if name in once and counted[name].notna().all()]
+    own = list(dict.fromkeys(cells["column"][cells["own"]]))
     several = len(ranked) > 1
-    mean = counted[ranked].mean(axis=1) if several else pd.Series(dtype=float)
+    averaged = [name for name in ranked if name not in own]  # points of two metrics are not the same points
+    mean = counted[averaged].mean(axis=1) if len(averaged) > 1 else pd.Series(dtype=float)
     rounded = counted[ranked].round(9)  # equal but for rounding
     rank = rounded.rank(ascending=False).mean(axis=1) if several and len(counted) > 1 else pd.Series(dtype=float)
     return Matrix(
         backbone=league["backbone_shown"],
         precision=league["precision"] if precisions > 1 else None,
         kind=league["kind"],
-        top1=top1,
-        best=top1.eq(top1.max()) & (len(top1) > 1),
-        level=wide("level_with_best").fillna(value=False).astype(bool),
+        values=values,
+        best=values.eq(values.max()) & (len(values) > 1),
+        level=wide("level").fillna(value=False).astype(bool),
         mean=mean.reindex(strategies),
         rank=rank.reindex(strategies),
         ranked=ranked,
         is_tested=league["kind"] in INDEPENDENT,
+        own=own,
     )
 
 
 def as_rows(found: Sequence[Matrix]) -> pd.DataFrame:
     """Return matrices as one table of numbers, a row per strategy of each."""
     parts = [
-        pd.concat([one.top1, one.mean.rename("mean"), one.rank.rename("rank")], axis=1)
+        pd.concat([one.values, one.mean.rename("mean"), one.rank.rename("rank")], axis=1)
         .rename_axis("strategy")
         .reset_index()
         .assign(backbone=one.backbone, precision=one.precision, kind=one.kind)
@@ -165,12 +184,12 @@ def shown_matrix(matrix: Matrix, *, transposed: bool = False) -> tuple[pd.DataFr
             name: [
                 f"{percent(value)}{LEVEL if level and not best else ''}"
                 for value, level, best in zip(
-                    matrix.top1[name], matrix.level[name], matrix.best[name], strict=True
+                    matrix.values[name], matrix.level[name], matrix.best[name], strict=True
                 )
             ]
-            for name in matrix.top1
+            for name in matrix.values
         },
-        index=matrix.top1.index,
+        index=matrix.values.index,
     )  # fmt: skip
     bold = matrix.best.copy()
     if matrix.mean.notna().any():

@@ -167,7 +167,7 @@ def resampled_datasets(values: Table) -> Float64[np.ndarray, "b s"]:
 
 
 def resampled_images(
-    hits: Sequence[Bool[np.ndarray, "r n"]], owners: Sequence[Int[np.ndarray, " r"]]
+    hits: Sequence[Bool[np.ndarray, "r n"] | Float64[np.ndarray, "r b"]], owners: Sequence[Int[np.ndarray, " r"]]
 ) -> Float64[np.ndarray, "b s"]:
     """Return the average ranks of `DRAWS` resamples of the images within each data set: these data sets, other images.
 
@@ -179,7 +179,8 @@ def resampled_images(
     [1.3, 1.7]
 
     Args:
-        hits: of each data set, which images each run has right.
+        hits: of each data set, which images each run has right; or, of a metric that is no share of images, its
+            values in `DRAWS` resamples, the same ones for all runs.
         owners: of each data set, the strategy of each run: several are seeds, whose mean counts.
     """
     generator = np.random.default_rng(SEED)
@@ -187,7 +188,8 @@ def resampled_images(
     for runs, owner in zip(hits, owners, strict=True):
         share = np.zeros((int(owner.max()) + 1, len(owner)))
         share[owner, np.arange(len(owner))] = 1 / np.bincount(owner)[owner]
-        ranks = _ranks(_resampled_means(share, runs, generator))
+        means = _resampled_means(share, runs, generator) if runs.dtype == np.bool_ else (share @ runs).T
+        ranks = _ranks(means)
         total = ranks if total is None else total + ranks
     if total is None:
         raise ValueError("there is no data set")

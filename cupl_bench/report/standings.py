@@ -7,14 +7,15 @@ out, or left unsaid for want of data sets, is told in a sentence.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 
 from cupl_bench.errors import first
-from cupl_bench.metrics import ACCURACIES
 from cupl_bench.report.answers import RightImages
+from cupl_bench.report.headline import beyond_accuracy, headline_title, ranked_values
 from cupl_bench.report.ranking import (
     FEWEST,
     average_ranks,
@@ -55,17 +56,24 @@ class Standings:
     notes: Mapping[int, Sequence[str]]
 
 
-def stand(runs: pd.DataFrame, right: Mapping[str, RightImages]) -> Standings:
-    """Return the ranks of the strategies of each league over its data sets.
+def stand(
+    runs: pd.DataFrame,
+    right: Mapping[str, RightImages],
+    of_headlines: Mapping[str, Float64[np.ndarray, " b"]] = MappingProxyType({}),
+) -> Standings:
+    """Return the ranks of the strategies of each league over its data sets, on each by its own metric.
 
     Args:
         runs: the rows of a comparison, with the column ``collection``.
         right: which images each run has right, by run key; runs whose images cannot be resampled are not there.
+        of_headlines: headline metrics beyond accuracy in resamples of the images, by run key; those of a data set are
+            of the same resamples.
     """
     # A mean over seeds has no key of its own: it stands above its runs.
     place = (runs["num_seeds"].notna() | ~runs["of_seeds"].astype(bool)).cumsum()
     keys = runs[runs["run_key"] != ""].groupby(place)["run_key"].agg(list)
-    read = runs[~runs["of_seeds"].astype(bool)].assign(keys=place.map(keys))
+    read = runs[~runs["of_seeds"].astype(bool)]
+    read = read.assign(keys=place.map(keys), value=ranked_values(read), beyond=beyond_accuracy(read))
     tables: list[pd.DataFrame] = []
     notes: dict[int, list[str]] = {}
     for league, members in read.groupby(LEAGUE, dropna=False, sort=False):
@@ -75,7 +83,7 @@ def stand(runs: pd.DataFrame, right: Mapping[str, RightImages]) -> Standings:
         cells = _complete(members, said)
         if cells is not None:
             number = len(notes)
-            table = _ranked(cells, right, said)
+            table = _ranked(cells, right, of_headlines, said)
             tables.append(table.assign(league=number, **dict(zip(LEAGUE, league, strict=True))))
             notes[number] = said
         elif said:
@@ -96,21 +104,27 @@ class _Cells:
     rows: Sequence[Sequence[Mapping[str, object]]]
 
     @property
-    def top1(self) -> np.ndarray:
-        return np.array([[row["top1"] for row in of_dataset] for of_dataset in self.rows], dtype=np.float64)
+    def values(self) -> np.ndarray:
+        return np.array([[row["value"] for row in of_dataset] for of_dataset in self.rows], dtype=np.float64)
+
+    @property
+    def beyond(self) -> Bool[np.ndarray, " d"]:
+        """Whether each data set is ranked by a metric beyond accuracy."""
+        return np.array([bool(of_dataset[0]["beyond"]) for of_dataset in self.rows])
 
 
 def _complete(members: pd.DataFrame, said: list[str]) -> _Cells | None:
     """Return the part of a league in which each strategy has answered each data set; None where there is none.
 
     A strategy that was run on fewer than half of the data sets is left out first, then each data set that another one
-    lacks, or that stands here in several versions.
+    lacks, or that stands here in several versions or metrics.
     """
-    members = members[members["top1"].notna()]
-    is_accuracy = members["primary"].isin(ACCURACIES)
-    if others := list(dict.fromkeys(members["collection"][~is_accuracy])):
-        said.append(f"data sets left out for a metric beyond accuracy ({len(others)}): {first(others)}.")
-    members = members[is_accuracy]
+    members = members[members["value"].notna()]
+    metric = members["primary"].where(members["beyond"], "top1")
+    of_metrics = metric.groupby(members["collection"], sort=False).nunique()
+    if mixed := list(of_metrics.index[of_metrics > 1]):
+        said.append(f"data sets left out since they stand here in several metrics ({len(mixed)}): {first(mixed)}.")
+    members = members[~members["collection"].isin(mixed)]
     strategies = members.groupby(STRATEGY, dropna=False, sort=False).ngroup()
     versions = members.groupby([strategies, "collection"]).size().groupby("collection").max()
     several = list(versions.index[versions > 1])
@@ -145,6 +159,11 @@ def _complete(members: pd.DataFrame, said: list[str]) -> _Cells | None:
             f" {len(datasets)}."
         )
         return None
+    ranked = members[members["beyond"] & members["collection"].isin(datasets)].drop_duplicates("collection")
+    if own := [f"{row.collection} ({headline_title(str(row.primary))})" for row in ranked.itertuples()]:
+        said.append(
+            f"data sets ranked by a metric beyond accuracy, which the mean leaves out ({len(own)}): {first(own)}."
+        )
     order = list(dict.fromkeys(strategies))
     by_cell = {
         (row["collection"], number): row for number, row in zip(strategies, members.to_dict("records"), strict=True)
@@ -165,11 +184,18 @@ def _spaced(kind: object) -> str:
     return str(kind).replace("_", " ")
 
 
-def _ranked(cells: _Cells, right: Mapping[str, RightImages], said: list[str]) -> pd.DataFrame:
+def _ranked(
+    cells: _Cells,
+    right: Mapping[str, RightImages],
+    of_headlines: Mapping[str, Float64[np.ndarray, " b"]],
+    said: list[str],
+) -> pd.DataFrame:
     """Return the rows of a league, best first."""
-    values = cells.top1
+    values = cells.values
     num_datasets, num_strategies = values.shape
     ranks = average_ranks(values)
+    averaged = values[~cells.beyond]
+    top1 = averaged.mean(axis=0) if len(averaged) else np.full(num_strategies, np.nan)
     order = [int(place) for place in np.lexsort((-values.mean(axis=0), ranks))]
     of_data = num_datasets >= FEWEST
     empty = np.full(num_strategies, np.nan)
@@ -179,7 +205,7 @@ def _ranked(cells: _Cells, right: Mapping[str, RightImages], said: list[str]) ->
     table: dict[str, object] = {
         "num_datasets": num_datasets,
         "datasets": " ".join(cells.datasets),
-        "top1": values.mean(axis=0),
+        "top1": top1,
         "average_rank": ranks,
         "rank_low": empty,
         "rank_high": empty,
@@ -224,11 +250,11 @@ def _ranked(cells: _Cells, right: Mapping[str, RightImages], said: list[str]) ->
             said.append("no critical difference: of two strategies Wilcoxon's test says all.")
         else:
             _test_all(values, ranks, facts, table, said)
-    together = _together(cells, right)
+    together = _together(cells, right, of_headlines)
     if together is None:
         said.append(
-            "no changes of place with other images: the scores of images depend on each other, or strategies left out"
-            " different images."
+            "no changes of place with other images: the scores of images depend on each other, strategies left out"
+            " different images, or a metric is not defined in some resamples."
         )
     else:
         draws = resampled_images(*together)
@@ -273,17 +299,28 @@ def _baseline(cells: _Cells) -> int | None:
 
 
 def _together(
-    cells: _Cells, right: Mapping[str, RightImages]
-) -> tuple[list[Bool[np.ndarray, "r n"]], list[np.ndarray]] | None:
-    """Return of each data set which images each run has right, and whose run it is; None where images differ."""
-    hits, owners = [], []
-    for of_dataset in cells.rows:
+    cells: _Cells, right: Mapping[str, RightImages], of_headlines: Mapping[str, Float64[np.ndarray, " b"]]
+) -> tuple[list[Bool[np.ndarray, "r n"] | Float64[np.ndarray, "r b"]], list[np.ndarray]] | None:
+    """Return of each data set what `resampled_images` takes, and whose run each is; None where images differ.
+
+    That is which images each run has right, or its metric beyond accuracy in each resample.
+    """
+    hits: list[Bool[np.ndarray, "r n"] | Float64[np.ndarray, "r b"]] = []
+    owners = []
+    for of_dataset, beyond in zip(cells.rows, cells.beyond, strict=True):
         keys = [(key, owner) for owner, row in enumerate(of_dataset) for key in row["keys"]]  # type: ignore[attr-defined]
         runs = [right.get(key) for key, _ in keys]
         known = [run for run in runs if run is not None]
         if len(known) < len(runs) or len({run.images for run in known}) > 1:
             return None
-        hits.append(np.stack([run.hits() for run in known]))
+        if beyond:
+            draws = [of_headlines.get(key) for key, _ in keys]
+            defined = [one for one in draws if one is not None and not np.isnan(one).any()]
+            if len(defined) < len(draws):
+                return None
+            hits.append(np.stack(defined))
+        else:
+            hits.append(np.stack([run.hits() for run in known]))
         owners.append(np.array([owner for _, owner in keys]))
     return hits, owners
 

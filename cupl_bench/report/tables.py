@@ -222,8 +222,6 @@ def _latex(
 def _matrices(comparison: Comparison, layout: Layout) -> dict[str, bytes]:
     """Return the files of strategies by data sets: numbers, and one table for each backbone and kind of scorer."""
     found = matrices(comparison, () if layout.transposed else layout.columns)
-    if not found:  # every data set has a metric beyond accuracy
-        return {}
     markdown, latex = [], []
     for number, one in enumerate(found, start=1):
         texts, bold = shown_matrix(one, transposed=layout.transposed)

@@ -7,6 +7,7 @@ seconds: a question that `prepare` finds answered needs neither.
 from collections.abc import Callable, Iterable, Sequence
 
 from cupl_bench.interrupts import raise_if_interrupted
+from cupl_bench.libraries import PYTORCH, load_libraries
 from cupl_bench.records import Record
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
@@ -40,6 +41,7 @@ def all_but_scores(question: Question, machine: Machine, bench: Workbench) -> Re
     prepared = prepare(question, machine, bench)
     if not isinstance(prepared, Prepared):
         return prepared
+    load_libraries(PYTORCH)
     from cupl_bench.run.encode import encode
 
     return encode(prepared)

@@ -19,6 +19,7 @@ from cupl_bench.dataset.spec import read_spec
 from cupl_bench.metrics import METRICS, along_with, draws_of, seed_of
 from cupl_bench.records import MetricsRecord, Record, read_record, write_record
 from cupl_bench.report.comparison import compare
+from cupl_bench.report.matrix import matrices
 from cupl_bench.report.published import match_published, read_published
 from cupl_bench.report.tables import write_tables
 from cupl_bench.scored_file import read_scored
@@ -161,6 +162,13 @@ def test_the_comparison_takes_the_metric_of_each_data_set(swept: Swept, tmp_path
     assert (row["primary_difference_low"], row["primary_difference_high"]) == pytest.approx((low, high))
     z = abs(row["primary_difference"]) / np.nanstd(ours - theirs, ddof=1)
     assert row["primary_p"] == pytest.approx(2 * NormalDist().cdf(-z))
+    # What is not significantly worse than the best is so in this metric, and the matrix shows it.
+    (matrix,) = matrices(found)
+    head = "voc2007, mAP, 11 points"
+    assert matrix.values[head].dropna().to_dict() == pytest.approx(
+        {name: metrics_of(swept.records["voc2007", name]).primary for name in ("simple", "name_only")}
+    )
+    assert matrix.level[head].tolist() == [row["primary_p"] >= 0.05 or best for best in matrix.best[head]]
     # The mean over data sets is one of top-1: what is measured by something else is no part of it.
     assert found.pooled.empty
     written = {path.name: path.read_text() for path in write_tables(found, tmp_path) if path.suffix in (".md", ".tex")}

@@ -215,6 +215,18 @@ def test_data_sets_beyond_a_page_are_drawn_on_the_next(crowded, monkeypatch: pyt
     assert shown == list(dict.fromkeys(comparison.runs["dataset"]))
 
 
+def test_panels_fill_their_rows_alike(tables: Comparison, results: Path) -> None:
+    """Where six panels fit beside each other, seven data sets stand in rows of four and three."""
+    first = tables.runs[tables.runs["dataset"] == "synthetic00"]
+    more = [first.assign(prompts=first["prompts"] + f" {number}") for number in (1, 2)]  # many strategies have panels
+    one = pd.concat([first, *more], ignore_index=True)
+    seven = [one.assign(dataset=f"set{number}", dataset_shown=f"set{number}") for number in range(7)]
+    changed = Comparison(**{**vars(tables), "runs": pd.concat(seven, ignore_index=True)})
+    figure = drawn(changed, "strategies", results, width="page")[0].figure
+    places = [round(axes.get_position().y0, 3) for axes in figure.axes if axes.get_visible()]
+    assert [places.count(row) for row in sorted(set(places), reverse=True)] == [4, 3]
+
+
 @pytest.mark.parametrize(
     "names",
     [

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from scipy.stats import rankdata
 
 from cupl_bench.commands.report_keys import choice_of, layout_of, list_of
 from cupl_bench.errors import ConfigError, ResultsError
-from cupl_bench.records import read_records
+from cupl_bench.metrics import METRICS, draws_of, seed_of, standard_error_p
+from cupl_bench.records import MetricRecord, read_records, write_record
 from cupl_bench.report.comparison import Comparison, compare
 from cupl_bench.report.latex import latex_tables
 from cupl_bench.report.matrix import as_rows, chosen, matrices, shown_matrix
 from cupl_bench.report.significance import holm, mcnemar_exact
 from cupl_bench.report.tables import Layout, write_tables
+from cupl_bench.scored_file import read_scored
 from scripts.synthetic_results import write_results
 
 GAINS = {"simple": 0.0, "name_only": -0.08, "ensemble": 0.02, "cupl": 0.1}
@@ -42,7 +45,7 @@ def changed(tables: Comparison, **columns) -> Comparison:
 def test_rows_are_strategies_with_their_mean_and_average_rank(tables: Comparison) -> None:
     (one,) = matrices(tables)
     top1 = tables.runs.pivot_table(index="prompts", columns="dataset", values="top1").loc[list(GAINS)]
-    pd.testing.assert_frame_equal(one.top1, top1, check_names=False)
+    pd.testing.assert_frame_equal(one.values, top1, check_names=False)
     assert one.mean.tolist() == pytest.approx(top1.mean(axis=1).tolist())
     assert one.rank.tolist() == pytest.approx(rankdata(-top1.to_numpy(), axis=0).mean(axis=1).tolist())
     texts, bold = shown_matrix(one)
@@ -80,9 +83,9 @@ def test_runs_of_different_kinds_never_share_a_rank_or_a_mark(tables: Comparison
         level_with_best=tables.runs["level_with_best"] & ~is_online,
     )
     plain, online = matrices(kinds)
-    assert "cupl" not in "".join(plain.top1.index)
+    assert "cupl" not in "".join(plain.values.index)
     assert plain.rank.min() >= 1
-    assert list(online.top1.index) == ["cupl, tda"]
+    assert list(online.values.index) == ["cupl, tda"]
     assert online.rank.isna().all()
     assert not online.best.to_numpy().any()
     assert "\u2020" not in "".join(shown_matrix(online)[0].astype(str).to_numpy().ravel())
@@ -103,24 +106,95 @@ def test_mean_and_rank_are_over_data_sets_that_all_ranked_strategies_answered(ta
     (one,) = matrices(Comparison(**{**vars(tables), "runs": rare}))
     assert one.ranked == ["synthetic00", "synthetic01"]
     assert np.isnan(one.rank["name_only"])
-    assert one.mean["cupl"] == pytest.approx(one.top1.loc["cupl", ["synthetic00", "synthetic01"]].mean())
+    assert one.mean["cupl"] == pytest.approx(one.values.loc["cupl", ["synthetic00", "synthetic01"]].mean())
     assert "the 2 data sets that all ranked strategies answered" in one.caption
 
 
-def test_a_data_set_of_another_metric_is_left_out_and_named(tables: Comparison, tmp_path: Path) -> None:
+def of_another_metric(tables: Comparison) -> Comparison:
+    """The first data set is measured by mAP, which orders the strategies the other way round."""
     of_first = tables.runs["dataset"] == "synthetic00"
-    (one,) = matrices(changed(tables, primary=np.where(of_first, "map_11_points", "top1")))
-    assert list(one.top1) == one.ranked == ["synthetic01", "synthetic02"]
-    assert one.caption.endswith("Left out, since their metric is beyond accuracy: 'synthetic00'.")
-    (tmp_path / "tables").mkdir()
-    (tmp_path / "tables" / "matrix.csv").touch()
-    write_tables(changed(tables, primary="map_11_points"), tmp_path)
-    assert not (tmp_path / "tables" / "matrix.csv").exists()
+    best = tables.runs["prompts"] == "simple"
+    return changed(
+        tables,
+        primary=np.where(of_first, "map_11", "top1"),
+        primary_value=np.where(of_first, 1 - tables.runs["top1"], tables.runs["top1"]),
+        primary_level_with_best=[bool(one) if first else None for one, first in zip(best, of_first, strict=True)],
+    )
+
+
+def test_a_data_set_of_another_metric_stands_in_it_and_counts_for_ranks_alone(tables: Comparison) -> None:
+    (plain,) = matrices(tables)
+    (one,) = matrices(of_another_metric(tables))
+    assert list(one.values) == one.ranked == ["synthetic00, mAP, 11 points", "synthetic01", "synthetic02"]
+    assert one.own == ["synthetic00, mAP, 11 points"]
+    own, top1 = one.values.iloc[:, 0], plain.values.iloc[:, 0]
+    assert own.tolist() == pytest.approx((1 - top1).tolist())
+    assert one.level.iloc[:, 0].tolist() == [name == "simple" for name in GAINS]
+    assert one.mean.tolist() == pytest.approx(plain.values.iloc[:, 1:].mean(axis=1).tolist())
+    expected = rankdata(-one.values.to_numpy(), axis=0).mean(axis=1)
+    assert one.rank.tolist() == pytest.approx(expected.tolist())
+    assert expected.tolist() != plain.rank.tolist()
+    assert "Where a head names another metric, it is that one in percent." in one.caption
+    assert "of another metric a paired bootstrap" in one.caption
+    assert "over the data sets, the mean over those of them with top-1." in one.caption
+
+
+def test_a_data_set_in_two_metrics_has_two_columns_and_no_rank(tables: Comparison) -> None:
+    twice = of_another_metric(tables)
+    runs = pd.concat([twice.runs, tables.runs[tables.runs["dataset"] == "synthetic00"]], ignore_index=True)
+    (one,) = matrices(Comparison(**{**vars(tables), "runs": runs}))
+    assert list(one.values)[:2] == ["synthetic00, mAP, 11 points", "synthetic00"]
+    assert one.ranked == ["synthetic01", "synthetic02"]
+
+
+def measured_by_f1(folder: Path, *strategies: str, gains: Mapping[str, float] = GAINS) -> Comparison:
+    """Compare runs of which some were asked for the macro F1."""
+    write_results(folder, datasets=1, backbones=1, images=300, classes=6, strategies=gains)
+    for record in read_records(folder):
+        if record.prompts.name in strategies:
+            scored = read_scored(folder / f"predictions/{record.run_key}.parquet", 6, ())
+            value = METRICS["f1_macro"].measured(scored).value
+            more = {"f1_macro": MetricRecord(value=value, ci95=None, interval="none")}
+            changes = {"primary": value, "primary_name": "f1_macro", "more": more}
+            metrics = record.metrics.model_copy(update=changes)
+            write_record(folder, record.model_copy(update={"metrics": metrics}))
+    return compare(read_records(folder), folder)
+
+
+def test_one_run_by_another_metric_leaves_the_accuracies_of_the_others_compared(
+    tmp_path: Path, tables: Comparison
+) -> None:
+    found = measured_by_f1(tmp_path, "ensemble")
+    (one,) = matrices(found)
+    assert list(one.values) == ["synthetic00", "synthetic00, macro F1"]
+    assert one.values["synthetic00"].isna().to_dict() == {name: name == "ensemble" for name in GAINS}
+    names = ["prompts", "difference", "p", "level_with_best", "best"]
+    first = tables.runs[tables.runs["dataset"] == "synthetic00"]
+    pd.testing.assert_frame_equal(found.runs[names], first[names].reset_index(drop=True))
+
+
+def test_level_with_the_best_by_a_metric_beyond_accuracy_is_of_the_same_resamples(tmp_path: Path) -> None:
+    found = measured_by_f1(tmp_path, *GAINS, gains=GAINS | {"ensemble": 0.09})
+    record = found.groups[next(iter(found.groups))][0].record
+    metric, seed = METRICS["f1_macro"], seed_of(record.dataset.fingerprint)
+    values, draws = {}, {}
+    for row in found.runs.to_dict("records"):
+        scored = read_scored(tmp_path / f"predictions/{row['run_key']}.parquet", 6, ())
+        values[row["prompts"]] = metric.measured(scored).value
+        (draws[row["prompts"]],) = draws_of([metric], scored, seed)
+    best = max(values, key=values.get)
+    others = [name for name in values if name != best]
+    p = holm(np.array([standard_error_p(values[best] - values[one], draws[best] - draws[one]) for one in others]))
+    expected = {best, *(name for name, one in zip(others, p, strict=True) if one >= 0.05)}
+    assert 1 < len(expected) < len(GAINS)  # the test can fail
+    assert set(found.runs.loc[found.runs["primary_level_with_best"], "prompts"]) == expected
+    (one,) = matrices(found)
+    assert set(one.level.index[one.level["synthetic00, macro F1"]]) == expected
 
 
 def test_columns_are_chosen_by_name_in_the_order_given(tables: Comparison) -> None:
     (one,) = matrices(tables, ["synthetic02", "synthetic00"])
-    assert list(one.top1) == ["synthetic02", "synthetic00"]
+    assert list(one.values) == ["synthetic02", "synthetic00"]
     texts, bold = chosen(*shown_matrix(one, transposed=True), ["cupl", "simple"])
     assert list(texts) == list(bold) == ["data set", "cupl", "simple"]
     with pytest.raises(ResultsError, match="1 of 1 are no data set .*'synthetic2'.*Did you mean 'synthetic0"):

@@ -65,8 +65,14 @@ def test_a_metric_beyond_accuracy_is_named_where_its_top1_stands(tmp_path: Path)
     found = compare(read_records(tmp_path), tmp_path)
     assert overview(found, [])["other_metrics"] == []
     primary = np.where(found.runs["dataset"] == "synthetic01", "map_11", "top1")
-    other = Comparison(**{**vars(found), "runs": found.runs.assign(primary=primary)})
-    assert overview(other, [])["other_metrics"] == ["synthetic01 (mAP, 11 points)"]
+    names = ("value", "low", "high", "difference", "difference_low", "difference_high", "p_holm")
+    own = {f"primary_{name}": number / 8 for number, name in enumerate(names)}
+    other = Comparison(**{**vars(found), "runs": found.runs.assign(primary=primary, **own)})
+    content = overview(other, [])
+    assert content["other_metrics"] == ["synthetic01 (mAP, 11 points)"]
+    expected = {"title": "mAP, 11 points"} | {name: number / 8 for number, name in enumerate(names)}
+    for run in content["runs"]:
+        assert run["own"] == (expected if run["dataset"] == "synthetic01" else None)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -116,6 +122,7 @@ def test_the_page_holds_every_run_and_what_its_files_say(swept: Path) -> None:
     overview = overview_of(swept)
     records = {record.run_key: record for record in read_records(swept)}
     assert {run["run_key"] for run in overview["runs"]} == set(records)
+    assert [overview[name] for name in ("ranks", "controls", "writers")] == [None] * 3  # one data set, and no control
     (group,) = overview["groups"]
     assert records[group["baseline"]].prompts.name == "simple"
     for key, record in records.items():

@@ -17,10 +17,13 @@ import pytest
 from making import TinyModel, make_folder
 
 from cupl_bench.__main__ import main
-from cupl_bench.records import ScorerRecord, read_records, record_path, write_record
+from cupl_bench.metrics import METRICS
+from cupl_bench.question import QuestionRecord
+from cupl_bench.records import CostRecord, MetricRecord, ScorerRecord, read_records, record_path, write_record
 from cupl_bench.report.comparison import compare
 from cupl_bench.report.page import Page, PageWriter
 from cupl_bench.report.significance import paired
+from cupl_bench.scored_file import read_scored
 from scripts.synthetic_results import write_results
 
 CHROMIUM = os.environ.get("CUPL_BENCH_CHROMIUM") or next(
@@ -308,6 +311,20 @@ def test_a_class_is_followed_to_its_images_and_prompts_by_keyboard(reader: Reade
     reader.shown(f"#/run/{key}/class/0")
 
 
+def test_the_prompts_of_the_class_it_is_taken_for_stand_beside_its_own(reader: Reader, results: Path) -> None:
+    key = keys_of(results)["templates"]
+    frame = pd.read_parquet(results / "predictions" / f"{key}.parquet")
+    wrong = frame[~frame["correct"]]
+    label = int(wrong["label"].iloc[0])
+    taken = wrong[wrong["label"] == label]["prediction"]
+    reader.go(f"#/run/{key}/class/{label}")
+    reader.tab.locator("#others-prompts summary").press("Enter")
+    assert f"({taken.value_counts().max()} of 8 images)" in reader.texts("#others-prompts summary")[0]
+    prompts = pd.read_parquet(results / "prompts" / f"{key}.parquet").groupby("label")["text"].agg(list)
+    most = [int(one) for one in taken.mode()]
+    assert reader.texts("#others-prompts li") in [prompts[one] for one in most]
+
+
 def test_an_address_of_nothing_shows_nothing_else(reader: Reader, results: Path) -> None:
     key, other = keys_of(results)["simple"], keys_of(results)["templates"]
     for address in (
@@ -524,6 +541,122 @@ def test_from_images_gained_to_the_prompts_that_decided(reader: Reader, results:
     reader.go(f"#/run/{ours}")
     assert reader.tab.locator(f"a[href='../records/{ours}.json']").count() == 1
     assert (results / "report" / f"../records/{ours}.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def proven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six data sets and two backbones, with a control and two files of descriptions."""
+    folder = tmp_path_factory.mktemp("proven")
+    write_results(folder, datasets=6, backbones=2, images=400, classes=8)
+    for record in read_records(folder):
+        prompts, config = record.prompts, record.config
+        if prompts.name == "name_only":
+            config = QuestionRecord(prompts={"_target_": "cupl_bench.prompts.waffle.WaffleStrategy"})
+        if prompts.name in ("cupl", "ensemble"):
+            cost = CostRecord(language_model=f"model of {prompts.name}", input_tokens=1000, output_tokens=234)
+            prompts = prompts.model_copy(update={"source": f"{prompts.name}.json", "cost": cost})
+        write_record(folder, record.model_copy(update={"prompts": prompts, "config": config}))
+    page_of(folder)
+    return folder
+
+
+def test_a_data_set_of_another_metric_stands_in_it_and_is_in_no_mean(browser: Any, tmp_path: Path) -> None:
+    write_results(tmp_path, datasets=3, backbones=1, images=300, classes=6)
+    metric = METRICS["f1_macro"]
+    for record in read_records(tmp_path):
+        if record.dataset.name == "synthetic00":
+            value = metric.measured(read_scored(tmp_path / f"predictions/{record.run_key}.parquet", 6, ())).value
+            more = {"f1_macro": MetricRecord(value=value, ci95=None, interval="none")}
+            changes = {"primary": value, "primary_name": "f1_macro", "more": more}
+            metrics = record.metrics.model_copy(update=changes)
+            write_record(tmp_path, record.model_copy(update={"metrics": metrics}))
+    reader = Reader(browser, page_of(tmp_path).path)
+    runs = compare(read_records(tmp_path), tmp_path).runs.set_index(["prompts", "dataset"])
+    heads = reader.texts("table.matrix thead th")
+    assert "synthetic00, macro F1" in heads
+    for line in reader.tab.locator("table.matrix tbody tr").all():
+        name = line.locator("th").text_content()
+        cells = dict(zip(heads, line.locator("th, td").all(), strict=True))
+        row = runs.loc[name, "synthetic00"]
+        own = row["primary_value"] if name == "simple" else row["primary_difference"]
+        cell = cells["synthetic00, macro F1"]
+        assert float(cell.get_attribute("data-order")) == pytest.approx(own)
+        sure = name != "simple" and row["primary_p_holm"] < 0.05
+        assert ("sure" in cell.get_attribute("class")) == sure
+        which = "top1" if name == "simple" else "difference"
+        mean = np.mean([runs.loc[name, dataset][which] for dataset in ("synthetic01", "synthetic02")])
+        assert float(next(cells[head] for head in heads if head.startswith("mean")).get_attribute("data-order")) == (
+            pytest.approx(mean)
+        )
+    assert "means and counts are of top-1 alone" in reader.texts("main p.note")[0]
+    reader.tab.select_option("#filter-dataset", "synthetic00")
+    reader.shown("#/")
+    best = runs["primary_value"].xs("synthetic00", level="dataset").idxmax()
+    assert reader.texts(".finding")[0].startswith(f"{best} is best: ")
+    assert f"macro F1 {100 * runs.loc[(best, 'synthetic00'), 'primary_value']:.1f}%" in reader.texts(".finding")[0]
+    reader.check()
+    reader.context.close()
+
+
+def test_ranks_controls_and_writers_are_those_of_the_tables(browser: Any, proven: Path) -> None:
+    reader = Reader(browser, proven / "report" / "index.html")
+    comparison = compare(read_records(proven), proven)
+
+    def csv_of(button: Any) -> pd.DataFrame:
+        return pd.read_csv(io.StringIO(downloaded(reader, button)))
+
+    table = comparison.standings.table
+    ranks = csv_of(reader.tab.locator("[data-name='ranks']").get_by_role("button", name="CSV"))
+    assert ranks["Strategy"].tolist() == table["prompts"].tolist()
+    assert ranks["Backbone"].tolist() == table["backbone_shown"].tolist()
+    for ours, theirs in (("rank", "average_rank"), ("rank low", "rank_low"), ("rank high", "rank_high"),
+                         ("wins", "win_rate"), ("top-1", "top1"), ("swaps, other images", "swap_images"),
+                         ("skill over simple", "skill_score")):  # fmt: skip
+        np.testing.assert_allclose(ranks[ours], table[theirs].astype(float), atol=1e-12, err_msg=ours)
+    assert reader.texts("#ranks ~ .under")[0].count("Nemenyi") == 2  # a line of each backbone
+    controls = comparison.controls
+    won = controls[controls["prompts"] == "cupl"]
+    assert 0 < won["beats"].sum() <= len(won) == 12
+    short = reader.tab.locator("table[aria-label='Controls in short'] tr", has_text=re.compile("^cupl[^_]")).locator(
+        "td"
+    )
+    sign = "+" if won["difference"].mean() > 0 else "\u2212"
+    assert short.last.text_content() == f"{sign}{100 * abs(won['difference'].mean()):.1f} {won['beats'].sum()}/12"
+    fold = reader.tab.locator("summary", has_text="Each data set and backbone")
+    fold.click()
+    whole = csv_of(reader.tab.locator("[data-name='controls']").get_by_role("button", name="CSV"))
+    fold.click()
+    np.testing.assert_allclose(whole["minus name_only"], controls["difference"])
+    np.testing.assert_allclose(whole["minus name_only low"], controls["difference_low"])
+    shades = reader.tab.locator("table[aria-label='controls'] td:last-child").evaluate_all(
+        "all => all.map(one => one.className)"
+    )
+    assert [("gain" in one, "loss" in one) for one in shades] == [
+        (row.beats, row.p_holm < 0.05 and row.difference < 0) for row in controls.itertuples()
+    ]
+    assert "random words and characters" in " ".join(reader.texts("#controls ~ p.legend"))
+    written = csv_of(reader.tab.locator("[data-name='writers']").get_by_role("button", name="CSV"))
+    truth = comparison.writers
+    assert written["written by"].tolist() == truth["language_model"].tolist()
+    assert set(written["tokens"]) == {1234}
+    np.testing.assert_allclose(written["top-1"], truth["top1"])
+    np.testing.assert_allclose(written["minus best"], truth["difference"], atol=1e-12)
+    keys = {(one.dataset.name, one.backbone.name, one.prompts.name): one.run_key for one in read_records(proven)}
+    reader.tab.get_by_role("button", name="Who writes best").press("Enter")
+    assert reader.tab.evaluate("document.activeElement.id") == "writers"
+    reader.tab.keyboard.press("Tab")  # the first button that saves
+    assert reader.tab.evaluate("document.activeElement.textContent") == "CSV"
+    row = truth.iloc[0]
+    first = reader.tab.locator("table[aria-label='Who writes best'] tbody a").first
+    assert first.get_attribute("href") == f"#/run/{keys[row['dataset'], row['backbone'], row['prompts']]}"
+    reader.tab.set_viewport_size({"width": 375, "height": 700})
+    reader.tab.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    reader.tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert reader.tab.locator("table[aria-label='controls'] tbody tr:visible").count() == len(controls)
+    reader.tab.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert reader.tab.locator("table[aria-label='controls'] tbody tr:visible").count() == 0
+    reader.check()
+    reader.context.close()
 
 
 def test_heads_and_strategies_stay_in_sight_while_a_table_scrolls(other_reader: Reader) -> None:

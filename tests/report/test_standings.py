@@ -132,11 +132,39 @@ def test_a_data_set_in_two_versions_is_left_out_and_named() -> None:
     assert "data sets left out since they stand here in several versions (1): 'set1'." in found.notes[0]
 
 
-def test_a_metric_beyond_accuracy_is_ranked_with_no_accuracy() -> None:
-    cells = [*grid(3), *[cell("voc", name, primary="map_11_points") for name in GAINS]]
+def of_map(name: str) -> tuple[dict, RightImages]:
+    value = {"simple": 0.5, "cupl": 0.4, "waffle": 0.6}[name]  # not the order of their accuracies
+    return cell("voc", name, primary="map_11", primary_value=value)
+
+
+def test_a_metric_beyond_accuracy_is_ranked_by_itself_and_averaged_with_none() -> None:
+    cells = [*grid(3), *map(of_map, GAINS)]
+    rows, right = pd.DataFrame([row for row, _ in cells]), {row["run_key"]: one for row, one in cells}
+    draws = {row["run_key"]: np.full(1000, row["primary_value"]) for row, _ in cells if row["collection"] == "voc"}
+    found = stand(rows, right, draws)
+    table = found.table.set_index("prompts")
+    assert table["datasets"].iloc[0] == "set0 set1 set2 voc"
+    assert table["average_rank"].to_dict() == {"cupl": 1.5, "simple": 2.0, "waffle": 2.5}
+    assert table["top1"]["cupl"] == pytest.approx(standings(grid(3)).table.set_index("prompts")["top1"]["cupl"])
+    assert "beyond accuracy, which the mean leaves out (1): 'voc (mAP, 11 points)'." in found.notes[0][0]
+    assert table["swap_images"].iloc[0] == pytest.approx(0)  # resamples that stay give ranks that stay
+    assert stand(rows, right).table["swap_images"].isna().all()
+    assert any("not defined in some resamples" in line for line in stand(rows, right).notes[0])
+
+
+def test_resamples_of_a_metric_beyond_accuracy_change_places() -> None:
+    cells = [cell("set0", name) for name in GAINS] + [of_map(name) for name in GAINS]
+    rows, right = pd.DataFrame([row for row, _ in cells]), {row["run_key"]: one for row, one in cells}
+    generator = np.random.default_rng(0)
+    draws = {row["run_key"]: generator.random(1000) for row, _ in cells if row["collection"] == "voc"}
+    assert stand(rows, right, draws).table["swap_images"].iloc[0] > 0.05
+
+
+def test_a_data_set_in_several_metrics_is_left_out_and_named() -> None:
+    cells = [*grid(3), *[cell("voc", name) if name == "simple" else of_map(name) for name in GAINS]]
     found = standings(cells)
     assert found.table["datasets"][0] == "set0 set1 set2"
-    assert "data sets left out for a metric beyond accuracy (1): 'voc'." in found.notes[0]
+    assert "data sets left out since they stand here in several metrics (1): 'voc'." in found.notes[0]
 
 
 def test_without_a_complete_part_nothing_is_ranked_and_that_is_said() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,8 @@ from cupl_bench.progress import track
 from cupl_bench.store import DamagedFileError, is_unreadable, read_arrays, set_aside, tell_unreadable, write_arrays
 
 __all__ = ["DemoSource"]
+
+log = logging.getLogger(__name__)
 
 LICENCE = "Apache-2.0"
 """Of the drawings: this project's own."""
@@ -92,6 +95,7 @@ class DemoSource:
             for label in range(len(drawing.evaluated_species()))
             for number in range(drawing.TEST_PER_CLASS)
         ]
+        log.info("dataset   drawing %s flowers, which are kept", f"{len(jobs):,}")
         drawn = []
         for label, number in track(jobs, "drawing flowers"):
             buffer = io.BytesIO()

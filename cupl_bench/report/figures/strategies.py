@@ -133,7 +133,10 @@ def _panels(scene: Scene, members: pd.DataFrame) -> Iterator[Figure]:
     labels = shortened([strategy for _, strategy in order], scene.letters(26))
     data_sets = list(dict.fromkeys(members["dataset"]))
     width = LETTER * max(map(letters_of, labels))
-    columns = min(len(data_sets), max(1, int((scene.size.width - width) / 0.95)))
+    fitting = min(len(data_sets), max(1, int((scene.size.width - width) / 0.95)))
+    columns = -(
+        -len(data_sets) // -(-len(data_sets) // fitting)
+    )  # rows as full as each other: seven are four and three
     room = int(0.74 * (scene.size.width - width) / columns / LETTER)
     panel, frame = ROW * len(order) + 0.25, 0.55
     lines = max(1, int((scene.size.tallest - frame) / panel))

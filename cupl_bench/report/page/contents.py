@@ -16,11 +16,10 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32, Float64
 
 from cupl_bench.identity import content_key
-from cupl_bench.metrics import ACCURACIES
 from cupl_bench.records import Record
 from cupl_bench.report.answers import Answers, GroupAnswers, is_by_image, same_images
 from cupl_bench.report.comparison import Comparison
-from cupl_bench.report.headline import headline_title
+from cupl_bench.report.headline import beyond_accuracy, headline_title, own_metric
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.shown import baseline_names, minus, scored_names, shown_pooled
 from cupl_bench.report.significance import ALPHA, Paired, holm, mcnemar_exact, paired
@@ -86,7 +85,7 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
             {column: row.get(column) for column in OF_A_RUN}
             | {"dataset": row["dataset_shown"], "backbone": row["backbone_shown"], "strategy": name, "group": following}
             | {"tiers": {tier.removeprefix("top1_").replace("_", " "): row[tier] for tier in tiers}}
-            | {"changed_tiers": of_tiers.get(str(row["run_key"]))}
+            | {"changed_tiers": of_tiers.get(str(row["run_key"])), "own": own_metric(row)}
         )
     baseline_of = dict(zip(comparison.runs["run_key"], comparison.runs["baseline_run_key"], strict=True))
     baselines = baseline_names(comparison.runs)
@@ -124,8 +123,8 @@ def overview(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
 
 
 def _other_metrics(runs: pd.DataFrame) -> list[str]:
-    """Return the data sets whose metric is beyond accuracy, each with its name: the page shows their top-1."""
-    others = runs[~runs["primary"].isin(ACCURACIES)].drop_duplicates("dataset_shown")
+    """Return the data sets whose metric is beyond accuracy, each with its name."""
+    others = runs[beyond_accuracy(runs)].drop_duplicates("dataset_shown")
     return [f"{row.dataset_shown} ({headline_title(str(row.primary))})" for row in others.itertuples()]
 
 

@@ -37,6 +37,7 @@ from cupl_bench.report.page.contents import (
     similarities_of_run,
     with_significance,
 )
+from cupl_bench.report.page.evidence import evidence
 from cupl_bench.report.page.thumbnails import AT_MOST, OpenImages, chosen_images, evenly, write_thumbnails
 from cupl_bench.store import write_changed
 
@@ -45,8 +46,8 @@ __all__ = ["Page", "PageWriter", "as_json", "data_script"]
 log = logging.getLogger(__name__)
 
 SCRIPTS = (
-    "data", "elements", "address", "charts", "tables", "matrix", "overview", "allruns", "compare", "images", "run",
-    "start",
+    "data", "elements", "address", "charts", "tables", "matrix", "overview", "evidence", "allruns", "compare",
+    "images", "run", "start",
 )  # fmt: skip
 OPENING = '"use strict";\n\nwindow.cuplBench = (() => {'
 CLOSING = "return { receive, start };\n})();"
@@ -124,7 +125,8 @@ class PageWriter:
         for key, listed in self.lists.items():
             self._write_data(f"images/{key}", listed)
         _remove_others(self.folder / "data", self.written)
-        others = {**_libraries(), "index.html": _index(overview(comparison, notes))}
+        first = overview(comparison, notes) | evidence(comparison)
+        others = {**_libraries(), "index.html": _index(first)}
         for name, asset in others.items():  # the page itself comes last: until then the former one stands
             write_changed(self.folder / name, asset)
         return Page(

@@ -106,7 +106,7 @@ async function showCompare(main, first, second, way, rest) {
   return () => chart(bars, [{ type: "bar", x: order.map((_, index) => index), y: order.map((label) => 100 * change(label)), hoverinfo: "text",
     text: order.map((label) => plotText(`${names[label]}: ${signed(change(label))} (${gained[label]} gained, ${lost[label]} lost of ${total[label]})`)), textposition: "none",
     marker: { color: order.map((label) => colours.getPropertyValue(change(label) > 0 ? "--gain" : "--loss").trim()) } }],
-  { height: 300, bargap: order.length > 200 ? 0 : 0.15, xaxis: order.length <= 45 ? { tickvals: order.map((_, index) => index), ticktext: order.map((label) => plotText(shortened(names[label], 22))), tickangle: -50 } : { title: { text: "classes that change, sorted" }, showticklabels: false },
+  { height: 300, bargap: order.length > 200 ? 0 : 0.15, xaxis: order.length <= 45 ? { zeroline: false, tickvals: order.map((_, index) => index), ticktext: order.map((label) => plotText(shortened(names[label], 22))), tickangle: -50 } : { zeroline: false, title: { text: "classes that change, sorted" }, showticklabels: false },
     yaxis: { title: { text: "change in points" } } }, (point) => { location.hash = address.of_class(a, order[point.pointIndex]); });
 }
 

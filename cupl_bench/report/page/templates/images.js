@@ -76,7 +76,7 @@ async function showImage(main, key, text) {
       cell(el("span", null, ...best(one, at).flatMap((other_, rank) => [rank ? ", " : "", el(other_ === label ? "b" : "span", other_ === label ? { class: "up" } : null, bdi(names[other_]))])), null, "name"),
       numeric(one.margins ? (one.margins[index] / 1000).toFixed(3) : "", one.margins?.[index]));
   });
-  main.append(el("h2", null, "In every run"), scroller(table("What each run says", [["Strategy"], [""], ["Its best classes, best first"], ["Margin", true, "How far the best class stands above the second"]], rows)));
+  main.append(el("h2", null, "In every run"), scroller(table("What each run says", [["Strategy"], ["Answer"], ["Its best classes, best first"], ["Margin", true, "How far the best class stands above the second"]], rows)));
   const without = members.filter((_, at) => !ranked[at]).length;
   if (without) main.append(el("p", { class: "note" }, `Of ${many(without, "run")} the page holds the best class alone: it holds the five best of ${count(overview.best_at_most)} answers, and those runs came after them, or kept none.`));
   main.append(el("h2", null, "Which prompts decided"));

@@ -32,12 +32,28 @@ async function differencesTo(name) {
 const minusOf = (value, other) => (known(other) ? value - other : null);
 const baseLabel = (run, name) => (run.scorer === "plain" ? name : `${name}, ${run.scorer}`);
 
+/** Return the metric of a data set's own that a run stands in; null: top-1. */
+const metricOf = (run, by, shown) => (shown === "scorer" || by === "tier" ? null : (run.own?.title ?? null));
+
+/** Return a run's own metric less that of the run it is compared with: tested where that is the baseline of the report. */
+function ownEntry(run, { base, against }) {
+  const other = singles.get(against)?.own;
+  const ofReport = against === groupOf(run).baseline;
+  const found = { base, against, top1: run.own.value, top1_low: run.own.low, top1_high: run.own.high };
+  if (base || other?.title !== run.own.title) return { ...found, value: null };
+  return ofReport ? { ...found, value: run.own.difference, low: run.own.difference_low, high: run.own.difference_high, p: run.own.p_holm } : { ...found, value: run.own.value - other.value };
+}
+
 /** Return blocks of lines: kinds and scorers stand apart, because nothing is ranked across them. */
 function matrixOf(taken, by, shown, differenceOf) {
   const columns = new Map();
   const blocks = new Map();
-  const column = (key, name, above) => columns.set(key, { key, name, above });
+  const column = (key, name, above, metric = null) => columns.set(key, { key, name, above, metric });
+  // Points of two metrics are not added: means and counts are of top-1, or of the only metric that there is.
+  const main = taken.some((run) => metricOf(run, by, shown) === null) ? null : metricOf(taken[0], by, shown);
   for (const run of taken) {
+    const metric = metricOf(run, by, shown);
+    if (by === "backbone" && metric !== main) continue;
     const of = `${run.kind} ${run.scorer}`;
     if (!blocks.has(of)) blocks.set(of, { kind: run.kind, scorer: run.scorer, lines: new Map() });
     const { lines } = blocks.get(of);
@@ -50,7 +66,7 @@ function matrixOf(taken, by, shown, differenceOf) {
       line.cells.get(key).push({ run, ...entry });
     };
     const minusPlain = shown === "scorer" ? { base: run.scorer === "plain", against: null, value: run.scorer_difference, low: run.scorer_difference_low, high: run.scorer_difference_high, p: run.scorer_p_holm } : difference;
-    const whole = { ...minusPlain, top1: run.top1, top1_low: run.top1_low, top1_high: run.top1_high };
+    const whole = { ...(metric ? ownEntry(run, difference) : { ...minusPlain, top1: run.top1, top1_low: run.top1_low, top1_high: run.top1_high }), metric };
     if (by === "tier") {
       column("all", "all classes");
       add("all", whole);
@@ -60,8 +76,9 @@ function matrixOf(taken, by, shown, differenceOf) {
         add(`tier ${tier}`, { base: difference.base, against: difference.against, top1: run.tiers[tier], ...(shown === "scorer" ? {} : difference.tiers[tier]) });
       }
     } else {
-      const key = `in ${by === "dataset" ? run.dataset : by === "backbone" ? run.model : `${run.dataset} on ${run.model}`}`;
-      column(key, by === "backbone" || by === "both" ? run.model : run.dataset, by === "both" ? run.dataset : null);
+      const key = `in ${by === "dataset" ? run.dataset : by === "backbone" ? run.model : `${run.dataset} on ${run.model}`}${metric && by !== "backbone" ? `, ${metric}` : ""}`;
+      const named = metric ? `${run.dataset}, ${metric}` : run.dataset;
+      column(key, by === "backbone" || by === "both" ? run.model : named, by === "both" ? named : null, metric);
       add(key, whole);
     }
   }
@@ -72,7 +89,7 @@ function matrixOf(taken, by, shown, differenceOf) {
     block.lines = [...block.lines.values()];
     for (const line of block.lines) {
       line.cells = new Map([...line.cells].map(([key, entries]) => [key, summed(entries)]));
-      const wholes = [...line.cells].filter(([key]) => by !== "tier" || key === "all").flatMap(([, found]) => found.entries);
+      const wholes = [...line.cells].filter(([key]) => by !== "tier" || key === "all").flatMap(([, found]) => found.entries).filter((entry) => entry.metric === main);
       line.all = summed(wholes);
       line.where = [...new Set(line.all.entries.filter((entry) => known(entry.value)).map(({ run }) => `${run.dataset} on ${run.model}`))].sort().join("\n");
     }
@@ -80,14 +97,14 @@ function matrixOf(taken, by, shown, differenceOf) {
     const { where } = block.lines.reduce((most, line) => (line.all.number > most.all.number ? line : most));
     for (const line of block.lines) line.partial = !line.all.base && line.where !== where;
   }
-  return { columns: [...columns.values()], blocks: sorted };
+  return { columns: [...columns.values()], blocks: sorted, main };
 }
 
 const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
 function summed(entries) {
   const told = entries.filter((entry) => known(entry.value));
   return {
-    entries, base: entries.every((entry) => entry.base), top1: mean(entries.map((entry) => entry.top1)), value: mean(told.map((entry) => entry.value)), number: told.length,
+    entries, base: entries.length > 0 && entries.every((entry) => entry.base), top1: mean(entries.map((entry) => entry.top1)), value: mean(told.map((entry) => entry.value)), number: told.length,
     tested: told.filter((entry) => known(entry.p)).length, better: told.filter((entry) => entry.value > 0).length,
     up: told.filter((entry) => known(entry.p) && entry.p < 0.05 && entry.value > 0).length, down: told.filter((entry) => known(entry.p) && entry.p < 0.05 && entry.value < 0).length,
   };
@@ -114,11 +131,11 @@ function finding(block, several, minus) {
   const amount = el("b", { class: direction(all.value) }, `${signed(all.value)} points`);
   const parts = [...head, amount];
   if (one) {
-    parts.push(` ${between(one.low, one.high, signed)} ${all.value > 0 ? "over" : "against"} `, bdi(name), ` (top-1 ${percent(one.run.top1)}%${singles.has(one.against) ? ` against ${percent(singles.get(one.against).top1)}%` : ""} of ${count(one.run.num_images)} images). `);
+    parts.push(` ${between(one.low, one.high, signed)} ${all.value > 0 ? "over" : "against"} `, bdi(name), ` (${one.metric ?? "top-1"} ${percent(one.top1)}%${singles.has(one.against) ? ` against ${percent(one.metric ? singles.get(one.against).own?.value : singles.get(one.against).top1)}%` : ""} of ${count(one.run.num_images)} images). `);
     parts.push(!known(one.p) ? el("b", null, INDEPENDENT.has(block.kind) ? "It was not tested." : "No test holds: the scores of its images depend on each other.")
       : one.p < 0.05 ? el("b", null, "This is significant") : el("b", null, "This is not significant"), known(one.p) ? ` (p ${one.p < 0.0001 ? "" : "= "}${pValue(one.p)}, after Holm)` : "",
       one.run.best && minus !== "scorer" ? ", and it is significantly better than every other strategy here. " : known(one.p) ? ". " : " ");
-    if (known(one.run.classes_better) && minus === null) parts.push(`${many(one.run.classes_better, "class", "classes")} gain (${count(one.run.classes_surely_better)} significantly), ${count(one.run.classes_worse)} lose (${count(one.run.classes_surely_worse)} significantly).`);
+    if (known(one.run.classes_better) && minus === null && !one.metric) parts.push(`${many(one.run.classes_better, "class", "classes")} gain (${count(one.run.classes_surely_better)} significantly), ${count(one.run.classes_worse)} lose (${count(one.run.classes_surely_worse)} significantly).`);
   } else {
     const over = [["dataset", "data set"], ["model", "backbone"]].map(([field, what]) => [new Set(all.entries.filter((entry) => known(entry.value)).map((entry) => entry.run[field])).size, what]).filter(([number]) => number > 1).map(([number, what]) => many(number, what));
     parts.push(` ${all.value > 0 ? "over" : "against"} `, bdi(name), ` in the mean of ${over.join(" and ") || many(all.number, "run")}; better in ${count(all.better)} of ${count(all.number)}, `,
@@ -167,7 +184,7 @@ function matrixCell(found, shown, { wide, counted, by, whole = true, partial = f
   const inner = el("span", null, text, interval ? el("span", { class: "ci" }, ` ${interval}`) : null, counted && found.entries.length > 1 && !absolute && found.tested ? el("span", { class: "ci" }, ` ${gains ? found.up : found.down}/${found.number}`) : null, partial ? el("span", { class: "ci" }, ` of ${found.entries.length}`) : null);
   const node = cell(target ? el("a", { href: target }, inner) : inner, absolute ? found.top1 : found.value, ...classes);
   if (share && share < 1) node.style.setProperty("--share", `${Math.round(25 + 75 * share)}%`);
-  node.title = [partial ? "did not run everywhere: not ranked" : null, found.entries.length > 1 ? `mean of ${found.entries.length} runs` : title(one.run), `top-1 ${percent(found.top1)}`, known(found.value) ? `difference ${signed(found.value, 2)} ${one ? between(one.low, one.high, (value) => signed(value, 2)) : ""}` : null,
+  node.title = [partial ? "did not run everywhere: not ranked" : null, found.entries.length > 1 ? `mean of ${found.entries.length} runs` : title(one.run), `${one?.metric ?? "top-1"} ${percent(found.top1)}`, known(found.value) ? `difference ${signed(found.value, 2)} ${one ? between(one.low, one.high, (value) => signed(value, 2)) : ""}` : null,
     found.base ? "the baseline" : !found.number ? null : !found.tested ? "not tested" : one ? `p ${pValue(one.p)} after Holm` : `significantly better in ${found.up}, worse in ${found.down}`, one?.run.best && whole ? "significantly better than all others of its group" : null].filter(Boolean).join("; ");
   node.dataset.said = `${text}${interval ? ` ${interval}` : ""}`;
   const [low, high] = !one ? [] : absolute ? [one.top1_low, one.top1_high] : [one.low, one.high];
@@ -176,7 +193,7 @@ function matrixCell(found, shown, { wide, counted, by, whole = true, partial = f
 }
 
 /** Return the matrix as a table; ``onRank`` is called with the column that it is to be sorted by. */
-function matrixTable({ columns, blocks }, { by, shown, rank, minusName }, onRank) {
+function matrixTable({ columns, blocks, main }, { by, shown, rank, minusName }, onRank) {
   const several = columns.length > 1 && by !== "tier";
   const single = blocks.every((block) => block.lines.every((line) => line.all.entries.length === 1));
   const wide = columns.length <= 6;
@@ -186,9 +203,9 @@ function matrixTable({ columns, blocks }, { by, shown, rank, minusName }, onRank
     return el("th", { scope: "col", class: classes, title: meaning, "data-said": name, "data-key": key, "aria-sort": now ? (rank.startsWith("-") === (key === "name") ? "descending" : "ascending") : null },
       el("button", { type: "button", class: "rank", onclick: () => onRank(now && !rank.startsWith("-") ? `-${key}` : key) }, breakable(name)));
   };
-  const value = shown === "top1" ? "top-1" : minusName;
-  const leads = several || !single ? [of("mean", shown === "top1" ? "mean top-1" : "mean", "num lead", `Mean ${value} of what stands in this row`), shown === "top1" ? null : of("surely", "significantly better", "num lead", "In how many of the runs the difference is significant, after Holm")].filter(Boolean) : [of("top1", "top-1 [95%]", "num lead", "Of all images")];
-  const withClasses = single && shown === "difference" && blocks.some((block) => block.lines.some((line) => known(line.all.entries[0].run.classes_better)));
+  const value = shown === "top1" ? (main ?? "top-1") : minusName;
+  const leads = several || !single ? [of("mean", shown === "top1" ? `mean ${main ?? "top-1"}` : "mean", "num lead", `Mean ${value} of what stands in this row`), shown === "top1" ? null : of("surely", "significantly better", "num lead", "In how many of the runs the difference is significant, after Holm")].filter(Boolean) : [of("top1", `${main ?? "top-1"} [95%]`, "num lead", "Of all images")];
+  const withClasses = single && !main && shown === "difference" && blocks.some((block) => block.lines.some((line) => known(line.all.entries[0].run.classes_better)));
   const heads = [of("name", "strategy", "line"), ...leads, ...columns.map((column) => of(column.key, column.name, `num${tall ? " turned" : ""}`, [column.above, column.name].filter(Boolean).join(" \u00d7 "))),
     withClasses ? el("th", { scope: "col", class: "num", title: "Classes whose top-1 rises and falls; in brackets those for which that is significant, after Holm for all classes of the run", "data-said": "classes better / worse" }, "classes better / worse") : null].filter(Boolean);
   const above = [];
@@ -202,9 +219,9 @@ function matrixTable({ columns, blocks }, { by, shown, rank, minusName }, onRank
   const bodies = blocks.map((block) => {
     const rows = sortLines(block.lines, rank).map((line) => {
       const { all } = line;
-      const lead = several || !single ? [matrixCell(all, shown, { by, whole: false, partial: line.partial }), shown === "top1" ? null : numeric(all.base ? "baseline" : all.tested ? `${all.up} of ${all.number}` : all.number ? "not tested" : "", all.up, all.base ? "base" : "")].filter(Boolean)
-        : [spanned(all.entries[0].run, "top1", percent, all.entries[0].run.best ? "sure" : "")];
-      const { run } = all.entries[0];
+      const lead = several || !single ? [all.entries.length ? matrixCell(all, shown, { by, whole: false, partial: line.partial }) : cell("\u00b7", null, "num", "empty"), shown === "top1" ? null : numeric(all.base ? "baseline" : all.tested ? `${all.up} of ${all.number}` : all.number ? "not tested" : "", all.up, all.base ? "base" : "")].filter(Boolean)
+        : [spanned(all.entries[0], "top1", percent, all.entries[0].run.best ? "sure" : "")];
+      const [run] = line.runs;
       const changed = all.base || !known(run.classes_better) ? cell(all.base ? "baseline" : "", null, "num", "base")
         : numeric(`${run.classes_better} / ${run.classes_worse} (${run.classes_surely_better} / ${run.classes_surely_worse})`, run.classes_better - run.classes_worse);
       const own = single && run.run_key ? el("a", { href: address.run(run.run_key) }, breakable(line.strategy)) : breakable(line.strategy);

@@ -29,8 +29,11 @@ async function showOverview(main) {
 
   const sizes = [many(singles.size, "run"), many(distinct("dataset").length, "data set"), many(distinct("model").length, "backbone"), many(baselines.length, "strategy", "strategies"),
     overview.num_missing ? many(overview.num_missing, "missing cell") : null, `newest ${overview.newest.replace("T", " ").replace("+00:00", " UTC")}`].filter(Boolean).join(" \u00b7 ");
-  main.append(el("h1", null, "Overview"), el("p", { class: "sizes" }, sizes));
-  if (overview.other_metrics.length) main.append(el("p", { class: "note" }, `This page shows top-1 of every data set. The metric of ${overview.other_metrics.join(", ")} is another: tables/comparison has it, with its differences.`));
+  const jumps = el("span", { class: "outs jumps", role: "group", "aria-label": "Parts of this page" }, "Below: ");
+  main.append(el("h1", null, "Overview"), el("p", { class: "sizes" }, sizes, " ", jumps));
+  if (overview.other_metrics.length) main.append(el("p", { class: "note" }, data.columns.some((column) => column.metric)
+    ? `The matrix shows ${overview.other_metrics.join(", ")} in the metric of the data set${data.main ? "" : "; means and counts are of top-1 alone"}. Classes and images are told by top-1.`
+    : `This shows top-1. The metric of ${overview.other_metrics.join(", ")} is another: with data sets as columns the matrix shows it.`));
   const said = data.blocks.filter((block) => shown !== "scorer" || block.scorer !== "plain").map((block) => finding(block, data.blocks.length > 1, shown === "scorer" ? "scorer" : baseline));
   const which = el("p", { class: "finding which" });
   main.append(el("div", { class: "findings" }, ...said.slice(0, 2), which, said.length > 2 ? el("details", null, el("summary", null, `${many(said.length - 2, "other kind")} of scores, not ranked with these`), ...said.slice(2)) : null));
@@ -41,7 +44,8 @@ async function showOverview(main) {
     select("show", "Show", Object.entries(SHOWN).filter(([one]) => one !== "scorer" || runs.some((run) => known(run.scorer_difference))), shown, (value) => again("show", value)),
     select("baseline", "Baseline", [["", overview.baselines.length ? `of the report: ${overview.baselines.map(isolated).join(", ")}` : "none"], ...baselines.map((name) => [name, isolated(name)])], baseline ?? "", (value) => again("baseline", value))));
   const holder = el("div", { class: "holder" });
-  const [points, pointsLine] = figure(shown === "top1" ? "Top-1 in percent; bars are 95% intervals, left out where there are more than 120" : "Difference in points, the baseline at 0; bars are 95% intervals, left out where there are more than 120", "differences");
+  const bars95 = marksOf(data) > BARRED_AT_MOST ? `; without their 95% intervals, since there are more than ${BARRED_AT_MOST} marks` : "; bars are 95% intervals";
+  const [points, pointsLine] = figure(`${shown === "top1" ? "In percent" : "Difference in points, the baseline at 0"}${bars95}`, "differences");
   const [bars, barsLine] = figure("Change of classes, in points", "classes");
   const right = el("section", { hidden: true }, bars, barsLine);
   const first = el("div", { class: "first" }, holder, el("div", { class: "charts" }, el("section", { class: "beside" }, points, pointsLine), right));
@@ -50,8 +54,8 @@ async function showOverview(main) {
     keep("rank", newRank === "mean" ? null : newRank);
     const grid = matrixTable(data, { by, shown, rank: newRank, minusName }, drawMatrix);
     holder.replaceChildren(scroller(grid, "tall"), el("p", { class: "legend" },
-      ...(shown === "top1" ? [] : [el("span", { class: "gain sure" }, "+1.0"), " significantly better, ", el("span", { class: "loss sure" }, "\u22121.0"), " significantly worse (McNemar\u2019s exact test, ", baseline ? "Holm for all pairs of a data set and backbone); " : by === "tier" ? "Holm for the whole table, tiers among themselves); " : "Holm for the whole table); ",
-        data.blocks.some((block) => block.lines.some((line) => [...line.cells.values()].some((found) => found.number > 1))) ? "deeper: in more of the runs of a cell; " : "", "no shade: not significant", ...(grid.querySelector("td.untested") ? ["; ", el("span", { class: "untested" }, "+1.0"), " not tested"] : []), "; ", el("i", null, "italic"), ": top-1 itself. "]),
+      ...(shown === "top1" ? [] : [el("span", { class: "gain sure" }, "+1.0"), " significantly better, ", el("span", { class: "loss sure" }, "\u22121.0"), " significantly worse (McNemar\u2019s exact test, ", data.columns.some((column) => column.metric) ? "of another metric than top-1 a paired bootstrap over images, " : "", baseline ? "Holm for all pairs of a data set and backbone); " : by === "tier" ? "Holm for the whole table, tiers of classes among themselves); " : "Holm for the whole table); ",
+        data.blocks.some((block) => block.lines.some((line) => [...line.cells.values()].some((found) => found.number > 1))) ? "deeper: in more of the runs of a cell; " : "", "no shade: not significant", ...(grid.querySelector("td.untested") ? ["; ", el("span", { class: "untested" }, "+1.0"), " not tested"] : []), "; ", el("i", null, "italic"), ": the value itself. "]),
       grid.querySelector("td.best") ? "\u2605 significantly better than all others of its group. " : "", outs("matrix", grid)));
     if (asked) holder.querySelector(`th[data-key="${CSS.escape(newRank.replace(/^-/, ""))}"] button`)?.focus({ preventScroll: true });
   }
@@ -59,8 +63,12 @@ async function showOverview(main) {
   else holder.append(el("p", { class: "note" }, "No run passes these filters."));
   arrange(first);
 
+  await showEvidence(main);
   await allRuns(main, passes, differenceOf, minusName);
   otherTables(main);
+  const parts = [...main.querySelectorAll("h2")];
+  jumps.hidden = parts.length < 2;
+  jumps.append(...parts.map((heading) => el("button", { type: "button", class: "out", onclick: () => { heading.tabIndex = -1; heading.scrollIntoView(); heading.focus({ preventScroll: true }); } }, heading.textContent)));
   if (!taken.length) return null;
   const best = winnerOf(data.blocks[0]);
   return async () => {
@@ -85,8 +93,11 @@ function arrange(first) {
   new ResizeObserver(look).observe(first);
 }
 
+const BARRED_AT_MOST = 120;
+const marksOf = ({ blocks }) => blocks.flatMap((block) => block.lines).reduce((sum, line) => sum + [...line.cells.values()].reduce((number, found) => number + found.entries.length, 0), 0);
 /** Draw each line's values, a mark for each column. */
-function drawPoints(node, { columns, blocks }, shown, rank) {
+function drawPoints(node, data, shown, rank) {
+  const { columns, blocks } = data;
   const lines = blocks.flatMap((block) => sortLines(block.lines, rank).map((line) => ({ ...line, name: blocks.length > 1 ? `${line.strategy} (${kindName(block.kind)})` : line.strategy })));
   const few = columns.length <= 7;
   const marks = columns.flatMap((column, index) => lines.flatMap((line, row) => (line.cells.get(column.key)?.entries ?? []).map((entry) => ({ entry, column, index, row, line }))))
@@ -96,7 +107,7 @@ function drawPoints(node, { columns, blocks }, shown, rank) {
   const rows = absolute ? lines.map((_, row) => row) : [...new Set(all.map(({ row }) => row))].sort((one, other) => one - other);
   const placeOf = new Map(rows.map((row, index) => [row, index]));
   const of = ({ entry }) => (absolute ? [entry.top1, entry.top1_low, entry.top1_high] : [entry.value, entry.low, entry.high]);
-  const barred = all.length <= 120;
+  const barred = marksOf(data) <= BARRED_AT_MOST;
   const said = (mark) => { const [value, low, high] = of(mark); const show = absolute ? percent : signed; return plotText(`${title(mark.entry.run)}${columns.length > 1 && mark.column.key.startsWith("tier ") ? ` (${mark.column.name})` : ""}: ${show(value)} ${between(low, high, show)}`); };
   const traces = columns.map((column, index) => {
     const own = all.filter((mark) => mark.column === column);
@@ -119,7 +130,7 @@ function drawPoints(node, { columns, blocks }, shown, rank) {
   const height = 70 + (legend ? 30 : 0) + Math.max(26, legend ? 12 * columns.length : 0) * Math.max(rows.length, 1);
   return chart(node, traces, {
     height, showlegend: legend, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0 }, margin: { l: 10, r: 10, t: legend ? 30 : 10, b: 40 },
-    xaxis: { title: { text: absolute ? "top-1 in percent" : "difference in points" }, zeroline: !absolute, zerolinewidth: 2 },
+    xaxis: { title: { text: absolute ? `${data.main ?? "top-1"} in percent` : "difference in points" }, zeroline: !absolute, zerolinewidth: 2 },
     yaxis: { tickvals: rows.map((_, index) => index), ticktext: rows.map((row) => plotText(shortened(lines[row].name, 40))), range: [rows.length - 0.4, -0.6], zeroline: false },
   }, (point) => { if (point.customdata) location.hash = address.run(point.customdata); });
 }

@@ -9,7 +9,7 @@ async function showRun(main, key) {
   const before = baseline && baseline !== key && group.images[baseline] === group.images[key] ? group.right[baseline] : null;
   const wrong = total.reduce((sum, number, label) => sum + number - right[label], 0);
   main.append(el("h1", { dir: "auto" }, title(run)),
-    tiles([[withInterval(run.top1, run.top1_low, run.top1_high), "top-1"], known(run.top5) && [percent(run.top5), "top-5"], [percent(run.mean_per_class), "mean per class"],
+    tiles([[withInterval(run.top1, run.top1_low, run.top1_high), "top-1"], run.own && [withInterval(run.own.value, run.own.low, run.own.high), run.own.title], known(run.top5) && [percent(run.top5), "top-5"], [percent(run.mean_per_class), "mean per class"],
       known(run.difference) && [withInterval(run.difference, run.difference_low, run.difference_high, signed), `minus ${singles.get(baseline)?.strategy ?? "baseline"}`],
       known(run.calibration_error) && [percent(run.calibration_error), "calibration error"], [count(run.num_images), "images"], [count(run.num_prompts), "prompts"]]),
     el("p", { class: "ways" }, before ? el("a", { href: address.compare(key, baseline) }, "Compare with ", bdi(singles.get(baseline).strategy)) : null, before ? " \u00b7 " : null, el("a", { href: address.failures(key) }, `${count(wrong)} mistakes`), " \u00b7 ", el("a", { href: "#record" , onclick: (event) => { event.preventDefault(); document.getElementById("record").scrollIntoView(); } }, "Record and command")));
@@ -123,5 +123,11 @@ async function showClass(main, key, text) {
   main.append(el("h2", null, `Prompts (${count(rows.length)}, ${count(new Set(prompts.texts[label]).size)} distinct)`),
     el("p", { class: "lead" }, effects ? "What each adds: top-1 with it minus top-1 without it, in points. " : "What each prompt adds is measured by cupl-bench effects with the arguments of the run. ", saved), scroller(grid));
   await interactive(grid, {}, saved);
+  const [most] = tally(wrong, (index) => content.predictions[index]);
+  if (most) {
+    const [other, number] = most;
+    main.append(el("details", { id: "others-prompts" }, el("summary", null, "Beside them: the prompts of ", bdi(names[other]), `, which it is taken for most (${count(number)} of ${many(total[label], "image")})`),
+      ...growing(el("ul", { class: "names" }), prompts.texts[other], (prompt) => el("li", null, bdi(prompt)), { first: 50, what: "prompts" })));
+  }
   return null;
 }

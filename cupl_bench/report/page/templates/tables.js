@@ -17,6 +17,9 @@ async function interactive(node, options = {}, saved = null) {
     lengthChange: false,
     ...options,
   });
+  const named = () => grown.table().container().querySelectorAll("nav").forEach((pages) => pages.setAttribute("aria-label", `Pages of ${node.getAttribute("aria-label")}`));
+  grown.on("draw", named);
+  named();
   printed.add(grown);
   if (saved) saved.append(outs(saved.dataset.name, node, () => grown.rows({ search: "applied", order: "applied" }).nodes().toArray()));
   return grown;
@@ -27,9 +30,13 @@ const printed = new Set();
 const PAPER = 1030; // pixels of A4 across, without its margins
 const wides = () => document.querySelectorAll(".scroll table");
 
-/** Paper is light, has all rows and columns, and no scrollbars: what is too wide is made smaller. */
+/** Paper is light, has all rows and columns, and neither scrollbars nor anything folded: what is too wide is made smaller. */
 function toPaper() {
   document.documentElement.classList.remove("dark");
+  for (const node of frame.querySelectorAll("details:not([open])")) {
+    node.open = true;
+    node.dataset.paper = "";
+  }
   for (const grown of printed) {
     grown.before = [grown.page.len(), grown.page(), grown.columns().visible().toArray()];
     grown.columns().visible(true);
@@ -44,6 +51,10 @@ function toPaper() {
   for (const node of charts.keys()) chartToPaper(node);
 }
 function fromPaper() {
+  for (const node of frame.querySelectorAll("details[data-paper]")) {
+    node.open = false;
+    delete node.dataset.paper;
+  }
   for (const node of wides()) node.style.zoom = "";
   for (const grown of printed) {
     const [length, page, visible] = grown.before;
