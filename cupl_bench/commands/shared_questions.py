@@ -1,8 +1,7 @@
 """The questions of a sweep as objects, made of parts that they share: each part is read, checked and built once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from cupl_bench.composition import Composer, Source
@@ -10,7 +9,7 @@ from cupl_bench.config import machine_of, question_of
 from cupl_bench.question import GROUPS, QuestionRecord
 from cupl_bench.run.asking import Machine, Question
 
-__all__ = ["Asked", "SharedQuestions"]
+__all__ = ["SharedQuestions"]
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "dataset": ("dataset_name", "dataset", "skip_broken", "decode", "primary"),
@@ -28,16 +27,6 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 """The same of its words."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A question, where it runs, and where its results lie; ``output``: ``table`` or ``json``."""
-
-    question: Question
-    machine: Machine
-    results_dir: Path
-    output: str
-
-
 @dataclass
 class SharedQuestions:
     """Makes the questions of a sweep.
@@ -48,10 +37,10 @@ class SharedQuestions:
     """
 
     composer: Composer
-    _made: dict[tuple[str, Source], Asked] = field(default_factory=dict, repr=False)
+    _made: dict[tuple[str, Source], tuple[Question, Machine]] = field(default_factory=dict, repr=False)
 
-    def __call__(self, overrides: Sequence[str]) -> Asked:
-        """Return what ``overrides`` ask.
+    def __call__(self, overrides: Sequence[str]) -> tuple[Question, Machine]:
+        """Return the question that ``overrides`` ask, and where it runs.
 
         Raises:
             ConfigError: a value is missing, of the wrong type or out of range.
@@ -60,25 +49,20 @@ class SharedQuestions:
         if len(parts) == len(GROUPS) + 1:
             return _together(parts)
         config: Any = self.composer(overrides)
-        found = Asked(
-            question=question_of(config),
-            machine=machine_of(config),
-            results_dir=Path(config.results_dir),
-            output=str(config.output.value),
-        )
+        found = question_of(config), machine_of(config)
         for source in (self.composer.sources(overrides) or {}).items():
             self._made.setdefault(source, found)
         return found
 
-    def _parts(self, overrides: Sequence[str]) -> dict[str, Asked]:
+    def _parts(self, overrides: Sequence[str]) -> dict[str, tuple[Question, Machine]]:
         """Return questions that were made before, by the part that this question shares with each."""
         sources = self.composer.sources(overrides) or {}
         return {source[0]: self._made[source] for source in sources.items() if source in self._made}
 
 
-def _together(parts: Mapping[str, Asked]) -> Asked:
+def _together(parts: Mapping[str, tuple[Question, Machine]]) -> tuple[Question, Machine]:
     """Return the question that has each part of another one, and its words."""
-    fields = {name: getattr(parts[group].question, name) for group in GROUPS for name in FIELDS[group]}
-    words = {name: getattr(parts[group].question.config, name) for group in GROUPS for name in WORDS[group]}
+    fields = {name: getattr(parts[group][0], name) for group in GROUPS for name in FIELDS[group]}
+    words = {name: getattr(parts[group][0].config, name) for group in GROUPS for name in WORDS[group]}
     question = Question(**fields, config=QuestionRecord.model_validate({"version": 2, **words}))
-    return replace(parts[""], question=question)
+    return question, parts[""][1]

@@ -43,6 +43,7 @@ __all__ = [
     "hydra_here",
     "is_about",
     "named",
+    "plain_key",
     "quoted",
     "read_questions",
     "values_of",
