@@ -6,11 +6,12 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Int64
 
 from cupl_bench.commands.plan_rates import Encoder, Rates
 from cupl_bench.run.plan import FLOAT_BYTES, Planned
 
-__all__ = ["Download", "Gigabytes", "NotKnown", "Time", "Totals", "totals_of"]
+__all__ = ["Download", "Encoded", "Gigabytes", "NotKnown", "Time", "Totals", "totals_of"]
 
 DOWNLOAD = re.compile(r"to download(?: from|:) (?P<what>.+?) \((?P<size>[^()]*)\)")
 BY_HAND = re.compile(r"by hand: (?P<what>[^;]+)")
@@ -23,6 +24,23 @@ class Gigabytes:
     images: float = 0.0
     views: float = 0.0
     texts: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """What one backbone encodes in one precision; ``texts``: at most. ``width``: of a feature, None if not known."""
+
+    backbone: str
+    precision: str
+    width: int | None
+    images: int = 0
+    views: int = 0
+    texts: int = 0
+
+    @property
+    def encoder(self) -> Encoder:
+        """The backbone by its name, and the precision."""
+        return self.backbone, self.precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +84,7 @@ class Totals:
     """What all questions come to; what several share is counted once, as the store keeps it.
 
     ``jobs``: of a launcher. ``one_for_each``: of what there is one job each. ``images``, ``views``: to encode.
-    ``texts``: prompts to encode, at most.
+    ``texts``: prompts to encode, at most. ``encoders``: the same by backbone and precision.
     """
 
     questions: int
@@ -77,19 +95,11 @@ class Totals:
     views: int = 0
     texts: int = 0
     gigabytes: Gigabytes = field(default_factory=Gigabytes)
+    encoders: tuple[Encoded, ...] = ()
     times: tuple[Time, ...] = ()
     not_known: NotKnown = field(default_factory=NotKnown)
     downloads: tuple[Download, ...] = ()
     by_hand: tuple[Download, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """So many rows of features of an encoder; ``width`` is None where it is not known."""
-
-    encoder: Encoder
-    count: int
-    width: int | None
 
 
 def totals_of(
@@ -104,84 +114,80 @@ def totals_of(
         one_for_each: of what there is one job each.
     """
     open_ones = [one for one in planned if not one.plan.finished]
-    images = _most(open_ones, lambda one: one.images, lambda one: one.plan.images_to_encode)
-    views = _most(
-        [one for one in open_ones if one.views is not None],
-        lambda one: (one.images, one.views),
-        lambda one: one.plan.views_to_encode,
-    )
-    texts = _texts(open_ones)
+    encoders = _encoders(open_ones)
     return Totals(
         questions=len(planned),
         finished=len(planned) - len(open_ones),
         jobs=jobs,
         one_for_each=tuple(one_for_each),
-        images=_sum(images),
-        views=_sum(views),
-        texts=_sum(texts),
-        gigabytes=Gigabytes(images=_gigabytes(images), views=_gigabytes(views), texts=_gigabytes(texts)),
-        times=tuple(_time(device, one, [*images, *views], texts) for device, one in rates.items()),
+        images=sum(one.images for one in encoders),
+        views=sum(one.views for one in encoders),
+        texts=sum(one.texts for one in encoders),
+        gigabytes=Gigabytes(
+            images=_gigabytes((one.images, one.width) for one in encoders),
+            views=_gigabytes((one.views, one.width) for one in encoders),
+            texts=_gigabytes((one.texts, one.width) for one in encoders),
+        ),
+        encoders=tuple(encoders),
+        times=tuple(_time(device, one, encoders) for device, one in rates.items()),
         not_known=NotKnown(
             images_of=_names(one.dataset for one in open_ones if one.plan.images_to_encode is None),
             prompts_of_questions=sum(one.plan.texts_to_encode is None for one in open_ones),
-            width_of=_names(one.encoder[0] for one in (*images, *views, *texts) if one.count and one.width is None),
+            width_of=_names(
+                one.backbone for one in encoders if one.width is None and (one.images or one.views or one.texts)
+            ),
         ),
         **_to_fetch(planned),
     )
 
 
-def _most(planned: Sequence[Planned], shared, count) -> list[_Rows]:  # type: ignore[no-untyped-def]
-    """Return the rows of each group of questions that share them: as many as the question that needs most."""
-    found: dict[Hashable, _Rows] = {}
+def _encoders(planned: Sequence[Planned]) -> list[Encoded]:
+    """Return what each backbone encodes in each precision, in order: what questions share counts once."""
+    images: defaultdict[Hashable, dict[Hashable, int]] = defaultdict(dict)
+    views: defaultdict[Hashable, dict[Hashable, int]] = defaultdict(dict)
+    texts: defaultdict[Hashable, dict[int, Int64[np.ndarray, " t"]]] = defaultdict(dict)
     for one in planned:
-        rows = _Rows((one.backbone, one.precision), count(one) or 0, one.plan.width)
-        before = found.get(shared(one))
-        if before is None or before.count < rows.count:
-            found[shared(one)] = rows
-    return list(found.values())
-
-
-def _texts(planned: Sequence[Planned]) -> list[_Rows]:
-    """Return the different prompts of each encoder."""
-    of_encoder: dict[Hashable, Planned] = {}
-    lists: defaultdict[Hashable, dict[int, np.ndarray]] = defaultdict(dict)
-    for one in planned:
+        _keep_most(images[one.encoder], one.images, one.plan.images_to_encode)
+        if one.views is not None:  # scorers may look at more or fewer of the same views
+            _keep_most(views[one.encoder], (one.images, one.views), one.plan.views_to_encode)
         if one.plan.texts_to_encode and one.texts is not None:
-            of_encoder.setdefault(one.encoder, one)
-            lists[one.encoder][id(one.texts)] = one.texts
-    counted: dict[frozenset[int], int] = {}  # most backbones of a sweep have the same prompts
-    found = []
-    for encoder, one in of_encoder.items():
-        same = frozenset(lists[encoder])
-        if same not in counted:
-            counted[same] = len(np.unique(np.concatenate(list(lists[encoder].values()))))
-        found.append(_Rows((one.backbone, one.precision), counted[same], one.plan.width))
-    return found
+            texts[one.encoder][id(one.texts)] = one.texts
+    counted: dict[frozenset[int], int] = {frozenset(): 0}  # most backbones of a sweep have the same prompts
+    for lists in texts.values():
+        if (same := frozenset(lists)) not in counted:
+            counted[same] = len(np.unique(np.concatenate(list(lists.values()))))
+    return [
+        Encoded(
+            backbone=one.backbone,
+            precision=one.precision,
+            width=one.plan.width,
+            images=sum(images[encoder].values()),
+            views=sum(views[encoder].values()),
+            texts=counted[frozenset(texts[encoder])],
+        )
+        for encoder, one in {one.encoder: one for one in planned}.items()
+    ]
 
 
-def _sum(rows: Iterable[_Rows]) -> int:
-    return sum(one.count for one in rows)
+def _keep_most(found: dict[Hashable, int], shared: Hashable, count: int | None) -> None:
+    found[shared] = max(found.get(shared, 0), count or 0)
 
 
-def _gigabytes(rows: Iterable[_Rows]) -> float:
-    return sum(one.count * FLOAT_BYTES * (one.width or 0) for one in rows) / 1e9
+def _gigabytes(rows: Iterable[tuple[int, int | None]]) -> float:
+    """Return what so many rows of so many floats take; rows of a width that is not known take nothing."""
+    return sum(count * FLOAT_BYTES * (width or 0) for count, width in rows) / 1e9
 
 
-def _time(device: str, rates: Rates, images: Sequence[_Rows], texts: Sequence[_Rows]) -> Time:
+def _time(device: str, rates: Rates, encoders: Sequence[Encoded]) -> Time:
     """Return how long all takes on a device."""
-
-    def seconds(rows: Sequence[_Rows], known: Mapping[Encoder, float]) -> float:
-        return sum(one.count * known.get(one.encoder, 0.0) for one in rows)
-
-    def without(rows: Sequence[_Rows], known: Mapping[Encoder, float]) -> tuple[str, ...]:
-        return _names(one.encoder[0] for one in rows if one.count and one.encoder not in known)
-
     return Time(
         device=device,
-        image_seconds=seconds(images, rates.images),
-        text_seconds=seconds(texts, rates.texts),
-        no_images_of=without(images, rates.images),
-        no_texts_of=without(texts, rates.texts),
+        image_seconds=sum((one.images + one.views) * rates.images.get(one.encoder, 0.0) for one in encoders),
+        text_seconds=sum(one.texts * rates.texts.get(one.encoder, 0.0) for one in encoders),
+        no_images_of=_names(
+            one.backbone for one in encoders if (one.images or one.views) and one.encoder not in rates.images
+        ),
+        no_texts_of=_names(one.backbone for one in encoders if one.texts and one.encoder not in rates.texts),
     )
 
 

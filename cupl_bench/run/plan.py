@@ -108,12 +108,10 @@ class _Known:
 
     def __call__(self, about: tuple[object, ...], find: Callable[[], T]) -> T:
         """Return what ``find`` tells about these things, asked once; an error that a user can mend is raised again."""
-        for known, result in reversed(self._found):
-            if known == about:
-                break
-        else:
+        result = next((result for known, result in reversed(self._found) if known == about), None)
+        if result is None:
             try:
-                result = find()
+                result = find()  # never None
             except (CuplBenchError, WeightsNotHereError) as error:
                 result = error
             self._found.append((about, result))
@@ -129,7 +127,7 @@ class _Known:
 
 @dataclass
 class Planner:
-    """Plans questions one after the other: no model is loaded, nothing is downloaded, and what several share, found once.
+    """Plans questions one after the other; no model is loaded and nothing downloaded; what several share is found once.
 
     A sweep is planned in its own order, by data set and backbone: so no file of prompts is read and no backbone
     identified twice.
