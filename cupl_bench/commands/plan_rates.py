@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from cupl_bench.records import Record, StageRecord
 
@@ -56,13 +57,10 @@ def _rate(runs: Sequence[tuple[float, int]]) -> float:
     >>> _rate([(2.0, 20), (8.0, 1000), (1.0, 1000)])
     0.008
     """
+    by_rate = sorted((seconds / count, seconds) for seconds, count in runs)
+    spent = accumulate(seconds for _, seconds in by_rate)
     half = sum(seconds for seconds, _ in runs) / 2
-    spent = 0.0
-    for rate, seconds in sorted((seconds / count, seconds) for seconds, count in runs):
-        spent += seconds
-        if spent >= half:
-            break
-    return rate
+    return next(rate for (rate, _), so_far in zip(by_rate, spent, strict=True) if so_far >= half)
 
 
 def _device(record: Record) -> str:
