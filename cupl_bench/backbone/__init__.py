@@ -26,6 +26,7 @@ __all__ = [
     "Backbone",
     "BackboneFacts",
     "BackboneSource",
+    "KnownWidth",
     "Precision",
     "TextEncoder",
     "TextSource",
@@ -200,6 +201,15 @@ class TextSource(Protocol):
 
     def load_text(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> TextTower:
         """Return the text tower of the model that `load` gives: the same features to the last bit."""
+        ...
+
+
+@runtime_checkable
+class KnownWidth(Protocol):
+    """A `BackboneSource` that knows how wide its features are without its weights."""
+
+    def width(self) -> int | None:
+        """Return how many values a feature has; None where that stands beside weights that are not here."""
         ...
 
 

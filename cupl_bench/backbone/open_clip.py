@@ -135,6 +135,9 @@ class OpenClipSource:
             origin=origin_of(weights),
         )
 
+    def width(self) -> int | None:
+        return None if self.architecture.startswith(HF_HUB) else int(self._config()[0]["embed_dim"])
+
     def load(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> Backbone:
         load_libraries(OPEN_CLIP)
         from cupl_bench.backbone.open_clip_models import load

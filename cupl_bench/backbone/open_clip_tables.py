@@ -6,6 +6,8 @@ all stored need not spend: it asks only what a name stands for.
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -29,7 +31,26 @@ def pretrained_table() -> Any:
         spec = ModuleSpec(ALONE, loader=None, is_package=True)
         spec.submodule_search_locations = [str(open_clip_folder())]
         sys.modules[ALONE] = module_from_spec(spec)
-    return import_module(f"{ALONE}.pretrained")
+        with _not_imported("safetensors.torch"):
+            import_module(f"{ALONE}.pretrained")
+    return sys.modules[f"{ALONE}.pretrained"]
+
+
+@contextmanager
+def _not_imported(name: str) -> Iterator[None]:
+    """Let no one import a module inside the block, unless it is imported already.
+
+    The tables' file asks whether safetensors is there for PyTorch, which it needs for downloads alone, and would import
+    PyTorch with it: a second, and 600 MB.
+    """
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 @cache

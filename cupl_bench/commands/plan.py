@@ -1,94 +1,122 @@
 """`cupl-bench plan`: what eval would reuse and compute, without running anything."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.commands.failures import told_once
-from cupl_bench.commands.questions import each_question
+from cupl_bench.commands.questions import asked, show_configuration
+from cupl_bench.composition import Questions, plain_key, read_questions
 from cupl_bench.errors import CuplBenchError
 from cupl_bench.interrupts import raise_if_interrupted
-from cupl_bench.paths import absolute
 from cupl_bench.terminal import answer, complain, say, show_table, speak_to_program
 
 if TYPE_CHECKING:
-    from cupl_bench.run.plan import Plan
+    from cupl_bench.commands.plan_rates import Rates
+    from cupl_bench.run.plan import Plan, Planned
 
 __all__ = ["command"]
 
 
 def command(given: Arguments) -> int:
     """Show the plan of what the arguments ask; return the exit code."""
-    from cupl_bench.commands.plan_totals import Planned, speeds, totals
-    from cupl_bench.config import machine_of, question_of
-    from cupl_bench.records import read_records
-    from cupl_bench.run.bench import Workbench
-    from cupl_bench.run.plan import plan
+    from cupl_bench.commands.plan_totals import totals_of
+    from cupl_bench.commands.plan_words import lines_of
+    from cupl_bench.commands.shared_questions import SharedQuestions
+    from cupl_bench.run.plan import Planner
     from cupl_bench.schema import Output
 
-    bench = Workbench()
-    forms: set[Output] = set()
-    rows: list[dict[str, object]] = []
-    plans: list[dict[str, object]] = []
-    mistakes: list[tuple[str, str]] = []
+    given = asked(given)
+    questions = read_questions(given.overrides, given.config_dir, several=True)
+    if given.cfg is not None:
+        show_configuration(questions, given.cfg)
+        return 0
+    read, planner = SharedQuestions(questions.composer), Planner()
+    is_json = questions.settings.output == Output.json
+    speak_to_program(is_json)
     planned: list[Planned] = []
+    mistakes: list[tuple[str, str]] = []
     folders: set[Path] = set()
-    for name, config in each_question(given):
-        forms.add(config.output)
-        speak_to_program(config.output == Output.json)
+    for one in questions.all:
         try:
-            question = question_of(config)
-            found = plan(question, machine_of(config), bench)
+            question, machine = read(one.overrides)
+            planned.append(planner(question, machine))
+            folders.add(machine.results_dir)
         except CuplBenchError as error:
             raise_if_interrupted()
-            mistakes.append((name, str(error)))
-            continue
-        folders.add(absolute(config.results_dir))
-        planned.append(
-            Planned(
-                dataset=question.dataset_name,
-                backbone=question.backbone_name,
-                precision=question.precision,
-                prompts=question.prompts_name,
-                plan=found,
-            )
-        )
-        plans.append({**question.names, **asdict(found)})
-        rows.append(
+            mistakes.append((one.name, str(error)))
+    totals = totals_of(planned, _rates(folders), jobs=len(questions.jobs), one_for_each=_varied(questions))
+    if is_json:
+        answer(
             {
-                **question.names,
-                "data": found.dataset_here,
-                "images": _count(found.num_images),
-                "classes": _count(found.num_classes),
-                "prompts to average": _count(found.num_prompts),
-                "images to encode": _count(found.images_to_encode),
-                "views to encode": _views(found),
-                "prompts to encode": ("<= " if found.texts_to_encode else "") + _count(found.texts_to_encode),
-                "prompts file": found.prompts_file,
-                "weights": found.weights,
-                "run": "finished" if found.finished else found.run_key or "",
+                "plan": [{**_names(one), **asdict(one.plan)} for one in planned],
+                "totals": asdict(totals),
+                "mistakes": [f"{name}: {error}" for name, error in mistakes],
             }
         )
-    if Output.json in forms:
-        answer({"plan": plans, "mistakes": [f"{name}: {error}" for name, error in mistakes]})
-    if rows:
-        blanks = {"scorer": "plain", "views to encode": "", "prompts file": "here"}
-        unasked = [name for name, blank in blanks.items() if all(row[name] == blank for row in rows)]
-        shown = [{name: cell for name, cell in row.items() if name not in unasked} for row in rows]
-        show_table(shown, "What eval would do")
-        records = [record for folder in folders if (folder / "records").is_dir() for record in read_records(folder)]
-        for line in totals(planned, speeds(records)):
+    if planned:
+        _show(planned)
+        for line in lines_of(totals):
             say(line)
     for line in told_once(mistakes):
         complain(line)
     return 2 if mistakes else 0
 
 
+def _rates(folders: Iterable[Path]) -> "dict[str, Rates]":
+    """Return how long encoding took in the runs of these results folders."""
+    from cupl_bench.commands.plan_rates import rates_of
+    from cupl_bench.records import read_records
+
+    return rates_of([record for folder in folders if (folder / "records").is_dir() for record in read_records(folder)])
+
+
+def _varied(questions: Questions) -> list[str]:
+    """Return what the jobs of a sweep differ in."""
+    values: defaultdict[str, set[str]] = defaultdict(set)
+    for job in questions.jobs:
+        for one in job[0].overrides:
+            values[plain_key(one)].add(one)
+    return [key.replace("dataset", "data set") for key, found in values.items() if len(found) > 1]
+
+
+def _names(one: "Planned") -> dict[str, str]:
+    return {"dataset": one.dataset, "backbone": one.backbone, "prompts": one.prompts, "scorer": one.scorer}
+
+
+def _show(planned: Sequence["Planned"]) -> None:
+    """Show a row for each question, without columns in which nothing is asked."""
+    rows: list[dict[str, str]] = [
+        {
+            **_names(one),
+            "data": one.plan.dataset_here,
+            "images": _count(one.plan.num_images),
+            "classes": _count(one.plan.num_classes),
+            "prompts to average": _count(one.plan.num_prompts),
+            "images to encode": _count(one.plan.images_to_encode),
+            "views to encode": _views(one.plan),
+            "prompts to encode": ("<= " if one.plan.texts_to_encode else "") + _count(one.plan.texts_to_encode),
+            "prompts file": one.plan.prompts_file,
+            "weights": one.plan.weights,
+            "run": "finished" if one.plan.finished else one.plan.run_key or "",
+        }
+        for one in planned
+    ]
+    blanks = {"scorer": "plain", "views to encode": "", "prompts file": "here"}
+    unasked = [name for name, blank in blanks.items() if all(row[name] == blank for row in rows)]
+    show_table(
+        [{name: cell for name, cell in row.items() if name not in unasked} for row in rows], "What eval would do"
+    )
+
+
 def _views(found: "Plan") -> str:
     if not found.views_to_encode:
         return "" if found.views_to_encode is None else "0"
-    return f"{found.views_to_encode:,} ({found.views_gigabytes:,.1f} GB)"
+    size = "" if found.views_gigabytes is None else f" ({found.views_gigabytes:,.1f} GB)"
+    return f"{found.views_to_encode:,}{size}"
 
 
 def _count(number: int | None) -> str:

@@ -1,119 +1,202 @@
 """What a plan comes to: how much is to be encoded, how long that may take, and what to fetch first."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from cupl_bench.dataset.urls import size_text
-from cupl_bench.records import Record
-from cupl_bench.run.plan import Plan
+import numpy as np
+from jaxtyping import Int64
 
-__all__ = ["Planned", "speeds", "totals"]
+from cupl_bench.commands.plan_rates import Encoder, Rates
+from cupl_bench.run.plan import FLOAT_BYTES, Planned
+
+__all__ = ["Download", "Encoded", "Gigabytes", "NotKnown", "Time", "Totals", "totals_of"]
 
 DOWNLOAD = re.compile(r"to download(?: from|:) (?P<what>.+?) \((?P<size>[^()]*)\)")
 BY_HAND = re.compile(r"by hand: (?P<what>[^;]+)")
-IMAGES = re.compile(r"([\d,]+) images")
-SIZE = re.compile(r"([\d.]+) (GB|MB|kB|bytes)")
-UNITS = {"GB": 1e9, "MB": 1e6, "kB": 1e3, "bytes": 1.0}
-NAMED = 3
-"""Downloads that are named, those that most questions wait for."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
-    """A question by its names, and what a run of it would do."""
+class Gigabytes:
+    """What features take on the disk; those of ``texts`` at most so much."""
 
-    dataset: str
+    images: float = 0.0
+    views: float = 0.0
+    texts: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """What one backbone encodes in one precision; ``texts``: at most. ``width``: of a feature, None if not known."""
+
     backbone: str
     precision: str
-    prompts: str
-    plan: Plan
+    width: int | None
+    images: int = 0
+    views: int = 0
+    texts: int = 0
+
+    @property
+    def encoder(self) -> Encoder:
+        """The backbone by its name, and the precision."""
+        return self.backbone, self.precision
 
 
-def speeds(records: Sequence[Record]) -> dict[tuple[str, str], float]:
-    """Return the seconds that an image took, by backbone and precision: the median of runs that encoded all of theirs.
+@dataclass(frozen=True, kw_only=True)
+class Time:
+    """How long encoding takes on a device that earlier runs have measured.
 
-    Runs that reused features say nothing.
+    ``image_seconds``: of images and views. ``no_images_of``, ``no_texts_of``: backbones that no run there has encoded
+    them with; their time is not counted.
     """
-    found: dict[tuple[str, str], list[float]] = {}
-    for record in records:
-        stage = None if record.timing is None else record.timing.image_features
-        if stage is not None and not stage.cached and record.dataset.num_images:
-            key = record.backbone.name, record.backbone.precision
-            found.setdefault(key, []).append(stage.seconds / record.dataset.num_images)
-    return {key: median(seconds) for key, seconds in found.items()}
+
+    device: str
+    image_seconds: float
+    text_seconds: float
+    no_images_of: tuple[str, ...] = ()
+    no_texts_of: tuple[str, ...] = ()
 
 
-def totals(planned: Sequence[Planned], seconds: Mapping[tuple[str, str], float]) -> list[str]:
-    """Return the lines below a plan.
+@dataclass(frozen=True, kw_only=True)
+class NotKnown:
+    """What the sums lack: data sets whose number of images, and questions whose prompts, are known after a download.
+
+    ``width_of``: backbones whose features may be of any width, so that their gigabytes are not counted.
+    """
+
+    images_of: tuple[str, ...] = ()
+    prompts_of_questions: int = 0
+    width_of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """Something to fetch; ``size`` in words, None where it is fetched by hand; ``questions``: how many wait for it."""
+
+    what: str
+    size: str | None
+    questions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What all questions come to; what several share is counted once, as the store keeps it.
+
+    ``jobs``: of a launcher. ``one_for_each``: of what there is one job each. ``images``, ``views``: to encode.
+    ``texts``: prompts to encode, at most. ``encoders``: the same by backbone and precision.
+    """
+
+    questions: int
+    finished: int
+    jobs: int = 1
+    one_for_each: tuple[str, ...] = ()
+    images: int = 0
+    views: int = 0
+    texts: int = 0
+    gigabytes: Gigabytes = field(default_factory=Gigabytes)
+    encoders: tuple[Encoded, ...] = ()
+    times: tuple[Time, ...] = ()
+    not_known: NotKnown = field(default_factory=NotKnown)
+    downloads: tuple[Download, ...] = ()
+    by_hand: tuple[Download, ...] = ()
+
+
+def totals_of(
+    planned: Sequence[Planned], rates: Mapping[str, Rates], *, jobs: int = 1, one_for_each: Sequence[str] = ()
+) -> Totals:
+    """Return what plans come to.
 
     Args:
         planned: the questions that can be asked.
-        seconds: that an image takes, by backbone and precision, as far as earlier runs say (`speeds`).
+        rates: how long an image and a prompt take, by device, as far as earlier runs say (`rates_of`).
+        jobs: how many jobs a launcher would start.
+        one_for_each: of what there is one job each.
     """
-    finished = sum(one.plan.finished for one in planned)
-    lines = [f"in all    {_count(len(planned), 'question')}, {finished} finished"]
-    images = _images(planned)
-    texts = _texts(planned)
-    todo = [_count(sum(images.values()), "image")] if images else []
-    todo += [f"at most {_count(texts, 'prompt')}"] if texts else []
-    if todo:
-        lines.append(f"to encode {' and '.join(todo)}")
-    gigabytes = sum(one.plan.features_gigabytes or 0.0 for one in _each_features(planned)) + sum(
-        one.plan.views_gigabytes or 0.0 for one in planned
+    open_ones = [one for one in planned if not one.plan.finished]
+    encoders = _encoders(open_ones)
+    return Totals(
+        questions=len(planned),
+        finished=len(planned) - len(open_ones),
+        jobs=jobs,
+        one_for_each=tuple(one_for_each),
+        images=sum(one.images for one in encoders),
+        views=sum(one.views for one in encoders),
+        texts=sum(one.texts for one in encoders),
+        gigabytes=Gigabytes(
+            images=_gigabytes((one.images, one.width) for one in encoders),
+            views=_gigabytes((one.views, one.width) for one in encoders),
+            texts=_gigabytes((one.texts, one.width) for one in encoders),
+        ),
+        encoders=tuple(encoders),
+        times=tuple(_time(device, one, encoders) for device, one in rates.items()),
+        not_known=NotKnown(
+            images_of=_names(one.dataset for one in open_ones if one.plan.images_to_encode is None),
+            prompts_of_questions=sum(one.plan.texts_to_encode is None for one in open_ones),
+            width_of=_names(
+                one.backbone for one in encoders if one.width is None and (one.images or one.views or one.texts)
+            ),
+        ),
+        **_to_fetch(planned),
     )
-    if gigabytes:
-        lines.append(f"on disk   {gigabytes:.2f} GB of features, as far as the data sets are here")
-    if images:
-        lines += [f"time      {one}" for one in _times(images, seconds)]
-    return [*lines, *_to_fetch(planned)]
 
 
-def _each_features(planned: Sequence[Planned]) -> list[Planned]:
-    """Return one question of all that share their image features."""
-    return list({(one.dataset, one.backbone, one.precision, one.plan.dataset_here): one for one in planned}.values())
+def _encoders(planned: Sequence[Planned]) -> list[Encoded]:
+    """Return what each backbone encodes in each precision, in order: what questions share counts once."""
+    images: defaultdict[Hashable, dict[Hashable, int]] = defaultdict(dict)
+    views: defaultdict[Hashable, dict[Hashable, int]] = defaultdict(dict)
+    texts: defaultdict[Hashable, dict[int, Int64[np.ndarray, " t"]]] = defaultdict(dict)
+    for one in planned:
+        _keep_most(images[one.encoder], one.images, one.plan.images_to_encode)
+        if one.views is not None:  # scorers may look at more or fewer of the same views
+            _keep_most(views[one.encoder], (one.images, one.views), one.plan.views_to_encode)
+        if one.plan.texts_to_encode and one.texts is not None:
+            texts[one.encoder][id(one.texts)] = one.texts
+    counted: dict[frozenset[int], int] = {frozenset(): 0}  # most backbones of a sweep have the same prompts
+    for lists in texts.values():
+        if (same := frozenset(lists)) not in counted:
+            counted[same] = len(np.unique(np.concatenate(list(lists.values()))))
+    return [
+        Encoded(
+            backbone=one.backbone,
+            precision=one.precision,
+            width=one.plan.width,
+            images=sum(images[encoder].values()),
+            views=sum(views[encoder].values()),
+            texts=counted[frozenset(texts[encoder])],
+        )
+        for encoder, one in {one.encoder: one for one in planned}.items()
+    ]
 
 
-def _images(planned: Sequence[Planned]) -> dict[tuple[str, str], int]:
-    """Return the images to encode by backbone and precision; of data sets that are not here, those they should hold."""
-    found: Counter[tuple[str, str]] = Counter()
-    for one in _each_features([one for one in planned if not one.plan.finished]):
-        count = one.plan.images_to_encode
-        if count is None and one.plan.num_images is not None:
-            count = one.plan.num_images
-        if count is None and (match := IMAGES.search(one.plan.dataset_here)):
-            count = int(match[1].replace(",", ""))
-        found[one.backbone, one.precision] += count or 0
-    return {key: count for key, count in found.items() if count}
+def _keep_most(found: dict[Hashable, int], shared: Hashable, count: int | None) -> None:
+    found[shared] = max(found.get(shared, 0), count or 0)
 
 
-def _texts(planned: Sequence[Planned]) -> int:
-    """Return the most prompts that are to be encoded; those of one data set, backbone and strategy count once."""
-    each = {(one.dataset, one.backbone, one.precision, one.prompts): one.plan.texts_to_encode for one in planned}
-    return sum(count or 0 for count in each.values())
+def _gigabytes(rows: Iterable[tuple[int, int | None]]) -> float:
+    """Return what so many rows of so many floats take; rows of a width that is not known take nothing."""
+    return sum(count * FLOAT_BYTES * (width or 0) for count, width in rows) / 1e9
 
 
-def _times(images: Mapping[tuple[str, str], int], seconds: Mapping[tuple[str, str], float]) -> list[str]:
-    """Return how long the images take, where earlier runs say so."""
-    known = sum(count * seconds[key] for key, count in images.items() if key in seconds)
-    unknown = sorted({name for name, precision in images if (name, precision) not in seconds})
-    parts = [f"about {_duration(known)} for images, by earlier runs of this folder"] if known else []
-    if unknown:
-        more = f" and {len(unknown) - 2} more" if len(unknown) > 2 else ""
-        parts.append(f"not known: no run here encoded images with {', '.join(unknown[:2])}{more}")
-    return parts
+def _time(device: str, rates: Rates, encoders: Sequence[Encoded]) -> Time:
+    """Return how long all takes on a device."""
+    return Time(
+        device=device,
+        image_seconds=sum((one.images + one.views) * rates.images.get(one.encoder, 0.0) for one in encoders),
+        text_seconds=sum(one.texts * rates.texts.get(one.encoder, 0.0) for one in encoders),
+        no_images_of=_names(
+            one.backbone for one in encoders if (one.images or one.views) and one.encoder not in rates.images
+        ),
+        no_texts_of=_names(one.backbone for one in encoders if one.texts and one.encoder not in rates.texts),
+    )
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
 
 
-def _to_fetch(planned: Sequence[Planned]) -> Iterator[str]:
-    """Yield what is not here: downloads with their sizes, those that most questions wait for first."""
+def _to_fetch(planned: Sequence[Planned]) -> dict[str, tuple[Download, ...]]:
+    """Return what is not here, with sizes, that which most questions wait for first."""
     sizes: dict[str, str] = {}
     waiting: Counter[str] = Counter()
     by_hand: Counter[str] = Counter()
@@ -129,25 +212,9 @@ def _to_fetch(planned: Sequence[Planned]) -> Iterator[str]:
                 waiting[f"{part} {match['what']}"] += 1
             elif match := BY_HAND.search(text):
                 by_hand[f"{one.dataset}: {match['what']}"] += 1
-    if sizes:
-        known = [_bytes(size) for size in sizes.values()]
-        size = size_text(int(sum(one for one in known if one is not None)))
-        lost = sum(one is None for one in known)
-        yield f"to fetch  {_count(len(sizes), 'download')}: " + (
-            "sizes not known" if lost == len(known) else f"{size}{f', and {lost} of unknown size' if lost else ''}"
-        )
-        for what, count in waiting.most_common(NAMED):
-            yield f"          {what} ({sizes[what]}), for {_count(count, 'question')}"
-        if len(sizes) > NAMED:
-            yield f"          and {len(sizes) - NAMED} more, for fewer questions"
-    for what, count in by_hand.most_common():
-        yield f"by hand   {what}, for {_count(count, 'question')}"
-
-
-def _bytes(text: str) -> float | None:
-    match = SIZE.search(text)
-    return None if match is None else float(match[1]) * UNITS[match[2]]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return {
+        "downloads": tuple(
+            Download(what=what, size=sizes[what], questions=count) for what, count in waiting.most_common()
+        ),
+        "by_hand": tuple(Download(what=what, size=None, questions=count) for what, count in by_hand.most_common()),
+    }

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from cupl_bench.composition.combinations import Combination, combinations_of
-from cupl_bench.composition.composer import Composer
+from cupl_bench.composition.composer import Composer, Source
 from cupl_bench.composition.session import hydra_at_work, hydra_here
 from cupl_bench.composition.words import (
     GROUPS,
@@ -38,10 +38,12 @@ __all__ = [
     "Combination",
     "Composer",
     "Questions",
+    "Source",
     "compose",
     "hydra_here",
     "is_about",
     "named",
+    "plain_key",
     "quoted",
     "read_questions",
     "values_of",

@@ -12,12 +12,14 @@ __all__ = [
     "PARTS",
     "VALUES",
     "at_home",
+    "by_part",
     "cost_of",
     "is_about",
     "named",
     "plain_key",
     "quoted",
     "root_of",
+    "roots_read",
 ]
 
 OUTER = ("dataset", "backbone", "precision")
@@ -45,6 +47,13 @@ NO_QUESTION = (
 """Keys that say where and how: two questions that differ in them alone are the same."""
 
 
+READ = re.compile(r"\$\{([^${}]*)")
+"""What stands in an interpolation, up to another one within it."""
+
+SELF_CONTAINED = ("asset", "user_cache", "log_folder", "oc.env", "oc.decode")
+"""Resolvers of interpolations that read no other value of the configuration but what stands in their braces."""
+
+
 def named(overrides: Sequence[str]) -> str:
     """Return what a question is called: its overrides, whatever their order, without those that say where and how."""
     asking = [one for one in overrides if not is_about(one, NO_QUESTION)]
@@ -63,6 +72,42 @@ def root_of(override: str) -> str:
     'prompts'
     """
     return re.split(r"[.@=/]", override.lstrip("+~"))[0]
+
+
+def by_part(overrides: Sequence[str]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Return the overrides that are about no part of a question, and those about each.
+
+    >>> rest, parts = by_part(["dataset=cub", "precision=bf16", "prompts=file", "prompts.path=a.json"])
+    >>> rest, parts["prompts"], parts["scorer"]
+    (('precision=bf16',), ('prompts=file', 'prompts.path=a.json'), ())
+    """
+    roots = [root_of(one) for one in overrides]
+    parts = {part: tuple(one for one, root in zip(overrides, roots, strict=True) if root == part) for part in PARTS}
+    return tuple(one for one, root in zip(overrides, roots, strict=True) if root not in PARTS), parts
+
+
+def roots_read(content: object) -> frozenset[str] | None:
+    """Return the keys of the root that the interpolations of a value name; None where that cannot be told.
+
+    >>> sorted(roots_read({"path": "${dataset.texts.cupl}", "folder": "${cache_dir}/${asset:x}", "of": ["${seed}"]}))
+    ['cache_dir', 'dataset', 'seed']
+    >>> roots_read("${oc.select:dataset.name}"), roots_read("${..name}"), roots_read("${${a}.b}")
+    (None, None, None)
+    """
+    if isinstance(content, dict | list):
+        found = [roots_read(one) for one in (content.values() if isinstance(content, dict) else content)]
+        return None if None in found else frozenset().union(*(one for one in found if one is not None))
+    if not isinstance(content, str):
+        return frozenset()
+    roots = set()
+    for read in READ.findall(content):
+        resolver, colon, _ = read.partition(":")
+        root = re.split(r"[.\[]", read)[0].strip()
+        if (colon and resolver.strip() not in SELF_CONTAINED) or not (colon or root):
+            return None
+        if not colon:
+            roots.add(root)
+    return frozenset(roots)
 
 
 def plain_key(override: str) -> str:

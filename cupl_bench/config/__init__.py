@@ -41,7 +41,8 @@ def question_of(config: DictConfig) -> Question:
         ConfigError: a value is missing, of the wrong type or out of range.
     """
     check_keys(config)
-    plain = {group: _plain(_with_texts(config), group) for group in GROUPS}
+    with_texts = _with_texts(config)
+    plain = {group: _plain(with_texts, group) for group in GROUPS}
     for group, keys in OF_THE_RUN.items():
         if lost := [key for key in keys if key not in plain[group]]:
             option = plain[group].get("name", plain[group]["_target_"])

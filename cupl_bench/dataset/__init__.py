@@ -29,6 +29,7 @@ __all__ = [
     "Images",
     "KnownClasses",
     "KnownDownload",
+    "KnownSize",
     "PartSource",
     "ReadTaken",
     "class_names_of",
@@ -322,6 +323,15 @@ class KnownClasses(DatasetSource, Protocol):
 
     def class_names(self) -> tuple[str, ...]:
         """Return the class names in label order."""
+        ...
+
+
+@runtime_checkable
+class KnownSize(DatasetSource, Protocol):
+    """A source that knows how many images it should hold without having them."""
+
+    def num_images(self) -> int:
+        """Return how many images the data set should hold, at most."""
         ...
 
 

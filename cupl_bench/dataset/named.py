@@ -176,6 +176,14 @@ class NamedSource:
             return f"not here, by hand: docs/datasets/{spec.name}.md; {holds}"
         return f"not here, to download: {remote.title} ({remote.size()}); {holds}"
 
+    def num_images(self) -> int:
+        """Return how many images the protocol has; with ``limit``, at most so many of each class."""
+        spec = read_spec(self.spec)
+        protocol = spec.protocol(self.protocol)
+        if self.limit is None:
+            return protocol.num_images
+        return min(protocol.num_images, self.limit * len(spec.classes.without(protocol.without).ids))
+
     def on_this_machine(self) -> "NamedSource":
         """Return this source without its download: it tells what is not here, and what would fetch it."""
         return replace(self, source="local")

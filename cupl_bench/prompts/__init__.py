@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Protocol, get_type_hints, runtime_checkable
 
 import numpy as np
@@ -128,7 +129,7 @@ class Prompts:
         if wrong := [value for row in weights for value in row if not (math.isfinite(value) and value > 0)]:
             raise PromptsError(f"{len(wrong)} weights are not above zero, first: {first(wrong)}.")
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The sha256 of all that can move a number: the texts in class order, the aggregation, and any weights."""
         facts: dict[str, object] = {"texts": self.texts, "aggregation": self.aggregation}

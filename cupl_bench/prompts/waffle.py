@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Literal, TypeVar
@@ -161,7 +162,7 @@ def read_words(source: str) -> list[str]:
         PromptsError: there is no such file, or no word in it.
     """
     if source == CLIP_VOCABULARY:
-        return _clip_words()
+        return [*_clip_words()]
     try:
         lines = Path(source).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -174,10 +175,11 @@ def read_words(source: str) -> list[str]:
     return words
 
 
-def _clip_words() -> list[str]:
+@cache
+def _clip_words() -> tuple[str, ...]:
     """Return the whole words of three or more letters among the tokens of CLIP's tokenizer, as open_clip has them."""
     content = gzip.decompress(open_clip_file("bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode("utf-8")
     merges = content.split("\n")[1 : 1 + CLIP_MERGES]
     tokens = ["".join(merge.split()) for merge in merges]
     words = [token.removesuffix("</w>") for token in tokens if token.endswith("</w>")]
-    return [word for word in words if len(word) >= 3 and word.isascii() and word.isalpha()]
+    return tuple(word for word in words if len(word) >= 3 and word.isascii() and word.isalpha())

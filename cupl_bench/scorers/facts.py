@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from cupl_bench.embeddings import Aggregation
-from cupl_bench.errors import PromptsError, ScorerError
+from cupl_bench.errors import PromptsError, PromptsNotHereError, ScorerError
 from cupl_bench.identity import content_key
 from cupl_bench.prompts import Prompts
 from cupl_bench.prompts.files import content_of, read_unchanged
@@ -73,6 +73,7 @@ def facts_of(name: str, scorer: Scorer) -> ScorerFacts:
 
     Raises:
         ScorerError: it is none, or a file cannot be had.
+        PromptsNotHereError: a file would be downloaded, inside of `no_downloads`.
     """
     if not isinstance(scorer, Scorer):
         raise ScorerError(
@@ -93,6 +94,8 @@ def facts_of(name: str, scorer: Scorer) -> ScorerFacts:
 
         try:
             files[parameter], digests[parameter] = read_unchanged(source, read)
+        except PromptsNotHereError:
+            raise
         except PromptsError as error:
             raise ScorerError(f"scorer.{parameter}: {error}") from error
     asked = TypeAdapter(type(scorer)).dump_python(scorer, mode="json")

@@ -1,54 +1,101 @@
-"""What a plan comes to: nothing counted twice, nothing made up."""
+"""What a plan comes to: nothing counted twice, nothing made up, nothing wider than a terminal."""
 
+from dataclasses import asdict
+
+import numpy as np
 import pytest
 
-from cupl_bench.commands.plan_totals import Planned, speeds, totals
+from cupl_bench.commands.plan_rates import Rates, rates_of
+from cupl_bench.commands.plan_totals import totals_of
+from cupl_bench.commands.plan_words import lines_of
 from cupl_bench.records import StageRecord, TimingRecord
-from cupl_bench.run.plan import Plan
+from cupl_bench.run.plan import Plan, Planned
 from scripts.synthetic_results import write_results
 
-
-def planned(prompts: str, *, dataset: str = "cub", backbone: str = "small", **plan) -> Planned:
-    here = {"dataset_here": "here, split test", "num_images": 100, "images_to_encode": 100, "texts_to_encode": 20}
-    return Planned(dataset=dataset, backbone=backbone, precision="fp32", prompts=prompts, plan=Plan(**{**here, **plan}))
+TEXTS = {"simple": np.arange(20), "cupl": np.arange(10, 40), "more": np.arange(35, 45)}
+BY_NOW = {"cpu": Rates({("small", "fp32"): 0.6, ("large", "fp32"): 6.0}, {("small", "fp32"): 0.5})}
 
 
-def test_images_of_one_data_set_and_backbone_count_once_and_prompts_for_each_strategy() -> None:
-    lines = totals(
-        [planned("simple", features_gigabytes=0.5), planned("cupl", features_gigabytes=0.5),
-         planned("cupl", backbone="large", features_gigabytes=0.75),
-         planned("done", images_to_encode=0, texts_to_encode=0, finished=True, dataset="dtd")],
-        {("small", "fp32"): 0.6, ("large", "fp32"): 6.0},
+def planned(
+    prompts: str = "simple",
+    *,
+    dataset: str = "cub",
+    backbone: str = "small",
+    views: bytes | None = None,
+    **plan: object,
+) -> Planned:
+    texts = TEXTS.get(prompts)
+    here = {"dataset_here": "here, split test", "num_images": 100, "images_to_encode": 100, "width": 1000}
+    told = Plan(**{**here, "texts_to_encode": None if texts is None else len(texts), **plan})
+    return Planned(
+        dataset=dataset, backbone=backbone, precision="fp32", prompts=prompts, plan=told, views=views, texts=texts,
+        images=(dataset, backbone), encoder=backbone,
     )  # fmt: skip
-    assert lines == [
-        "in all    4 questions, 1 finished",
-        "to encode 200 images and at most 60 prompts",
-        "on disk   1.25 GB of features, as far as the data sets are here",
-        "time      about 11 minutes for images, by earlier runs of this folder",
+
+
+def test_what_questions_share_counts_once() -> None:
+    questions = [
+        planned("simple"),
+        planned("cupl"),
+        planned("cupl", views=b"crops", views_to_encode=6300),
+        planned("simple", views=b"crops", views_to_encode=3100),
+        planned("more", dataset="flowers", images_to_encode=70),
+        planned("cupl", backbone="large", width=500),
+        planned("done", dataset="dtd", images_to_encode=0, texts_to_encode=0, finished=True),
+    ]
+    found = totals_of(questions, BY_NOW, jobs=3, one_for_each=["data set", "backbone"])
+    assert (found.questions, found.finished, found.jobs) == (7, 1, 3)
+    assert [(one.backbone, one.images, one.views, one.texts) for one in found.encoders] == [
+        ("small", 170, 6300, 45), ("large", 100, 0, 30)
+    ]  # fmt: skip
+    assert (found.images, found.views, found.texts) == (270, 6300, 75)
+    assert asdict(found.gigabytes) == pytest.approx({"images": 0.00088, "views": 0.0252, "texts": 0.00024})
+    (time,) = found.times
+    assert time.image_seconds == pytest.approx(6470 * 0.6 + 100 * 6.0)
+    assert (time.text_seconds, time.no_images_of, time.no_texts_of) == (pytest.approx(22.5), (), ("large",))
+    assert lines_of(found) == [
+        "in all    7 questions, 1 finished",
+        "jobs      3, one for each data set and backbone",
+        "to encode 270 images, 6,300 views and at most 75 prompts",
+        "on disk   0.03 GB of features: 880.0 kB of images, 0.03 GB of views and 240.0 kB",
+        "          of prompts, at most",
+        "time      on cpu: about 75 minutes for images and 22 s for prompts, by earlier",
+        "          runs; not known of large (prompts)",
     ]
 
 
 def test_no_time_is_made_up() -> None:
-    lines = totals([planned("simple"), planned("simple", backbone="large")], {("small", "fp32"): 0.01})
-    assert lines[-2:] == [
-        "time      about 1 s for images, by earlier runs of this folder",
-        "time      not known: no run here encoded images with large",
+    questions = [planned("simple"), planned("simple", backbone="large")]
+    found = totals_of(questions, {"cpu": Rates({("small", "fp32"): 0.01}, {("small", "fp32"): 0.1})})
+    assert lines_of(found)[-2:] == [
+        "time      on cpu: about 1 s for images and 2 s for prompts, by earlier runs; not",
+        "          known of large",
+    ]
+    assert lines_of(totals_of(questions, {}))[-1] == (
+        "time      not known: no run in this results folder has encoded anything"
+    )
+
+
+def test_what_is_not_known_is_said_and_in_no_sum() -> None:
+    found = totals_of([planned("unknown", images_to_encode=None), planned("simple", backbone="wide", width=None)], {})
+    assert (found.images, found.texts, asdict(found.gigabytes)) == (100, 20, {"images": 0, "views": 0, "texts": 0})
+    assert lines_of(found)[-2:] == [
+        "not known how many images cub has, how many prompts 1 question has and how wide",
+        "          the features of wide are: not in these sums",
     ]
 
 
 def test_what_most_questions_wait_for_is_fetched_first() -> None:
-    absent = {"num_images": None, "images_to_encode": None, "texts_to_encode": None}
     by_hand = "not here, by hand: docs/datasets/ucf101.md; testlist01, 3,783 images"
+    fetched = {"dataset": "flowers", "dataset_here": "not here, to download: torchvision (size not known)"}
     questions = [
-        planned("simple", dataset="dtd", dataset_here="not here, to download: torchvision (600.0 MB); test", **absent),
-        planned("a", dataset="flowers", dataset_here="not here, to download: torchvision (size not known)", **absent),
-        planned("b", dataset="flowers", dataset_here="not here, to download: torchvision (size not known)", **absent),
-        planned("simple", dataset="ucf101", dataset_here=by_hand, **absent),
+        planned("simple", dataset="dtd", dataset_here="not here, to download: torchvision (600.0 MB); test"),
+        planned("a", **fetched),
+        planned("b", **fetched),
+        planned("simple", dataset="ucf101", dataset_here=by_hand),
         planned("simple", weights="to download from hub:timm/small (1.50 GB)"),
     ]
-    assert totals(questions, {})[1:] == [
-        "to encode 3,883 images and at most 20 prompts",
-        "time      not known: no run here encoded images with small",
+    assert lines_of(totals_of(questions, {}))[-5:] == [
         "to fetch  3 downloads: 2.10 GB, and 1 of unknown size",
         "          flowers from torchvision (size not known), for 2 questions",
         "          dtd from torchvision (600.0 MB), for 1 question",
@@ -57,21 +104,41 @@ def test_what_most_questions_wait_for_is_fetched_first() -> None:
     ]
 
 
-def test_only_runs_that_encoded_their_images_say_how_long_one_takes(tmp_path) -> None:
+def test_no_line_is_wider_than_a_terminal_but_an_address() -> None:
+    names = [f"a_backbone_with_a_long_name_{number}" for number in range(20)]
+    address = f"https://example.org/{'x' * 90}.json"
+    questions = [
+        planned(backbone=name, width=None, prompts_file=f"to download from {address} (1.0 MB)") for name in names
+    ]
+    lines = lines_of(totals_of(questions, BY_NOW))
+    assert max(len(line) for line in lines if address not in line) <= 80
+    assert any(line.strip() == address for line in lines)
+
+
+def test_records_say_how_long_an_image_and_a_prompt_take_on_each_device(tmp_path) -> None:
     from cupl_bench.records import read_records
 
-    write_results(tmp_path, datasets=1, backbones=1, images=50, classes=2, strategies={"a": 0.0, "b": 0.0, "c": 0.0})
-    stage = StageRecord(seconds=0.0, cached=True)
-    records = [
-        one.model_copy(
-            update={
-                "timing": TimingRecord(
-                    load_backbone=stage, image_features=StageRecord(seconds=seconds, cached=cached),
-                    text_features=stage, class_embeddings=stage, scores=stage, total_seconds=1.0,
-                )
-            }
-        )
-        for one, seconds, cached in zip(read_records(tmp_path), (10.0, 20.0, 0.1), (False, False, True), strict=True)
+    write_results(tmp_path, datasets=1, backbones=1, images=50, classes=2, strategies=dict.fromkeys("abcde", 0.0))
+    cached, gpu = StageRecord(seconds=0.1, cached=True), {"device": "cuda", "device_name": "a GPU"}
+    cpu = {"device": "cpu", "processor": "a CPU", "threads": 2}
+    cases = [  # seconds of images and of prompts; None where they were reused
+        (10.0, 6.0, cpu, ()), (20.0, None, cpu, ()), (None, 2.0, cpu, ()), (1.0, None, gpu, ()),
+        (900.0, None, cpu, ("views",)),
     ]  # fmt: skip
-    assert speeds(records) == {("backbone0", "fp32"): pytest.approx(0.3)}
-    assert speeds([]) == {}
+    records = []
+    for one, (images, texts, environment, uses) in zip(read_records(tmp_path), cases, strict=True):
+        stages = [cached if spent is None else StageRecord(seconds=spent, cached=False) for spent in (images, texts)]
+        timing = TimingRecord(
+            load_backbone=cached, image_features=stages[0], text_features=stages[1], class_embeddings=cached,
+            scores=cached, total_seconds=1.0,
+        )  # fmt: skip
+        scorer = one.scorer.model_copy(update={"uses": uses})
+        prompts = one.prompts.model_copy(update={"num_distinct": 40})
+        changes = {"timing": timing, "environment": environment, "scorer": scorer, "prompts": prompts}
+        records.append(one.model_copy(update=changes))
+    key = ("backbone0", "fp32")
+    assert rates_of(records) == {
+        "a CPU, 2 threads": Rates({key: 0.4}, {key: 0.15}),
+        "a GPU": Rates({key: 0.02}, {}),
+    }
+    assert rates_of([]) == {}

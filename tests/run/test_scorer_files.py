@@ -13,9 +13,15 @@ from cupl_bench.config import machine_of, question_of
 from cupl_bench.errors import ScorerError
 from cupl_bench.records import Record
 from cupl_bench.run import encode
+from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.flow import run
-from cupl_bench.run.plan import plan
+from cupl_bench.run.plan import Planned, Planner
+
+
+def plan(question: Question, machine: Machine, bench: Workbench) -> Planned:
+    return Planner(bench)(question, machine)
+
 
 SETS = {"a": ["a", "an apple"], "b": ["a banana"], "c": ["a cherry", "c"]}
 Asking = Callable[..., Record]
