@@ -1,21 +1,23 @@
 """The images of finished runs, opened again where they are on this machine: nothing is downloaded for a look."""
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cupl_bench.config.again import Place, dataset_again
 from cupl_bench.dataset import Dataset, on_this_machine
 from cupl_bench.errors import CuplBenchError
 from cupl_bench.paths import absolute
 from cupl_bench.records import Record
-from cupl_bench.report.page import OpenImages
+
+if TYPE_CHECKING:  # with it pandas, which a report that is finished does not need
+    from cupl_bench.report.page import OpenImages
 
 __all__ = ["images_here"]
 
 log = logging.getLogger(__name__)
 
 
-def images_here(config: Any) -> OpenImages:
+def images_here(config: Any) -> "OpenImages":
     """Return a function that opens the images of a run: None where they are not on this machine, or are others.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a sweep ended with, kept beside its tables, so that the same sweep ends with it at once if nothing changed."""
+"""What a sweep or a report ended with, kept beside its tables: the same ends with it at once if nothing changed."""
 
 import json
 import logging
@@ -13,30 +13,51 @@ from cupl_bench.errors import ResultsError
 from cupl_bench.identity import content_key
 from cupl_bench.store import write_atomically
 
-__all__ = ["Ending", "ending_of", "keep", "made_from", "warnings_heard"]
+__all__ = ["OF_REPORT", "OF_SWEEP", "Ending", "Table", "ending_of", "keep", "made_from", "warnings_heard"]
 
 READ = ("records", "predictions", "prompts", "curves", "effects", "similarities")
 """The folders that a report reads."""
-PLACE = Path("tables", ".shown.json")
+OF_SWEEP = Path("tables", ".shown.json")
+OF_REPORT = Path("tables", ".reported.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows that are shown on the terminal under a title."""
+
+    title: str
+    rows: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """What the end of a sweep shows: warnings, a table, lines, and the rows for a program."""
+    """What the end of a sweep or of a report shows, and the answer that a program gets.
+
+    ``warnings``: that were given on the way. ``tables``: the first stands above the ``lines``, the others below them.
+    ``last``: the lines at the end. ``without_images``: runs that the page shows without thumbnails, because their
+    images were not here.
+    """
 
     warnings: Sequence[str]
-    table: Sequence[Mapping[str, Any]]
+    tables: Sequence[Table]
     lines: Sequence[str]
-    rows: Sequence[Mapping[str, Any]]
+    last: Sequence[str]
+    answer: Mapping[str, Any]
+    without_images: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> "Ending":
+        """Return the ending that was kept as plain data."""
+        return cls(**{**kept, "tables": [Table(**table) for table in kept["tables"]]})
 
 
-def made_from(results_dir: Path, run_keys: Sequence[str], config: Any) -> str:
-    """Return a digest of all that the end of a sweep depends on: what was asked, the files read, and this program."""
+def made_from(results_dir: Path, asked: object, config: Any) -> str:
+    """Return a digest of all that an ending depends on: what was ``asked``, the files read, and this program."""
     code = Path(cupl_bench.__file__).parent / "report"
     seen = [_state(path) for name in READ for path in sorted((results_dir / name).glob("*"))]
     return content_key(
         {
-            "run_keys": list(run_keys),
+            "asked": asked,
             "baseline": config.baseline,
             "cache_dir": str(config.cache_dir),
             "version": cupl_bench.__version__,
@@ -51,25 +72,25 @@ def _state(path: Path) -> list[object]:
     return [path.name, found.st_size, found.st_mtime_ns]
 
 
-def ending_of(results_dir: Path, digest: str) -> Ending | None:
-    """Return how the sweep ended before; None if anything that it read or wrote is another, or was never kept."""
+def ending_of(results_dir: Path, place: Path, digest: str) -> Ending | None:
+    """Return how it ended before; None if anything that it read or wrote is another, or was never kept."""
     try:
-        kept = json.loads((results_dir / PLACE).read_text(encoding="utf-8"))
+        kept = json.loads((results_dir / place).read_text(encoding="utf-8"))
         if kept["made_from"] != digest or any(_state(results_dir / name) != state for name, state in kept["files"]):
             return None
-        return Ending(**kept["ending"])
+        return Ending.of(kept["ending"])
     except (OSError, ValueError, TypeError, KeyError):  # it saves time, and nothing depends on it
         return None
 
 
-def keep(results_dir: Path, digest: str, ending: Ending, files: Sequence[Path]) -> None:
-    """Keep how a sweep ended, and the state of the files that it wrote."""
+def keep(results_dir: Path, place: Path, digest: str, ending: Ending, files: Sequence[Path]) -> None:
+    """Keep how it ended, and the state of the files that it wrote."""
     states = [[str(path.relative_to(results_dir)), _state(path)] for path in files]
     try:
         content = json.dumps({"made_from": digest, "files": states, "ending": asdict(ending)}, allow_nan=False)
-        write_atomically(results_dir / PLACE, content.encode())
+        write_atomically(results_dir / place, content.encode())
     except (ResultsError, ValueError) as error:
-        logging.getLogger(__name__).debug("the end of the sweep is not kept: %s", error)
+        logging.getLogger(__name__).debug("how it ended is not kept: %s", error)
 
 
 @contextmanager

@@ -8,7 +8,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cupl_bench.commands.arguments import Arguments
-from cupl_bench.commands.kept_report import Ending, ending_of, keep, made_from, warnings_heard
+from cupl_bench.commands.kept_report import (
+    OF_REPORT,
+    OF_SWEEP,
+    Ending,
+    Table,
+    ending_of,
+    keep,
+    made_from,
+    warnings_heard,
+)
 from cupl_bench.commands.report_keys import choice_of, layout_of
 from cupl_bench.composition import compose
 from cupl_bench.errors import ConfigError, first, nearest
@@ -19,8 +28,9 @@ from cupl_bench.terminal import answer, complain, rows_of, say, show_table, spea
 if TYPE_CHECKING:
     from cupl_bench.records import Record
     from cupl_bench.report.comparison import Comparison
+    from cupl_bench.report.page import Page
 
-__all__ = ["Report", "command", "report_sweep", "show_comparison", "write_report"]
+__all__ = ["Report", "command", "report_sweep", "write_report"]
 
 TITLE = "Accuracy in percent"
 WRITERS_TITLE = "Files of descriptions, best first; n.s. after Holm for all their pairs"
@@ -37,7 +47,12 @@ class Report:
     comparison: "Comparison"
     tables: list[Path]
     figures: list[Path]
-    page: Path | None
+    page: "Page | None"
+
+    @property
+    def files(self) -> list[Path]:
+        """All that was written."""
+        return [*self.tables, *self.figures, *([] if self.page is None else self.page.files)]
 
 
 def write_report(results_dir: Path, config: Any, *, quick: bool = False, own: Mapping[str, str] = EMPTY) -> Report:
@@ -79,7 +94,7 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False, own: Ma
         figures = write_figures(comparison, results_dir, choice)
     images = images_here(config)
     with step("writing", "the page"):
-        written = page.write(comparison, images).path
+        written = page.write(comparison, images)
     return Report(comparison=comparison, tables=tables, figures=figures, page=written)
 
 
@@ -91,17 +106,16 @@ def report_sweep(results_dir: Path, run_keys: Sequence[str], config: Any) -> Seq
     the same sweep ended here before and no file has changed since.
     """
     say("")
-    digest = made_from(results_dir, run_keys, config)
-    ending = ending_of(results_dir, digest)
+    digest = made_from(results_dir, list(run_keys), config)
+    ending = ending_of(results_dir, OF_SWEEP, digest)
     if ending is None:
         ending = _reported(results_dir, run_keys, config, digest)
     else:
         for warning in ending.warnings:
             complain(warning)
-    show_table(ending.table, TITLE)
-    for line in ending.lines:
-        say(line)
-    return ending.rows
+    _show(ending)
+    rows: Sequence[Mapping[str, Any]] = ending.answer["rows"]
+    return rows
 
 
 def _reported(results_dir: Path, run_keys: Sequence[str], config: Any, digest: str) -> Ending:
@@ -109,29 +123,27 @@ def _reported(results_dir: Path, run_keys: Sequence[str], config: Any, digest: s
     from cupl_bench.records import read_record, record_path
     from cupl_bench.report.comparison import compare
 
+    def ending_with(runs: Any, warnings: Sequence[str], last: Sequence[str]) -> Ending:
+        table, lines = _as_shown(runs)
+        return Ending(warnings=warnings, tables=[table], lines=lines, last=last, answer={"rows": rows_of(runs)})
+
     with warnings_heard() as warnings:
         try:
             report = write_report(results_dir, config, quick=True)
         except ResultsError as error:
             of_sweep: list[Record] = [read_record(record_path(results_dir, key)) for key in run_keys]
-            rows = compare(of_sweep, results_dir).runs
             complain(f"no report was written: {error}")
-            return Ending(warnings=[], rows=rows_of(rows), **_as_shown(rows))
-    rows = report.comparison.of(run_keys)
-    shown = _as_shown(rows)
-    shown["lines"] += _left(results_dir, report)
-    ending = Ending(warnings=warnings, rows=rows_of(rows), **shown)
-    written = [*report.tables, *report.figures, *([] if report.page is None else [report.page])]
-    keep(results_dir, digest, ending, written)
+            return ending_with(compare(of_sweep, results_dir).runs, [], [])
+    ending = ending_with(report.comparison.of(run_keys), warnings, _left(results_dir, report))
+    keep(results_dir, OF_SWEEP, digest, ending, report.files)
     return ending
 
 
 def command(given: Arguments) -> int:
-    """Write the tables, the figures and the page, and show the tables; return the exit code."""
-    from cupl_bench.report.controls import shown_controls
-    from cupl_bench.report.shown import shown_pooled, strategy_names
-    from cupl_bench.report.standings import notes_of, shown_ranking
-    from cupl_bench.report.writers import shown_writers
+    """Write the tables, the figures and the page, and show the tables; return the exit code.
+
+    Nothing is written, and nothing compared, where the same report was made before and no file has changed since.
+    """
     from cupl_bench.schema import Output
 
     config = compose(given.overrides, given.config_dir)
@@ -139,44 +151,89 @@ def command(given: Arguments) -> int:
     results_dir = absolute(config.results_dir)
     if given.plain:
         return _paper(given.plain, results_dir, config)
-    report = write_report(results_dir, config, own=given.own)
-    found = report.comparison
-    show_comparison(found.runs)
-    if len(found.pooled):
-        show_table(shown_pooled(found.pooled).to_dict("records"), "Means over data sets, in percent")
-    if len(found.controls):
-        show_table(shown_controls(found.controls).to_dict("records"), CONTROLS_TITLE)
-    if len(found.writers):
-        show_table(shown_writers(found.writers).to_dict("records"), WRITERS_TITLE)
-    ranking = found.standings.table
-    if len(ranking):
-        show_table(shown_ranking(ranking, strategy_names(ranking)).to_dict("records"), "Ranks over data sets")
-    for line in notes_of(found.standings):
-        say(line)
+    digest = made_from(results_dir, sorted(given.own.items()), config)
+    ending = ending_of(results_dir, OF_REPORT, digest)
+    if ending is None or _images_came(ending, results_dir, config):
+        with warnings_heard() as warnings:
+            report = write_report(results_dir, config, own=given.own)
+        ending = _ending_of_report(results_dir, report, warnings)
+        keep(results_dir, OF_REPORT, digest, ending, report.files)
+    else:
+        for warning in ending.warnings:
+            complain(warning)
+    _show(ending)
+    if config.output == Output.json:
+        answer(ending.answer)
+    return 0
+
+
+def _ending_of_report(results_dir: Path, report: Report, warnings: list[str]) -> Ending:
+    """Return what a report shows, and its answer to a program."""
+    from cupl_bench.report.controls import shown_controls
+    from cupl_bench.report.shown import shown_pooled, strategy_names
+    from cupl_bench.report.standings import notes_of, shown_ranking
+    from cupl_bench.report.writers import shown_writers
+
+    found, ranking = report.comparison, report.comparison.standings.table
+    first_table, lines = _as_shown(found.runs)
+    others = {
+        "Means over data sets, in percent": shown_pooled(found.pooled) if len(found.pooled) else (),
+        CONTROLS_TITLE: shown_controls(found.controls) if len(found.controls) else (),
+        WRITERS_TITLE: shown_writers(found.writers) if len(found.writers) else (),
+        "Ranks over data sets": shown_ranking(ranking, strategy_names(ranking)) if len(ranking) else (),
+    }
+    last = list(notes_of(found.standings))
     exact = found.published[found.published["match"] == "exact"]
     if len(exact):
-        say(f"{int(exact['agrees'].sum())} of {len(exact)} published numbers of the same question agree: published.md")
+        agree = int(exact["agrees"].sum())
+        last.append(f"{agree} of {len(exact)} published numbers of the same question agree: published.md")
     if len(found.missing):
         cells = [" x ".join(map(str, row[:3])) for row in found.missing.head(3).itertuples(index=False)]
-        complain(f"{len(found.missing)} cells of the sweep are missing, first: {', '.join(cells)}: missing.csv")
-    for line in _left(results_dir, report):
+        missing = f"{len(found.missing)} cells of the sweep are missing, first: {', '.join(cells)}: missing.csv"
+        complain(missing)
+        warnings = [*warnings, missing]
+    return Ending(
+        warnings=warnings,
+        tables=[first_table, *(_table(title, frame) for title, frame in others.items() if len(frame))],
+        lines=lines,
+        last=[*last, *_left(results_dir, report)],
+        answer={
+            "comparison": rows_of(found.runs),
+            "pooled": rows_of(found.pooled),
+            "controls": rows_of(found.controls),
+            "writers": rows_of(found.writers),
+            "ranking": rows_of(ranking),
+            "ranking_notes": notes_of(found.standings),
+            "missing": rows_of(found.missing),
+            "tables": [str(path) for path in report.tables],
+            "figures": [str(path) for path in report.figures],
+            "page": str(report.page and report.page.path),
+        },
+        without_images=[] if report.page is None else report.page.without_images,
+    )
+
+
+def _images_came(ending: Ending, results_dir: Path, config: Any) -> bool:
+    """Return whether images are here that were not when the report was written: they get thumbnails."""
+    if not ending.without_images:
+        return False
+    from cupl_bench.commands.images import images_here
+    from cupl_bench.records import read_record, record_path
+
+    open_images = images_here(config)
+    return any(open_images(read_record(record_path(results_dir, key))) is not None for key in ending.without_images)
+
+
+def _show(ending: Ending) -> None:
+    """Show tables and lines on the terminal; the files hold more columns."""
+    for table in ending.tables[:1]:
+        show_table(table.rows, table.title)
+    for line in ending.lines:
         say(line)
-    if config.output == Output.json:
-        answer(
-            {
-                "comparison": rows_of(found.runs),
-                "pooled": rows_of(found.pooled),
-                "controls": rows_of(found.controls),
-                "writers": rows_of(found.writers),
-                "ranking": rows_of(ranking),
-                "ranking_notes": notes_of(found.standings),
-                "missing": rows_of(found.missing),
-                "tables": [str(path) for path in report.tables],
-                "figures": [str(path) for path in report.figures],
-                "page": str(report.page),
-            }
-        )
-    return 0
+    for table in ending.tables[1:]:
+        show_table(table.rows, table.title)
+    for line in ending.last:
+        say(line)
 
 
 def _paper(words: Sequence[str], results_dir: Path, config: Any) -> int:
@@ -206,23 +263,16 @@ def _left(results_dir: Path, report: Report) -> list[str]:
     """Return the lines that say what a report has left, and where."""
     counts = [f"{len(report.tables)} tables", *([f"{len(report.figures)} files of figures"] if report.figures else [])]
     if report.page is not None:
-        return [f"results   {results_dir}: page {report.page.relative_to(results_dir)}, {', '.join(counts)}"]
+        page = report.page.path.relative_to(results_dir)
+        return [f"results   {results_dir}: page {page}, {', '.join(counts)}"]
     return [
         f"results   {results_dir}: {', '.join(counts)}",
         f"page      cupl-bench report results_dir={results_dir} writes it, and the figures",
     ]
 
 
-def show_comparison(runs: Any) -> None:
-    """Show rows of a comparison on the terminal, and what they are compared with; the files hold more columns."""
-    shown = _as_shown(runs)
-    show_table(shown["table"], TITLE)
-    for line in shown["lines"]:
-        say(line)
-
-
-def _as_shown(runs: Any) -> dict[str, list[Any]]:
-    """Return the ``table`` of these rows and the ``lines`` below it."""
+def _as_shown(runs: Any) -> tuple[Table, list[str]]:
+    """Return the table of these rows, and the lines below it, which say what they are compared with."""
     from cupl_bench.report.shown import baseline_names, shown
 
     table = shown(runs).drop(columns=["over classes"], errors="ignore")
@@ -232,5 +282,9 @@ def _as_shown(runs: Any) -> dict[str, list[Any]]:
     if any("n.s." in str(cell) for column in table for cell in table[column]):
         others = "; of other metrics by the spread of a paired bootstrap" if "primary_value" in runs else ""
         lines.append(f"n.s.: not significant (McNemar's exact test{others}, corrected for the whole table after Holm)")
-    rows = [{str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")]
-    return {"table": rows, "lines": lines}
+    return _table(TITLE, table), lines
+
+
+def _table(title: str, frame: Any) -> Table:
+    rows = [{str(name): str(cell) for name, cell in row.items()} for row in frame.to_dict("records")]
+    return Table(title=title, rows=rows)

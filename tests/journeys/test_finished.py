@@ -109,10 +109,10 @@ def test_a_sweep_ends_anew_where_anything_changed(cli: Cli, finished: tuple[Path
     shutil.rmtree(cli.results)
     shutil.copytree(root / "as it was", cli.results)
     assert cli(*asked) == 0
-    table = cli.results / "tables" / "comparison.csv"
-    before = table.stat().st_mtime_ns
+    kept = cli.results / "tables" / ".shown.json"  # written whenever a sweep ends anew; other files only if they change
+    before = kept.stat().st_mtime_ns
     if change == "table gone":
-        table.unlink()
+        (cli.results / "tables" / "comparison.csv").unlink()
     elif change == "figure altered":
         next((cli.results / "figures").glob("*.png")).write_bytes(b"")
     elif change == "other baseline":
@@ -122,7 +122,40 @@ def test_a_sweep_ends_anew_where_anything_changed(cli: Cli, finished: tuple[Path
     else:
         assert cli("eval", *asked[2:-1], "prompts=templates", "prompts.templates=['the {}']") == 0
     assert cli(*asked) == 0, cli.err
-    assert table.stat().st_mtime_ns != before
+    assert kept.stat().st_mtime_ns != before
+    assert (cli.results / "tables" / "comparison.csv").is_file()
+
+
+@pytest.mark.slow
+def test_a_report_that_is_asked_again_is_shown_again(cli: Cli, finished: tuple[Path, list[str]]) -> None:
+    root, _ = finished
+    cli.results, cli.cache = root / "results", root / "cache"
+    shutil.rmtree(cli.results)
+    shutil.copytree(root / "as it was", cli.results)
+    photos, away = root / "photos", root / "photos that are away"
+    photos.rename(away)
+    asked = ["report", "figures=strategies", "format=png"]
+    assert cli(*asked) == 0
+    ended, page = cli.out[cli.out.index("Accuracy in percent") :], (cli.results / "report" / "index.html").read_bytes()
+    kept = cli.results / "tables" / ".reported.json"
+    before = kept.stat().st_mtime_ns
+    assert heavy_after(cli, asked) == [[]]
+    assert cli(*asked) == 0
+    assert cli.out == ended
+    assert cli(*asked, "output=json") == 0
+    assert json.loads(cli.out)["page"] == str(cli.results / "report" / "index.html")
+    assert kept.stat().st_mtime_ns == before
+    away.rename(photos)  # images that came get thumbnails
+    assert cli(*asked) == 0
+    assert list((cli.results / "report" / "thumbnails").iterdir())
+    assert (cli.results / "report" / "index.html").read_bytes() != page
+    for one in ((cli.results / "report" / "data").rglob("*.js"), (cli.results / "figures").iterdir()):
+        next(iter(one)).write_bytes(b"")
+        before = kept.stat().st_mtime_ns
+        assert cli(*asked) == 0
+        assert kept.stat().st_mtime_ns != before
+    assert cli("report", "figures=strategies", "format=svg") == 0
+    assert [path.suffix for path in (cli.results / "figures").iterdir()] == [".svg"]
 
 
 @pytest.mark.slow

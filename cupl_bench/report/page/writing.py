@@ -57,11 +57,16 @@ COMPRESSION = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The page that was written: its first file, and what all its files but the thumbnails weigh."""
+    """The page that was written: its first file, all but the thumbnails and what they weigh.
+
+    ``without_images``: the keys of runs, one for each list of images, whose images are not on this machine.
+    """
 
     path: Path
+    files: list[Path]
     num_bytes: int
     num_thumbnails: int
+    without_images: list[str]
 
 
 class PageWriter:
@@ -121,7 +126,7 @@ class PageWriter:
         """
         for place, contents in enumerate(self.groups):
             self._write_data(f"groups/{place}", with_significance(contents, comparison))
-        notes = _add_thumbnails(self.lists, self.shown, open_images, self.folder / "thumbnails")
+        notes, without = _add_thumbnails(self.lists, self.shown, open_images, self.folder / "thumbnails")
         for key, listed in self.lists.items():
             self._write_data(f"images/{key}", listed)
         _remove_others(self.folder / "data", self.written)
@@ -131,8 +136,10 @@ class PageWriter:
             write_changed(self.folder / name, asset)
         return Page(
             path=self.folder / "index.html",
+            files=[*(self.folder / "data" / f"{name}.js" for name in self.written), *map(self.folder.joinpath, others)],
             num_bytes=sum(self.written.values()) + sum(map(len, others.values())),
             num_thumbnails=sum(len(listed["thumbnails"]) for listed in self.lists.values()),
+            without_images=without,
         )
 
     def _write_data(self, name: str, content: object) -> None:
@@ -146,9 +153,13 @@ def _add_thumbnails(
     shown: Mapping[str, tuple[Record, set[int]]],
     open_images: OpenImages,
     folder: Path,
-) -> list[str]:
-    """Put the files of thumbnails into the lists of images; return what a reader should know about them."""
+) -> tuple[list[str], list[str]]:
+    """Put the files of thumbnails into the lists of images.
+
+    Return what a reader should know about them, and the runs whose images are not here.
+    """
     notes: list[str] = []
+    without: list[str] = []
     left = AT_MOST
     for key, (record, places) in shown.items():
         images = open_images(record)
@@ -159,6 +170,7 @@ def _add_thumbnails(
                 else "its images are not on the machine that wrote the report."
             )
             notes.append(f"No thumbnails of {record.dataset.name}: {why}")
+            without += [] if record.dataset.features else [record.run_key]
             continue
         taken = evenly(sorted(places), left)
         if len(taken) < len(places):
@@ -169,7 +181,7 @@ def _add_thumbnails(
         of_dataset = {place if index is None else index[place]: place for place in taken}
         files = write_thumbnails(images, list(of_dataset), folder)
         lists[key]["thumbnails"] = {of_dataset[place]: name for place, name in files.items()}
-    return list(dict.fromkeys(notes))
+    return list(dict.fromkeys(notes)), without
 
 
 def _remove_others(folder: Path, written: Mapping[str, int]) -> None:
