@@ -26,6 +26,7 @@ __all__ = [
     "predict",
     "predict_parts",
     "predictions_of",
+    "product_with",
     "similarities",
     "similarity_tiles",
     "similarity_to",
@@ -141,10 +142,10 @@ def similarity_to(classes: ClassEmbeddings, device: torch.device) -> Callable[[t
     [[0.0, 1.0]]
     """
     if classes.aggregation != Aggregation.MAX_SIMILARITY:
-        return _product_with(classes.matrix, device)
+        return product_with(classes.matrix, device)
     assert classes.prompts is not None  # noqa: S101 - build_class_embeddings made both
     assert classes.owner is not None  # noqa: S101
-    to_prompts = _product_with(classes.prompts, device)
+    to_prompts = product_with(classes.prompts, device)
     owner, num_classes = torch.from_numpy(classes.owner).to(device), len(classes.matrix)
 
     def to_classes(images: torch.Tensor) -> torch.Tensor:
@@ -154,10 +155,17 @@ def similarity_to(classes: ClassEmbeddings, device: torch.device) -> Callable[[t
     return to_classes
 
 
-def _product_with(rows: Float32[np.ndarray, "r d"], device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+def product_with(rows: Float32[np.ndarray, "r d"], device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function that multiplies features (... x d) with each of ``rows``; equal rows give the same bits.
+
+    A product by matrices may round its last columns in another way than the others: each distinct row is one column.
+
+    >>> product_with(np.eye(2, dtype=np.float32), torch.device("cpu"))(torch.tensor([0.0, 1.0])).tolist()
+    [0.0, 1.0]
+    """
     distinct, place = np.unique(rows, axis=0, return_inverse=True)
     transposed, places = torch.from_numpy(distinct).to(device).T, torch.from_numpy(place.reshape(-1)).to(device)
-    return lambda images: (images @ transposed).index_select(1, places)
+    return lambda images: (images @ transposed).index_select(-1, places)
 
 
 def predict(

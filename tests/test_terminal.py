@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from cupl_bench import terminal
 from cupl_bench.commands.report import Report, _left
 from cupl_bench.progress import busy, showing_progress
+from cupl_bench.report.page import Page
 
 WIDE = pd.DataFrame(
     {
@@ -301,7 +302,9 @@ def test_a_large_folder_ends_a_sweep_with_tables_and_a_hint(cli, on_photos, monk
 
 def test_the_end_of_a_report_names_one_folder(tmp_path: Path) -> None:
     tables = [tmp_path / "tables" / name for name in ("a.csv", "b.md")]
-    report = Report(comparison=None, tables=tables, figures=tables[:1], page=tmp_path / "report" / "index.html")
+    path = tmp_path / "report" / "index.html"
+    page = Page(path=path, files=[path], num_bytes=0, num_thumbnails=0, without_images=[])
+    report = Report(comparison=None, tables=tables, figures=tables[:1], page=page)
     assert _left(tmp_path, report) == [f"results   {tmp_path}: page report/index.html, 2 tables, 1 files of figures"]
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float32
 from cupl_bench.errors import ScorerError, first
 from cupl_bench.scorers import Inputs, Needs, ScoresAre
 from cupl_bench.scorers.view_tiles import view_tiles
+from cupl_bench.scores import product_with
 from cupl_bench.views import ViewFamily
 
 __all__ = ["AwtScorer"]
@@ -61,11 +62,11 @@ class AwtScorer:
                 f" have fewer than {self.sentences}, first: {first(few, 3)}. Take scorer.sentences={fewest}, or prompts"
                 " with as many of each."
             )
-        rows = torch.tensor([list(of_class[:number]) for of_class in inputs.rows_of_class], device=inputs.device)
-        prompts = torch.from_numpy(inputs.prompts).to(inputs.device)[rows.flatten()].T  # d x (c p)
+        rows = [row for of_class in inputs.rows_of_class for row in of_class[:number]]
+        to_prompts = product_with(inputs.prompts[rows], inputs.device)
         num_classes = len(inputs.rows_of_class)
         for tile in view_tiles(inputs, num_classes * number):
-            similar = (tile @ prompts).view(len(tile), tile.shape[1], num_classes, number)
+            similar = to_prompts(tile).view(len(tile), tile.shape[1], num_classes, number)
             yield torch.stack([self._scores(one, inputs.logit_scale) for one in similar])
 
     def _scores(self, similar: Float32[torch.Tensor, "v c p"], scale: float) -> Float32[torch.Tensor, " c"]:

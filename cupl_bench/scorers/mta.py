@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float32
 
 from cupl_bench.scorers import Inputs, Needs, ScoresAre
-from cupl_bench.scorers.view_tiles import to_classes, view_tiles
+from cupl_bench.scorers.view_tiles import view_tiles
+from cupl_bench.scores import product_with
 from cupl_bench.views import ViewFamily
 
 __all__ = ["MtaScorer"]
@@ -55,9 +56,9 @@ class MtaScorer:
         return Needs(uses=("views",), one_vector=True, views=ViewFamily(count=self.views, seed=self.seed))
 
     def __call__(self, inputs: Inputs) -> Iterator[torch.Tensor]:
-        columns = to_classes(inputs)
-        for tile in view_tiles(inputs, columns.shape[1]):
-            yield self._mode(tile, torch.softmax(inputs.logit_scale * (tile @ columns), dim=2)) @ columns
+        to_classes = product_with(inputs.classes.matrix, inputs.device)
+        for tile in view_tiles(inputs, len(inputs.classes.matrix)):
+            yield to_classes(self._mode(tile, torch.softmax(inputs.logit_scale * to_classes(tile), dim=2)))
 
     def _mode(
         self, views: Float32[torch.Tensor, "m v d"], predictions: Float32[torch.Tensor, "m v c"]

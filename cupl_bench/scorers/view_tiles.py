@@ -8,7 +8,7 @@ from jaxtyping import Float32
 from cupl_bench.scorers import Inputs
 from cupl_bench.scores import tile_images
 
-__all__ = ["to_classes", "view_tiles"]
+__all__ = ["view_tiles"]
 
 
 def view_tiles(inputs: Inputs, num_columns: int) -> Iterator[Float32[torch.Tensor, "m v d"]]:
@@ -23,8 +23,3 @@ def view_tiles(inputs: Inputs, num_columns: int) -> Iterator[Float32[torch.Tenso
     step = max(1, tile_images(num_columns) // num_views)
     for start in range(0, len(inputs.views), step):
         yield torch.from_numpy(inputs.views[start : start + step]).to(inputs.device)
-
-
-def to_classes(inputs: Inputs) -> Float32[torch.Tensor, "d c"]:
-    """Return the class embeddings as columns, on the device. They have one vector a class, which the scorer asked."""
-    return torch.from_numpy(inputs.classes.matrix).to(inputs.device).T

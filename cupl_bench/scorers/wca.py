@@ -12,6 +12,7 @@ from jaxtyping import Float32, Float64
 from cupl_bench.errors import ScorerError
 from cupl_bench.scorers import Inputs, Needs, ScoresAre
 from cupl_bench.scorers.view_tiles import view_tiles
+from cupl_bench.scores import product_with
 from cupl_bench.views import ViewFamily
 
 __all__ = ["WcaScorer"]
@@ -58,16 +59,17 @@ class WcaScorer:
         return Needs(uses=("second_texts", "views"), prompts=True, views=family)
 
     def __call__(self, inputs: Inputs) -> Iterator[torch.Tensor]:
-        columns = torch.from_numpy(self._classes(inputs)).to(inputs.device).T
+        to_classes = product_with(self._classes(inputs), inputs.device)
+        num_classes = len(inputs.class_names)
         places = self._places(inputs.device)
-        for tile in view_tiles(inputs, columns.shape[1]):
+        for tile in view_tiles(inputs, num_classes):
             whole, crops = tile[:, 0], tile[:, 1:]
             likeness = math.exp(self.image_scale) * torch.einsum("mvd,md->mv", crops, whole)
-            total = torch.zeros(len(tile), columns.shape[1], device=inputs.device)
+            total = torch.zeros(len(tile), num_classes, device=inputs.device)
             for here in places:
                 weights = torch.softmax(likeness[:, here], dim=1)
                 mean = torch.einsum("mv,mvd->md", weights, crops[:, here])
-                total += torch.nn.functional.normalize(mean, dim=1) @ columns
+                total += to_classes(torch.nn.functional.normalize(mean, dim=1))
             yield total / len(places)
 
     def _places(self, device: torch.device) -> list[torch.Tensor]:

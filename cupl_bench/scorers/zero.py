@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float32
 
 from cupl_bench.scorers import Inputs, Needs, ScoresAre
-from cupl_bench.scorers.view_tiles import to_classes, view_tiles
+from cupl_bench.scorers.view_tiles import view_tiles
+from cupl_bench.scores import product_with
 from cupl_bench.views import ViewFamily
 
 __all__ = ["ZeroScorer"]
@@ -50,9 +51,9 @@ class ZeroScorer:
         return Needs(uses=("views",), one_vector=True, views=ViewFamily(count=self.views, seed=self.seed))
 
     def __call__(self, inputs: Inputs) -> Iterator[torch.Tensor]:
-        columns = to_classes(inputs)
-        for tile in view_tiles(inputs, columns.shape[1]):
-            yield self._votes(tile @ columns, inputs.logit_scale)
+        to_classes = product_with(inputs.classes.matrix, inputs.device)
+        for tile in view_tiles(inputs, len(inputs.classes.matrix)):
+            yield self._votes(to_classes(tile), inputs.logit_scale)
 
     def _votes(self, similarities: Float32[torch.Tensor, "m v c"], scale: float) -> Float32[torch.Tensor, "m c"]:
         """Return the votes for each class, and below one what decides between equals."""
