@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarking import gpu, growth, images, scorers, sweep, text, views
+from benchmarking import gpu, growth, images, loading, scorers, sweep, text, views
 from benchmarking.rows import Table, write
 from cupl_bench.environment import describe_environment
 
@@ -44,6 +44,7 @@ def main() -> None:
         parts: list[Callable[[], Sequence[Table]]] = [
             lambda: [images.measure(photos, max(repeats, 5) if not arguments.quick else 1)],
             lambda: [views.measure(photos[:30], repeats)],
+            lambda: [loading.measure(work, repeats)],
             lambda: [scorers.measure(repeats, quick=arguments.quick)],
             lambda: growth.measure(work, arguments.prompts, repeats, quick=arguments.quick),
             lambda: text.measure(arguments.prompts, repeats, num_classes=2 if arguments.quick else 16),
