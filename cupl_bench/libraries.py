@@ -4,6 +4,7 @@ Together they take four seconds, and ten from a cold disk: too long for a progra
 """
 
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,7 +24,7 @@ OPEN_CLIP = {
 """What open_clip imports, in its order, with a step for each second or so: the word of a step, and its modules."""
 
 
-def load_libraries(steps: dict[str, tuple[str, ...]]) -> None:
+def load_libraries(steps: Mapping[str, tuple[str, ...]]) -> None:
     """Import libraries; say each step that takes time, and nothing where its modules are there.
 
     One that cannot be imported is left to the module that needs it, which says what is wrong.

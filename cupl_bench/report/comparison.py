@@ -27,7 +27,7 @@ from cupl_bench.report.baselines import baselines_of
 from cupl_bench.report.best import mark_level, mark_level_by_headline
 from cupl_bench.report.classes import moved_confusions, per_class
 from cupl_bench.report.controls import against_controls, corrected_controls
-from cupl_bench.report.headline import Headlines, has_headline
+from cupl_bench.report.headline import Headlines, has_headline, is_beyond
 from cupl_bench.report.missing import missing_cells
 from cupl_bench.report.pooled import pooled_over_datasets
 from cupl_bench.report.published import match_published
@@ -144,7 +144,7 @@ def compare(
         if look is not None:
             look(read)
     mark_level(rows, read_rows, right)
-    if headlines is not None:
+    if headlines is not None and any(is_beyond(record) for record in records):
         mark_level_by_headline(rows, read_rows, right, headlines.resamples)
     table, pooled, standings = _table(rows, draws, right, {} if headlines is None else headlines.draws)
     return Comparison(
