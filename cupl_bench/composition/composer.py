@@ -155,13 +155,14 @@ def _without_values(rest: Sequence[str]) -> tuple[str, ...]:
 
 def _reached(part: str, reads: Mapping[str, frozenset[str] | None]) -> list[str]:
     """Return the parts that a part names, itself and those that these name included, in order."""
-    reached, new = set(), {part}
+    reached: set[str] = set()
+    new = {part}
     while new:
         reached |= new
         named = [reads.get(one, frozenset()) for one in new]
         if None in named:
             return list(PARTS)
-        new = frozenset().union(*(one for one in named if one is not None)) - reached
+        new = {root for one in named for root in one or ()} - reached
     return [one for one in PARTS if one in reached]
 
 
