@@ -66,12 +66,12 @@ class Composer:
         """Return what each part of a question is made of: questions with the same one have the same part.
 
         That is the part's own overrides, those of parts that it names in interpolations, and those of no part. Under
-        ``""``: of all that is no part. None where it is not known: something was not composed yet, or an option of the
-        user's own may change what is not its group's.
+        ``""``: of all that is no part. None where it is not known: an option was not composed yet, or is of a user's
+        own folder and may change what is not its group's, so that no question takes it from another.
         """
         rest, parts = by_part(overrides)
         kept = self._kept.get(_without_values(rest))
-        if kept is None or self.config_dir is not None or self.searched:
+        if kept is None:
             return None
         nodes = {part: kept.node(part, parts[part]) for part in PARTS}
         if any(node is None for node in nodes.values()):
@@ -155,13 +155,14 @@ def _without_values(rest: Sequence[str]) -> tuple[str, ...]:
 
 def _reached(part: str, reads: Mapping[str, frozenset[str] | None]) -> list[str]:
     """Return the parts that a part names, itself and those that these name included, in order."""
-    reached, new = set(), {part}
+    reached: set[str] = set()
+    new = {part}
     while new:
         reached |= new
         named = [reads.get(one, frozenset()) for one in new]
         if None in named:
             return list(PARTS)
-        new = frozenset().union(*(one for one in named if one is not None)) - reached
+        new = {root for one in named for root in one or ()} - reached
     return [one for one in PARTS if one in reached]
 
 

@@ -29,5 +29,15 @@ def test_the_table_is_read_without_the_models() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_the_table_is_read_without_pytorch_which_can_be_imported_afterwards() -> None:
+    program = (
+        "import sys; from cupl_bench.backbone.open_clip_tables import pretrained_table\n"
+        "assert pretrained_table().get_pretrained_cfg('ViT-B-32', 'openai')\n"
+        "assert not {'torch', 'safetensors.torch', 'open_clip'} & set(sys.modules)\n"
+        "import importlib.util; assert importlib.util.find_spec('safetensors.torch')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_an_imported_open_clip_is_asked_itself() -> None:
     assert pretrained_table() is open_clip.pretrained

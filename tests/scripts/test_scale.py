@@ -18,7 +18,6 @@ def test_operations_are_those_of_the_matrices() -> None:
     assert operations_of("ViT-B-32")[0] == 2 * (layers * (linear + attention) + patches + width * out)
 
 
-@pytest.mark.slow
 def test_the_script_counts_what_the_plan_says(cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.scale.operations_of", lambda architecture: (4_000, 3_000))
     assert cli("plan", *SWEEP, "output=json") == 0, cli.err
