@@ -41,6 +41,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         photos = images.photographs(arguments.photos)
+
+        def setting() -> sweep.Setting:
+            return sweep.Setting.laid_out(work, photos, arguments.prompts, 2 if arguments.quick else 32)
+
         parts: list[Callable[[], Sequence[Table]]] = [
             lambda: [images.measure(photos, max(repeats, 5) if not arguments.quick else 1)],
             lambda: [views.measure(photos[:30], repeats)],
@@ -48,7 +52,8 @@ def main() -> None:
             lambda: [scorers.measure(repeats, quick=arguments.quick)],
             lambda: growth.measure(work, arguments.prompts, repeats, quick=arguments.quick),
             lambda: text.measure(arguments.prompts, repeats, num_classes=2 if arguments.quick else 16),
-            lambda: [sweep.measure(work, photos, arguments.prompts, repeats, num_classes=2 if arguments.quick else 32)],
+            lambda: [sweep.measure(setting(), repeats)],
+            lambda: [sweep.measure_as_started(setting(), repeats)],
             lambda: [_gpu(photos, arguments.prompts, cores)],
         ]
         tables: list[Table] = []

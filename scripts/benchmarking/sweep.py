@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import open_clip
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 
 from benchmarking.rows import Row, Table, in_turn, median
 
-__all__ = ["measure", "sentences"]
+__all__ = ["measure", "measure_as_started", "sentences"]
 
 MODEL = "ViT-B-32"
 NUM_IMAGES = 200
@@ -27,79 +28,113 @@ PEER_DATASET = "imagenet1k-unverified"
 THREE = ("simple", "ensemble", "cupl")
 
 
-def measure(work: Path, photos: Sequence[bytes], files: Sequence[Path], repeats: int, *, num_classes: int) -> Table:
-    """Wall time of a cold sweep, then of one more strategy on the same images."""
-    torch.manual_seed(0)
-    weights = work / "weights.safetensors"
-    state = open_clip.create_model(MODEL).state_dict()
-    save_file({name: value.contiguous() for name, value in state.items()}, weights)
-    prompts = sentences(files, num_classes)
-    num_images = _lay_out(work, photos, prompts, 20 if num_classes < 32 else NUM_IMAGES)
-    (work / "peer").mkdir()
-    three, fourth = ",".join(THREE), "cupl_ensemble"
+DEFAULT, SAME = "CLIP_benchmark at its default (autocast bf16)", "CLIP_benchmark in fp32 (--no_amp), once"
+COLD = "simple, ensemble and cupl, cold, one sweep"
 
-    def cold(precision: str, *, as_started: bool = False) -> None:
-        shutil.rmtree(work / f"ours_{precision}", ignore_errors=True)
-        _ours(work, weights, three, precision, as_started=as_started)
 
-    def commands(precision: str) -> None:
-        shutil.rmtree(work / f"ours_{precision}", ignore_errors=True)
-        for strategy in THREE:
-            _ours(work, weights, strategy, precision)
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What both programs are asked: photographs in folders of classes, prompts, and weights."""
 
-    for strategy in ("simple", fourth):  # bytecode, and the photographs in the page cache
-        _peer(work, weights, "simple", "bf16")
-        _ours(work, weights, strategy, "bf16")
+    work: Path
+    weights: Path
+    num_classes: int
+    num_images: int
+
+    @classmethod
+    def laid_out(cls, work: Path, photos: Sequence[bytes], files: Sequence[Path], num_classes: int) -> "Setting":
+        """Return what is asked, with its files below ``work``, bytecode compiled and photographs in the page cache."""
+        torch.manual_seed(0)
+        weights = work / "weights.safetensors"
+        prompts = sentences(files, num_classes)
+        num_images = 20 if num_classes < 32 else NUM_IMAGES
+        if not weights.is_file():
+            state = open_clip.create_model(MODEL).state_dict()
+            save_file({name: value.contiguous() for name, value in state.items()}, weights)
+            _lay_out(work, photos, prompts, num_images)
+            (work / "peer").mkdir()
+            for strategy in ("simple", "cupl_ensemble"):
+                _peer(work, weights, "simple", "bf16")
+                _ours(work, weights, strategy, "bf16")
+        return cls(work=work, weights=weights, num_classes=num_classes, num_images=num_images)
+
+    def peer(self, strategies: Sequence[str], precision: str, *, as_started: bool = False) -> None:
+        """Ask CLIP_benchmark, a run for each strategy."""
+        for strategy in strategies:
+            _peer(self.work, self.weights, strategy, precision, as_started=as_started)
+
+    def cold(self, precision: str, *, as_started: bool = False, commands: Sequence[str] = (",".join(THREE),)) -> None:
+        """Ask this package, with nothing stored: one sweep, or a command for each of ``commands``."""
+        shutil.rmtree(self.work / f"ours_{precision}", ignore_errors=True)
+        for strategies in commands:
+            _ours(self.work, self.weights, strategies, precision, as_started=as_started)
+
+    def fourth(self, precision: str) -> None:
+        """Ask this package one more strategy on the same images."""
+        _ours(self.work, self.weights, "cupl_ensemble", precision)
+
+    @property
+    def note(self) -> str:
+        """What was asked, in words."""
+        return (
+            f"{MODEL} with random weights, {self.num_classes} classes, {self.num_images} images, wall time of whole"
+            " processes with start-up, compiled bytecode at hand on both sides, no workers."
+        )
+
+
+def measure(setting: Setting, repeats: int) -> Table:
+    """Wall time of a cold sweep, of its strategies one by one, and of one more strategy, on one core."""
     ways: dict[str, Callable[[], object]] = {
-        "peer three bf16": lambda: [_peer(work, weights, strategy, "bf16") for strategy in THREE],
-        "ours commands bf16": lambda: commands("bf16"),
-        "ours commands fp32": lambda: commands("fp32"),
-        "ours three bf16": lambda: cold("bf16"),
-        "ours three fp32": lambda: cold("fp32"),
-        "peer fourth bf16": lambda: _peer(work, weights, fourth, "bf16"),
-        "ours fourth bf16": lambda: _ours(work, weights, fourth, "bf16"),
-        "ours fourth fp32": lambda: _ours(work, weights, fourth, "fp32"),
-        "peer started bf16": lambda: [_peer(work, weights, strategy, "bf16", as_started=True) for strategy in THREE],
-        "ours started fp32": lambda: cold("fp32", as_started=True),
+        "peer three bf16": lambda: setting.peer(THREE, "bf16"),
+        "ours commands bf16": lambda: setting.cold("bf16", commands=THREE),
+        "ours commands fp32": lambda: setting.cold("fp32", commands=THREE),
+        "ours three bf16": lambda: setting.cold("bf16"),
+        "ours three fp32": lambda: setting.cold("fp32"),
+        "peer fourth bf16": lambda: setting.peer(["cupl_ensemble"], "bf16"),
+        "ours fourth bf16": lambda: setting.fourth("bf16"),
+        "ours fourth fp32": lambda: setting.fourth("fp32"),
     }
     seconds = in_turn(ways, repeats, time.perf_counter)
-    once = {"peer three fp32": lambda: [_peer(work, weights, strategy, "fp32") for strategy in THREE]}
-    seconds |= in_turn(once, 1, time.perf_counter)
-    medians = {name: median(values) for name, values in seconds.items()}
-    default, same = "CLIP_benchmark at its default (autocast bf16)", "CLIP_benchmark in fp32 (--no_amp), once"
-    cold_words, three_words, fourth_words = (
-        "simple, ensemble and cupl, cold, one sweep",
-        "simple, ensemble and cupl, cold, three commands",
-        "a fourth strategy (cupl_ensemble) on the same images",
-    )
+    seconds |= in_turn({"peer three fp32": lambda: setting.peer(THREE, "fp32")}, 1, time.perf_counter)
+    commands, fourth = "the same as three commands", "a fourth strategy (cupl_ensemble) on the same images"
+    three_runs, fourth_run = f"three runs of {DEFAULT}", f"a fourth run of {DEFAULT}"
     asked = (
-        ("ours started fp32", f"{cold_words}, both as a user starts them: all cores", "peer started bf16",
-         f"three runs of {default}", 3.5),
-        ("ours three bf16", cold_words, "peer three bf16", f"three runs of {default}", 8),
-        ("ours three fp32", cold_words, "peer three fp32", f"three runs of {same}", 8),
-        ("ours three fp32", cold_words, "peer three bf16", f"three runs of {default}", None),
-        ("ours commands bf16", three_words, "peer three bf16", f"three runs of {default}", 8),
-        ("ours commands fp32", three_words, "peer three fp32", f"three runs of {same}", 8),
-        ("ours fourth bf16", fourth_words, "peer fourth bf16", f"a fourth run of {default}", 20),
-        ("ours fourth fp32", fourth_words, "peer fourth bf16", f"a fourth run of {default}", 20),
-    )  # fmt: skip
-    rows = [
-        Row(
-            what=f"{what}, ours in {ours[-4:]}, {medians[ours]:.1f} s",
-            against=f"{against}, {medians[peer]:.1f} s",
-            value=f"{(ratio := medians[peer] / medians[ours]):.1f} times",
-            bar="" if bar is None else f">= {bar}",
-            met=None if bar is None else ratio >= bar,
-            seconds={"ours": seconds[ours], "peer": seconds[peer]},
-        )
-        for ours, what, peer, against, bar in asked
-    ]
-    note = (
-        f"{MODEL} with random weights, {num_classes} classes, {num_images} images, wall time of whole processes with"
-        " start-up, compiled bytecode at hand on both sides, no workers. The first row is what a user gets without"
-        " asking: neither program is held to one core, and each has its own default of precision."
+        ("ours three bf16", COLD, "peer three bf16", three_runs, 8),
+        ("ours three fp32", COLD, "peer three fp32", f"three runs of {SAME}", 8),
+        ("ours three fp32", COLD, "peer three bf16", three_runs, None),
+        ("ours commands bf16", commands, "peer three bf16", three_runs, 8),
+        ("ours commands fp32", commands, "peer three fp32", f"three runs of {SAME}", 8),
+        ("ours fourth bf16", fourth, "peer fourth bf16", fourth_run, 20),
+        ("ours fourth fp32", fourth, "peer fourth bf16", fourth_run, 20),
     )
-    return Table(title="A sweep", note=note, rows=rows)
+    return Table(title="A sweep", note=setting.note, rows=[_row(seconds, *one) for one in asked])
+
+
+def measure_as_started(setting: Setting, repeats: int) -> Table:
+    """Wall time of a cold sweep as a user starts it: all cores, and each program's own default of precision."""
+    ways: dict[str, Callable[[], object]] = {
+        "peer bf16": lambda: setting.peer(THREE, "bf16", as_started=True),
+        "ours fp32": lambda: setting.cold("fp32", as_started=True),
+    }
+    row = _row(
+        in_turn(ways, repeats, time.perf_counter), "ours fp32", COLD, "peer bf16", f"three runs of {DEFAULT}", 3.5
+    )
+    note = f"{setting.note} Neither program is held to one core or told a precision."
+    return Table(title="A sweep as a user starts it", note=note, rows=[row])
+
+
+def _row(
+    seconds: Mapping[str, Sequence[float]], ours: str, what: str, peer: str, against: str, bar: float | None
+) -> Row:
+    mine, theirs = median(seconds[ours]), median(seconds[peer])
+    return Row(
+        what=f"{what}, ours in {ours[-4:]}, {mine:.1f} s",
+        against=f"{against}, {theirs:.1f} s",
+        value=f"{theirs / mine:.1f} times",
+        bar="" if bar is None else f">= {bar}",
+        met=None if bar is None else theirs / mine >= bar,
+        seconds={"ours": seconds[ours], "peer": seconds[peer]},
+    )
 
 
 def sentences(files: Sequence[Path], num_classes: int) -> dict[str, list[str]]:
