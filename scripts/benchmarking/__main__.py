@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _facts(arguments: argparse.Namespace, core: int) -> dict[str, object]:
-    found = describe_environment(torch.device("cpu"), None)
+    found = describe_environment(torch.device("cpu"), [ROOT / "results"], "scripts/benchmark")
     cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     processor = cpu[0].partition(": ")[2] if cpu else platform.machine()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
