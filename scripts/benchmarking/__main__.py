@@ -46,6 +46,7 @@ def main() -> None:
             return sweep.Setting.laid_out(work, photos, arguments.prompts, 2 if arguments.quick else 32)
 
         parts: list[Callable[[], Sequence[Table]]] = [
+            lambda: [sweep.measure_as_started(setting(), repeats)],
             lambda: [images.measure(photos, max(repeats, 5) if not arguments.quick else 1)],
             lambda: [views.measure(photos[:30], repeats)],
             lambda: [loading.measure(work, repeats)],
@@ -53,7 +54,6 @@ def main() -> None:
             lambda: growth.measure(work, arguments.prompts, repeats, quick=arguments.quick),
             lambda: text.measure(arguments.prompts, repeats, num_classes=2 if arguments.quick else 16),
             lambda: [sweep.measure(setting(), repeats)],
-            lambda: [sweep.measure_as_started(setting(), repeats)],
             lambda: [_gpu(photos, arguments.prompts, cores)],
         ]
         tables: list[Table] = []

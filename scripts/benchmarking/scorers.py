@@ -23,6 +23,8 @@ from cupl_bench.scorers import Inputs
 __all__ = ["measure"]
 
 NUM_CLASSES, WIDTH, TEMPLATES = 1000, 512, 8
+TICK = 1e-3
+"""Seconds: less is not told from nothing."""
 OF_FEATURES = {
     "plain": (10_000, 20_000),
     "zlap": (10_000, 20_000),
@@ -48,7 +50,7 @@ def measure(repeats: int, *, quick: bool) -> Table:
         small, large = (max(10, size // scale) for size in sizes)
         spent = {size: [_own_process(asked, size) for _ in range(repeats)] for size in (small, large)}
         before, after = (median([seconds for seconds, _ in spent[size]]) for size in (small, large))
-        power = math.log(after / before) / math.log(large / small)
+        power = math.log(max(after, TICK) / max(before, TICK)) / math.log(large / small)
         product = 2 * large * NUM_CLASSES * WIDTH / rate
         rows.append(
             Row(
