@@ -1,10 +1,9 @@
 """Data sets of the Hugging Face hub, or in its layout on the disk, through the `datasets` library."""
 
-import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,16 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from cupl_bench.dataset import Dataset, ReadTaken
 from cupl_bench.dataset.digests import keys_inside, keys_of_files
+from cupl_bench.dataset.hf_files import HF_URL, Address, HubFiles
+from cupl_bench.dataset.hf_table import (
+    HfRows,
+    ReadRow,
+    column_values,
+    is_image_struct,
+    only_column,
+    paths_of,
+    usual_label_column,
+)
 from cupl_bench.dataset.hub import (
     HubError,
     NotReachedError,
@@ -39,109 +48,7 @@ from cupl_bench.keys import Keys
 from cupl_bench.store import user_cache_dir
 from cupl_bench.truth import ClassSets, Groups
 
-__all__ = ["HfRows", "HfSource"]
-
-
-@dataclass(frozen=True)
-class ReadRow:
-    """Reads image i from a table whose images are not decoded."""
-
-    images: Any
-    column: str
-
-    def __call__(self, index: int) -> bytes:
-        cell = self.images[index][self.column]
-        if cell is None:
-            raise DatasetError(f"row {index} has no image in column {self.column!r}")
-        content = cell["bytes"]
-        return content if content is not None else Path(cell["path"]).read_bytes()
-
-
-@dataclass(frozen=True, kw_only=True)
-class HfRows:
-    """The rows of a split: images, the content keys of those at some places, and their labels as stored.
-
-    ``names``: of the whole numbers in ``values``, where the table carries them. ``groups``, ``sets``: of each image,
-    where a column tells them.
-    """
-
-    read: Callable[[int], bytes]
-    keys: Callable[[Int64[np.ndarray, " m"], Path], Keys]
-    label_column: str
-    values: Sequence[int | str]
-    names: tuple[str, ...] | None
-    groups: Sequence[object] | None = None
-    sets: Sequence[Sequence[int | str]] | None = None
-
-
-HF_URL = re.compile(r"hf://datasets/(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<pattern>.+)")
-NO_OPTIONS = {"name", "version", "data_dir", "data_files", "description", "features"}
-"""Fields of a configuration of the library that say which data it is, not how its files are read."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Address:
-    """Files on the hub: all that the library takes for data where there are none; ``format`` None: by their endings."""
-
-    repository: Repository
-    format: str | None
-    files: Sequence[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class HubFiles:
-    """How the library reads a commit of a data set: a format of its own, its options, and the files of each split.
-
-    ``features``: the types of the columns in the library's words, where the repository tells them.
-    """
-
-    format: str
-    splits: dict[str, list[str]]
-    options: dict[str, Any]
-    features: dict[str, Any] | None
-
-    @classmethod
-    def of(cls, builder: Any, root: str) -> "HubFiles":
-        """Return what a builder of the library would read below ``root``, the address of a commit.
-
-        Raises:
-            DatasetError: it would read files of elsewhere.
-        """
-        splits = {str(name): [str(one) for one in files] for name, files in (builder.config.data_files or {}).items()}
-        if other := [one for files in splits.values() for one in files if not one.startswith(root)]:
-            raise DatasetError(f"{root} names files of elsewhere, which are not read: {first(other, 3)}.")
-        usual = type(builder.config)()
-        options = {
-            one.name: getattr(builder.config, one.name)
-            for one in fields(builder.config)
-            if one.name not in NO_OPTIONS and getattr(builder.config, one.name) != getattr(usual, one.name)
-        }
-        return cls(
-            format=type(builder).__module__.rpartition(".")[2],
-            splits={name: [one.removeprefix(root) for one in files] for name, files in splits.items()},
-            options=options,
-            features=None if builder.info.features is None else builder.info.features.to_dict(),
-        )
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "HubFiles":
-        """Return what `dataclasses.asdict` made of one."""
-        return cls(**content)
-
-    def wanted(self, split: str) -> list[str]:
-        """Return the files that a split is read from; none if there is no such split.
-
-        All files, where it is a part or a sum of splits, or where class names are those of folders of all splits.
-        """
-        if self.format.endswith("folder") or not split.isidentifier():
-            return [one for files in self.splits.values() for one in files]
-        return self.splits.get(split, [])
-
-    def features_of(self) -> Any:
-        """Return the types of the columns; None where the files alone tell them."""
-        import datasets
-
-        return None if self.features is None else datasets.Features.from_dict(self.features)
+__all__ = ["HfSource"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,11 +161,11 @@ class HfSource:
     def _rows_of(self, table: Any) -> HfRows:
         import datasets
 
-        image_column = self.image_column or _only(
-            table, "image", lambda feature: isinstance(feature, datasets.Image) or _is_image_struct(feature)
+        image_column = self.image_column or only_column(
+            table, "image", lambda feature: isinstance(feature, datasets.Image) or is_image_struct(feature)
         )
-        sets = _column(table, "sets", self.sets)
-        label_column = self.label_column or (self.sets if sets is not None else None) or _label_column(table)
+        sets = column_values(table, "sets", self.sets)
+        label_column = self.label_column or (self.sets if sets is not None else None) or usual_label_column(table)
         for key, column in (("image_column", image_column), ("label_column", label_column)):
             if column not in table.column_names:
                 raise DatasetError(
@@ -286,7 +193,7 @@ class HfSource:
         read = ReadRow(images, image_column)
         files = [Path(entry["filename"]) for entry in table.cache_files]
         what = [self.path, self.split, image_column, str(len(table))]
-        paths = _paths(images, image_column)
+        paths = paths_of(images, image_column)
 
         def keys(indices: Int64[np.ndarray, " m"], cache_dir: Path) -> Keys:
             if paths is not None:
@@ -301,7 +208,7 @@ class HfSource:
             label_column=label_column,
             values=values,
             names=names,
-            groups=_column(table, "groups", self.groups),
+            groups=column_values(table, "groups", self.groups),
             sets=sets,
         )
 
@@ -597,62 +504,6 @@ def _quiet(datasets: Any) -> Any:
                 datasets.enable_progress_bars()
 
     return manager()
-
-
-def _is_image_struct(feature: Any) -> bool:
-    """Return whether a column written without its metadata still looks like stored images."""
-    return isinstance(feature, dict) and set(feature) == {"bytes", "path"}
-
-
-def _paths(images: Any, column: str) -> list[str] | None:
-    """Return the files of the images where the table holds paths and no bytes: they change without the table."""
-    if not len(images) or (first_cell := images[0][column]) is None or first_cell["bytes"] is not None:
-        return None
-    cells = images.with_format("arrow")[:].column(0).combine_chunks()
-    return None if cells.field("path").null_count else [str(path) for path in cells.field("path").to_pylist()]
-
-
-def _only(table: Any, what: str, fits: Any) -> str:
-    candidates = [name for name, feature in table.features.items() if fits(feature)]
-    if len(candidates) != 1:
-        raise DatasetError(
-            f"{len(candidates)} columns could be the {what} column ({first(candidates or table.column_names)}); name"
-            f" one with dataset.{what}_column=..."
-        )
-    return str(candidates[0])
-
-
-def _label_column(table: Any) -> str:
-    import datasets
-
-    for usual in ("label", "labels", "cls"):
-        if usual in table.column_names:
-            return usual
-    return _only(table, "label", lambda feature: isinstance(feature, datasets.ClassLabel))
-
-
-def _column(table: Any, key: str, name: str | None) -> list[Any] | None:
-    """Return the values of a column, with the names of a column of classes; None where it is no column but a file.
-
-    Raises:
-        DatasetError: it is neither.
-    """
-    import datasets
-
-    if name is None:
-        return None
-    if name not in table.column_names:
-        if Path(name).is_file():
-            return None
-        raise DatasetError(
-            f"dataset.{key}={name} is neither a column, of which there are {table.column_names}, nor a file."
-            f"{nearest(name, table.column_names)}"
-        )
-    values: list[Any] = table.select_columns([name]).with_format("arrow")[:].column(0).to_pylist()
-    feature = table.features[name]
-    if isinstance(feature, datasets.ClassLabel):
-        return [None if value is None else feature.names[value] for value in values]
-    return values
 
 
 def _configs(path: str, revision: str | None) -> list[str]:
