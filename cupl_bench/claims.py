@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from cupl_bench.errors import ResultsError
+from cupl_bench.errors import ResultsError, UnreadableError
 from cupl_bench.keys import KEY_BYTES, KeyIndex, Keys
 from cupl_bench.lease import held, outlast
 from cupl_bench.store import files_in, write_atomically
@@ -45,32 +45,42 @@ def claimed(store: Path, find: Callable[[], T], keys_of: Callable[[T], Keys], wh
         What ``find`` has found last: of which nobody else encodes anything.
     """
     folder = store / "claims"
+    stuck: set[Path] = set()  # that cannot be removed: of another user, in a folder that only he may write
     with ExitStack() as claim:
         while len(keys_of(found := find())):
             with held(folder / "claiming.lease", f"a look at who encodes {what}"):
                 keys = keys_of(found := find())  # what another job has just written is there by now
-                if (other := _of_another(folder, keys)) is None:
+                if not (others := [path for path in _of_others(folder, keys) if path not in stuck]):
                     if len(keys):
                         claim.enter_context(_claim(folder, keys, what))
                     break
-            outlast(other.with_suffix(".lease"), what)
-            other.unlink(missing_ok=True)  # of a job that died; others remove their own
+            outlast([path.with_suffix(".lease") for path in others], what)
+            for path in others:
+                try:
+                    path.unlink(missing_ok=True)  # of a job that died; others remove their own
+                except OSError as error:
+                    log.debug("a claim of %s stays (%s)", what, error)
+                    stuck.add(path)
         yield found
 
 
-def _of_another(folder: Path, keys: Keys) -> Path | None:
-    """Return the claim of another job that covers one of ``keys``, if there is any."""
+def _of_others(folder: Path, keys: Keys) -> Iterator[Path]:
+    """Yield the claims of other jobs that cover one of ``keys``."""
     wanted = KeyIndex()
     wanted.add(keys)
-    for path in files_in(folder, ENDING):
+    try:
+        paths = files_in(folder, ENDING)
+    except UnreadableError as error:
+        log.debug("no claim is seen (%s)", error)
+        return
+    for path in paths:
         try:
             content = np.fromfile(path, dtype=np.uint8)
-        except FileNotFoundError:
-            continue  # done meanwhile
+        except OSError:
+            continue  # done meanwhile, or it may not be read
         whole = len(content) - len(content) % KEY_BYTES
         if (wanted.find(Keys(content[:whole].reshape(-1, KEY_BYTES))) >= 0).any():
-            return path
-    return None
+            yield path
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -59,10 +59,11 @@ def held(path: Path, what: str, before_waiting: Callable[[], None] = lambda: Non
     If no lease can be written, nothing else can be written either, and there is no work to share: the block then runs
     without a lease.
     """
-    lease = _lease(path)
+    attempt = _Attempt(path, what)
+    lease = attempt.lease
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _acquire(lease, path, what, before_waiting)
+        _acquire(attempt, before_waiting)
     except OSError as error:
         log.debug("no lease %s (%s)", path, error)
         yield
@@ -77,13 +78,28 @@ def held(path: Path, what: str, before_waiting: Callable[[], None] = lambda: Non
         lease.release()
 
 
-def outlast(path: Path, what: str) -> None:
-    """Wait until nobody holds the lease ``path``, be it that its holder let go or that it died; say for whom."""
-    lease = _lease(path)
+def outlast(paths: Sequence[Path], what: str) -> None:
+    """Wait until nobody holds any of the leases ``paths``, be it that its holder let go or that it died; say for whom.
+
+    All are watched at once: those whose holders died together on another machine are over after the time of one.
+    """
+    attempts = [_Attempt(path, what) for path in paths]
+    while True:
+        raise_if_interrupted()
+        attempts = [attempt for attempt in attempts if not _is_over(attempt)]
+        if not attempts:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _is_over(attempt: "_Attempt") -> bool:
     with suppress(OSError):  # the folder is gone, or nothing can be written there: nobody is waited for
-        _acquire(lease, path, what, lambda: None)
-        _note(path).unlink(missing_ok=True)  # of a holder that died
-        lease.release()
+        if not attempt.succeeds():
+            attempt.watch()
+            return False
+        _note(attempt.path).unlink(missing_ok=True)  # of a holder that died
+        attempt.lease.release()
+    return True
 
 
 def holder_of(path: Path) -> Holder | None:
@@ -116,36 +132,53 @@ def _myself(what: str) -> Holder:
     )
 
 
-def _acquire(lease: SoftFileLease, path: Path, what: str, before_waiting: Callable[[], None]) -> None:
-    told = asked = False
-    seen: tuple[int, int] | None = None
-    unchanged_since = 0.0
-    while True:
-        raise_if_interrupted()
+class _Attempt:
+    """Tries to get a lease, and what was seen of its holder meanwhile."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.path, self.what, self.lease = path, what, _lease(path)
+        self._told = False
+        self._seen: tuple[int, int] | None = None
+        self._unchanged_since = 0.0
+
+    def succeeds(self) -> bool:
+        """Try once, and return whether the lease is ours now."""
         try:
-            lease.acquire(blocking=False)
+            self.lease.acquire(blocking=False)
         except Timeout:
-            if not asked:
-                asked = True
-                before_waiting()
-                continue
-        else:
-            if told:
-                log.info("waited    for %s: continuing with what is there", what)
-            return
-        holder = holder_of(path)
-        if not told and holder is not None:
-            log.info("waiting   for %s: held by %s", what, holder)
-            told = True
+            return False
+        if self._told:
+            log.info("waited    for %s: continuing with what is there", self.what)
+        return True
+
+    def watch(self) -> None:
+        """Say once who holds the lease; remove it if nobody has touched it for too long."""
+        holder = holder_of(self.path)
+        if not self._told and holder is not None:
+            log.info("waiting   for %s: held by %s", self.what, holder)
+            self._told = True
         # filelock takes an expired lease by exchanging two names in one step, which network file systems refuse.
         try:
-            stat = path.stat()
+            stat = self.path.stat()
         except FileNotFoundError:
+            return
+        if self._seen != (stat.st_ino, stat.st_mtime_ns):
+            self._seen, self._unchanged_since = (stat.st_ino, stat.st_mtime_ns), time.monotonic()
+        elif time.monotonic() - self._unchanged_since > 1.5 * EXPIRY_SECONDS:
+            _remove(self.path, self._seen)
+
+
+def _acquire(attempt: _Attempt, before_waiting: Callable[[], None]) -> None:
+    asked = False
+    while True:
+        raise_if_interrupted()
+        if attempt.succeeds():
+            return
+        if not asked:
+            asked = True
+            before_waiting()
             continue
-        if seen != (stat.st_ino, stat.st_mtime_ns):
-            seen, unchanged_since = (stat.st_ino, stat.st_mtime_ns), time.monotonic()
-        elif time.monotonic() - unchanged_since > 1.5 * EXPIRY_SECONDS:
-            _remove(path, seen)
+        attempt.watch()
         time.sleep(POLL_SECONDS)
 
 

@@ -1,6 +1,7 @@
 """Rows are claimed by their keys: jobs wait for each other only where they want the same rows."""
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -9,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import filelock
 import pytest
 
-from cupl_bench import lease
+from cupl_bench import claims, lease
 from cupl_bench.claims import claimed
+from cupl_bench.errors import UnreadableError
 from cupl_bench.keys import Keys
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,3 +151,52 @@ def test_where_nothing_can_be_written_there_is_nothing_to_share(tmp_path: Path) 
     store = Store(tmp_path / "store")
     store.encode([1])
     assert store.encoded == [1]
+
+
+def test_those_who_died_together_on_another_machine_are_waited_for_together(tmp_path: Path) -> None:
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    own = filelock.SoftFileLease(folder / "own", lease_duration=1.5)
+    with own:
+        elsewhere = (folder / "own").read_text().replace(platform.node(), "elsewhere")
+    assert "elsewhere" in elsewhere
+    for row in range(1, 6):
+        (folder / f"{row}.lease").write_text(elsewhere)
+        (folder / f"{row}.claimed").write_bytes(bytes([row] * 16))
+    store = Store(tmp_path)
+    began = time.monotonic()
+    store.encode([*range(1, 7)])
+    assert 1.4 < time.monotonic() - began < 3.0  # one after the other would be 7.5
+    assert store.encoded == [*range(1, 7)]
+    assert left(tmp_path) == []
+
+
+def test_a_claim_that_may_not_be_removed_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's, in a folder that only he may write."""
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "his.claimed").write_bytes(bytes([1] * 16))
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "his.claimed":
+            raise PermissionError(13, "Permission denied", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    store = Store(tmp_path)
+    store.encode([1, 2])
+    assert store.encoded == [1, 2]
+    assert left(tmp_path) == ["his.claimed"]
+
+
+def test_claims_that_may_not_be_read_end_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "claims" / "folder.claimed").mkdir(parents=True)
+    store = Store(tmp_path)
+    store.encode([1])
+
+    def refuse(folder: Path, _: str) -> list[Path]:
+        raise UnreadableError(f"{folder} cannot be read")
+
+    monkeypatch.setattr(claims, "files_in", refuse)
+    store.encode([2])
+    assert store.encoded == [1, 2]
