@@ -303,7 +303,7 @@ def test_a_large_folder_ends_a_sweep_with_tables_and_a_hint(cli, on_photos, monk
 def test_the_end_of_a_report_names_one_folder(tmp_path: Path) -> None:
     tables = [tmp_path / "tables" / name for name in ("a.csv", "b.md")]
     path = tmp_path / "report" / "index.html"
-    page = Page(path=path, files=[path], num_bytes=0, num_thumbnails=0, without_images=[])
+    page = Page(path=path, files=[path], thumbnail_folders=[], num_bytes=0, num_thumbnails=0, without_images=[])
     report = Report(comparison=None, tables=tables, figures=tables[:1], page=page)
     assert _left(tmp_path, report) == [f"results   {tmp_path}: page report/index.html, 2 tables, 1 files of figures"]
 

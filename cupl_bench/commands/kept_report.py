@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cupl_bench
+from cupl_bench.conf_folder import shipped
 from cupl_bench.errors import ResultsError
 from cupl_bench.identity import content_key
 from cupl_bench.store import write_atomically
@@ -52,24 +53,26 @@ class Ending:
 
 
 def made_from(results_dir: Path, asked: object, config: Any) -> str:
-    """Return a digest of all that an ending depends on: what was ``asked``, the files read, and this program."""
-    code = Path(cupl_bench.__file__).parent / "report"
+    """Return a digest of all that an ending depends on: what was ``asked``, where, the files read, and this program."""
+    code = [path for path in sorted(Path(cupl_bench.__file__).parent.rglob("*.*")) if path.suffix != ".pyc"]
     seen = [_state(path) for name in READ for path in sorted((results_dir / name).glob("*"))]
     return content_key(
         {
             "asked": asked,
+            "results_dir": str(results_dir),  # which lines and answers name: a folder may be moved, or copied as it is
             "baseline": config.baseline,
             "cache_dir": str(config.cache_dir),
             "version": cupl_bench.__version__,
-            "code": [_state(path) for path in sorted(code.rglob("*.*")) if path.suffix != ".pyc"],
+            "code": [_state(path) for path in [*code, shipped("report/published.csv", "results/published.csv")]],
             "files": seen,
         }
     )
 
 
 def _state(path: Path) -> list[object]:
+    """Return what changes with a file; of a folder, with the list of its files. The last time can be set by nobody."""
     found = path.stat()
-    return [path.name, found.st_size, found.st_mtime_ns]
+    return [path.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def ending_of(results_dir: Path, place: Path, digest: str) -> Ending | None:
@@ -85,11 +88,11 @@ def ending_of(results_dir: Path, place: Path, digest: str) -> Ending | None:
 
 def keep(results_dir: Path, place: Path, digest: str, ending: Ending, files: Sequence[Path]) -> None:
     """Keep how it ended, and the state of the files that it wrote."""
-    states = [[str(path.relative_to(results_dir)), _state(path)] for path in files]
     try:
+        states = [[str(path.relative_to(results_dir)), _state(path)] for path in files]
         content = json.dumps({"made_from": digest, "files": states, "ending": asdict(ending)}, allow_nan=False)
         write_atomically(results_dir / place, content.encode())
-    except (ResultsError, ValueError) as error:
+    except (OSError, ResultsError, ValueError) as error:
         logging.getLogger(__name__).debug("how it ended is not kept: %s", error)
 
 

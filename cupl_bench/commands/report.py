@@ -51,8 +51,9 @@ class Report:
 
     @property
     def files(self) -> list[Path]:
-        """All that was written."""
-        return [*self.tables, *self.figures, *([] if self.page is None else self.page.files)]
+        """All that was written; of the thumbnails, which may be many, the folders that they lie in."""
+        of_page = [] if self.page is None else [*self.page.files, *self.page.thumbnail_folders]
+        return [*self.tables, *self.figures, *of_page]
 
 
 def write_report(results_dir: Path, config: Any, *, quick: bool = False, own: Mapping[str, str] = EMPTY) -> Report:

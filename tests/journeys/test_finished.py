@@ -1,16 +1,19 @@
 """A question whose answer is stored ends without PyTorch and its kin, whose import takes seconds."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Cli
 from making import TinyModel, encoded, make_folder
 
 from cupl_bench.__main__ import main
+from cupl_bench.commands.kept_report import made_from
 
 HEAVY = ("torch", "torchvision", "open_clip", "transformers", "scipy", "pandas")
 """Packages of which each takes a good part of a second or more to import; of no use where nothing is computed."""
@@ -149,6 +152,10 @@ def test_a_report_that_is_asked_again_is_shown_again(cli: Cli, finished: tuple[P
     assert cli(*asked) == 0
     assert list((cli.results / "report" / "thumbnails").iterdir())
     assert (cli.results / "report" / "index.html").read_bytes() != page
+    thumbnail = next((cli.results / "report" / "thumbnails").rglob("*.webp"))
+    thumbnail.unlink()
+    assert cli(*asked) == 0
+    assert thumbnail.is_file()
     for one in ((cli.results / "report" / "data").rglob("*.js"), (cli.results / "figures").iterdir()):
         next(iter(one)).write_bytes(b"")
         before = kept.stat().st_mtime_ns
@@ -156,6 +163,22 @@ def test_a_report_that_is_asked_again_is_shown_again(cli: Cli, finished: tuple[P
         assert kept.stat().st_mtime_ns != before
     assert cli("report", "figures=strategies", "format=svg") == 0
     assert [path.suffix for path in (cli.results / "figures").iterdir()] == [".svg"]
+
+
+def test_what_an_ending_depends_on(tmp_path: Path) -> None:
+    """The folder, which its lines name, and each file that it reads, though size and time of writing are the same."""
+    config = SimpleNamespace(baseline=None, cache_dir=tmp_path / "cache")
+    record = tmp_path / "results" / "records" / "a.json"
+    record.parent.mkdir(parents=True)
+    record.write_text('{"top1": 0.5}')
+    before = made_from(tmp_path / "results", [], config)
+    assert made_from(tmp_path / "results", [], config) == before
+    shutil.copytree(tmp_path / "results", tmp_path / "copy")
+    assert made_from(tmp_path / "copy", [], config) != made_from(tmp_path / "results", [], config) == before
+    written = record.stat().st_mtime_ns
+    record.write_text('{"top1": 0.6}')
+    os.utime(record, ns=(written, written))
+    assert made_from(tmp_path / "results", [], config) != before
 
 
 @pytest.mark.slow

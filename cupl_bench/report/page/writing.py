@@ -59,11 +59,13 @@ COMPRESSION = 4
 class Page:
     """The page that was written: its first file, all but the thumbnails and what they weigh.
 
-    ``without_images``: the keys of runs, one for each list of images, whose images are not on this machine.
+    ``thumbnail_folders``: in which they lie. ``without_images``: the keys of runs, one for each list of images, whose
+    images are not on this machine.
     """
 
     path: Path
     files: list[Path]
+    thumbnail_folders: list[Path]
     num_bytes: int
     num_thumbnails: int
     without_images: list[str]
@@ -134,11 +136,13 @@ class PageWriter:
         others = {**_libraries(), "index.html": _index(first)}
         for name, asset in others.items():  # the page itself comes last: until then the former one stands
             write_changed(self.folder / name, asset)
+        thumbnails = [name for listed in self.lists.values() for name in listed["thumbnails"].values()]
         return Page(
             path=self.folder / "index.html",
             files=[*(self.folder / "data" / f"{name}.js" for name in self.written), *map(self.folder.joinpath, others)],
             num_bytes=sum(self.written.values()) + sum(map(len, others.values())),
-            num_thumbnails=sum(len(listed["thumbnails"]) for listed in self.lists.values()),
+            thumbnail_folders=sorted({(self.folder / "thumbnails" / name).parent for name in thumbnails}),
+            num_thumbnails=len(thumbnails),
             without_images=without,
         )
 
