@@ -48,6 +48,7 @@ __all__ = [
     "TimingRecord",
     "digest_of_file",
     "finished_record",
+    "has_artifacts",
     "read_record",
     "read_records",
     "record_path",
@@ -357,6 +358,13 @@ def unlike_artifacts(record: Record, results_dir: Path, names: Sequence[str] | N
         for name, path in record.artifacts.model_dump(exclude_none=True).items()
         if (names is None or name in names) and _is_unlike(results_dir / path, digests.get(name))
     ]
+
+
+def has_artifacts(record: Record, results_dir: Path) -> bool:
+    """Return whether the files that a finished run names are there, whatever they hold."""
+    return record.artifacts is not None and all(
+        (results_dir / path).is_file() for path in record.artifacts.model_dump(exclude_none=True).values()
+    )
 
 
 def _is_unlike(path: Path, digest: str | None) -> bool:

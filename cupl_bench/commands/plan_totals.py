@@ -62,11 +62,13 @@ class Time:
 class NotKnown:
     """What the sums lack: data sets whose number of images, and questions whose prompts, are known after a download.
 
-    ``width_of``: backbones whose features may be of any width, so that their gigabytes are not counted.
+    ``own_texts_of``: scorers that encode texts of their own. ``width_of``: backbones whose features may be of any
+    width, so that their gigabytes are not counted.
     """
 
     images_of: tuple[str, ...] = ()
     prompts_of_questions: int = 0
+    own_texts_of: tuple[str, ...] = ()
     width_of: tuple[str, ...] = ()
 
 
@@ -133,6 +135,7 @@ def totals_of(
         not_known=NotKnown(
             images_of=_names(one.dataset for one in open_ones if one.plan.images_to_encode is None),
             prompts_of_questions=sum(one.plan.texts_to_encode is None for one in open_ones),
+            own_texts_of=_names(one.scorer for one in open_ones if one.own_texts),
             width_of=_names(
                 one.backbone for one in encoders if one.width is None and (one.images or one.views or one.texts)
             ),

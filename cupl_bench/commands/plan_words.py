@@ -82,6 +82,10 @@ def _not_known(lacking: NotKnown) -> str:
     count = lacking.prompts_of_questions
     parts = [f"how many images {_first(lacking.images_of)} has"] if lacking.images_of else []
     parts += [f"how many prompts {_count(count, 'question')} {'has' if count == 1 else 'have'}"] if count else []
+    if own := lacking.own_texts_of:
+        parts.append(
+            f"how many texts scorer={_first(own)} {'encodes itself' if len(own) == 1 else 'encode themselves'}"
+        )
     parts += [f"how wide the features of {_first(lacking.width_of)} are"] if lacking.width_of else []
     return f"{_list(parts)}: not in these sums" if parts else ""
 

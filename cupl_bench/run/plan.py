@@ -15,7 +15,7 @@ from cupl_bench.errors import CuplBenchError, DataNotHereError, PromptsNotHereEr
 from cupl_bench.keys import Keys
 from cupl_bench.prompts import Prompts, prompts_of
 from cupl_bench.prompts.files import no_downloads
-from cupl_bench.records import finished_record
+from cupl_bench.records import finished_record, has_artifacts
 from cupl_bench.run.asking import Machine, Question
 from cupl_bench.run.bench import Workbench
 from cupl_bench.run.finished import counts_as_finished
@@ -66,7 +66,8 @@ class Planned:
     """A question by its names, what a run of it would do, and what it shares with other questions.
 
     ``images``: equal for questions that share their image features. ``views``: how its views are drawn, equal for those
-    that share them; None where there are none. ``encoder``: equal for questions that share their text features.
+    that share them; None where there are none. ``own_texts``: whether its scorer encodes texts of its own, which
+    are not in the plan. ``encoder``: equal for questions that share their text features.
     ``texts``: a number for each different text of its prompts; None where these are not known.
     """
 
@@ -79,6 +80,7 @@ class Planned:
     images: Hashable
     encoder: Hashable
     views: bytes | None = None
+    own_texts: bool = False
     texts: Int64[np.ndarray, " t"] | None = None
 
 
@@ -195,6 +197,7 @@ class Planner:
             images=(images, encoder, question.decode),
             encoder=encoder,
             views=None if family is None else family.digest,
+            own_texts=scorer is not None and "second_texts" in scorer.needs.uses,
             texts=None if written is None else written.texts,
         )
 
@@ -288,8 +291,8 @@ def _with_what_is_done(prepared: Prepared, told: Plan) -> Plan:
     """Return the plan of a question of which all is here but maybe features, with what is finished already."""
     prepared = replace(prepared, left_out=left_out_before(prepared))
     told = replace(told, run_key=prepared.key)
-    found = finished_record(prepared.record_path)
-    if found is not None and counts_as_finished(prepared, found):
+    found = None if prepared.machine.rerun == "always" else finished_record(prepared.record_path)
+    if found is not None and counts_as_finished(prepared, found) and has_artifacts(found, prepared.machine.results_dir):
         nothing = replace(told, finished=True, images_to_encode=0, texts_to_encode=0)
         return _in_gigabytes(replace(nothing, views_to_encode=None if told.views_to_encode is None else 0))
     return replace(told, texts_to_encode=0) if class_embeddings_path(prepared).is_file() else told

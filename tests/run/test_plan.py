@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import make_folder
+from making import make_folder, make_run
 
 import cupl_bench.run.plan
 from cupl_bench.backbone import WeightsNotHereError
@@ -59,6 +59,21 @@ def test_images_that_are_here_are_all_to_encode_where_the_weights_are_not(asked,
     (photos / "bee" / "again.jpg").write_bytes((photos / "ant" / "0.jpg").read_bytes())
     found = asked("dataset=folder", f"dataset.path={photos}", "backbone=vit_b32_openai", "scorer=mta").plan
     assert (found.num_images, found.images_to_encode, found.views_to_encode) == (6, 5, 5 * 63)
+
+
+def test_what_eval_would_run_again_is_not_finished(asked, tmp_path: Path) -> None:
+    """A question that rerun=always asks again, or whose predictions are gone."""
+    photos = make_folder(tmp_path / "photos", {"ant": 2, "bee": 2})
+    question = ["dataset=folder", f"dataset.path={photos}", "backbone=demo", "prompts=simple"]
+    told = asked(*question).plan
+    assert told.run_key is not None
+    make_run(tmp_path / "results", told.run_key)
+    assert (asked(*question).plan.finished, asked(*question).plan.images_to_encode) == (True, 0)
+    again = asked(*question, "rerun=always").plan
+    assert (again.finished, again.images_to_encode) == (False, 4)
+    (tmp_path / "results" / "predictions" / f"{told.run_key}.parquet").unlink()
+    lost = asked(*question).plan
+    assert (lost.finished, lost.images_to_encode) == (False, 4)
 
 
 def test_questions_that_share_features_say_so(asked) -> None:

@@ -1,6 +1,6 @@
 """What a plan comes to: nothing counted twice, nothing made up, nothing wider than a terminal."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -83,6 +83,13 @@ def test_what_is_not_known_is_said_and_in_no_sum() -> None:
         "not known how many images cub has, how many prompts 1 question has and how wide",
         "          the features of wide are: not in these sums",
     ]
+
+
+def test_texts_that_scorers_encode_themselves_are_in_no_sum_and_said() -> None:
+    questions = [planned("simple"), replace(planned("simple"), scorer="chils", own_texts=True)]
+    found = totals_of([*questions, replace(planned(finished=True), scorer="fudd", own_texts=True)], {})
+    assert (found.texts, found.not_known.own_texts_of) == (20, ("chils",))
+    assert lines_of(found)[-1] == "not known how many texts scorer=chils encodes itself: not in these sums"
 
 
 def test_what_most_questions_wait_for_is_fetched_first() -> None:
