@@ -1,5 +1,6 @@
 """What a user tells of the images of their own data set beyond one label: the group of each, or all its classes."""
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,34 @@ def groups_of(told: Sequence[object], where: str) -> Groups:
     [1, -1, 0]
 
     Raises:
-        DatasetError: something else is told, or no group at all.
+        DatasetError: something else is told, or no group at all; or two groups read the same.
     """
     if odd := [one for one in told if one is not None and not _is_word(one)]:
         raise DatasetError(f"{where}: {len(odd):,} of {len(told):,} groups are neither text nor number: {first(odd)}.")
     names = tuple(sorted({str(one) for one in told if one is not None}))
     if not names:
         raise DatasetError(f"{where}: none of {len(told):,} images is in a group.")
+    _tell_alike(names, where)
     place = {name: number for number, name in enumerate(names)}
     return Groups(names=names, of=np.array([-1 if one is None else place[str(one)] for one in told], dtype=np.int64))
+
+
+def _tell_alike(names: Sequence[str], where: str) -> None:
+    """Refuse names that nobody can tell apart: the worst group would be a part of one.
+
+    Raises:
+        DatasetError: two differ only in spaces or in the form of their letters, or one is empty.
+    """
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(" ".join(unicodedata.normalize("NFC", name).split()), []).append(name)
+    if "" in alike:
+        raise DatasetError(f"{where}: a group has no name: {first(alike[''])}. Null says that an image is in no group.")
+    if several := [ascii(same) for same in alike.values() if len(same) > 1]:
+        raise DatasetError(
+            f"{where}: {len(several)} groups stand under several names that differ only in spaces or in how their"
+            f" letters are put together, first: {several[0]}. Write each group in one way."
+        )
 
 
 def sets_told(

@@ -97,6 +97,9 @@ def test_a_list_in_the_order_of_the_images_or_a_map_from_their_names(source: Sou
     [
         ("groups", ["a", "b"], "groups.json has 2 entries for 4 images"),
         ("groups", [["a"], "a", "a", "a"], r"1 of 4 groups are neither text nor number: \['a'\]"),
+        ("groups", ["b", "day off", "day  off", " b"], r"2 groups stand under several names .* first: \[' b', 'b'\]"),
+        ("groups", ["caf\u00e9", "cafe\u0301", "a", "a"], r"1 groups stand .* first: \['cafe\\u0301', 'caf\\xe9'\]"),
+        ("groups", ["", "a", "a", None], "a group has no name: ''. Null says that an image is in no group"),
         ("groups", [None] * 4, "none of 4 images is in a group"),
         ("groups", {"ant/9.jpg": "a"}, "1 of 1 names are of no image, first: 'ant/9.jpg'. Images are called .* 'ant/0"),
         ("groups", 3, "should hold a JSON list with an entry for each image, or a map"),
