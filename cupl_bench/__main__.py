@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[:1] == ["help"] and len(given) > 1:
             given = [given[1], "--help", *given[2:]]
         if not given or given[0] in ("-h", "--help", "help"):
-            from cupl_bench.commands.help import USAGE
+            from cupl_bench.commands.help import usage
 
-            say(USAGE)
+            say(usage())
             return 0
         if given[0] == "--version":
             say(f"cupl-bench {__version__}")

@@ -113,9 +113,9 @@ def show_table(rows: Sequence[Mapping[str, object]], title: str) -> None:
     from rich.text import Text
 
     table = {name: [str(row[name]) for row in rows] for name in rows[0]}
-    same = [name for name in (*GROUPS, "images") if name in table and len(set(table[name])) == 1]
+    same = [name for name in (*GROUPS, "weights", "images") if name in table and len(set(table[name])) == 1]
     shared = {name: table.pop(name)[0] for name in same}
-    if said := [f"{name} {cell}" for name, cell in shared.items() if cell not in UNKNOWN]:
+    if said := [f"{name} {cell}" for name, cell in shared.items() if cell not in (*UNKNOWN, "here")]:
         title = f"{title}: {', '.join(said)}"
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True)
     left_out: list[str] = []
@@ -125,17 +125,24 @@ def show_table(rows: Sequence[Mapping[str, object]], title: str) -> None:
         left_out = _narrowed(table, console.width)
     widths = {name: max(_cells(name), *map(_cells, column)) for name, column in table.items()}
     head = _line({name: name for name in table}, widths)
-    lines = [Text(title, "bold"), Text(head), Text("─" * _width(table), "dim")]
+    titles = _folded(title, console.width) if console.is_terminal else [title]
+    lines = [*(Text(part, "bold") for part in titles), Text(head), Text("─" * _width(table), "dim")]
     for place, label in enumerate(above):
         if label and label != (above[place - 1] if place else ""):
-            lines += [Text(part, "bold") for part in textwrap.wrap(label, console.width, subsequent_indent="  ")]
+            lines += [Text(part, "bold") for part in _folded(label, console.width)]
         lines.append(Text(_line({name: column[place] for name, column in table.items()}, widths)))
     with console.capture() as drawn:
         for line in lines:
             console.print(line)
     say(drawn.get().removesuffix("\n"))
     if left_out:
-        say(f"left out because the terminal is too narrow: {', '.join(left_out)}")
+        for line in _folded(f"left out because the terminal is too narrow: {', '.join(left_out)}", console.width):
+            say(line)
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """Return a text in lines of so many columns; no word is broken, so that an address can be copied."""
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _taken_above(table: dict[str, list[str]]) -> list[str]:

@@ -105,7 +105,8 @@ def order(chains: Mapping[Edge, Sequence[Node]], rows: Mapping[str, int]) -> lis
         table[row].append(room)
     for chain in chains.values():
         for node in chain[1:-1]:
-            table[node[1]].append(node)  # type: ignore[arg-type]
+            assert isinstance(node, tuple)  # noqa: S101 - rooms stand at the ends of a chain alone
+            table[node[1]].append(node)
     links = [link for chain in chains.values() for link in pairwise(chain)]
     up = {node: [a for a, b in links if b == node] for line in table for node in line}
     down = {node: [b for a, b in links if a == node] for line in table for node in line}
@@ -178,8 +179,8 @@ def centres(table: Sequence[Sequence[Node]], chains: Mapping[Edge, Sequence[Node
             weights = [1 if isinstance(node, str) else 4 for node in line]
             moved = _never_falling([want - offset for want, offset in zip(wanted, offsets, strict=True)], weights)
             x |= {node: place + offset for node, place, offset in zip(line, moved, offsets, strict=True)}
-    left = min(x[node] - width(node) / 2 for node in x)
-    return {node: round(place - left + MARGIN) for node, place in x.items()}
+    leftmost = min(x[node] - width(node) / 2 for node in x)
+    return {node: round(place - leftmost + MARGIN) for node, place in x.items()}
 
 
 def _never_falling(values: Sequence[float], weights: Sequence[float]) -> list[float]:

@@ -17,13 +17,14 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
+from filelock import SoftFileLease
 from PIL import Image
 from torch import Tensor
 
@@ -59,7 +60,9 @@ class Sleeping(torch.nn.Module):
     def _features(self, kind: str, rows: Tensor, seconds: float) -> Tensor:
         is_probe = kind == "image" and tuple(rows.shape[-2:]) != (16, 16)  # each question asks what model it is
         time.sleep(0 if is_probe else seconds * len(rows))
-        digests = [hashlib.sha256(row.numpy().tobytes() + bytes([int(self.number)])).hexdigest() for row in rows]
+        digests = [
+            hashlib.sha256(row.numpy().tobytes() + bytes([int(cast(Tensor, self.number))])).hexdigest() for row in rows
+        ]
         with (self.notes / f"{os.getpid()}.encoded").open("a", encoding="utf-8") as file:
             file.writelines(f"{kind} {digest}\n" for digest in digests if not is_probe)
         drawn = [np.random.default_rng(int(digest[:8], 16)).normal(size=WIDTH) for digest in digests]
@@ -164,13 +167,13 @@ def _datasets() -> dict[str, list[tuple[Image.Image, str]]]:
 
 
 def _work(job: Job, folder: Path, notes: Path, seconds: float, strategies: Sequence[str]) -> None:
-    waited: Counter[str] = Counter()
+    waited = {"rows": 0.0, "else": 0.0}
     acquire = lease._acquire
 
-    def timed(*arguments: Any) -> None:
+    def timed(lease: SoftFileLease, path: Path, what: str, before_waiting: Callable[[], None]) -> None:
         began = time.monotonic()
-        acquire(*arguments)
-        for_rows = arguments[1].name != "claiming.lease"
+        acquire(lease, path, what, before_waiting)
+        for_rows = path.name != "claiming.lease"
         waited["rows" if for_rows else "else"] += time.monotonic() - began
 
     lease._acquire = timed
@@ -183,6 +186,7 @@ def _work(job: Job, folder: Path, notes: Path, seconds: float, strategies: Seque
             dataset=job.images, backbone=backbone, prompts=strategy,
             results_dir=folder / "results" / job.dataset.replace(" ", "_"), cache_dir=folder / "cache", num_workers=0,
         )  # fmt: skip
+        assert record.metrics is not None  # noqa: S101 - it was answered
         accuracies[f"{job.dataset}, {job.backbone}, {strategy}"] = record.metrics.top1
     (notes / f"{os.getpid()}.json").write_text(json.dumps({"waited": waited, "accuracies": accuracies}))
 

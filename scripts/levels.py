@@ -42,7 +42,7 @@ def ranking(draws: int) -> None:
                 values = generator.normal(0.6, 0.1, (datasets, 1)) + generator.normal(0, 0.01, (datasets, strategies))
                 ranks = average_ranks(values)
                 p = holm(np.array([signed_rank_p(values[:, place] - values[:, 0]) for place in range(1, strategies)]))
-                alarms += (friedman_p(values) < 0.05, np.ptp(ranks) >= limit, (p < 0.05).any())
+                alarms += np.array([friedman_p(values) < 0.05, np.ptp(ranks) >= limit, (p < 0.05).any()])
                 if draw < 500:
                     moved.append(noise(resampled_datasets(values), ranks))
             shares = " | ".join(f"{100 * share:.1f}%" for share in (*alarms / draws, np.mean(moved)))

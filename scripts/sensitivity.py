@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -75,7 +76,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        places = {"results_dir": str(folder / "results"), "cache_dir": str(folder / "cache")}
+        places: dict[str, Any] = {"results_dir": str(folder / "results"), "cache_dir": str(folder / "cache")}
         asked = [f"{key}={value}" for key, value in places.items()]
         with contextlib.redirect_stdout(sys.stderr):
             if command(["features", "dataset=demo", "backbone=demo", "prompts=ensemble", f"to={folder}/demo", *asked]):

@@ -12,20 +12,29 @@ from cupl_bench.composition import read_questions
 from cupl_bench.conf_folder import conf_dir
 from cupl_bench.terminal import say
 
-__all__ = ["USAGE", "page", "show"]
+__all__ = ["page", "show", "usage"]
 
-USAGE = "\n".join(
-    [
-        *(f"cupl-bench {name:<9} [key=value ...]  {command.summary}" for name, command in COMMANDS.items()),
-        "",
-        "'cupl-bench COMMAND --help' explains one of them; with dataset=NAME, the keys of that option too.",
-        "Without arguments, eval runs the embedded demo.",
-        """Tab completion: eval "$(cupl-bench completion bash)" in ~/.bashrc, or the same with zsh in ~/.zshrc.""",
-    ]
-)
 LAUNCHERS = "where the jobs of a sweep run: docs/cluster.md"
 WIDEST = 34
 """Columns of a name; a longer one stands on a line of its own."""
+
+
+def usage() -> str:
+    """Return the page of the program: its commands, and where more stands."""
+    return "\n\n".join(
+        [
+            "cupl-bench COMMAND [key=value ...] [--flag ...]",
+            _section("Commands", [(name, command.summary) for name, command in COMMANDS.items()]),
+            "\n".join(
+                _wrapped(line)
+                for line in (
+                    "'cupl-bench COMMAND --help' explains one of them; with dataset=NAME, the keys of that option too.",
+                    "Without arguments, eval runs the embedded demo.",
+                    'Tab completion: eval "$(cupl-bench completion bash)" in ~/.bashrc, the same with zsh in ~/.zshrc.',
+                )
+            ),
+        ]
+    )
 
 
 def show(name: str, given: Arguments) -> None:
@@ -53,7 +62,7 @@ def page(name: str, chosen: dict[str, list[str]], flags: dict[str, str], config_
     folders = [conf_dir(), *([] if config_dir is None else [Path(config_dir).expanduser()])]
     plain = "" if command.plain is None else f" [{command.plain[0]} ...]"
     parts = [
-        f"cupl-bench {name}{plain} [key=value ...] [--flag ...]\n{command.summary}",
+        f"cupl-bench {name}{plain} [key=value ...] [--flag ...]\n{_wrapped(command.summary)}",
         _section("Arguments", [] if command.plain is None else [command.plain]),
         _section("Keys of this command alone (key=value)", command.own.items()),
         _section("Flags", flags.items()),

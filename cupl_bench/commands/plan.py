@@ -48,7 +48,9 @@ def command(given: Arguments) -> int:
         except CuplBenchError as error:
             raise_if_interrupted()
             mistakes.append((one.name, str(error)))
-    totals = totals_of(planned, _rates(folders), jobs=len(questions.jobs), one_for_each=_varied(questions))
+    refused = {name for name, _ in mistakes}
+    jobs = sum(any(one.name not in refused for one in job) for job in questions.jobs)
+    totals = totals_of(planned, _rates(folders), jobs=jobs, one_for_each=_varied(questions))
     if is_json:
         answer(
             {

@@ -104,7 +104,8 @@ def _to_fetch(downloads: Sequence[Download]) -> Iterator[tuple[str, str]]:
     for one in downloads[:NAMED]:
         yield "", f"{one.what} ({one.size}), for {_count(one.questions, 'question')}"
     if len(downloads) > NAMED:
-        yield "", f"and {len(downloads) - NAMED:,} more, for fewer questions"
+        fewer = downloads[NAMED].questions < downloads[NAMED - 1].questions
+        yield "", f"and {len(downloads) - NAMED:,} more" + (", for fewer questions" if fewer else "")
 
 
 def _bytes(text: str) -> float | None:

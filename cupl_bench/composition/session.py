@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import yaml  # type: ignore[import-untyped]
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
@@ -19,7 +20,6 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from cupl_bench.composition.words import is_about, plain_key, quoted
 from cupl_bench.conf_folder import conf_dir
@@ -28,6 +28,9 @@ from cupl_bench.paths import absolute
 from cupl_bench.schema import register
 
 __all__ = ["Hydra", "hydra_at_work", "hydra_here", "keys_in", "no_option", "several_values"]
+
+NAMED = 6
+"""Options that an error names."""
 
 _lock = threading.RLock()
 """Hydra keeps its state in the process: one thread composes at a time."""
@@ -91,7 +94,7 @@ class Hydra:
         """
         try:
             return hydra_compose("config", [*self.path, *overrides], return_hydra_config=with_hydra)
-        except (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
             raise ConfigError(self._complaint(error, overrides)) from error
 
     def _complaint(self, error: Exception, overrides: Sequence[str]) -> str:
@@ -116,7 +119,7 @@ class Hydra:
                 if isinstance(wrong.__cause__, ConfigAttributeError | ConfigKeyError) or (
                     wrong.__cause__ is None and key not in known and not is_about(key, ["hydra"])
                 ):
-                    said = f"{key} is not a key of the configuration.{nearest(key, known)}"
+                    said = f"{key} is not a key of the configuration.{_elsewhere(key) or nearest(key, known)}"
                     return f"{said} 'cupl-bench eval --help' lists all."
                 return f"{line} cannot be set: {_one_line(wrong.__cause__ or wrong)}"
         return _one_line(error)
@@ -128,7 +131,8 @@ class Hydra:
             config = hydra_compose("config", [*self.path, *chosen])
         except (HydraException, OmegaConfBaseException, ValueError):
             return groups
-        return [*groups, *keys_in(OmegaConf.to_container(config, resolve=False), "")]
+        keys = keys_in(OmegaConf.to_container(config, resolve=False), "")
+        return [*groups, *(one for one in keys if not one.endswith("_target_"))]
 
 
 @contextmanager
@@ -179,6 +183,17 @@ def keys_in(node: object, prefix: str) -> list[str]:
         return [prefix]
     below = [key for name, value in node.items() for key in keys_in(value, f"{prefix}.{name}" if prefix else str(name))]
     return [prefix, *below] if prefix else below
+
+
+def _elsewhere(key: str) -> str:
+    """Return a sentence that names the options whose files have the key; empty where none has it."""
+    group, _, below = key.partition(".")
+    files = sorted((conf_dir() / group).glob("*.yaml")) if below else []
+    having = [one.stem for one in files if below in keys_in(yaml.load(one.read_bytes(), yaml.CSafeLoader), "")]
+    if not having:
+        return ""
+    more = f" and {len(having) - NAMED} more" if len(having) > NAMED else ""
+    return f" It is a key of {group}={', '.join(having[:NAMED])}{more}."
 
 
 def no_option(group: str, option: str, options: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, field_validator, model_validator
 
 from cupl_bench.dataset.names import normalised
 from cupl_bench.dataset.texts import Facts, FetchedList
-from cupl_bench.errors import DatasetError, nearest
+from cupl_bench.errors import DatasetError, first, nearest
 
 __all__ = ["Classes"]
 
@@ -66,7 +66,8 @@ class Classes(Facts):
         if variant not in self.names:
             known = sorted({*self.names, *self.fetched, *self.carried})
             raise DatasetError(
-                f"dataset.names={variant} is not a list of names here; there are {known}.{nearest(variant, known)}"
+                f"dataset.names={variant} is not a list of names here; there are {first(known, len(known))}."
+                f"{nearest(variant, known)}"
             )
         return self.names[variant]
 

@@ -125,8 +125,8 @@ def classes_told(told: Sequence[object], class_names: Sequence[str], where: str)
     if unknown := list(dict.fromkeys(word for one in rows for word in one if word not in label_of)):
         hint = " Two classes have this name: give labels." if unknown[0] in twice else ""
         raise DatasetError(
-            f"{where}: {len(unknown):,} classes are none of the {len(class_names):,} of the data set, first:"
-            f" {first(unknown)}.{hint or nearest(str(unknown[0]), class_names)}"
+            f"{where}: not among the {len(class_names):,} classes of the data set: {first(unknown)}."
+            f"{hint or nearest(str(unknown[0]), class_names)}"
         )
     return [[label_of[word] for word in one] for one in rows]
 

@@ -228,7 +228,7 @@ class NamedSource:
         known = ["auto", "local", *(remote.title for remote in spec.remotes)]
         if self.source not in known:
             raise DatasetError(
-                f"dataset.source={self.source} is not a source of {spec.name}; it has {known}."
+                f"dataset.source={self.source} is not a source of {spec.name}; it has {first(known, len(known))}."
                 f"{nearest(self.source, known)}"
             )
         if self.source == "auto":

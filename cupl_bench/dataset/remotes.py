@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.error import HTTPError, URLError
 
 from pydantic import Field
 
@@ -61,7 +62,9 @@ class Torchvision(Facts):
                 getattr(torchvision.datasets, self.name)(str(half), download=True, **self.arguments)
                 half.replace(folder)
             except (RuntimeError, OSError, ValueError, EOFError, HTTPException) as error:
-                raise DatasetError(f"torchvision's {self.name} cannot be downloaded ({error}).") from error
+                silent = isinstance(error, URLError) and not isinstance(error, HTTPError)  # no server has answered
+                said = "the server cannot be reached" if silent else error
+                raise DatasetError(f"torchvision's {self.name} cannot be downloaded ({said}).") from error
             finally:
                 shutil.rmtree(half, ignore_errors=True)
         return Fetched(folder=folder, origin=f"torchvision {self.name}")

@@ -9,7 +9,7 @@ from cupl_bench.dataset.classes import Classes
 from cupl_bench.dataset.layouts import Layout
 from cupl_bench.dataset.remotes import Remote
 from cupl_bench.dataset.texts import Facts, Texts, spec_content
-from cupl_bench.errors import DatasetError, nearest
+from cupl_bench.errors import DatasetError, first, nearest
 from cupl_bench.metrics import ACCURACIES, METRICS
 
 __all__ = ["CUSTOM", "Protocol", "Spec", "read_spec"]
@@ -73,7 +73,8 @@ class Spec(Facts):
         known = [*self.protocols, CUSTOM]
         if name not in known:
             raise DatasetError(
-                f"dataset.protocol={name} is not a protocol of {self.name}; it has {known}.{nearest(name, known)}"
+                f"dataset.protocol={name} is not a protocol of {self.name}; it has {first(known, len(known))}."
+                f"{nearest(name, known)}"
             )
         return next(iter(self.protocols.values())) if name == CUSTOM else self.protocols[name]
 

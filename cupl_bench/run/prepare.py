@@ -78,7 +78,7 @@ def check_metric(question: Question, dataset: Dataset) -> None:
     if why is not None:
         raise ConfigError(
             f"dataset.primary={primary} is not defined of dataset={question.dataset_name}: {why}. Take other images or"
-            " another metric: docs/metrics.md says what each needs."
+            " another metric: docs/metrics.md says what each needs, docs/own/dataset.md how to give groups and classes."
         )
 
 

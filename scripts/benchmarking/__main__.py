@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -65,6 +66,7 @@ def main() -> None:
 
 def _facts(arguments: argparse.Namespace, core: int) -> dict[str, object]:
     found = describe_environment(torch.device("cpu"), [ROOT / "results"], "scripts/benchmark")
+    packages = cast(dict[str, str | None], found["packages"])
     cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     processor = cpu[0].partition(": ")[2] if cpu else platform.machine()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -74,7 +76,7 @@ def _facts(arguments: argparse.Namespace, core: int) -> dict[str, object]:
         "pinned to": f"core {core}, one thread",
         "commit": f"{found['commit']}{' with local changes' if found['dirty'] else ''}",
         "python": found["python"],
-        "packages": ", ".join(f"{name} {version}" for name, version in dict(found["packages"]).items())
+        "packages": ", ".join(f"{name} {version}" for name, version in packages.items())
         + f", clip-benchmark {text.peer_version()}",
         "photographs": "coloured noise" if arguments.photos is None else "photographs given with --photos",
         "prompt files": ", ".join(path.name for path in arguments.prompts) or "none",

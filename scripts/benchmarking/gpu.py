@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarking.rows import Row, Table, median
 from cupl_bench.backbone.bpe import FastBpe
@@ -116,12 +118,12 @@ def _matrix_rate(stopwatch: Stopwatch, size: int) -> float:
     return 2 * size**3 / stopwatch.seconds(lambda: a @ b)
 
 
-def _transform(model: nn.Module) -> ImageTransform:
+def _transform(model: Any) -> ImageTransform:
     image_size = model.visual.image_size
     return transform_of_open_clip({**asdict(PreprocessCfg()), "size": image_size})
 
 
-def _images(name: str, model: nn.Module, stopwatch: Stopwatch, size: Size, rate: float) -> list[Row]:
+def _images(name: str, model: Any, stopwatch: Stopwatch, size: Size, rate: float) -> list[Row]:
     transform = _transform(model)
     assert transform.table is not None  # noqa: S101
     height, width = model.visual.image_size
@@ -132,7 +134,7 @@ def _images(name: str, model: nn.Module, stopwatch: Stopwatch, size: Size, rate:
         on_host = on_host.pin_memory()
 
     def from_host() -> None:
-        for batch in on_host.split(size.batch):
+        for batch in torch.split(on_host, size.batch):
             model.encode_image(normalise(batch.to(stopwatch.device, non_blocking=True), table))
 
     with torch.inference_mode():
@@ -158,7 +160,7 @@ def _images(name: str, model: nn.Module, stopwatch: Stopwatch, size: Size, rate:
 
 def _texts(
     name: str,
-    model: nn.Module,
+    model: Any,
     tokenizer: Callable[[Sequence[str]], Tensor],
     sentences: Mapping[str, Sequence[str]],
     stopwatch: Stopwatch,
@@ -176,7 +178,7 @@ def _texts(
     rows_of_peer = tokenizer(sample).to(stopwatch.device)
 
     def peer() -> None:
-        for batch in rows_of_peer.split(size.batch):
+        for batch in torch.split(rows_of_peer, size.batch):
             model.encode_text(batch)
 
     sequences, _ = fast(templates)
@@ -203,7 +205,7 @@ def _texts(
         (f"{len(names):,} classes x at most 50 sentences", described, ""),
         ("simple, templates and sentences together", [*simple, *templates, *described], _bar_of_all(name)),
     ):
-        spent = stopwatch.seconds(lambda texts=texts: whole(texts))
+        spent = stopwatch.seconds(partial(whole, texts))
         rows.append(
             Row(
                 what=f"{name}: {what}, {len(texts):,} prompts, tokenising included",

@@ -86,7 +86,8 @@ def _made_up(count: int, num_views: int) -> Inputs:
     generator = np.random.default_rng(0)
 
     def units(rows: np.ndarray) -> np.ndarray:
-        return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+        normed: np.ndarray = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+        return normed
 
     def near(rows: np.ndarray, spread: float) -> np.ndarray:
         return units(rows + spread * generator.standard_normal(rows.shape, dtype=np.float32))

@@ -166,8 +166,8 @@ def _lay_out(work: Path, photos: Sequence[bytes], prompts: Mapping[str, Sequence
             name: [*(text.format(c=name) for text in templates), *sentences] for name, sentences in prompts.items()
         },
     }
-    for strategy, content in of_strategy.items():
-        (work / f"peer_{strategy}.json").write_text(json.dumps({PEER_DATASET: content}))
+    for strategy, given in of_strategy.items():
+        (work / f"peer_{strategy}.json").write_text(json.dumps({PEER_DATASET: given}))
     (work / "peer_names.json").write_text(json.dumps({PEER_DATASET: names}))
     (work / "names.json").write_text(json.dumps(names))
     (work / "cupl.json").write_text(json.dumps(prompts))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -53,13 +54,13 @@ def measure(files: Sequence[Path], repeats: int, *, num_classes: int) -> list[Ta
     return [_compare(title, prompts, models, repeats) for title, prompts in sets.items()]
 
 
-def _model(name: str, precision: str) -> nn.Module:
+def _model(name: str, precision: str) -> Any:
     """The model as the peer loads it: parameters ask for gradients, or autocast would not keep its casts."""
     torch.manual_seed(0)
     return open_clip.create_model(name, precision=precision).eval()
 
 
-def _compare(title: str, prompts: ClassPrompts, models: Mapping[str, nn.Module], repeats: int) -> Table:
+def _compare(title: str, prompts: ClassPrompts, models: Mapping[str, Any], repeats: int) -> Table:
     tokenizer = open_clip.get_tokenizer(MODEL)
     fast = FastBpe.from_tokenizer(tokenizer)
     towers = {precision: find_causal_tower(model) for precision, model in models.items()}
@@ -127,15 +128,16 @@ def _ours(tower: CausalTextTower | None, tokenizer: FastBpe, prompts: ClassPromp
     return _means(features, prompts)
 
 
-def _of_clip_benchmark(model: nn.Module, tokenizer: object, prompts: ClassPrompts, *, amp: bool) -> Embeddings:
+def _of_clip_benchmark(model: Any, tokenizer: object, prompts: ClassPrompts, *, amp: bool) -> Embeddings:
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-        columns = zero_shot_classifier(model, tokenizer, list(prompts), dict(prompts), "cpu", amp=amp)
+        columns: Tensor = zero_shot_classifier(model, tokenizer, list(prompts), dict(prompts), "cpu", amp=amp)
     return columns.T.float()
 
 
-def _of_open_clip(model: nn.Module, tokenizer: object, names: Sequence[str]) -> Embeddings:
+def _of_open_clip(model: Any, tokenizer: object, names: Sequence[str]) -> Embeddings:
     templates = open_clip.OPENAI_IMAGENET_TEMPLATES
-    return open_clip.build_zero_shot_classifier(model, tokenizer, names, templates, num_classes_per_batch=1).T
+    columns: Tensor = open_clip.build_zero_shot_classifier(model, tokenizer, names, templates, num_classes_per_batch=1)
+    return columns.T
 
 
 def _of_transformers(model: CLIPModel, tokenizer: FastBpe, prompts: ClassPrompts) -> Embeddings:
@@ -154,10 +156,10 @@ def _of_transformers(model: CLIPModel, tokenizer: FastBpe, prompts: ClassPrompts
 def _means(features: Float[Tensor, "p d"], prompts: ClassPrompts) -> Embeddings:
     counts = [len(sentences) for sentences in prompts.values()]
     units = F.normalize(features, dim=-1)
-    return torch.stack([F.normalize(part.mean(0), dim=0) for part in units.split(counts)])
+    return torch.stack([F.normalize(part.mean(0), dim=0) for part in torch.split(units, counts)])
 
 
-def _transformers_twin(model: nn.Module) -> CLIPModel:
+def _transformers_twin(model: Any) -> CLIPModel:
     """The same text tower as a model of transformers."""
     tower = find_causal_tower(model)
     if tower is None or tower.projection is None:

@@ -49,7 +49,7 @@ def measure(files: Sequence[bytes], repeats: int) -> Table:
     def ours(place: int) -> list[torch.Tensor]:
         found = cropped[place]
         assert isinstance(found, tuple)  # noqa: S101
-        return [normalise(batch, table, affine) for batch in found[1].split(BATCH)]
+        return [normalise(batch, table, affine) for batch in torch.split(found[1], BATCH)]
 
     def one_by_one(place: int, box: Box) -> torch.Tensor:
         image = Image.open(io.BytesIO(files[place])).convert("RGB")
@@ -57,7 +57,8 @@ def measure(files: Sequence[bytes], repeats: int) -> Table:
             image, box.top, box.left, box.height, box.width, [224, 224], InterpolationMode.BILINEAR
         )
         floats = functional.to_tensor(functional.hflip(crop) if box.flipped else crop)
-        return functional.normalize(floats, list(facts["mean"]), list(facts["std"]))
+        normalised: torch.Tensor = functional.normalize(floats, list(facts["mean"]), list(facts["std"]))
+        return normalised
 
     def loop(place: int) -> list[torch.Tensor]:
         size = Image.open(io.BytesIO(files[place])).size

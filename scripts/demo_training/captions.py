@@ -73,7 +73,7 @@ def _opening(style: Style, dice: Dice) -> tuple[str, Group]:
 
 def _noun(traits: Traits, dice: Dice) -> str:
     """What stands for the name where there is none: "flower", "yellow bloom", "cup-shaped yellow flower"."""
-    noun = dice.pick(PHRASES["nouns"])
+    noun: str = dice.pick(PHRASES["nouns"])
     share = dice.unit()
     if share < 0.35:
         return noun
@@ -142,7 +142,7 @@ def _phrase(section: Literal["wholes", "marks"], traits: Traits, dice: Dice) -> 
     sheet = traits.species
     lists: dict[str, list[str]] = PHRASES[section]
     count = "one" if traits.petals == 1 else "many"
-    keys = (
+    keys: tuple[str, ...] = (
         sheet.form,
         f"{sheet.form} {sheet.petal_shape}",
         f"{sheet.form} {count}",
@@ -162,7 +162,8 @@ def _filled(phrase: str, traits: Traits, dice: Dice) -> str:
 
 
 def _number(traits: Traits, dice: Dice) -> str:
-    return dice.pick(PHRASES["numbers"].get(str(traits.petals)) or PHRASES["numbers"]["many"])
+    number: str = dice.pick(PHRASES["numbers"].get(str(traits.petals)) or PHRASES["numbers"]["many"])
+    return number
 
 
 _SLOTS: Final[dict[str, Callable[[Traits, Dice], str]]] = {

@@ -64,7 +64,7 @@ class Encoder:
 def class_embeddings(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> Tensor:
     """One unit vector per class (c, d): the mean of its prompts' unit vectors."""
     features = encoder.texts([text for texts in prompts for text in texts])
-    means = [part.mean(dim=0) for part in features.split([len(texts) for texts in prompts])]
+    means = [part.mean(dim=0) for part in torch.split(features, [len(texts) for texts in prompts])]
     return F.normalize(torch.stack(means), dim=-1)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ class Plan:
     nameless: int
 
 
-def model_config(vocab_size: int) -> dict[str, object]:
+def model_config(vocab_size: int) -> dict[str, Any]:
     """The model as an open_clip config: 64 px ModifiedResNet, causal text tower pooled at the end token."""
     return {
         "embed_dim": 128,
@@ -86,7 +86,8 @@ def encode_text(model: CLIP, tokens: Tensor) -> Tensor:
     x = model.token_embedding(tokens) + model.positional_embedding[:length]
     x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
     x = model.ln_final(x[torch.arange(len(tokens)), tokens.argmax(dim=-1)])
-    return x @ model.text_projection
+    features: Tensor = x @ model.text_projection
+    return features
 
 
 def encode_captions(model: CLIP, tokens: Tensor) -> Tensor:
@@ -135,7 +136,7 @@ def train(
         target = torch.arange(len(rows))
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         with torch.no_grad():

@@ -195,8 +195,13 @@ def test_a_recipe_can_be_finished_or_says_what_it_needs(path: Path, at_most: int
 def test_plan_says_that_prompts_cannot_be_had_before_the_images_are_here(cli) -> None:
     assert cli("plan", "dataset=cub", "prompts=simple,cupl,dclip", "backbone=demo") == 2
     assert "not here, to download" in cli.out
+    assert "in all    1 question, 0 finished" in cli.out
+    assert "jobs" not in cli.out  # one job, whose other questions cannot be asked
     assert "prompts=cupl: CuPL has no file of image-prompts for cub" in cli.err
     assert "prompts=dclip: This data set has no descriptors of its own" in cli.err
+    assert cli("plan", "dataset=cub,pets,folder", "prompts=simple", "backbone=demo") == 2
+    assert "dataset.path is not set" in cli.err
+    assert "jobs      2, one for each data set" in cli.out  # none for a question that is refused
     assert cli("plan", "dataset=dtd", "prompts=cupl", "backbone=demo") == 0, cli.err
     # Nothing was downloaded for a look; how the backbone's tokenizer works is remembered.
     assert {file.parent.name for file in cli.cache.rglob("*.json")} <= {"tokenizers"}

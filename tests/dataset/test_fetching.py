@@ -4,9 +4,11 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Callable
+from email.message import Message
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
 
 import datasets
 import huggingface_hub
@@ -261,6 +263,20 @@ def test_a_failed_download_names_the_file_and_its_place(tmp_path: Path, monkeypa
     monkeypatch.setattr(pooch, "retrieve", raises(OSError("Name or service not known")))
     with pytest.raises(DatasetError, match="CUB_200_2011.tgz cannot be downloaded .*Download it on a machine"):
         load("cub", tmp_path)
+
+
+def test_a_server_that_torchvision_cannot_reach_is_said_in_plain_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torchvision.datasets
+
+    monkeypatch.setattr(torchvision.datasets, "Flowers102", raises(URLError(OSError(-2, "Name or service not known"))))
+    with pytest.raises(DatasetError, match=r"Flowers102 cannot be downloaded \(the server cannot be reached\)"):
+        load("flowers", tmp_path)
+    refused = HTTPError("https://example.org/flowers", 503, "Service Unavailable", Message(), None)
+    monkeypatch.setattr(torchvision.datasets, "Flowers102", raises(refused))
+    with pytest.raises(DatasetError, match=r"cannot be downloaded \(HTTP Error 503: Service Unavailable\)"):
+        load("flowers", tmp_path)
 
 
 def test_torchvisions_download_counts_only_when_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,9 +104,9 @@ def test_a_list_in_the_order_of_the_images_or_a_map_from_their_names(source: Sou
         ("groups", {"ant/9.jpg": "a"}, "1 of 1 names are of no image, first: 'ant/9.jpg'. Images are called .* 'ant/0"),
         ("groups", 3, "should hold a JSON list with an entry for each image, or a map"),
         ("sets", [["ant"], [], ["bee"], "bee"], "the classes of 2 of 4 images are no list of names or labels, or an"),
-        ("sets", [["ant", "be"], ["ant"], ["bee"], ["bee"]], "1 classes are none of the 2 .*, first: 'be'. .*'bee'"),
+        ("sets", [["ant", "be"], ["ant"], ["bee"], ["bee"]], "not among the 2 classes of the data set: 'be'. .*'bee'"),
         ("sets", [["bee"], ["ant"], ["bee"], ["bee"]], "The label of 1 of 4 images is none of the classes of the imag"),
-        ("sets", [[2], ["ant"], ["bee"], ["bee"]], "1 classes are none of the 2 of the data set, first: 2"),
+        ("sets", [[2], ["ant"], ["bee"], ["bee"]], "not among the 2 classes of the data set: 2."),
     ],
 )
 def test_what_does_not_fit_is_told(key: str, content: object, message: str, tmp_path: Path) -> None:

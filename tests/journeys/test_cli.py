@@ -254,6 +254,10 @@ def test_images_that_are_all_broken_are_an_error(cli, tiny: TinyModel, tmp_path:
             ["prompts.temlates=[a]"],
             "prompts.temlates is not a key of the configuration. Did you mean 'prompts.templates'",
         ),
+        (
+            ["dataset.protocol=custom", "dataset=folder"],
+            "dataset.protocol is not a key of the configuration. It is a key of dataset=aircraft, ",
+        ),
         (["batch_size=0"], "batch_size=0 should be 1 or more"),
         (["batch_size=many"], "batch_size=many cannot be set: Value 'many'"),
         (["precision=fp64"], "expected one of [fp32, bf16, fp16]"),

@@ -41,12 +41,23 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     page = pages[0]
     command = COMMANDS[name]
     assert page.startswith(f"cupl-bench {name} ")
-    assert command.summary in page
+    assert command.summary in page.replace("\n", " ")
     for word in (*command.keys, *command.own, *command.flags, *command.groups, "--config-dir", *command.examples):
         assert word in page
     assert max(map(len, page.splitlines())) <= 120 or any(len(line) > 115 for line in command.examples)
     assert set(command.groups) <= {*root_groups(conf_dir()), "hydra/launcher"}
     assert {*command.keys} <= {key.path for key in root_keys(conf_dir())}
+
+
+def test_the_page_of_the_program_names_every_command_and_fits_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([]) == main(["--help"]) == 0
+    page = capsys.readouterr().out
+    assert max(map(len, page.splitlines())) <= 80
+    words = " ".join(page.split())
+    assert all(f" {name} {command.summary} " in words for name, command in COMMANDS.items())
 
 
 @pytest.mark.slow

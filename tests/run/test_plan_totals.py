@@ -111,6 +111,22 @@ def test_what_most_questions_wait_for_is_fetched_first() -> None:
     ]
 
 
+def test_downloads_that_are_not_named_are_counted_and_said_to_be_for_fewer_questions_only_if_they_are() -> None:
+    def last_line(*waiting: int) -> str:
+        questions = [
+            planned(
+                f"p{question}", dataset=f"d{place}", dataset_here="not here, to download: torchvision (1.0 MB); test"
+            )
+            for place, count in enumerate(waiting)
+            for question in range(count)
+        ]
+        return lines_of(totals_of(questions, {}))[-1].strip()
+
+    assert last_line(1, 1, 1, 1, 1) == "and 2 more"
+    assert last_line(2, 2, 2, 1, 1) == "and 2 more, for fewer questions"
+    assert last_line(2, 2, 2) == "d2 from torchvision (1.0 MB), for 2 questions"
+
+
 def test_no_line_is_wider_than_a_terminal_but_an_address() -> None:
     names = [f"a_backbone_with_a_long_name_{number}" for number in range(20)]
     address = f"https://example.org/{'x' * 90}.json"
