@@ -136,8 +136,8 @@ def show_table(rows: Sequence[Mapping[str, object]], title: str) -> None:
             console.print(line)
     say(drawn.get().removesuffix("\n"))
     if left_out:
-        for line in _folded(f"left out because the terminal is too narrow: {', '.join(left_out)}", console.width):
-            say(line)
+        for part in _folded(f"left out because the terminal is too narrow: {', '.join(left_out)}", console.width):
+            say(part)
 
 
 def _folded(text: str, width: int) -> list[str]:

@@ -24,11 +24,10 @@ from typing import cast
 
 import numpy as np
 import torch
-from filelock import SoftFileLease
 from PIL import Image
 from torch import Tensor
 
-from cupl_bench import Model, api, lease
+from cupl_bench import Model, api, claims, lease
 
 __all__ = ["Job", "Simulated", "simulate"]
 
@@ -168,15 +167,17 @@ def _datasets() -> dict[str, list[tuple[Image.Image, str]]]:
 
 def _work(job: Job, folder: Path, notes: Path, seconds: float, strategies: Sequence[str]) -> None:
     waited = {"rows": 0.0, "else": 0.0}
-    acquire = lease._acquire
 
-    def timed(lease: SoftFileLease, path: Path, what: str, before_waiting: Callable[[], None]) -> None:
-        began = time.monotonic()
-        acquire(lease, path, what, before_waiting)
-        for_rows = path.name != "claiming.lease"
-        waited["rows" if for_rows else "else"] += time.monotonic() - began
+    def timed(which: str, wait: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: object) -> None:
+            began = time.monotonic()
+            wait(*arguments)
+            waited[which] += time.monotonic() - began
 
-    lease._acquire = timed
+        return call
+
+    lease._acquire = timed("else", lease._acquire)
+    vars(claims)["outlast"] = timed("rows", lease.outlast)
     torch.set_num_threads(1)
     backbone = Model(Sleeping(job.backbone, seconds, notes), pixels, tokenize, name=f"sleeping_{job.backbone}")
     accuracies = {}
