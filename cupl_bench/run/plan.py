@@ -295,7 +295,9 @@ def _with_what_is_done(prepared: Prepared, told: Plan) -> Plan:
     if found is not None and counts_as_finished(prepared, found) and has_artifacts(found, prepared.machine.results_dir):
         nothing = replace(told, finished=True, images_to_encode=0, texts_to_encode=0)
         return _in_gigabytes(replace(nothing, views_to_encode=None if told.views_to_encode is None else 0))
-    return replace(told, texts_to_encode=0) if class_embeddings_path(prepared).is_file() else told
+    # A scorer of single prompts reads their features too, which may have been removed.
+    has_texts = not prepared.scorer.needs.prompts or next(prepared.texts.shard_names(), None) is not None
+    return replace(told, texts_to_encode=0) if has_texts and class_embeddings_path(prepared).is_file() else told
 
 
 def _to_fetch(told: Plan, error: PromptsNotHereError) -> Plan:

@@ -76,6 +76,17 @@ def test_what_eval_would_run_again_is_not_finished(asked, tmp_path: Path) -> Non
     assert (lost.finished, lost.images_to_encode) == (False, 4)
 
 
+def test_prompts_whose_features_are_gone_are_encoded_for_a_scorer_that_reads_them(
+    asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The class embeddings are here, which is all that the plain scorer reads."""
+    photos = make_folder(tmp_path / "photos", {"ant": 2, "bee": 2})
+    question = ["dataset=folder", f"dataset.path={photos}", "backbone=demo", "prompts=simple"]
+    monkeypatch.setattr(cupl_bench.run.plan, "class_embeddings_path", lambda _: photos / "ant" / "0.jpg")
+    found = [asked(*question, f"scorer={scorer}").plan.texts_to_encode for scorer in ("plain", "autoclip")]
+    assert found == [0, 2]
+
+
 def test_questions_that_share_features_say_so(asked) -> None:
     one = asked("dataset=cub", "backbone=demo", "prompts=simple", "scorer=mta")
     scorer = asked("dataset=cub", "backbone=demo", "prompts=name_only", "scorer=zero")
