@@ -142,7 +142,7 @@ class _Attempt:
         self._unchanged_since = 0.0
 
     def succeeds(self) -> bool:
-        """Try once, and return whether the lease is ours now."""
+        """Return whether the lease is ours after one try."""
         try:
             self.lease.acquire(blocking=False)
         except Timeout:
