@@ -1,4 +1,4 @@
-"""The examples of the pages run as they stand there."""
+"""The examples of the pages run as they stand there, and what README.md counts is so."""
 
 import re
 import shlex
@@ -9,8 +9,20 @@ import pytest
 from making import make_folder
 
 from cupl_bench.__main__ import main
+from cupl_bench.commands.options import groups
+from cupl_bench.conf_folder import conf_dir
 
 DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_readme_counts_the_data_sets_and_names_the_experiments_that_there_are() -> None:
+    text = (DOCS.parent / "README.md").read_text("utf-8")
+    options = groups([conf_dir()])
+    named = set(options["dataset"]) - {"demo", "folder", "hf", "webdataset", "features"}
+    assert f"`imagenet`, `cub`, `flowers` and {len(named) - 3} more" in text
+    assert not [
+        one for one in options["experiment"] if one != "demo" and f"`{one}`" not in text.replace("experiment=", "`")
+    ]
 
 
 @pytest.mark.slow

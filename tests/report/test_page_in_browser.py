@@ -284,6 +284,7 @@ def test_a_class_is_followed_to_its_images_and_prompts_by_keyboard(reader: Reade
     reader.tab.keyboard.press("Enter")
     reader.shown(f"#/run/{key}")
     assert reader.tab.evaluate("document.activeElement.id") == "main"
+    assert f"Classes ({len(NAMES)})" in reader.texts("h2")  # the table shows a part of them, and scrolls
     link = reader.tab.locator(f"table[aria-label='Classes'] a[href='#/run/{key}/class/0']")
     assert link.text_content() == HOSTILE
     link.focus()

@@ -29,7 +29,7 @@ async function showRun(main, key) {
   });
   const grid = table("Classes", columns, rows);
   const saved = el("span", { "data-name": `${title(run)} classes` });
-  main.append(el("h2", null, "Classes"), el("p", { class: "lead" }, saved), scroller(grid, "tall"));
+  main.append(el("h2", null, `Classes (${count(rows.length)})`), el("p", { class: "lead" }, saved), scroller(grid, "tall"));
   const [curve, curveLine] = figure("Top-1 against the number of prompts of each class", `${title(run)} prompts`);
   if (content.curve) main.append(el("h2", null, "How many prompts"), el("p", { class: "lead" }, "Mean of the draws, and the band from the least to the greatest."), curve, curveLine);
   const effects = content.effects ? await load(content.effects) : null;
