@@ -7,7 +7,7 @@ HERE = Path(__file__).parent
 ALL_SLOW = {
     "describe/test_real_server.py", "faults/test_disks.py", "faults/test_interrupts.py", "faults/test_stored_things.py",
     "journeys/test_demo.py", "journeys/test_ranks.py", "report/test_page_in_browser.py",
-    "scripts/test_cluster_simulation.py", "scripts/test_dataset_pages.py", "test_pages.py",
+    "scripts/test_cluster_simulation.py", "scripts/test_dataset_pages.py",
 }  # fmt: skip
 """Files in which every test is slow."""
 
