@@ -23,8 +23,7 @@ def usage() -> str:
     """Return the page of the program: its commands, and where more stands."""
     return "\n\n".join(
         [
-            "cupl-bench COMMAND [key=value ...] [--flag ...]",
-            _section("Commands", [(name, command.summary) for name, command in COMMANDS.items()]),
+            "\n".join(_begun(f"cupl-bench {name:<9}  ", command.summary) for name, command in COMMANDS.items()),
             "\n".join(
                 _wrapped(line)
                 for line in (
@@ -117,6 +116,11 @@ def _without_effect(command: Command) -> str:
 
 def _wrapped(text: str) -> str:
     return "\n".join(textwrap.wrap(text, _columns()))
+
+
+def _begun(head: str, text: str) -> str:
+    """Return ``text`` beside ``head``; each line of a command begins with what is typed."""
+    return textwrap.fill(text, _columns(), initial_indent=head, subsequent_indent=" " * len(head))
 
 
 def _columns() -> int:

@@ -352,7 +352,7 @@ def test_unknown_commands_and_help(cli, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["evla"]) == 2
     assert "Did you mean 'eval'" in capsys.readouterr().err
     assert main([]) == 0
-    assert "\n  classify " in capsys.readouterr().out
+    assert "\ncupl-bench classify " in capsys.readouterr().out
     assert main(["--version"]) == 0
 
 
