@@ -57,7 +57,7 @@ def test_the_page_of_the_program_names_every_command_and_fits_80_columns(
     page = capsys.readouterr().out
     assert max(map(len, page.splitlines())) <= 80
     # Programs read the names from the beginnings of lines.
-    assert [line.split()[1] for line in page.splitlines() if line.startswith("cupl-bench ")] == list(COMMANDS)
+    assert [line.split()[1] for line in page.splitlines() if line.startswith("cupl-bench ")] == [*COMMANDS] * 2  # twice
     words = " ".join(page.split())
     assert all(f" {name} {command.summary} " in words for name, command in COMMANDS.items())
 
