@@ -189,7 +189,7 @@ def _elsewhere(key: str) -> str:
     """Return a sentence that names the options whose files have the key; empty where none has it."""
     group, _, below = key.partition(".")
     files = sorted((conf_dir() / group).glob("*.yaml")) if below else []
-    having = [one.stem for one in files if below in keys_in(yaml.load(one.read_bytes(), yaml.CSafeLoader), "")]
+    having = [one.stem for one in files if below in keys_in(yaml.safe_load(one.read_bytes()), "")]
     if not having:
         return ""
     more = f" and {len(having) - NAMED} more" if len(having) > NAMED else ""

