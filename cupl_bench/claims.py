@@ -42,7 +42,7 @@ def claimed(store: Path, find: Callable[[], T], keys_of: Callable[[T], Keys], wh
         what: they are features of, for those who wait.
 
     Yields:
-        What ``find`` has found last: of which nobody else encodes anything.
+        What ``find`` found last; no other job encodes any of it.
     """
     folder = store / "claims"
     stuck: set[Path] = set()  # that cannot be removed: of another user, in a folder that only he may write

@@ -57,10 +57,11 @@ COMPRESSION = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The page that was written: its first file, all but the thumbnails and what they weigh.
+    """The page that was written.
 
-    ``thumbnail_folders``: in which they lie. ``without_images``: the keys of runs, one for each list of images, whose
-    images are not on this machine.
+    ``path``: its first file. ``files``: all of its files but the thumbnails, which lie in ``thumbnail_folders``.
+    ``num_bytes``: of ``files``. ``without_images``: the keys of runs, one for each list of images, whose images are
+    not on this machine.
     """
 
     path: Path
