@@ -107,6 +107,8 @@ def classify_images(
         prompts.weights,
     )
     for path, image in zip(images, decoded, strict=True):
+        # One at a time, and read at once, though a GPU is waited for with each: the answer to an image is shown while
+        # the next is encoded, and is the same to the last bit whatever other images are asked about.
         features = backbone.encode_images(backbone.transform.exact(image)[None])
         unit = finite_units(features, str(path))
         scores = similarities(torch.from_numpy(unit), classes)[0].double()

@@ -10,6 +10,7 @@ built anew and no image is scored anew:
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -371,9 +372,15 @@ def measure_templates(
     num_classes, num_templates = places.shape
     # Equal prompts get equal similarities to the last bit: each is multiplied once.
     distinct = [np.unique(places[:, place], return_inverse=True) for place in range(num_templates)]
-    lost, won = np.zeros(num_templates, dtype=np.int64), np.zeros(num_templates, dtype=np.int64)
-    hits = 0
-    alone = np.zeros(num_templates, dtype=np.int64)
+    # Copied to the device at once, and counts are read at the end: a GPU would be waited for at each template.
+    features = torch.from_numpy(texts).to(device)
+    members = torch.from_numpy(np.concatenate([one for one, _ in distinct])).to(device)
+    columns = torch.from_numpy(np.stack([one.reshape(-1) for _, one in distinct])).to(device)
+    ends = np.cumsum([len(one) for one, _ in distinct]).tolist()
+    members_of = [members[start:end] for start, end in pairwise([0, *ends])]
+    scales, shares = (torch.from_numpy(one.T.astype(np.float32)).to(device) for one in (scale, share))
+    lost, won, alone = torch.zeros((3, num_templates), dtype=torch.int64, device=device)
+    hits = torch.zeros((), dtype=torch.int64, device=device)
     step = tile_images(num_classes)
     for first in range(0, len(images), step):
         tile = torch.from_numpy(images[first : first + step]).to(device)
@@ -381,13 +388,11 @@ def measure_templates(
         held = _held(sets, slice(first, first + step), device)
 
         def to_template(place: int, tile: torch.Tensor = tile) -> torch.Tensor:
-            members, column = distinct[place]
-            products = tile @ torch.from_numpy(texts[members]).to(device).T
-            return products[:, torch.from_numpy(column.reshape(-1)).to(device)]
+            return (tile @ features[members_of[place]].T)[:, columns[place]]
 
         to_class = similarities(tile, classes)
         right = _right(to_class.argmax(dim=1), truth, held)
-        hits += int(right.sum())
+        hits += right.sum()
         nearest, second, which = (
             _two_best(to_template, num_templates)
             if (aggregation == Aggregation.MAX_SIMILARITY and num_templates > 1)
@@ -395,27 +400,24 @@ def measure_templates(
         )
         for place in range(num_templates):
             to_prompt = to_template(place)
-            alone[place] += int(_right(to_prompt.argmax(dim=1), truth, held).sum())
+            alone[place] += _right(to_prompt.argmax(dim=1), truth, held).sum()
             if num_templates == 1:
                 continue
             if which is not None:
                 rest = torch.where(which == place, second, nearest)
             else:
-                rest = to_class * _row(scale, place, device) - to_prompt * _row(share, place, device)
+                rest = to_class * scales[place] - to_prompt * shares[place]
             then = _right(rest.argmax(dim=1), truth, held)
-            lost[place] += int((right & ~then).sum())
-            won[place] += int((then & ~right).sum())
+            lost[place] += (right & ~then).sum()
+            won[place] += (then & ~right).sum()
     gone = (num_templates == 1) | np.isnan(scale).any(axis=0)
+    only_with, only_without, right_alone = (one.cpu().numpy() for one in (lost, won, alone))
     return TemplateEffects(
-        only_with=np.where(gone, 0, lost),
-        only_without=np.where(gone, 0, won),
-        top1_without=np.where(gone, np.nan, (hits - lost + won) / len(labels)),
-        top1_alone=alone / len(labels),
+        only_with=np.where(gone, 0, only_with),
+        only_without=np.where(gone, 0, only_without),
+        top1_without=np.where(gone, np.nan, (int(hits) - only_with + only_without) / len(labels)),
+        top1_alone=right_alone / len(labels),
     )
-
-
-def _row(rule: Float64[np.ndarray, "c t"], place: int, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(rule[:, place].astype(np.float32)).to(device)
 
 
 def _rules_of_templates(

@@ -164,7 +164,8 @@ def product_with(rows: Float32[np.ndarray, "r d"], device: torch.device) -> Call
     [0.0, 1.0]
     """
     distinct, place = np.unique(rows, axis=0, return_inverse=True)
-    transposed, places = torch.from_numpy(distinct).to(device).T, torch.from_numpy(place.reshape(-1)).to(device)
+    transposed = torch.from_numpy(distinct).to(device).T
+    places = torch.from_numpy(place.reshape(-1)).to(device)
     return lambda images: (images @ transposed).index_select(-1, places)
 
 
@@ -279,7 +280,7 @@ def predictions_of(
     """
     waiting: list[Predictions] = []
     start = 0
-    for tile in tiles:
+    for tile in tiles:  # a GPU is waited for a few times in each tile, never for each image
         if not torch.isfinite(tile).all():
             left_out = torch.isneginf(tile)
             wrong = ~(torch.isfinite(tile) | left_out).all(dim=1) | left_out.all(dim=1)

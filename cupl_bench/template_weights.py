@@ -47,8 +47,9 @@ def zero_shot_weights(
     total = sum(images[tile].sum(axis=0, dtype=np.float64) for tile in tiles)
     mean_image = (total / len(images)).astype(np.float32)
     sums = torch.zeros(len(templates), dtype=torch.float64, device=device)  # read once: a GPU is waited for each time
+    # A copy for each template, which a GPU waits for: megabytes, and all of them as one would be held twice.
     classes = [torch.from_numpy(rows).to(device) for rows in templates]
-    means = [torch.from_numpy(rows @ mean_image).to(device) for rows in templates]
+    means = torch.from_numpy(np.stack([rows @ mean_image for rows in templates])).to(device)
     for here in tiles:
         tile = torch.from_numpy(images[here]).to(device)
         for place, (rows, mean) in enumerate(zip(classes, means, strict=True)):

@@ -37,7 +37,7 @@ class PaddedTextEncoder:
         return Tokens(sequences=tuple(tuple(row) for row in rows), truncated=tuple(self.is_cut(texts)))
 
     def encode(self, sequences: Sequence[TokenIds], batch_size: int) -> Float32[Tensor, "p d"]:
-        features = [
+        features = [  # a GPU is waited for with each batch, which is much work, and not with each text
             self.encode_text(torch.tensor(sequences[start : start + batch_size], device=self.device)).float().cpu()
             for start in range(0, len(sequences), batch_size)
         ]

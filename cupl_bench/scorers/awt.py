@@ -81,6 +81,8 @@ class AwtScorer:
             before = left
             left = views / torch.einsum("cvp,cp->cv", kernel, right)
             right = texts / torch.einsum("cvp,cv->cp", kernel, left)
+            # A GPU is waited for in each round of each image: whether an image is done decides whether there is another
+            # round, and rounds that are not needed would change its scores.
             if float((left - before).abs().mean()) < self.still:
                 break
         moved = kernel * left[:, :, None] * right[:, None, :]

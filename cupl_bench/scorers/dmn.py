@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 
 from cupl_bench.scorers import Inputs, Needs, ScoresAre
@@ -60,11 +59,9 @@ class DmnScorer:
 
     def __call__(self, inputs: Inputs) -> Iterator[torch.Tensor]:
         stream = Stream.of(inputs, self.seed)
-        memory = stream.memory(self.capacity)
-        of_class = [memory.chosen(np.flatnonzero(memory.labels == label)) for label in range(len(stream.texts))]
+        of_class = stream.memory(self.capacity).of_each_class(len(stream.texts))
         rows = [
-            torch.cat([stream.texts[[label]], stream.rows[torch.from_numpy(of.places).to(inputs.device)]])
-            for label, of in enumerate(of_class)
+            torch.cat([text[None], stream.rows[of.places]]) for text, of in zip(stream.texts, of_class, strict=True)
         ]
         between = [one @ one.T for one in rows]
         scale = inputs.logit_scale

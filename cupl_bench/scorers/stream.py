@@ -7,6 +7,7 @@ the order of the stream; then images are scored in any order, each against what 
 import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -25,24 +26,41 @@ NEVER = np.iinfo(np.int64).max
 class Memory:
     """Images that are remembered for a while: place among the distinct images, class, first and first missing time."""
 
-    places: Int64[np.ndarray, " m"]
-    labels: Int64[np.ndarray, " m"]
-    starts: Int64[np.ndarray, " m"]
-    ends: Int64[np.ndarray, " m"]
+    places: Int64[torch.Tensor, " m"]
+    labels: Int64[torch.Tensor, " m"]
+    starts: Int64[torch.Tensor, " m"]
+    ends: Int64[torch.Tensor, " m"]
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def chosen(self, which: Int64[np.ndarray, " k"] | slice) -> "Memory":
+    def chosen(self, which: slice) -> "Memory":
         """Return some of it."""
         return Memory(
             places=self.places[which], labels=self.labels[which], starts=self.starts[which], ends=self.ends[which]
         )
 
+    def on(self, device: torch.device) -> "Memory":
+        """Return it on a device: copied there as a whole, since a GPU is waited for with each copy."""
+        return Memory(
+            places=self.places.to(device),
+            labels=self.labels.to(device),
+            starts=self.starts.to(device),
+            ends=self.ends.to(device),
+        )
+
+    def of_each_class(self, num_classes: int) -> "list[Memory]":
+        """Return what is remembered of each class, in its order; all parts share one copy."""
+        order = self.labels.argsort(stable=True)
+        whole = Memory(
+            places=self.places[order], labels=self.labels[order], starts=self.starts[order], ends=self.ends[order]
+        )
+        ends = self.labels.bincount(minlength=num_classes).cumsum(0).tolist()
+        return [whole.chosen(slice(start, end)) for start, end in pairwise([0, *ends])]
+
     def known_at(self, times: torch.Tensor) -> torch.Tensor:
         """Return whether each image was remembered at each time, t x m."""
-        starts, ends = (torch.from_numpy(one).to(times.device) for one in (self.starts, self.ends))
-        return (starts <= times[:, None]) & (times[:, None] < ends)
+        return (self.starts <= times[:, None]) & (times[:, None] < self.ends)
 
 
 def arrivals(num_images: int, seed: int) -> Int64[np.ndarray, " n"]:
@@ -93,7 +111,12 @@ def remember(
         bisect.insort(held, (entropy[time], time))
         kept[time] = True
     starts = np.flatnonzero(kept)
-    return Memory(places=places[starts], labels=labels[starts], starts=starts, ends=ends[starts])
+    return Memory(
+        places=torch.from_numpy(places[starts]),
+        labels=torch.from_numpy(labels[starts]),
+        starts=torch.from_numpy(starts),
+        ends=torch.from_numpy(ends[starts]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,11 +161,11 @@ class Stream:
         )
 
     def memory(self, capacity: int, asked: Bool[np.ndarray, " m"] | None = None) -> Memory:
-        """Return what is remembered; ``asked``: of which distinct images."""
+        """Return what is remembered, on the device; ``asked``: of which distinct images."""
         places = self.images.place[np.argsort(self.times)]
         return remember(
             self.labels[places], self.entropies[places], places, capacity, None if asked is None else asked[places]
-        )
+        ).on(self.rows.device)
 
     def tiles(self, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield features and times of the images, in the order of the data set."""

@@ -80,12 +80,11 @@ class TdaScorer:
             ):
                 for start in range(0, len(memory), CHUNK):
                     some = memory.chosen(slice(start, start + CHUNK))
-                    rows = stream.rows[torch.from_numpy(some.places).to(images.device)]
+                    rows = stream.rows[some.places]
                     like = torch.exp(-sharpness * (1 - images @ rows.T)) * some.known_at(times)
                     if memory is sure:
-                        labels = torch.from_numpy(some.labels).to(images.device)
                         says = torch.zeros((len(rows), len(stream.texts)), device=images.device)
-                        says.scatter_(1, labels[:, None], 1.0)
+                        says.scatter_(1, some.labels[:, None], 1.0)
                     else:
                         shares = shares_of(scale * (rows @ stream.texts.T).double(), stream.copies)
                         says = ((shares > self.possible) & (shares < 1)).float()

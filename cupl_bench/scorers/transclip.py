@@ -144,4 +144,4 @@ def _on(matrix: scipy.sparse.csr_array, device: torch.device) -> torch.Tensor:
     entries = matrix.tocoo()
     places = torch.from_numpy(np.stack([entries.row, entries.col]).astype(np.int64))
     values = torch.from_numpy(entries.data.astype(np.float32))
-    return torch.sparse_coo_tensor(places, values, matrix.shape, check_invariants=True).to(device).coalesce()
+    return torch.sparse_coo_tensor(places, values, matrix.shape, check_invariants=True).coalesce().to(device)
