@@ -28,7 +28,7 @@ def usage() -> str:
                 _wrapped(line)
                 for line in (
                     "'cupl-bench COMMAND --help' explains one of them; with dataset=NAME, the keys of that option too.",
-                    "Without arguments, eval runs the embedded demo.",
+                    "Without a question, eval runs the embedded demo.",
                     'Tab completion: eval "$(cupl-bench completion bash)" in ~/.bashrc, the same with zsh in ~/.zshrc.',
                 )
             ),

@@ -6,16 +6,25 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from cupl_bench.commands import MACHINE, PLACES
 from cupl_bench.commands.arguments import Arguments
-from cupl_bench.composition import Questions, read_questions
+from cupl_bench.composition import Questions, plain_key, read_questions
 from cupl_bench.terminal import say
 
 __all__ = ["asked", "each_question", "show_configuration"]
 
 
+NO_QUESTION = frozenset((*PLACES, *MACHINE, "machine", "tracking", "rerun", "output"))
+"""Keys that say where and how to answer, and nothing of what is asked."""
+
+
 def asked(given: Arguments) -> Arguments:
-    """Return the arguments, or those of the embedded demo where there are none."""
-    return given if given.given else replace(given, given=("experiment=demo",), overrides=["experiment=demo"])
+    """Return the arguments, with the embedded demo before them where they ask nothing: ``eval device=cpu``."""
+    says_only_how = all(plain_key(one).split(".")[0] in NO_QUESTION for one in given.overrides)
+    if len(given.overrides) < len(given.given) or not says_only_how:
+        return given
+    demo = ["experiment=demo", *given.overrides]
+    return replace(given, given=tuple(demo), overrides=demo)
 
 
 def each_question(given: Arguments) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,9 @@ import pandas as pd
 import pytest
 from making import TinyModel, encoded, make_folder, make_tiny
 
+from cupl_bench.commands import COMMANDS
+from cupl_bench.commands.arguments import split
+from cupl_bench.commands.questions import asked
 from cupl_bench.records import read_record
 from cupl_bench.store import read_arrays
 
@@ -360,6 +363,24 @@ def test_a_defect_is_not_called_the_users_mistake(cli, on_photos, monkeypatch: p
     monkeypatch.setattr("cupl_bench.run.scoring.measure", lambda _: 1 / 0)
     assert on_photos() == 1
     assert "ZeroDivisionError" in cli.err
+
+
+@pytest.mark.parametrize(
+    ("given", "prompts"),
+    [
+        ([], ["experiment=demo"]),
+        (["device=cpu", "rerun=always", "tracking.project=mine"], ["experiment=demo"]),
+        (["device=cpu", "prompts=simple"], []),
+        (["precision=bf16"], []),
+        (["-m", "device=cpu"], []),
+        (["--cfg", "job", "device=cpu"], []),
+    ],
+)
+def test_where_to_answer_is_no_question_and_leaves_the_demo_as_it_is(given: list[str], prompts: list[str]) -> None:
+    found = asked(split("eval", COMMANDS["eval"], given))
+    overrides = [one for one in given if "=" in one]
+    assert found.overrides == [*prompts, *overrides]
+    assert found.given == (*prompts, *given)
 
 
 # Stored things that rot -----------------------------------------------------------------------------------------
