@@ -16,14 +16,24 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:  # heavy: a look at the help draws no table
     import pandas as pd
 
-__all__ = ["answer", "complain", "rows_of", "say", "show_log", "show_table", "speak_to_program"]
+__all__ = [
+    "answer",
+    "complain",
+    "leave_output_to_the_answer",
+    "rows_of",
+    "say",
+    "show_log",
+    "show_table",
+    "speak_to_program",
+]
 
 
 @dataclass
 class _Reader:
-    """The reader of standard output; a process has one."""
+    """The reader of standard output; a process has one. ``wants_no_log``: what is logged goes to standard error."""
 
     is_program: bool = False
+    wants_no_log: bool = False
 
 
 _reader = _Reader()
@@ -32,6 +42,14 @@ _reader = _Reader()
 def speak_to_program(is_program: bool) -> None:
     """Say whether a program reads standard output (``output=json``), before anything is said."""
     _reader.is_program = is_program
+
+
+def leave_output_to_the_answer() -> None:
+    """Send what the package logs to standard error, so that a person can hand on the answer of a command.
+
+    A command says so before it imports anything that takes long: that is told too.
+    """
+    _reader.wants_no_log = True
 
 
 def say(text: str) -> None:
@@ -68,12 +86,18 @@ class Lines(logging.Handler):
     """Log messages as bare lines: what a run tells on standard output, warnings on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        (complain if record.levelno >= logging.WARNING else say)(record.getMessage())
+        if record.levelno >= logging.WARNING:
+            complain(record.getMessage())
+        elif _reader.wants_no_log:
+            _write("stderr", record.getMessage())
+        else:
+            say(record.getMessage())
 
 
 def show_log() -> None:
     """Show what the package logs; other libraries stay with their own. A person reads, until a command knows better."""
     speak_to_program(False)
+    _reader.wants_no_log = False
     logger = logging.getLogger("cupl_bench")
     logger.setLevel(logging.INFO)
     if not any(isinstance(handler, Lines) for handler in logger.handlers):

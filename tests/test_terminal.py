@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from rich.cells import cell_len
 
 from cupl_bench import terminal
+from cupl_bench.commands import plan
 from cupl_bench.commands.report import Report, _left
 from cupl_bench.progress import busy, showing_progress
 from cupl_bench.report.page import Page
@@ -324,6 +326,28 @@ def test_classified_images_are_a_document(cli, tiny, photos) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", ["classify", "plan"])
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_what_is_logged_stays_out_of_an_answer(
+    command: str, output: str, cli, tiny, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logging.getLogger("cupl_bench.libraries")
+    if command == "classify":
+        monkeypatch.setattr("cupl_bench.commands.classify.load_libraries", lambda _: log.info("loading   PyTorch"))
+        image = str(photos / "ant/0.jpg")
+        assert cli("classify", image, "class_names=[ant,bee]", *tiny.overrides, f"output={output}") == 0, cli.err
+    else:
+        read = plan.read_questions
+        monkeypatch.setattr(plan, "read_questions", lambda *a, **b: [log.info("loading   PyTorch"), read(*a, **b)][1])
+        asked = ["dataset=folder", f"dataset.path={photos}", *tiny.overrides, f"output={output}"]
+        assert cli("plan", *asked) == 0, cli.err
+    assert "loading" not in cli.out
+    assert "loading   PyTorch" in cli.err.splitlines()
+    assert cli("report") == 2  # and no further than that command: another one logs as it did
+    log.info("said")
+    assert cli.capture.readouterr().out == "said\n"
+
+
 def test_another_form_of_output_is_refused(cli) -> None:
     assert cli("report", "output=xml") == 2
     assert "output=xml" in cli.err

@@ -7,8 +7,9 @@ from pathlib import Path
 from cupl_bench.commands.arguments import Arguments
 from cupl_bench.composition import compose
 from cupl_bench.errors import ConfigError
+from cupl_bench.libraries import PYTORCH, load_libraries
 from cupl_bench.paths import absolute
-from cupl_bench.terminal import answer, say, speak_to_program
+from cupl_bench.terminal import answer, leave_output_to_the_answer, say, speak_to_program
 
 __all__ = ["command"]
 
@@ -17,6 +18,8 @@ ENDINGS = (".pdf", ".svg", ".png")
 
 def command(given: Arguments) -> int:
     """Classify the images among the arguments; returns the exit code."""
+    leave_output_to_the_answer()
+    load_libraries(PYTORCH)
     from cupl_bench.classify import classify_images
     from cupl_bench.config import machine_of, question_of
     from cupl_bench.schema import Output

@@ -12,7 +12,7 @@ from cupl_bench.commands.questions import asked, show_configuration
 from cupl_bench.composition import Questions, plain_key, read_questions
 from cupl_bench.errors import CuplBenchError
 from cupl_bench.interrupts import raise_if_interrupted
-from cupl_bench.terminal import answer, complain, say, show_table, speak_to_program
+from cupl_bench.terminal import answer, complain, leave_output_to_the_answer, say, show_table, speak_to_program
 
 if TYPE_CHECKING:
     from cupl_bench.commands.plan_rates import Rates
@@ -23,6 +23,7 @@ __all__ = ["command"]
 
 def command(given: Arguments) -> int:
     """Show the plan of what the arguments ask; return the exit code."""
+    leave_output_to_the_answer()
     from cupl_bench.commands.plan_totals import totals_of
     from cupl_bench.commands.plan_words import lines_of
     from cupl_bench.commands.shared_questions import SharedQuestions
