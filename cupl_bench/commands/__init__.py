@@ -63,7 +63,7 @@ COMMANDS = {
     "plan": Command(
         summary="what eval would reuse and compute, without running anything",
         groups=(*QUESTION, "machine", "experiment"),
-        keys=(*ASKED, *PLACES, *MACHINE, "output"),
+        keys=(*ASKED, *PLACES, *MACHINE, "shard", "output"),
         sweeps=True,
         examples=("cupl-bench plan 'dataset=glob(*)'", "cupl-bench plan experiment=cupl_table1"),
     ),

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 
 from cupl_bench.backbone import BackboneFacts, KnownWidth, WeightsNotHereError, identified_by
 from cupl_bench.backbone.given import GivenSource
-from cupl_bench.dataset import Dataset, KnownClasses, KnownDownload, KnownSize, on_this_machine
+from cupl_bench.dataset import Dataset, KnownClasses, KnownDownload, KnownSize, on_this_machine, part_of
 from cupl_bench.dataset.urls import size_of_url, size_text
 from cupl_bench.errors import CuplBenchError, DataNotHereError, PromptsNotHereError
 from cupl_bench.keys import Keys
@@ -149,7 +149,8 @@ class Planner:
         Raises:
             CuplBenchError: something that the user can correct.
         """
-        here = self._datasets((question.dataset, machine.cache_dir), lambda: self._here(question, machine))
+        about = (question.dataset, machine.cache_dir, machine.shard)
+        here = self._datasets(about, lambda: self._here(question, machine))
         facts, told = self._with_weights(question, machine, here.told)
         scorer, told = self._with_scorer(question, told)
         written, told = self._with_prompts(question, here, told)
@@ -162,7 +163,8 @@ class Planner:
                 has_text_tower=not isinstance(question.backbone, GivenSource),
             )
         if here.dataset is not None and written is not None:
-            check_metric(question, here.dataset)
+            if machine.shard is None:
+                check_metric(question, here.dataset)
             if facts is not None:
                 facts = with_width(here.dataset, written.prompts, facts, question.backbone_name)
         towers = None
@@ -170,7 +172,9 @@ class Planner:
             told = replace(told, width=facts.embed_dim)
             towers = Towers(question=question, machine=machine, bench=self.bench, facts=facts)
         told = self._with_images(here, towers, scorer, told)
-        if here.dataset is not None and towers is not None and scorer is not None and written is not None:
+        if machine.shard is not None:  # a part encodes images and their views, and leaves no record
+            told = replace(told, texts_to_encode=0)
+        elif here.dataset is not None and towers is not None and scorer is not None and written is not None:
             prepared = Prepared(
                 question=question,
                 machine=machine,
@@ -181,12 +185,19 @@ class Planner:
                 scorer=scorer,
             )
             told = _with_what_is_done(prepared, told)
-        return self._planned(question, told, scorer, written)
+        return self._planned(question, machine, told, scorer, written)
 
-    def _planned(self, question: Question, told: Plan, scorer: ScorerFacts | None, written: _Written | None) -> Planned:
+    def _planned(
+        self,
+        question: Question,
+        machine: Machine,
+        told: Plan,
+        scorer: ScorerFacts | None,
+        written: _Written | None,
+    ) -> Planned:
         family = None if scorer is None else scorer.needs.views
         encoder = self._numbers.number((question.backbone, question.precision))
-        images = self._numbers.number((question.dataset, question.skip_broken))
+        images = self._numbers.number((question.dataset, question.skip_broken, machine.shard))
         return Planned(
             dataset=question.dataset_name,
             backbone=question.backbone_name,
@@ -197,27 +208,31 @@ class Planner:
             images=(images, encoder, question.decode),
             encoder=encoder,
             views=None if family is None else family.digest,
-            own_texts=scorer is not None and "second_texts" in scorer.needs.uses,
+            own_texts=machine.shard is None and scorer is not None and "second_texts" in scorer.needs.uses,
             texts=None if written is None else written.texts,
         )
 
     def _here(self, question: Question, machine: Machine) -> _Here:
-        source = question.dataset
+        source, shard = question.dataset, machine.shard
+        part = "" if shard is None else f"part {shard[0]} of {shard[1]}"
         try:
-            dataset = self.bench.dataset(on_this_machine(source), machine.cache_dir)
+            dataset = self.bench.dataset(on_this_machine(source), machine.cache_dir, shard)
         except DataNotHereError:
             if not isinstance(source, KnownDownload):
                 raise
             names = _names_here(source)
+            num_images = source.num_images() if isinstance(source, KnownSize) else None
+            if shard is not None and num_images is not None:
+                num_images = len(part_of(shard, num_images))
             told = Plan(
-                dataset_here=source.not_here(),
-                num_images=source.num_images() if isinstance(source, KnownSize) else None,
+                dataset_here="; ".join(filter(None, (source.not_here(), part))),
+                num_images=num_images,
                 num_classes=None if names is None else len(names),
             )
             return _Here(told, None, names)
         origin = (dataset.origin or {}).get("source", "here")
         told = Plan(
-            dataset_here=f"{origin}, split {dataset.split}",
+            dataset_here=", ".join(filter(None, (origin, f"split {dataset.split}", part))),
             num_images=len(dataset.labels),
             num_classes=len(dataset.class_names),
         )

@@ -8,6 +8,7 @@ from making import make_folder, make_run
 
 import cupl_bench.run.plan
 from cupl_bench.backbone import WeightsNotHereError
+from cupl_bench.commands.plan_totals import totals_of
 from cupl_bench.composition import compose
 from cupl_bench.config import machine_of, question_of
 from cupl_bench.dataset.named import NamedSource
@@ -121,3 +122,23 @@ def test_a_sweep_identifies_a_backbone_and_writes_its_prompts_once(asked, monkey
                 asked(f"dataset={dataset}", f"backbone={backbone}", f"prompts={prompts}")
     assert len(identified) == 2
     assert len(written) == 4
+
+
+def test_a_part_of_the_images_is_planned_as_it_is_encoded(asked, tmp_path: Path) -> None:
+    photos = make_folder(tmp_path / "photos", {"ant": 3, "bee": 2})
+    demo = ["dataset=folder", f"dataset.path={photos}", "backbone=demo", "prompts=simple"]
+    parts = [asked(*demo, "scorer=mta", f"shard={number}/3") for number in (1, 2, 3, 2)]
+    assert [one.plan.images_to_encode for one in parts] == [1, 2, 2, 2]
+    assert [one.plan.views_to_encode for one in parts] == [63, 126, 126, 126]
+    assert {one.plan.texts_to_encode for one in parts} == {0}
+    assert {(one.plan.run_key, one.plan.finished) for one in parts} == {(None, False)}
+    assert parts[1].plan.dataset_here == "here, split all, part 2 of 3"
+    totals = totals_of(parts, {})
+    assert (totals.images, totals.views, totals.texts) == (5, 5 * 63, 0)
+    assert asked(*demo, "shard=1/9").plan.images_to_encode == 0
+
+
+def test_so_is_a_part_of_what_is_not_here(asked) -> None:
+    told = asked("dataset=cub", "backbone=demo", "shard=2/4").plan
+    assert (told.num_images, told.images_to_encode, told.texts_to_encode) == (1449, 1449, 0)
+    assert told.dataset_here.endswith("; part 2 of 4")
