@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -70,9 +72,16 @@ def made_from(results_dir: Path, asked: object, config: Any) -> str:
 
 
 def _state(path: Path) -> list[object]:
-    """Return what changes with a file; of a folder, with the list of its files. The last time can be set by nobody."""
+    """Return what changes with a file; of a folder, with the list of its files and with those that are emptied.
+
+    The last time can be set by nobody.
+    """
     found = path.stat()
-    return [path.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    state: list[object] = [path.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    if stat.S_ISDIR(found.st_mode):
+        with os.scandir(path) as files:
+            state.append(sum(one.stat().st_size == 0 for one in files))
+    return state
 
 
 def ending_of(results_dir: Path, place: Path, digest: str) -> Ending | None:

@@ -212,6 +212,11 @@ def test_thumbnails_are_of_the_images_and_are_made_once(swept: Path, opener, mon
     stamps = {path: path.stat().st_mtime_ns for path in made}
     page_of(swept, opener)
     assert {path: path.stat().st_mtime_ns for path in made} == stamps
+    made[1].write_bytes(b"")  # by a full disk, or a copy that broke off
+    page_of(swept, opener)
+    assert made[1].stat().st_size > 0
+    del stamps[made.pop(1)]
+    assert {path: path.stat().st_mtime_ns for path in made} == stamps
     assert overview_of(swept)["notes"] == []
 
 

@@ -97,7 +97,7 @@ def write_thumbnails(images: Images, wanted: Sequence[int], folder: Path) -> dic
         key = images.image_keys[index].hex()
         name = f"{key[:2]}/{key}.{FORMAT.lower()}"
         path = folder / name
-        if not path.is_file():
+        if not _is_kept(path):
             try:
                 content = _thumbnail(images.read(index))
             except (OSError, ValueError, Image.DecompressionBombError, DatasetError):
@@ -108,6 +108,11 @@ def write_thumbnails(images: Images, wanted: Sequence[int], folder: Path) -> dic
     if broken:
         log.warning("%s of %s images that the page would show cannot be opened", f"{broken:,}", f"{len(wanted):,}")
     return files
+
+
+def _is_kept(path: Path) -> bool:
+    """Return whether a file is there and holds something: a full disk, or a copy that broke off, leaves empty ones."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _thumbnail(content: bytes) -> bytes:
