@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from cupl_bench.errors import ResultsError, short
 from cupl_bench.records import Record
@@ -82,7 +83,7 @@ def _predictions(record: Record, results_dir: Path) -> pd.DataFrame:
     path = results_dir / record.artifacts.predictions
     try:
         return pd.read_parquet(path, columns=["index", "label", "prediction", "score", "margin"])
-    except Exception as error:
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, IndexError) as error:
         raise ResultsError(f"{path}, the predictions of run {record.run_key}, cannot be read ({error}).") from error
 
 

@@ -28,7 +28,7 @@ def token_counter(architecture: str) -> tuple[Callable[[Sequence[str]], list[int
     context_length = int(config["text_cfg"].get("context_length", 77))
     try:
         tokenizer = import_module("open_clip").get_tokenizer(architecture, context_length=UNCUT)
-    except Exception as error:
+    except Exception as error:  # of whatever library reads it: that of Hugging Face raises plain Exception
         raise BackboneError(
             f"The tokenizer of {architecture} is not available here ({' '.join(str(error).split())[:200]}). ViT-B-32"
             " has one that needs no download."

@@ -183,7 +183,7 @@ def _read_torch(path: Path, what: str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251 - weights_only, and not weights
     except FileNotFoundError as error:
         raise PromptsError(f"{path} does not exist; it should hold {what}.") from error
-    except Exception as error:
+    except Exception as error:  # a file that is none of torch's is read as instructions, which may raise anything
         raise PromptsError(
             f"{path} cannot be read as a torch file of plain data ({' '.join(str(error).split())[:200]}). Files that"
             " need code to be run are never opened here; save its content as JSON on a machine that trusts it."

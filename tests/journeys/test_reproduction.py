@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Cli
-from making import TinyModel
+from making import TinyModel, make_run
 
+from cupl_bench.errors import ResultsError
 from cupl_bench.reproduction import TOLERANCE, compare_runs
 
 
@@ -147,3 +148,21 @@ def test_a_way_to_decode_that_is_no_longer_there_is_read_and_not_asked_again(
     assert message in cli.err
     assert cli("eval", *arguments_of(tiny, photos), "dataset.decode=nvjpeg") == 2
     assert message in cli.err
+
+
+def test_predictions_that_cannot_be_read_are_told_and_a_defect_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = make_run(tmp_path, "0" * 12)
+    path = tmp_path / "predictions" / f"{'0' * 12}.parquet"
+    pd.read_parquet(path).assign(score=0.5).to_parquet(path, index=False)
+    run, content = (record, tmp_path), path.read_bytes()
+    assert compare_runs(run, run).verdict == "equal"
+    for damaged in (b"", content[:-9], content[:-60] + bytes(60)):
+        path.write_bytes(damaged)
+        with pytest.raises(ResultsError, match="the predictions of run 0{12}, cannot be read"):
+            compare_runs(run, run)
+    path.write_bytes(content)
+    monkeypatch.setattr(pd, "read_parquet", lambda *_, **__: {}.missing)
+    with pytest.raises(AttributeError, match="missing"):
+        compare_runs(run, run)
