@@ -45,7 +45,7 @@ def speak_to_program(is_program: bool) -> None:
 
 
 def leave_output_to_the_answer() -> None:
-    """Send what the package logs to standard error, so that a person can hand on the answer of a command.
+    """Write what the package logs on standard error, so that a person can hand on the answer of a command.
 
     A command says so before it imports anything that takes long: that is told too.
     """

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -75,13 +76,20 @@ def _check_language(language: str, vocabulary: Mapping[str, int]) -> None:
 
 @lru_cache(maxsize=4)
 def _of_own_merges(context_length: int, given: str) -> Any:
-    """Return open_clip's tokenizer of its own 49,000 merges, made once: they take a fifth of a second.
+    """Return open_clip's tokenizer of its own 49,000 merges, made once: they take up to a fifth of a second.
 
-    A run asks for it twice, to identify the backbone and to encode; a sweep, for each question.
+    A run asks for it twice, to identify the backbone and to encode; a sweep, for each question. open_clip makes one
+    whenever it is imported, of which a copy with another length shares the merges and the words that it has merged.
     """
-    from open_clip.tokenizer import SimpleTokenizer
+    from open_clip import tokenizer
 
-    return SimpleTokenizer(context_length=context_length, **json.loads(given))
+    settings = json.loads(given)
+    of_import: Any = getattr(tokenizer, "_tokenizer", None)
+    if settings or type(of_import) is not tokenizer.SimpleTokenizer:
+        return tokenizer.SimpleTokenizer(context_length=context_length, **settings)
+    found: Any = copy(of_import)
+    found.context_length = context_length
+    return found
 
 
 def tokenizer_key(settings: Mapping[str, Any], folder: Path) -> str:

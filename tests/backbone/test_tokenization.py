@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 from conftest import Cli
 from making import TinyModel, make_folder, make_tiny
 
 from cupl_bench.backbone import BackboneFacts
+from cupl_bench.backbone import open_clip_parts as parts
 from cupl_bench.backbone import tokenization as tokenizing
 from cupl_bench.backbone.open_clip import OpenClipSource
 from cupl_bench.backbone.open_clip_tables import architectures, merges_file, model_config
@@ -192,3 +194,29 @@ def test_a_warning_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         tokenizing.say_once("said once in this test")
         tokenizing.say_once("said once in this test")
     assert caplog.text.count("said once in this test") == 1
+
+
+@pytest.mark.parametrize("context_length", [77, 20])
+def test_the_tokenizer_that_open_clip_makes_on_import_is_taken(
+    context_length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [*tokenizing.PROBES, "a photo of a unseenword."]
+    fresh = open_clip.SimpleTokenizer(bpe_path=str(merges_file()), context_length=context_length)
+    expected, ids = fresh(texts), [fresh.encode(text) for text in texts]
+    made: list[object] = []
+    build = open_clip.SimpleTokenizer.__init__
+    monkeypatch.setattr(open_clip.SimpleTokenizer, "__init__", lambda *a, **b: made.append(a) or build(*a, **b))
+    parts._of_own_merges.cache_clear()
+    ours = parts.open_clip_tokenizer({"context_length": context_length}, merges_file())
+    assert ours.context_length == context_length
+    assert ours(texts).equal(expected)
+    assert [ours.encode(text) for text in texts] == ids
+    assert open_clip.tokenizer._tokenizer.context_length == 77
+    assert made == []
+    parts.open_clip_tokenizer({"context_length": 77, "tokenizer_kwargs": {"clean": "canonicalize"}}, merges_file())
+    assert len(made) == 1
+    parts._of_own_merges.cache_clear()
+    monkeypatch.delattr(open_clip.tokenizer, "_tokenizer")
+    assert parts.open_clip_tokenizer({"context_length": context_length}, merges_file())(texts).equal(expected)
+    assert len(made) == 2
+    parts._of_own_merges.cache_clear()
