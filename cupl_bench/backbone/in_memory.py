@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TextEncoder, TokenIds, Tokens
 from cupl_bench.backbone.bpe import FastBpe
 from cupl_bench.backbone.pixels import ImageTransform
+from cupl_bench.backbone.products import linear_weights, quick_products
 from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
 from cupl_bench.backbone.tokenization import PROBES
 from cupl_bench.errors import BackboneError
@@ -173,7 +174,7 @@ class Model:
 
     def _encode_image(self, batch: Tensor) -> Tensor:
         dtype = next(parameter.dtype for parameter in self.model.parameters() if parameter.is_floating_point())
-        with torch.no_grad():
+        with torch.no_grad(), quick_products(linear_weights(self.model)):
             features: Tensor = self.model.encode_image(batch.to(self.device, dtype))  # type: ignore[operator]
         return features
 
@@ -182,7 +183,7 @@ class Model:
             return self._encode_image(batch)
 
     def _encode_text(self, rows: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), quick_products(linear_weights(self.model)):
             features: Tensor = self.model.encode_text(rows.to(self.device))  # type: ignore[operator]
         return features
 

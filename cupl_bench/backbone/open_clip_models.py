@@ -18,6 +18,7 @@ from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TextTower
 from cupl_bench.backbone.bpe import FastBpe
 from cupl_bench.backbone.open_clip_parts import ModelFiles, open_clip_tokenizer, tokenizer_key
 from cupl_bench.backbone.pixels import normalise, transform_of_open_clip
+from cupl_bench.backbone.products import linear_weights, quick_products
 from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
 from cupl_bench.backbone.weight_files import unchanged
 from cupl_bench.backbone.weights import choose_weights, read_weights
@@ -51,7 +52,7 @@ def load(files: ModelFiles, facts: BackboneFacts, device: torch.device, precisio
 
     def encode_images(batch: torch.Tensor) -> torch.Tensor:
         here = batch.to(device, non_blocking=True)
-        with torch.inference_mode():
+        with torch.inference_mode(), quick_products(linear_weights(model)):
             features: torch.Tensor = model.encode_image(
                 here.to(dtype)
                 if table is None or here.dtype.is_floating_point
@@ -94,7 +95,7 @@ def _load(
     _check_built_activation(model, facts)
 
     def encode_text(rows: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
+        with torch.inference_mode(), quick_products(linear_weights(model)):
             features: torch.Tensor = model.encode_text(rows.to(device))
         return features
 

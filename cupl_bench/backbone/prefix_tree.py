@@ -26,6 +26,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from cupl_bench.backbone.products import quick_products
+
 __all__ = ["Block", "CausalTextTower", "encode_sequences", "find_causal_tower", "prove"]
 
 Array = np.ndarray
@@ -153,7 +155,9 @@ def encode_sequences(
         tree = _tree(tokens[low:high], lengths[low:high], shared[low:high], row_nodes)
         block_rows = rows[first_row[low] : first_row[high]]
         of_row = torch.from_numpy(owner[block_rows] - low).to(tower.device)
-        features[torch.from_numpy(block_rows).to(tower.device)] = _forward(tower, tree)[of_row]
+        with quick_products([tower.blocks[0].qkv_weight]):
+            found = _forward(tower, tree)
+        features[torch.from_numpy(block_rows).to(tower.device)] = found[of_row]
         if on_progress is not None:
             on_progress(int(first_row[high]))
     return features

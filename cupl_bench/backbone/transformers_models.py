@@ -12,6 +12,7 @@ from PIL import Image
 
 from cupl_bench.backbone import Backbone, BackboneFacts, Precision, TextTower, TokenIds
 from cupl_bench.backbone.pixels import ImageTransform, normalise, split_transform
+from cupl_bench.backbone.products import linear_weights, quick_products
 from cupl_bench.backbone.text import PaddedTextEncoder, choose_text_encoder
 from cupl_bench.backbone.transformers_parts import ModelFiles, padded_rows
 from cupl_bench.backbone.weight_files import unchanged
@@ -36,7 +37,7 @@ def load(files: ModelFiles, facts: BackboneFacts, device: torch.device, precisio
 
     def encode_images(batch: torch.Tensor) -> torch.Tensor:
         here = batch.to(device, non_blocking=True)
-        with torch.inference_mode():
+        with torch.inference_mode(), quick_products(linear_weights(model)):
             floats = (
                 here.to(DTYPES[precision]) if table is None or here.dtype.is_floating_point else normalise(here, table)
             )
@@ -85,7 +86,7 @@ def _load(
     context_length = int(text_config.max_position_embeddings)
 
     def encode_text(rows: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
+        with torch.inference_mode(), quick_products(linear_weights(model)):
             return _features(model.get_text_features(input_ids=rows.to(device)))
 
     def lengths(texts: Sequence[str]) -> list[int]:
