@@ -19,6 +19,7 @@ from cupl_bench import __version__
 from cupl_bench.commands import COMMANDS, QUESTION
 from cupl_bench.errors import ConfigError, CuplBenchError, nearest
 from cupl_bench.interrupts import Terminated, interruptible
+from cupl_bench.libraries import import_no_more_than_needed
 from cupl_bench.terminal import complain, say, show_log
 
 __all__ = ["main", "program"]
@@ -118,6 +119,7 @@ def program() -> NoReturn:
     happen at the end happens first: threads are joined, exit handlers called, the last lines written.
     """
     code: list[int] = []
+    import_no_more_than_needed()
     atexit.register(_leave, code)  # the first registered is called last
     code.append(main())
     sys.exit(code[0])

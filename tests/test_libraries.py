@@ -5,9 +5,11 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import import_module
 
 import pytest
 
+from cupl_bench import libraries
 from cupl_bench.libraries import OPEN_CLIP, load_libraries
 from cupl_bench.progress import showing_progress, step
 
@@ -22,6 +24,45 @@ logging.getLogger("cupl_bench").addHandler(Told())
 logging.getLogger("cupl_bench").setLevel(logging.INFO)
 load_libraries(OPEN_CLIP)
 load_libraries(OPEN_CLIP)
+"""
+
+
+LEFT_OUT = """
+import sys
+from cupl_bench.libraries import import_no_more_than_needed, load_open_clip
+import_no_more_than_needed()
+heavy = ("timm", "transformers", "torch._dynamo", "torch._dynamo.utils", "wandb")
+load_open_clip(())
+assert not [name for name in heavy if name in sys.modules], "too much is imported"
+import open_clip, torch, torchvision
+
+def built(vision, text):
+    text = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1, **text}
+    return open_clip.model.CustomTextCLIP(embed_dim=8, vision_cfg=vision, text_cfg=text)
+
+plain = {"image_size": 16, "patch_size": 8, "layers": 1, "width": 64}
+of_timm = {"timm_model_name": "test_vit", "image_size": 160, "timm_proj": "linear"}
+of_transformers = {"hf_model_name": sys.argv[1], "hf_model_pretrained": False, "hf_pooler_type": "mean_pooler"}
+images = torch.zeros(1, 3, 16, 16)
+assert built(plain, {}).encode_image(images).shape == (1, 8)
+assert not [name for name in heavy if name in sys.modules], "a model loads too much"
+for given in ((of_timm, {}), (plain, of_transformers)):
+    try:
+        built(*given)
+    except RuntimeError as error:
+        assert "install" in str(error)
+    else:
+        raise SystemExit("it was not left out")
+load_open_clip(("timm",))
+assert "transformers" not in sys.modules
+assert built(of_timm, {}).encode_image(torch.zeros(1, 3, 160, 160)).shape == (1, 8)
+load_open_clip()
+assert built(plain, of_transformers).encode_text(torch.ones(1, 8, dtype=torch.long)).shape == (1, 8)
+boxes = torch.tensor([[0.0, 0.0, 0.0, 8.0, 8.0]])
+assert torchvision.ops.roi_align(images, boxes, 4).shape == (1, 3, 4, 4)
+assert sys.modules["torch._dynamo.utils"].__file__, "a stand-in was left behind"
+assert torchvision.ops.roi_align.__globals__["is_compile_supported"]("cpu") in (True, False)
+print("done")
 """
 
 
@@ -40,6 +81,31 @@ def test_a_line_is_written_before_each_library_begins() -> None:
         expected.append(" ".join([f"loading   {words} after", *there]))
         there += modules
     assert done.stdout.splitlines() == expected
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_imports_what_its_models_need(tmp_path) -> None:
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,'
+        ' "intermediate_size": 16, "vocab_size": 50, "max_position_embeddings": 8}'
+    )
+    command = [sys.executable, "-c", LEFT_OUT, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "done\n", done.stderr[-2000:]
+
+
+def test_elsewhere_nothing_is_left_out() -> None:
+    assert not libraries._leaves_out
+    with libraries._compiler_later():
+        assert not isinstance(sys.modules.get(libraries.COMPILER), libraries._Compiler)
+
+
+def test_another_name_of_the_compiler_is_the_compilers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = import_module(libraries.COMPILER)
+    stand_in = libraries._Compiler(libraries.COMPILER)
+    assert stand_in.is_compile_supported("cpu") == own.is_compile_supported("cpu")
+    assert stand_in.counters is own.counters
+    assert not hasattr(stand_in, "__path__")
 
 
 def test_what_is_not_installed_is_left_to_who_needs_it(caplog: pytest.LogCaptureFixture) -> None:

@@ -25,7 +25,7 @@ from cupl_bench.backbone.weight_files import digest_of_weights, refuse_adapters
 from cupl_bench.dataset.hub import origin_of
 from cupl_bench.dataset.urls import UrlError, fetch_url, size_of_url, size_text
 from cupl_bench.errors import BackboneError, first, nearest
-from cupl_bench.libraries import OPEN_CLIP, load_libraries
+from cupl_bench.libraries import load_open_clip
 
 if TYPE_CHECKING:  # heavy: `open_clip_models`, which loads, imports it and open_clip; who only identifies needs neither
     import torch
@@ -139,13 +139,13 @@ class OpenClipSource:
         return None if self.architecture.startswith(HF_HUB) else int(self._config()[0]["embed_dim"])
 
     def load(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> Backbone:
-        load_libraries(OPEN_CLIP)
+        load_open_clip(_libraries_of(facts.model))
         from cupl_bench.backbone.open_clip_models import load
 
         return load(self._files(facts), facts, device, precision)
 
     def load_text(self, facts: BackboneFacts, device: "torch.device", precision: Precision) -> TextTower:
-        load_libraries(OPEN_CLIP)
+        load_open_clip(_libraries_of(facts.model))
         from cupl_bench.backbone.open_clip_models import load_text
 
         return load_text(self._files(facts), facts, device, precision)
@@ -376,6 +376,12 @@ class OpenClipSource:
 def _only_transform(config: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: config[key] for key in DEFAULT_TRANSFORM if config.get(key) is not None}
     return cast(dict[str, Any], json.loads(json.dumps(found)))
+
+
+def _libraries_of(config: Mapping[str, Any]) -> list[str]:
+    """Return the libraries, of those that open_clip can do without, that build a tower of the model."""
+    towers = {"timm": ("vision_cfg", "timm_model_name"), "transformers": ("text_cfg", "hf_model_name")}
+    return [library for library, (tower, name) in towers.items() if config.get(tower, {}).get(name)]
 
 
 def _activation(config: Mapping[str, Any]) -> str:

@@ -36,6 +36,10 @@ DRAWS = {
 }
 """The functions that fill a parameter with random numbers."""
 
+KEEP_THE_SHAPE = {torch.Tensor.mul, torch.Tensor.fill_, torch.Tensor.triu_}
+"""What else is done to parameters while a model is built. To learn what it makes of a tensor without content, PyTorch
+would load its compiler, which takes a second."""
+
 
 def load(files: ModelFiles, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
     """Return the model, ready to encode.
@@ -201,6 +205,8 @@ class _NothingDrawn(TorchFunctionMode):
             return args[0] if args else given["tensor"]
         if func is torch.randn:
             return torch.empty(*args, **given)
+        if func in KEEP_THE_SHAPE and args[0].is_meta and all(isinstance(one, int | float) for one in args[1:]):
+            return args[0]
         return func(*args, **given)
 
 

@@ -14,7 +14,7 @@ from cupl_bench.backbone.open_clip_tables import merges_file
 from cupl_bench.backbone.tokenization import small_files, versions
 from cupl_bench.errors import BackboneError, first, nearest
 from cupl_bench.identity import content_key
-from cupl_bench.libraries import OPEN_CLIP, load_libraries
+from cupl_bench.libraries import load_open_clip
 
 __all__ = ["ModelFiles", "open_clip_tokenizer", "tokenizer_key"]
 
@@ -47,7 +47,7 @@ def open_clip_tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
     Raises:
         BackboneError: the tokenizer is told a language that it has no token of.
     """
-    load_libraries(OPEN_CLIP)
+    load_open_clip(())
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
     given = dict(settings.get("tokenizer_kwargs", {}))
