@@ -1,8 +1,8 @@
 """Views of images -> unit features, through a store: an image is decoded once for all of its views that are new."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,7 +25,7 @@ from cupl_bench.progress import progress
 from cupl_bench.ranks import from_first, gathered, rank, world_size
 from cupl_bench.store import RowStore
 from cupl_bench.stored_features import ImageFeatures, Views, missing_views
-from cupl_bench.views import ViewFamily, boxes_of, view_keys, view_of
+from cupl_bench.views import Box, ViewFamily, boxes_of, view_keys, view_of
 
 __all__ = ["CroppedImages", "encode_views"]
 
@@ -163,9 +163,8 @@ class CroppedImages(TorchDataset["tuple[list[bytes], torch.Tensor] | CuplBenchEr
         try:
             image = decode(self.dataset.content(index))
             boxes = list(boxes_of(self.family, key, image.size))
-            crops = (view_of(image, boxes[number - 1], self.family, self.size) for number in numbers)
             keys = view_keys(self.family, [key])
-            return [keys[number - 1] for number in numbers], self._pixels(crops, len(numbers))
+            return [keys[one - 1] for one in numbers], self._pixels(image, [boxes[one - 1] for one in numbers])
         except CuplBenchError as error:
             return error.with_traceback(None)
         except (MemoryError, RuntimeError, OSError) as error:
@@ -173,14 +172,15 @@ class CroppedImages(TorchDataset["tuple[list[bytes], torch.Tensor] | CuplBenchEr
                 raise
             return out_of_memory(f"decode {self.dataset.image_ids[index]}")
 
-    def _pixels(self, crops: Iterable[Image.Image], count: int) -> torch.Tensor:
-        """Return the pixels of so many crops, as the model's own transform makes them."""
+    def _pixels(self, image: Image.Image, boxes: Sequence[Box]) -> torch.Tensor:
+        """Return the pixels of the crops, as the model's own transform makes them."""
         if self.family.shape == "square" or not self._keeps_size:
-            return torch.stack([self.exact(crop) for crop in crops])
-        pixels = torch.empty((count, 3, *self.size), dtype=torch.uint8)
-        for place, crop in zip(pixels, crops, strict=True):
-            place.copy_(torch.from_numpy(np.array(crop)).permute(2, 0, 1))
-        return pixels
+            return torch.stack([self.exact(view_of(image, box, self.family, self.size)) for box in boxes])
+        pixels = np.empty((len(boxes), 3, *self.size), np.uint8)
+        for place, box in zip(pixels, boxes, strict=True):
+            crop = np.asarray(view_of(image, replace(box, flipped=False), self.family, self.size)).transpose(2, 0, 1)
+            place[:] = crop[..., ::-1] if box.flipped else crop  # mirrored on the way, not by one more image
+        return torch.from_numpy(pixels)
 
     @cached_property
     def _keeps_size(self) -> bool:
