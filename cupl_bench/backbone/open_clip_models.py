@@ -40,6 +40,9 @@ KEEP_THE_SHAPE = {torch.Tensor.mul, torch.Tensor.fill_, torch.Tensor.triu_}
 """What else is done to parameters while a model is built. To learn what it makes of a tensor without content, PyTorch
 would load its compiler, which takes a second."""
 
+NOT_OF_TEXTS = ("visual", "text_decoder")
+"""The parts of a model that texts do not need."""
+
 
 def load(files: ModelFiles, facts: BackboneFacts, device: torch.device, precision: Precision) -> Backbone:
     """Return the model, ready to encode.
@@ -56,7 +59,7 @@ def load(files: ModelFiles, facts: BackboneFacts, device: torch.device, precisio
 
     def encode_images(batch: torch.Tensor) -> torch.Tensor:
         here = batch.to(device, non_blocking=True)
-        with torch.inference_mode(), quick_products(linear_weights(model)):
+        with torch.inference_mode(), quick_products(linear_weights(model.visual)):
             features: torch.Tensor = model.encode_image(
                 here.to(dtype)
                 if table is None or here.dtype.is_floating_point
@@ -99,7 +102,7 @@ def _load(
     _check_built_activation(model, facts)
 
     def encode_text(rows: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(), quick_products(linear_weights(model)):
+        with torch.inference_mode(), quick_products(linear_weights(model, NOT_OF_TEXTS)):
             features: torch.Tensor = model.encode_text(rows.to(device))
         return features
 
@@ -185,7 +188,7 @@ def _build_for_texts(
     if "timm_model_name" in config["vision_cfg"]:
         smallest["timm_model_name"] = None  # by this key open_clip decides how it casts the text tower too
     model = _build({**config, "vision_cfg": smallest}, tower, transform, precision, device)
-    for part in ("visual", "text_decoder"):
+    for part in NOT_OF_TEXTS:
         if hasattr(whole, part):
             setattr(model, part, getattr(whole, part))
     return model

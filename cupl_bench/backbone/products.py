@@ -6,9 +6,10 @@ core where oneDNN, a part of PyTorch too, does 190 to 250. Of a cold sweep in fp
 
 import inspect
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,18 @@ def quick_products(weights: Iterable[Tensor]) -> AbstractContextManager[object]:
     return _OneDnn() if any(one.numel() >= SMALLEST and _is_suited(one) for one in weights) else nullcontext()
 
 
-def linear_weights(model: nn.Module) -> Iterator[Tensor]:
+def linear_weights(model: nn.Module, without: Collection[str] = ()) -> Iterator[Tensor]:
     """Return the weights of the linear layers of a model, those of attention included.
 
-    Its embeddings may be larger and of another dtype, and say nothing of how it computes.
+    Its embeddings may be larger and of another dtype, and say nothing of how it computes. ``without``: names of its
+    parts that are left out, so that a tower is judged alike with the other one and without.
 
     Example:
         >>> [tuple(weight.shape) for weight in linear_weights(torch.nn.MultiheadAttention(8, 2))]
         [(24, 8), (8, 8)]
     """
-    for module in model.modules():
+    kept = (part for name, part in model.named_children() if name not in without)
+    for module in chain([model], *(part.modules() for part in kept)):
         if isinstance(module, nn.Linear):
             yield module.weight
         elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:

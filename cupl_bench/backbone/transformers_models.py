@@ -20,6 +20,9 @@ from cupl_bench.errors import BackboneError, first
 
 __all__ = ["load", "load_text"]
 
+NOT_OF_TEXTS, NOT_OF_IMAGES = ("vision_model", "visual_projection"), ("text_model", "text_projection")
+"""The parts of a model that one tower does not need."""
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -37,7 +40,7 @@ def load(files: ModelFiles, facts: BackboneFacts, device: torch.device, precisio
 
     def encode_images(batch: torch.Tensor) -> torch.Tensor:
         here = batch.to(device, non_blocking=True)
-        with torch.inference_mode(), quick_products(linear_weights(model)):
+        with torch.inference_mode(), quick_products(linear_weights(model, NOT_OF_IMAGES)):
             floats = (
                 here.to(DTYPES[precision]) if table is None or here.dtype.is_floating_point else normalise(here, table)
             )
@@ -86,7 +89,7 @@ def _load(
     context_length = int(text_config.max_position_embeddings)
 
     def encode_text(rows: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(), quick_products(linear_weights(model)):
+        with torch.inference_mode(), quick_products(linear_weights(model, NOT_OF_TEXTS)):
             return _features(model.get_text_features(input_ids=rows.to(device)))
 
     def lengths(texts: Sequence[str]) -> list[int]:
@@ -157,7 +160,7 @@ def _read_for_texts(folder: Path, **options: Any) -> tuple[Any, Mapping[str, Any
         or _without_place(report) != sorted(wanted - model.state_dict().keys())
     ):
         return _read(folder, **options)
-    for part in ("vision_model", "visual_projection"):
+    for part in NOT_OF_TEXTS:
         if hasattr(model, part):
             delattr(model, part)
     return model, {**report, "unexpected_keys": ()}

@@ -161,6 +161,15 @@ def test_large_embeddings_do_not_count():
         assert mode is None
 
 
+@pytest.mark.usefixtures("_slow_mkl")
+def test_a_small_tower_is_judged_without_the_large_one():
+    """Loaded alone, it has to give the same features to the last bit."""
+    model = nn.ModuleDict({"visual": nn.Linear(512, 512), "text": nn.Linear(64, 64)})
+    assert [len(weight) for weight in linear_weights(model, ["visual"])] == [64]
+    with quick_products(linear_weights(model, ["visual"])) as mode:
+        assert mode is None
+
+
 @pytest.mark.parametrize(
     ("processor", "capability", "short"),
     [
