@@ -2,18 +2,15 @@
 
 import json
 import logging
-import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cupl_bench
-from cupl_bench.conf_folder import shipped
 from cupl_bench.errors import ResultsError
 from cupl_bench.identity import content_key
+from cupl_bench.report.program import program_state, state_of
 from cupl_bench.store import write_atomically
 
 __all__ = ["OF_REPORT", "OF_SWEEP", "Ending", "Table", "ending_of", "keep", "made_from", "warnings_heard"]
@@ -56,39 +53,24 @@ class Ending:
 
 def made_from(results_dir: Path, asked: object, config: Any) -> str:
     """Return a digest of all that an ending depends on: what was ``asked``, where, the files read, and this program."""
-    code = [path for path in sorted(Path(cupl_bench.__file__).parent.rglob("*.*")) if path.suffix != ".pyc"]
-    seen = [_state(path) for name in READ for path in sorted((results_dir / name).glob("*"))]
+    seen = [state_of(path) for name in READ for path in sorted((results_dir / name).glob("*"))]
     return content_key(
         {
             "asked": asked,
             "results_dir": str(results_dir),  # which lines and answers name: a folder may be moved, or copied as it is
             "baseline": config.baseline,
             "cache_dir": str(config.cache_dir),
-            "version": cupl_bench.__version__,
-            "code": [_state(path) for path in [*code, shipped("report/published.csv", "results/published.csv")]],
+            "program": program_state(),
             "files": seen,
         }
     )
-
-
-def _state(path: Path) -> list[object]:
-    """Return what changes with a file; of a folder, with the list of its files and with those that are emptied.
-
-    The last time can be set by nobody.
-    """
-    found = path.stat()
-    state: list[object] = [path.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
-    if stat.S_ISDIR(found.st_mode):
-        with os.scandir(path) as files:
-            state.append(sum(one.stat().st_size == 0 for one in files))
-    return state
 
 
 def ending_of(results_dir: Path, place: Path, digest: str) -> Ending | None:
     """Return how it ended before; None if anything that it read or wrote is another, or was never kept."""
     try:
         kept = json.loads((results_dir / place).read_text(encoding="utf-8"))
-        if kept["made_from"] != digest or any(_state(results_dir / name) != state for name, state in kept["files"]):
+        if kept["made_from"] != digest or any(state_of(results_dir / name) != state for name, state in kept["files"]):
             return None
         return Ending.of(kept["ending"])
     except (OSError, ValueError, TypeError, KeyError):  # it saves time, and nothing depends on it
@@ -98,7 +80,7 @@ def ending_of(results_dir: Path, place: Path, digest: str) -> Ending | None:
 def keep(results_dir: Path, place: Path, digest: str, ending: Ending, files: Sequence[Path]) -> None:
     """Keep how it ended, and the state of the files that it wrote."""
     try:
-        states = [[str(path.relative_to(results_dir)), _state(path)] for path in files]
+        states = [[str(path.relative_to(results_dir)), state_of(path)] for path in files]
         content = json.dumps({"made_from": digest, "files": states, "ending": asdict(ending)}, allow_nan=False)
         write_atomically(results_dir / place, content.encode())
     except (OSError, ResultsError, ValueError) as error:

@@ -9,6 +9,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -19,11 +20,11 @@ from cupl_bench.report.comparison import Comparison
 from cupl_bench.report.figures.classes import classes, confusions
 from cupl_bench.report.figures.curves import against, budget, scaling, seeds
 from cupl_bench.report.figures.drawing import as_pdf, as_png, as_svg, style
+from cupl_bench.report.figures.kept import KeptFigures
 from cupl_bench.report.figures.ranks import rank_diagrams
 from cupl_bench.report.figures.scene import SIZES, Choice, Drawn, Scene, scene_of
 from cupl_bench.report.figures.strategies import strategies
 from cupl_bench.report.shown import scored_names
-from cupl_bench.store import write_changed
 
 __all__ = ["KINDS", "Choice", "write_figures"]
 
@@ -48,7 +49,8 @@ KINDS = {
     "ranks": ranks,
 }
 """Every kind of figure: the first word of its files, and what draws it."""
-ENDINGS = (".pdf", ".svg", ".png")
+FORMATS = ("pdf", "svg", "png")
+ENDINGS = tuple(f".{one}" for one in FORMATS)
 
 
 def write_figures(comparison: Comparison, results_dir: Path, choice: Choice | None = None) -> list[Path]:
@@ -66,37 +68,38 @@ def write_figures(comparison: Comparison, results_dir: Path, choice: Choice | No
     """
     choice = Choice() if choice is None else choice
     folder = results_dir / "figures"
-    contents: dict[str, bytes] = {}
+    names: dict[str, list[str]] = {}
     scene = scene_of(comparison, results_dir, choice)
     with mpl.rc_context(style(_letters(comparison, scene.runs))), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # told once, by `style`
+        kept = KeptFigures(results_dir, [str(mpl.rcParams), SIZES[choice.width].dots_per_inch, choice.formats])
         for kind, draw in KINDS.items():
             if choice.kinds is not None and kind not in choice.kinds:
                 continue
             for drawn in draw(scene):
-                name = _file_name(drawn.words, {Path(path).stem for path in contents})
-                contents |= {f"{name}.{ending}": one for ending, one in _in_formats(drawn, choice)}
-    nothing = [kind for kind in choice.kinds or () if not any(name.startswith(f"{kind}_") for name in contents)]
+                name = _file_name(drawn.words, set(names))
+                names[name] = [f"{name}.{ending}" for ending in FORMATS if ending in choice.formats]
+                kept.write(names[name], (drawn.draw, drawn.given), partial(_in_formats, drawn, choice))
+    nothing = [kind for kind in choice.kinds or () if not any(name.startswith(f"{kind}_") for name in names)]
     if nothing:
         log.warning("figures=%s: these runs have nothing to draw there (docs/report.md says what each kind shows)",
                     ",".join(nothing))  # fmt: skip
-    paths = [folder / name for name in contents]
-    for path, content in zip(paths, contents.values(), strict=True):
-        write_changed(path, content)
+    paths = [folder / name for files in names.values() for name in files]
     for path in folder.iterdir() if folder.is_dir() else ():  # what an earlier state of the records left
         if path.suffix in ENDINGS and path.name.split("_")[0] in KINDS and path not in paths:
             path.unlink(missing_ok=True)
+    kept.keep()
     return paths
 
 
-def _in_formats(drawn: Drawn, choice: Choice) -> list[tuple[str, bytes]]:
+def _in_formats(drawn: Drawn, choice: Choice) -> list[bytes]:
     """Return a figure in each format; that of points comes first, since it settles the layout of the others."""
     draw: dict[str, Callable[[Figure], bytes]] = {
         "pdf": as_pdf,
         "svg": as_svg,
         "png": lambda figure: as_png(figure, SIZES[choice.width].dots_per_inch),
     }
-    return [(ending, draw[ending](drawn.figure)) for ending in ("pdf", "svg", "png") if ending in choice.formats]
+    return [draw[ending](drawn.figure) for ending in FORMATS if ending in choice.formats]
 
 
 def _letters(comparison: Comparison, runs: pd.DataFrame) -> set[str]:

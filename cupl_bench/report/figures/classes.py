@@ -13,7 +13,7 @@ from cupl_bench.errors import ResultsError, first, nearest
 from cupl_bench.report.answers import class_facts, read_answers, same_images
 from cupl_bench.report.classes import moved_confusions, per_class
 from cupl_bench.report.figures.drawing import GAIN, LEVEL, LOSS, below, cut, legend, reach, shortened
-from cupl_bench.report.figures.scene import ROW, Drawn, Scene, in_percent
+from cupl_bench.report.figures.scene import ROW, Drawn, Scene, Sheet, in_percent, only
 from cupl_bench.report.runs import Run, same_features
 from cupl_bench.report.significance import ALPHA, change_intervals
 
@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 ALL_NAMED = 40
 ENDS_NAMED = 8
+DRAWN = ("label", "class_name", "images", "gained", "lost", "change", "p_holm")
+"""What is drawn of classes."""
+MOVED = ("class_name", "predicted_name", "images", "baseline_images", "change")
+"""What is drawn of confusions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,20 +134,23 @@ def _with_images(classes: pd.DataFrame) -> pd.DataFrame:
 def classes(scene: Scene) -> Iterator[Drawn]:
     """Yield the change of each class, sorted; of many classes the ends are named."""
     for changed in changed_pairs(scene):
-        table = changed.classes.sort_values(["change", "label"], ascending=[False, True])
-        counts = (table[name].to_numpy().astype(np.int64) for name in ("gained", "lost", "images"))
-        low, high = change_intervals(*counts)
-        table = table.assign(change_low=low, change_high=high)
-        yield Drawn(words=("classes", *changed.words), figure=_change(scene, table, changed))
+        names = (changed.dataset, changed.name, changed.baseline)
+        yield Drawn(
+            words=("classes", *changed.words), draw=_change, given=(scene.sheet(), only(changed.classes, DRAWN), *names)
+        )
 
 
-def _change(scene: Scene, table: pd.DataFrame, changed: Changed) -> Figure:
-    label = f"{cut(changed.name, scene.letters(19))} minus {cut(changed.baseline, scene.letters(15))}"
+def _change(sheet: Sheet, table: pd.DataFrame, dataset: str, strategy: str, baseline: str) -> Figure:
+    table = table.sort_values(["change", "label"], ascending=[False, True])
+    counts = (table[name].to_numpy().astype(np.int64) for name in ("gained", "lost", "images"))
+    low, high = change_intervals(*counts)
+    table = table.assign(change_low=low, change_high=high)
+    label = f"{cut(strategy, sheet.letters(19))} minus {cut(baseline, sheet.letters(15))}"
     if len(table) <= ALL_NAMED:
-        figure = scene.figure(0.62 + ROW * len(table))
-        _forest(scene, figure.add_subplot(), table, label)
+        figure = sheet.figure(0.62 + ROW * len(table))
+        _forest(sheet, figure.add_subplot(), table, label)
         return figure
-    figure = scene.figure(1.85 + ROW * (2 * ENDS_NAMED + 1))
+    figure = sheet.figure(1.85 + ROW * (2 * ENDS_NAMED + 1))
     above, ends_of = figure.subplots(2, 1, height_ratios=[1.0, ROW * 2 * ENDS_NAMED + 0.3])
     rank = np.arange(1, len(table) + 1)
     change = in_percent(table["change"])
@@ -155,14 +162,14 @@ def _change(scene: Scene, table: pd.DataFrame, changed: Changed) -> Figure:
     above.plot(rank[sure], change[sure], "o", color=LOSS, markersize=2.2, label="significant")
     if sure.any():
         above.legend(loc="upper right", borderpad=0.1)
-    above.set_xlabel(f"{len(table):,} classes of {cut(changed.dataset, scene.letters(16))}, sorted")
+    above.set_xlabel(f"{len(table):,} classes of {cut(dataset, sheet.letters(16))}, sorted")
     above.set_ylabel("change, points")
     above.set_xlim(0, len(table) + 1)
-    _forest(scene, ends_of, pd.concat([table.head(ENDS_NAMED), table.tail(ENDS_NAMED)]), label)
+    _forest(sheet, ends_of, pd.concat([table.head(ENDS_NAMED), table.tail(ENDS_NAMED)]), label)
     return figure
 
 
-def _forest(scene: Scene, axes: Axes, table: pd.DataFrame, label: str) -> None:
+def _forest(sheet: Sheet, axes: Axes, table: pd.DataFrame, label: str) -> None:
     axes.axvline(0, color="black", linewidth=0.8)
     for row, one in enumerate(table.to_dict("records")):
         colour, marker = {1.0: (GAIN, "^"), -1.0: (LOSS, "v")}.get(float(np.sign(one["change"])), (LEVEL, "o"))
@@ -171,7 +178,7 @@ def _forest(scene: Scene, axes: Axes, table: pd.DataFrame, label: str) -> None:
             middle, [row], xerr=reach(middle, low, high), color=colour, fmt=marker,
             markersize=3.6, elinewidth=0.8, markerfacecolor=colour if one["p_holm"] < ALPHA else "white",
         )  # fmt: skip
-    axes.set_yticks(range(len(table)), shortened(table["class_name"].tolist(), scene.letters(24)))
+    axes.set_yticks(range(len(table)), shortened(table["class_name"].tolist(), sheet.letters(24)))
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     tested = bool(table["p_holm"].notna().any())
@@ -187,23 +194,28 @@ def confusions(scene: Scene) -> Iterator[Drawn]:
         if not len(moved):
             continue
         mended, made = moved[moved["change"] < 0].head(ENDS_NAMED), moved[moved["change"] > 0].head(ENDS_NAMED)
-        table = pd.concat([mended, made.iloc[::-1]])
-        figure = scene.figure(0.82 + ROW * len(table))
-        axes = figure.add_subplot()
-        rows = np.arange(len(table))
-        names = shortened([changed.baseline, changed.name], scene.letters(26))
-        before, after = table["baseline_images"].to_numpy(), table["images"].to_numpy()
-        colours = [GAIN if one < 0 else LOSS for one in table["change"]]
-        axes.hlines(rows, before, after, color=colours, linewidth=1.4)
-        axes.plot(before, rows, "o", color="black", markerfacecolor="white", label=names[0], markersize=3.6)
-        axes.scatter(after, rows, color=colours, marker="D", s=13, zorder=3)
-        axes.plot([], [], "D", color=LEVEL, label=names[1], markersize=3.6)
-        length = scene.letters(16)
-        own, other = (shortened(table[name].tolist(), length) for name in ("class_name", "predicted_name"))
-        axes.set_yticks(rows, [f"{one} → {another}" for one, another in zip(own, other, strict=True)])
-        axes.set_ylim(len(table) - 0.4, -0.6)
-        axes.set_xlim(left=min(0.0, -0.02 * float(max(before.max(), after.max()))))
-        axes.grid(visible=False, axis="y")
-        below(figure, "images taken for another class", cut(changed.dataset, scene.letters(44)))
-        legend(scene, figure, axes)
-        yield Drawn(words=("confusions", *changed.words), figure=figure)
+        table = only(pd.concat([mended, made.iloc[::-1]]), MOVED)
+        names = (changed.dataset, changed.name, changed.baseline)
+        yield Drawn(words=("confusions", *changed.words), draw=_confusions, given=(scene.sheet(), table, *names))
+
+
+def _confusions(sheet: Sheet, table: pd.DataFrame, dataset: str, strategy: str, baseline: str) -> Figure:
+    figure = sheet.figure(0.82 + ROW * len(table))
+    axes = figure.add_subplot()
+    rows = np.arange(len(table))
+    names = shortened([baseline, strategy], sheet.letters(26))
+    before, after = table["baseline_images"].to_numpy(), table["images"].to_numpy()
+    colours = [GAIN if one < 0 else LOSS for one in table["change"]]
+    axes.hlines(rows, before, after, color=colours, linewidth=1.4)
+    axes.plot(before, rows, "o", color="black", markerfacecolor="white", label=names[0], markersize=3.6)
+    axes.scatter(after, rows, color=colours, marker="D", s=13, zorder=3)
+    axes.plot([], [], "D", color=LEVEL, label=names[1], markersize=3.6)
+    length = sheet.letters(16)
+    own, other = (shortened(table[name].tolist(), length) for name in ("class_name", "predicted_name"))
+    axes.set_yticks(rows, [f"{one} → {another}" for one, another in zip(own, other, strict=True)])
+    axes.set_ylim(len(table) - 0.4, -0.6)
+    axes.set_xlim(left=min(0.0, -0.02 * float(max(before.max(), after.max()))))
+    axes.grid(visible=False, axis="y")
+    below(figure, "images taken for another class", cut(dataset, sheet.letters(44)))
+    legend(sheet, figure, axes)
+    return figure

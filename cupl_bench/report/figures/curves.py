@@ -23,7 +23,7 @@ from cupl_bench.report.figures.drawing import (
     reach,
     shortened,
 )  # fmt: skip
-from cupl_bench.report.figures.scene import ROW, Drawn, Scene, in_percent, where
+from cupl_bench.report.figures.scene import ROW, Drawn, Scene, Sheet, in_percent, only, where
 from cupl_bench.report.naming import prompts_settings
 from cupl_bench.report.runs import Run
 
@@ -45,11 +45,11 @@ class Curve:
     points: pd.DataFrame
 
 
-def _draw(scene: Scene, figure: Figure, curves: Sequence[Curve], labels: Sequence[str], *, bars: bool) -> Axes:
+def _draw(sheet: Sheet, figure: Figure, curves: Sequence[Curve], labels: Sequence[str], *, bars: bool) -> Axes:
     """Draw curves with bands, or with ``bars`` where a point lies beside another's."""
     axes = figure.add_subplot()
     for label, curve in zip(labels, curves, strict=True):
-        how = look(curve.look, scene.places)
+        how = look(curve.look, sheet.places)
         x, (mean, low, high) = curve.points["x"], (in_percent(curve.points[name]) for name in ("mean", "low", "high"))
         if bars:
             axes.errorbar(x, mean, yerr=reach(mean, low, high), label=label, elinewidth=0.8, **how)
@@ -59,14 +59,14 @@ def _draw(scene: Scene, figure: Figure, curves: Sequence[Curve], labels: Sequenc
     return axes
 
 
-def _name(scene: Scene, figure: Figure, axes: Axes, curves: Sequence[Curve], labels: Sequence[str]) -> None:
+def _name(sheet: Sheet, figure: Figure, axes: Axes, curves: Sequence[Curve], labels: Sequence[str]) -> None:
     """Name the curves: by a legend above, or each at its end where they are many."""
     if not needs_labels(labels):
-        legend(scene, figure, axes)
+        legend(sheet, figure, axes)
         return
     ends = [
         (float(curve.points["x"].iloc[-1]), 100 * float(curve.points["mean"].iloc[-1]), label,
-         look(curve.look, scene.places))
+         look(curve.look, sheet.places))
         for label, curve in zip(labels, curves, strict=True)
     ]  # fmt: skip
     axes.set_ylim(axes.get_ylim())
@@ -77,9 +77,9 @@ def _plot_height(labels: Sequence[str]) -> float:
     return max(PLOT, ROW * len(labels)) if needs_labels(labels) else PLOT
 
 
-def _height(scene: Scene, labels: Sequence[str]) -> float:
+def _height(sheet: Sheet, labels: Sequence[str]) -> float:
     """Return the height of a figure of curves with these names."""
-    return _plot_height(labels) + 0.7 + (0 if needs_labels(labels) else legend_height(scene, labels))
+    return _plot_height(labels) + 0.7 + (0 if needs_labels(labels) else legend_height(sheet, labels))
 
 
 def _ticks(axes: Axes, values: Sequence[float]) -> None:
@@ -117,18 +117,29 @@ def budget(scene: Scene) -> Iterator[Drawn]:
             )
             return
         base = members[members["run_key"] == members["baseline_run_key"].iloc[0]]
-        names = shortened([*(curve.name for curve in curves), *base["baseline"]], scene.letters(24))
-        labels = names[: len(curves)]
-        figure = scene.figure(_height(scene, names))
-        axes = _draw(scene, figure, curves, labels, bars=False)
-        _ticks(axes, [float(x) for curve in curves for x in curve.points["x"]])
-        if len(base):
-            level = 100 * float(base["top1"].iloc[0])
-            axes.axhline(level, color="black", linewidth=0.9, linestyle=":", label=names[-1])
-        axes.set_xlabel(f"prompts of each class\n{cut(dataset, scene.letters(22))}, {cut(backbone, scene.letters(22))}")
-        axes.set_ylabel("top-1 accuracy, percent")
-        _name(scene, figure, axes, curves, labels)
-        yield Drawn(words=("budget", str(dataset), str(backbone), *where(scene.runs, scorer, precision)), figure=figure)
+        level = (str(base["baseline"].iloc[0]), 100 * float(base["top1"].iloc[0])) if len(base) else None
+        yield Drawn(
+            words=("budget", str(dataset), str(backbone), *where(scene.runs, scorer, precision)),
+            draw=_budget,
+            given=(scene.sheet(curve.look for curve in curves), curves, level, dataset, backbone),
+        )
+
+
+def _budget(
+    sheet: Sheet, curves: Sequence[Curve], level: tuple[str, float] | None, dataset: str, backbone: str
+) -> Figure:
+    """Draw curves, and the accuracy of the baseline, ``level``, as a line under its name."""
+    names = shortened([*(curve.name for curve in curves), *([] if level is None else level[:1])], sheet.letters(24))
+    labels = names[: len(curves)]
+    figure = sheet.figure(_height(sheet, names))
+    axes = _draw(sheet, figure, curves, labels, bars=False)
+    _ticks(axes, [float(x) for curve in curves for x in curve.points["x"]])
+    if level is not None:
+        axes.axhline(level[1], color="black", linewidth=0.9, linestyle=":", label=names[-1])
+    axes.set_xlabel(f"prompts of each class\n{cut(dataset, sheet.letters(22))}, {cut(backbone, sheet.letters(22))}")
+    axes.set_ylabel("top-1 accuracy, percent")
+    _name(sheet, figure, axes, curves, labels)
+    return figure
 
 
 def _measured(scene: Scene, members: pd.DataFrame) -> Iterator[Curve]:
@@ -179,7 +190,8 @@ def _of_a_setting(members: pd.DataFrame, runs: dict[str, Run]) -> Iterator[Curve
 def _points(rows: pd.DataFrame, x: "pd.Series[float]") -> pd.DataFrame:
     """Return points with two standard deviations over the seeds on both sides, where there are several."""
     mean, spread = rows["top1"].astype(float), 2 * rows["top1_sd"].astype(float).fillna(0.0)
-    return pd.DataFrame({"x": x, "mean": mean, "low": mean - spread, "high": mean + spread})
+    table = pd.DataFrame({"x": x, "mean": mean, "low": mean - spread, "high": mean + spread})
+    return table.reset_index(drop=True)
 
 
 # Seeds ---------------------------------------------------------------------------------------------------------------
@@ -192,24 +204,45 @@ def seeds(scene: Scene) -> Iterator[Drawn]:
         read = members[~members["of_seeds"].astype(bool)]
         if not read["num_seeds"].notna().any():
             continue
-        figure = scene.figure(0.82 + ROW * 1.2 * len(read))
-        axes = figure.add_subplot()
         of_mean = members["num_seeds"].notna().cumsum()  # the runs of a mean stand below it
-        for row, (place, one) in enumerate(read.iterrows()):
-            how = look(one["look"], scene.places)
-            if pd.notna(one["num_seeds"]):
-                own = members[(of_mean == of_mean[place]) & members["of_seeds"].astype(bool)]
-                axes.plot(in_percent(own["top1"]), [row] * len(own), linestyle="none", alpha=0.45, markersize=3,
-                          marker="|", color=how["color"])  # fmt: skip
-            wide = 0.0 if pd.isna(one["top1_sd"]) else 200 * float(one["top1_sd"])
-            axes.errorbar(100 * float(one["top1"]), row, xerr=wide or None, linestyle="none", elinewidth=0.9, **how)
-        axes.set_yticks(range(len(read)), shortened(read["strategy"].tolist(), scene.letters(30)))
-        axes.set_ylim(len(read) - 0.4, -0.6)
-        axes.grid(visible=False, axis="y")
-        of = f"{cut(dataset, scene.letters(22))}, {cut(backbone, scene.letters(22))}"
-        below(figure, "top-1 accuracy, percent: a stroke for each seed, and their", "mean with two standard deviations",
-              of)  # fmt: skip
-        yield Drawn(words=("seeds", str(dataset), str(backbone), *where(scene.runs, scorer, precision)), figure=figure)
+        single = members["of_seeds"].astype(bool)
+        own = [
+            members.loc[(of_mean == of_mean[place]) & single, "top1"].tolist() if pd.notna(one["num_seeds"]) else None
+            for place, one in read.iterrows()
+        ]
+        yield Drawn(
+            words=("seeds", str(dataset), str(backbone), *where(scene.runs, scorer, precision)),
+            draw=_seeds,
+            given=(
+                scene.sheet(read["look"]),
+                only(read, ["look", "strategy", "top1", "top1_sd"]),
+                own,
+                dataset,
+                backbone,
+            ),
+        )
+
+
+def _seeds(
+    sheet: Sheet, read: pd.DataFrame, seeds_of: Sequence[Sequence[float] | None], dataset: str, backbone: str
+) -> Figure:
+    """Draw strategies; ``seeds_of``: the accuracies of the seeds of each that has several."""
+    figure = sheet.figure(0.82 + ROW * 1.2 * len(read))
+    axes = figure.add_subplot()
+    for row, (one, own) in enumerate(zip(read.to_dict("records"), seeds_of, strict=True)):
+        how = look(one["look"], sheet.places)
+        if own is not None:
+            axes.plot(in_percent(own), [row] * len(own), linestyle="none", alpha=0.45, markersize=3,
+                      marker="|", color=how["color"])  # fmt: skip
+        wide = 0.0 if pd.isna(one["top1_sd"]) else 200 * float(one["top1_sd"])
+        axes.errorbar(100 * float(one["top1"]), row, xerr=wide or None, linestyle="none", elinewidth=0.9, **how)
+    axes.set_yticks(range(len(read)), shortened(read["strategy"].tolist(), sheet.letters(30)))
+    axes.set_ylim(len(read) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    of = f"{cut(dataset, sheet.letters(22))}, {cut(backbone, sheet.letters(22))}"
+    below(figure, "top-1 accuracy, percent: a stroke for each seed, and their", "mean with two standard deviations",
+          of)  # fmt: skip
+    return figure
 
 
 # Backbones -----------------------------------------------------------------------------------------------------------
@@ -228,19 +261,25 @@ def scaling(scene: Scene) -> Iterator[Drawn]:
         whole = means[means["count"] == len(found)].rename(columns={"mean": "top1"})
         if whole["backbone"].nunique() > 1:
             of = f"mean of {len(found)} data sets"
-            yield Drawn(words=("scaling", "mean"), figure=_over_backbones(scene, whole, of))
+            yield _scaling(scene, whole, "mean", of)
     if len(found) > scene.choice.at_most:
         log.info(
             "figures   over backbones: the first %d of %d data sets, and their mean", scene.choice.at_most, len(found)
         )
     for dataset, members in found[: scene.choice.at_most]:
-        yield Drawn(words=("scaling", dataset), figure=_over_backbones(scene, members, dataset))
+        yield _scaling(scene, members, dataset, dataset)
 
 
-def _over_backbones(scene: Scene, members: pd.DataFrame, of: str) -> Figure:
+def _scaling(scene: Scene, members: pd.DataFrame, word: str, of: str) -> Drawn:
+    columns = ["backbone", "look", "strategy", "top1", *({"top1_low", "top1_high"} & set(members))]
+    given = (scene.sheet(members["look"]), only(members, sorted(columns)), of)
+    return Drawn(words=("scaling", word), draw=_over_backbones, given=given)
+
+
+def _over_backbones(sheet: Sheet, members: pd.DataFrame, of: str) -> Figure:
     backbones = list(members.groupby("backbone")["top1"].mean().sort_values(kind="stable").index)
     strategies = list(dict.fromkeys(zip(members["look"], members["strategy"], strict=True)))
-    labels = shortened([strategy for _, strategy in strategies], scene.letters(24))
+    labels = shortened([strategy for _, strategy in strategies], sheet.letters(24))
     few = not needs_labels(labels)
     step = 0.06 if few else 0.0  # intervals of a few strategies stand side by side; those of many would hide each other
     curves = []
@@ -252,18 +291,18 @@ def _over_backbones(scene: Scene, members: pd.DataFrame, of: str) -> Figure:
         x = own["backbone"].map(backbones.index) + step * (place - (len(strategies) - 1) / 2)
         points = pd.DataFrame({"x": x, "mean": own["top1"], "low": own[low], "high": own[high]}).astype(float)
         curves.append(Curve(name=strategy, look=kind, points=points))
-    ticks = shortened(backbones, scene.letters(20))
-    turned = sum(map(letters_of, ticks)) > scene.letters(40)
-    figure = scene.figure(_height(scene, labels) + (0.35 if turned else 0.0))
-    axes = _draw(scene, figure, curves, labels, bars=True)
+    ticks = shortened(backbones, sheet.letters(20))
+    turned = sum(map(letters_of, ticks)) > sheet.letters(40)
+    figure = sheet.figure(_height(sheet, labels) + (0.35 if turned else 0.0))
+    axes = _draw(sheet, figure, curves, labels, bars=True)
     axes.set_xticks(
         range(len(backbones)), ticks, rotation=30 if turned else 0,
         ha="right" if turned else "center", rotation_mode="anchor",
     )  # fmt: skip
     axes.set_ylabel("top-1 accuracy, percent")
-    below(figure, "backbones, the weakest first", cut(of, scene.letters(40)))
+    below(figure, "backbones, the weakest first", cut(of, sheet.letters(40)))
     axes.grid(visible=False, axis="x")
-    _name(scene, figure, axes, curves, labels)
+    _name(sheet, figure, axes, curves, labels)
     return figure
 
 
@@ -286,7 +325,6 @@ def against(scene: Scene) -> Iterator[Drawn]:
         raise ResultsError("against: no data set and backbone has two of the strategies that it names.")
     several = [place for place in range(len(by)) if len({key[place] for key, _ in lines}) > 1]
     names = [", ".join(str(key[place]) for place in several) or str(key[0]) for key, _ in lines]
-    labels = shortened(names, scene.letters(24))
     curves = [
         Curve(name=name, look=name, points=pd.DataFrame(
             {"x": own["x"], "mean": own["top1"], "low": own["top1_low"], "high": own["top1_high"]}).astype(float)
@@ -294,16 +332,26 @@ def against(scene: Scene) -> Iterator[Drawn]:
         for name, (_, own) in zip(names, lines, strict=True)
     ]  # fmt: skip
     places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    own_looks = Scene(**{**vars(scene), "places": places})
-    figure = scene.figure(_height(scene, labels))
-    axes = _draw(own_looks, figure, curves, labels, bars=True)
-    _ticks(axes, rows["x"].tolist())
     same = [str(lines[0][0][place]) for place in (0, 1) if place not in several]
-    of = cut(", ".join(same), scene.letters(50))
-    below(figure, cut(scene.choice.axis or "number given", scene.letters(50)), of)
+    yield Drawn(
+        words=("against", scene.choice.axis or "number"),
+        draw=_against,
+        given=(
+            Sheet(size=scene.size, places=places), curves, rows["x"].tolist(), scene.choice.axis or "number given",
+            ", ".join(same),
+        ),
+    )  # fmt: skip
+
+
+def _against(sheet: Sheet, curves: Sequence[Curve], numbers: Sequence[float], axis: str, of: str) -> Figure:
+    labels = shortened([curve.name for curve in curves], sheet.letters(24))
+    figure = sheet.figure(_height(sheet, labels))
+    axes = _draw(sheet, figure, curves, labels, bars=True)
+    _ticks(axes, numbers)
+    below(figure, cut(axis, sheet.letters(50)), cut(of, sheet.letters(50)))
     axes.set_ylabel("top-1 accuracy, percent")
-    _name(own_looks, figure, axes, curves, labels)
-    yield Drawn(words=("against", scene.choice.axis or "number"), figure=figure)
+    _name(sheet, figure, axes, curves, labels)
+    return figure
 
 
 def _named(read: pd.DataFrame, asked: Mapping[str, float]) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from scipy.optimize import isotonic_regression
 
-from cupl_bench.report.figures.scene import ROW, Scene
+from cupl_bench.report.figures.scene import ROW, Sheet
 
 __all__ = [
     "GAIN", "LEVEL", "LOSS", "STYLE", "as_pdf", "as_png", "as_svg", "below", "cut", "families", "label_strategies",
@@ -164,22 +164,22 @@ def needs_labels(labels: Sequence[str]) -> bool:
     return len(labels) > LEGEND_AT_MOST
 
 
-def legend_height(scene: Scene, labels: Sequence[str]) -> float:
+def legend_height(sheet: Sheet, labels: Sequence[str]) -> float:
     """Return how many inches a legend needs beyond its first two rows, for which the figures have room."""
-    return ROW * max(0, _legend_size(scene, labels)[1] - 2) if len(labels) > 1 else 0.0
+    return ROW * max(0, _legend_size(sheet, labels)[1] - 2) if len(labels) > 1 else 0.0
 
 
-def _legend_size(scene: Scene, labels: Sequence[str]) -> tuple[int, int]:
+def _legend_size(sheet: Sheet, labels: Sequence[str]) -> tuple[int, int]:
     """Return the columns and the rows of a legend."""
-    columns = max(1, min(len(labels), int(scene.letters(60) / (max(map(letters_of, labels), default=1) + 5))))
+    columns = max(1, min(len(labels), int(sheet.letters(60) / (max(map(letters_of, labels), default=1) + 5))))
     return columns, -(-len(labels) // columns)
 
 
-def legend(scene: Scene, figure: Figure, axes: Axes) -> None:
+def legend(sheet: Sheet, figure: Figure, axes: Axes) -> None:
     """Put the legend of a figure above it."""
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:
-        figure.legend(handles, labels, loc="outside upper center", ncols=_legend_size(scene, labels)[0])
+        figure.legend(handles, labels, loc="outside upper center", ncols=_legend_size(sheet, labels)[0])
 
 
 def below(figure: Figure, *lines: str) -> None:

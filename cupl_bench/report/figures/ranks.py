@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from cupl_bench.report.figures.drawing import letters_of, look, shortened
-from cupl_bench.report.figures.scene import LETTER, ROW, SIZES, Drawn, Scene, Size, where
+from cupl_bench.report.figures.scene import LETTER, ROW, SIZES, Drawn, Scene, Sheet, Size, where
 from cupl_bench.report.significance import ALPHA
 
 __all__ = ["critical_difference", "groups_of", "rank_diagrams"]
@@ -127,14 +127,27 @@ def rank_diagrams(table: pd.DataFrame, scene: Scene) -> Iterator[Drawn]:
         if pd.isna(one["critical_difference"]):
             continue
         names = list(rows["strategy"])
+        how = [looks.get(name) for name in names]
+        known = None not in how
         yield Drawn(
             words=("ranks", str(one["backbone_shown"]), *where(table, "plain", one["precision"]), str(one["kind"])),
-            figure=critical_difference(
+            draw=_ranks,
+            given=(
+                scene.sheet(how if known else ()),
                 dict(zip(names, rows["average_rank"].astype(float), strict=True)),
                 float(one["critical_difference"]),
-                datasets=int(one["num_datasets"]),
-                friedman_p=float(one["friedman_p"]),
-                places={name: scene.places[looks[name]] for name in names} if set(names) <= set(looks) else None,
-                size=scene.size,
+                int(one["num_datasets"]),
+                float(one["friedman_p"]),
+                dict(zip(names, how, strict=True)) if known else None,
             ),
         )
+
+
+def _ranks(
+    sheet: Sheet, ranks: Mapping[str, float], difference: float, datasets: int, friedman_p: float,
+    looks: Mapping[str, str] | None,
+) -> Figure:  # fmt: skip
+    places = None if looks is None else {name: sheet.places[look_of] for name, look_of in looks.items()}
+    return critical_difference(
+        ranks, difference, datasets=datasets, friedman_p=friedman_p, places=places, size=sheet.size
+    )

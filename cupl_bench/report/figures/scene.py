@@ -1,7 +1,8 @@
 """Say what is drawn, and how large: the runs under their names, a look for each strategy, the size of a figure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from cupl_bench.report.comparison import Comparison
 from cupl_bench.report.shown import scored_names
 
-__all__ = ["LETTER", "ROW", "SIZES", "Choice", "Drawn", "Scene", "in_percent", "scene_of", "where"]
+__all__ = ["LETTER", "ROW", "SIZES", "Choice", "Drawn", "Scene", "Sheet", "in_percent", "only", "scene_of", "where"]
 
 ROW = 0.145
 """Inches of a line of text with its gap."""
@@ -62,15 +63,41 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A figure and the words of its name, the first of which is its kind."""
+    """A figure, drawn when it is asked for, and the words of its name, the first of which is its kind.
+
+    ``draw`` makes it from what is ``given``, and from nothing else: a figure whose files are there and were made from
+    the same is not drawn again (`report.figures.kept`).
+    """
 
     words: tuple[str, ...]
-    figure: Figure
+    draw: Callable[..., Figure]
+    given: tuple[Any, ...]
+
+    @cached_property
+    def figure(self) -> Figure:
+        """The figure itself."""
+        return self.draw(*self.given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """What a figure is drawn on: its size, and the numbers (``places``) that give strategies their looks."""
+
+    size: Size
+    places: Mapping[Any, int]
+
+    def figure(self, height: float) -> Figure:
+        """Return an empty figure of some inches of height."""
+        return Figure(figsize=(self.size.width, height))
+
+    def letters(self, count: int) -> int:
+        """Return how many letters a name may have for which a column has room for ``count``."""
+        return int(count * min(2.0, self.size.width / SIZES["column"].width))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What all figures are drawn from.
+    """All that figures are made from; each is drawn from its own rows on a `Sheet`.
 
     ``runs``: the rows of the comparison with ``dataset`` and ``backbone`` as tables show them, ``strategy`` (the name)
     and ``look`` (what gives colour and marker). ``places``: a number for each look.
@@ -92,13 +119,14 @@ class Scene:
         """The rows that tables show: several seeds of a strategy are one."""
         return self.runs[~self.runs["of_seeds"].astype(bool)]
 
-    def figure(self, height: float) -> Figure:
-        """Return an empty figure of some inches of height."""
-        return Figure(figsize=(self.size.width, height))
+    def sheet(self, looks: Iterable[object] = ()) -> Sheet:
+        """Return what a figure is drawn on that shows these looks: a look that it lacks does not change it."""
+        return Sheet(size=self.size, places={one: self.places[one] for one in dict.fromkeys(looks)})
 
-    def letters(self, count: int) -> int:
-        """Return how many letters a name may have for which a column has room for ``count``."""
-        return int(count * min(2.0, self.size.width / SIZES["column"].width))
+
+def only(rows: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """Return the columns that are drawn, without the places of the rows in the table that they are from."""
+    return rows[list(columns)].reset_index(drop=True)
 
 
 def scene_of(comparison: Comparison, results_dir: Path, choice: Choice) -> Scene:

@@ -1,6 +1,7 @@
 """Strategies side by side: accuracies on one data set, or differences to the baseline on several."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,16 @@ from cupl_bench.report.figures.drawing import (
     reach,
     shortened,
 )
-from cupl_bench.report.figures.scene import LETTER, ROW, Drawn, Scene, in_percent, where
+from cupl_bench.report.figures.scene import LETTER, ROW, Drawn, Scene, Sheet, in_percent, only, where
 from cupl_bench.report.shown import baseline_names
 
 __all__ = ["minus_words", "strategies"]
+
+OF_ACCURACIES = ("look", "strategy", "dataset", "backbone", "top1", "top1_low", "top1_high")
+OF_DIFFERENCES = (
+    "look", "strategy", "dataset", "backbone", "baseline", "difference", "difference_low", "difference_high",
+)  # fmt: skip
+"""Columns that are drawn of differences."""
 
 
 def strategies(scene: Scene) -> Iterator[Drawn]:
@@ -32,11 +39,15 @@ def strategies(scene: Scene) -> Iterator[Drawn]:
         words = ("strategies", str(backbone), *where(read, scorer, precision))
         compared = members[members["difference"].notna()]
         if members["dataset"].nunique() == 1:
-            yield Drawn(words=words, figure=_accuracies(scene, members))
+            rows = only(members, OF_ACCURACIES)
+            yield Drawn(words=words, draw=_accuracies, given=(scene.sheet(rows["look"]), rows))
         elif len(compared):
             many = needs_labels(list(compared["strategy"].unique()))
-            for figure in (_panels if many else _differences)(scene, compared):
-                yield Drawn(words=words, figure=figure)
+            rows = only(compared, OF_DIFFERENCES)
+            sheet = scene.sheet(rows["look"])
+            of_a_page, draw = (_panels_of_a_page, _panels) if many else (_rows_of_a_page, _differences)
+            for taken in _pages(list(dict.fromkeys(rows["dataset"])), of_a_page(sheet, rows)):
+                yield Drawn(words=words, draw=draw, given=(sheet, rows, taken))
 
 
 def minus_words(names: Sequence[str], length: int) -> str:
@@ -48,25 +59,25 @@ def minus_words(names: Sequence[str], length: int) -> str:
     return f"minus {cut(names[0], length)}" if len(names) == 1 else "minus the baseline"
 
 
-def _label(scene: Scene, members: pd.DataFrame) -> str:
+def _label(sheet: Sheet, members: pd.DataFrame) -> str:
     """Return the words below an axis of differences."""
-    names = minus_words(baseline_names(members), scene.letters(20))
-    backbone = cut(members.iloc[0]["backbone"], scene.letters(44))
+    names = minus_words(baseline_names(members), sheet.letters(20))
+    backbone = cut(members.iloc[0]["backbone"], sheet.letters(44))
     return f"top-1 accuracy {names}, percentage points\n{backbone}"
 
 
-def _accuracies(scene: Scene, members: pd.DataFrame) -> Figure:
-    figure = scene.figure(0.67 + ROW * 1.15 * len(members))
+def _accuracies(sheet: Sheet, members: pd.DataFrame) -> Figure:
+    figure = sheet.figure(0.67 + ROW * 1.15 * len(members))
     axes = figure.add_subplot()
     for row, one in enumerate(members.to_dict("records")):
         middle, low, high = (in_percent([one[name]]) for name in ("top1", "top1_low", "top1_high"))
         axes.errorbar(
             middle, [row], xerr=reach(middle, low, high), linestyle="none", elinewidth=0.9, capsize=2, capthick=0.9,
-            **look(one["look"], scene.places),
+            **look(one["look"], sheet.places),
         )  # fmt: skip
-    _rows(axes, shortened(members["strategy"].tolist(), scene.letters(30)))
+    _rows(axes, shortened(members["strategy"].tolist(), sheet.letters(30)))
     first = members.iloc[0]
-    of = f"{cut(first['dataset'], scene.letters(22))}, {cut(first['backbone'], scene.letters(22))}"
+    of = f"{cut(first['dataset'], sheet.letters(22))}, {cut(first['backbone'], sheet.letters(22))}"
     below(figure, "top-1 accuracy, percent", of)
     return figure
 
@@ -81,31 +92,41 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
 # A few strategies: together on each data set, named by a legend ------------------------------------------------------
 
 
-def _differences(scene: Scene, members: pd.DataFrame) -> Iterator[Figure]:
-    """Yield the difference of each strategy on each data set; as many figures as pages are needed for the data sets."""
-    data_sets = list(dict.fromkeys(members["dataset"]))
+def _height_of_rows(sheet: Sheet, members: pd.DataFrame) -> tuple[float, float]:
+    """Return the inches of what stands around the rows of all data sets, and of each row."""
+    found = dict.fromkeys(zip(members["look"], members["strategy"], strict=True))
+    labels = shortened([strategy for _, strategy in found], sheet.letters(26))
+    return 0.82 + legend_height(sheet, labels), max(ROW * 1.1, 0.08 * len(found) + 0.05)
+
+
+def _rows_of_a_page(sheet: Sheet, members: pd.DataFrame) -> int:
+    """Return how many data sets a figure has room for."""
+    frame, of_a_set = _height_of_rows(sheet, members)
+    return int((sheet.size.tallest - frame) / of_a_set)
+
+
+def _differences(sheet: Sheet, members: pd.DataFrame, taken: Sequence[str]) -> Figure:
+    """Return the difference of each strategy on each of the data sets ``taken``."""
     found = list(dict.fromkeys(zip(members["look"], members["strategy"], strict=True)))
-    labels = shortened([strategy for _, strategy in found], scene.letters(26))
-    of_a_set = max(ROW * 1.1, 0.08 * len(found) + 0.05)
-    frame = 0.82 + legend_height(scene, labels)
-    for taken in _pages(data_sets, int((scene.size.tallest - frame) / of_a_set)):
-        figure = scene.figure(min(scene.size.tallest, frame + of_a_set * len(taken)))
-        axes = figure.add_subplot()
-        axes.axvline(0, color="black", linewidth=0.8)
-        step = 0.8 / len(found)
-        for place, ((kind, strategy), label) in enumerate(zip(found, labels, strict=True)):
-            own = members[(members["strategy"] == strategy) & members["dataset"].isin(taken)]
-            rows = [taken.index(name) + step * (place - (len(found) - 1) / 2) for name in own["dataset"]]
-            if len(own):
-                _bars(axes, own, rows, label=label, **look(kind, scene.places))
-        axes.set_yticks(range(len(taken)), shortened(taken, scene.letters(18)))
-        axes.set_ylim(len(taken) - 0.5, -0.5)
-        for between in range(1, len(taken)):
-            axes.axhline(between - 0.5, color="#dddddd", linewidth=0.5)
-        axes.grid(visible=False, axis="y")
-        below(figure, _label(scene, members))
-        legend(scene, figure, axes)
-        yield figure
+    labels = shortened([strategy for _, strategy in found], sheet.letters(26))
+    frame, of_a_set = _height_of_rows(sheet, members)
+    figure = sheet.figure(min(sheet.size.tallest, frame + of_a_set * len(taken)))
+    axes = figure.add_subplot()
+    axes.axvline(0, color="black", linewidth=0.8)
+    step = 0.8 / len(found)
+    for place, ((kind, strategy), label) in enumerate(zip(found, labels, strict=True)):
+        own = members[(members["strategy"] == strategy) & members["dataset"].isin(taken)]
+        rows = [taken.index(name) + step * (place - (len(found) - 1) / 2) for name in own["dataset"]]
+        if len(own):
+            _bars(axes, own, rows, label=label, **look(kind, sheet.places))
+    axes.set_yticks(range(len(taken)), shortened(taken, sheet.letters(18)))
+    axes.set_ylim(len(taken) - 0.5, -0.5)
+    for between in range(1, len(taken)):
+        axes.axhline(between - 0.5, color="#dddddd", linewidth=0.5)
+    axes.grid(visible=False, axis="y")
+    below(figure, _label(sheet, members))
+    legend(sheet, figure, axes)
+    return figure
 
 
 def _bars(axes: Axes, own: pd.DataFrame, rows: Sequence[float], **how: Any) -> None:
@@ -126,42 +147,67 @@ def _pages(data_sets: Sequence[str], of_a_page: int) -> Iterator[list[str]]:
 # Many strategies: a panel for each data set, a row for each strategy -------------------------------------------------
 
 
-def _panels(scene: Scene, members: pd.DataFrame) -> Iterator[Figure]:
-    """Yield a panel for each data set, in each a named row for each strategy, the best on average first."""
-    by_gain = members.groupby(["look", "strategy"], sort=False)["difference"].mean().sort_values(ascending=False)
-    order = list(by_gain.index)
-    labels = shortened([strategy for _, strategy in order], scene.letters(26))
-    data_sets = list(dict.fromkeys(members["dataset"]))
-    width = LETTER * max(map(letters_of, labels))
-    fitting = min(len(data_sets), max(1, int((scene.size.width - width) / 0.95)))
-    columns = -(
-        -len(data_sets) // -(-len(data_sets) // fitting)
-    )  # rows as full as each other: seven are four and three
-    room = int(0.74 * (scene.size.width - width) / columns / LETTER)
-    panel, frame = ROW * len(order) + 0.25, 0.55
-    lines = max(1, int((scene.size.tallest - frame) / panel))
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """How panels lie: strategies in ``order`` with their ``labels``, inches of the ``width`` of these, ``columns``."""
+
+    order: Sequence[tuple[Any, str]]
+    labels: Sequence[str]
+    width: float
+    columns: int
+
+    @property
+    def panel(self) -> float:
+        """Inches of the height of a panel."""
+        return ROW * len(self.order) + 0.25
+
+    @classmethod
+    def of(cls, sheet: Sheet, members: pd.DataFrame) -> "_Grid":
+        by_gain = members.groupby(["look", "strategy"], sort=False)["difference"].mean().sort_values(ascending=False)
+        labels = shortened([strategy for _, strategy in by_gain.index], sheet.letters(26))
+        sets = members["dataset"].nunique()
+        width = LETTER * max(map(letters_of, labels))
+        fitting = min(sets, max(1, int((sheet.size.width - width) / 0.95)))
+        columns = -(-sets // -(-sets // fitting))  # rows as full as each other: seven are four and three
+        return cls(order=list(by_gain.index), labels=labels, width=width, columns=columns)
+
+
+AROUND = 0.55
+"""Inches of what stands above and below all panels."""
+
+
+def _panels_of_a_page(sheet: Sheet, members: pd.DataFrame) -> int:
+    """Return how many data sets a figure has room for."""
+    grid = _Grid.of(sheet, members)
+    return max(1, int((sheet.size.tallest - AROUND) / grid.panel)) * grid.columns
+
+
+def _panels(sheet: Sheet, members: pd.DataFrame, taken: Sequence[str]) -> Figure:
+    """Return a panel for each data set, in each a named row for each strategy, the best on average first."""
+    lying = _Grid.of(sheet, members)
+    columns = lying.columns
+    room = int(0.74 * (sheet.size.width - lying.width) / columns / LETTER)
     ends = members[["difference_low", "difference_high"]].astype(float)
     least, most = (100 * float(one) for one in (min(ends.min().min(), 0.0), max(ends.max().max(), 0.0)))
     if np.isnan(least + most):  # where no interval holds
         least, most = (100 * float(one) for one in (members["difference"].min(), members["difference"].max()))
     edge = 0.05 * (most - least) or 1.0
-    for taken in _pages(data_sets, lines * columns):
-        rows = -(-len(taken) // columns)
-        figure = scene.figure(frame + panel * rows)
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for place, axes in enumerate(grid.flat):
-            if place >= len(taken):
-                axes.set_visible(False)
-                continue
-            axes.axvline(0, color="black", linewidth=0.8)
-            for row, (kind, strategy) in enumerate(order):
-                own = members[(members["dataset"] == taken[place]) & (members["strategy"] == strategy)]
-                if len(own):
-                    _bars(axes, own, [row] * len(own), label=labels[row], **look(kind, scene.places))
-            _rows(axes, labels)
-            axes.grid(visible=True, axis="y", linewidth=0.3)
-            axes.set_title(cut(taken[place], room), loc="left")
-            axes.set_xlim(least - edge, most + edge)
-            axes.tick_params(labelbottom=place + columns >= len(taken))
-        below(figure, _label(scene, members))
-        yield figure
+    rows = -(-len(taken) // columns)
+    figure = sheet.figure(AROUND + lying.panel * rows)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for place, axes in enumerate(grid.flat):
+        if place >= len(taken):
+            axes.set_visible(False)
+            continue
+        axes.axvline(0, color="black", linewidth=0.8)
+        for row, (kind, strategy) in enumerate(lying.order):
+            own = members[(members["dataset"] == taken[place]) & (members["strategy"] == strategy)]
+            if len(own):
+                _bars(axes, own, [row] * len(own), label=lying.labels[row], **look(kind, sheet.places))
+        _rows(axes, lying.labels)
+        axes.grid(visible=True, axis="y", linewidth=0.3)
+        axes.set_title(cut(taken[place], room), loc="left")
+        axes.set_xlim(least - edge, most + edge)
+        axes.tick_params(labelbottom=place + columns >= len(taken))
+    below(figure, _label(sheet, members))
+    return figure
