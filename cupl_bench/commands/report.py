@@ -77,6 +77,7 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False, own: Ma
         from cupl_bench.report.comparison import compare
         from cupl_bench.report.figures import write_figures
         from cupl_bench.report.page import PageWriter
+        from cupl_bench.report.parts import KeptParts
         from cupl_bench.report.tables import write_tables
 
         choice, layout = choice_of(own), layout_of(own)
@@ -87,8 +88,9 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False, own: Ma
             comparison = compare(records, results_dir, baseline=config.baseline)
         return Report(comparison=comparison, tables=write_tables(comparison, results_dir), figures=[], page=None)
     page = PageWriter(results_dir)
+    kept = KeptParts(results_dir, page)
     with step("comparing", compared):
-        comparison = compare(records, results_dir, baseline=config.baseline, look=page.look)
+        comparison = compare(records, results_dir, baseline=config.baseline, look=page.look, kept=kept)
     with busy("writing tables"):
         tables = write_tables(comparison, results_dir, layout)
     with step("drawing", "figures"):
@@ -96,6 +98,7 @@ def write_report(results_dir: Path, config: Any, *, quick: bool = False, own: Ma
     images = images_here(config)
     with step("writing", "the page"):
         written = page.write(comparison, images)
+    kept.forget_others()
     return Report(comparison=comparison, tables=tables, figures=figures, page=written)
 
 

@@ -1,7 +1,8 @@
 """The predictions of runs read back, held against their records, and kept while a group is compared."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
@@ -30,6 +31,7 @@ __all__ = [
     "read_answers",
     "right_images",
     "same_images",
+    "sharing_images",
 ]
 
 
@@ -54,7 +56,7 @@ class Answers:
         """The record of the run."""
         return self.run.record
 
-    @property
+    @cached_property
     def hits(self) -> Bool[np.ndarray, " n"]:
         """Return which images were classified right."""
         hits: Bool[np.ndarray, " n"] = self.labels == self.predictions if self.right is None else self.right
@@ -140,7 +142,18 @@ def is_by_image(*answers: Answers) -> bool:
 
 def same_images(ours: Answers, other: Answers) -> bool:
     """Return whether two runs answered the same images: a paired comparison needs that."""
+    if ours.index is other.index and ours.labels is other.labels:
+        return True
     return np.array_equal(ours.index, other.index) and np.array_equal(ours.labels, other.labels)
+
+
+def sharing_images(members: Sequence[Answers]) -> list[Answers]:
+    """Return the answers, those about the same images with the same arrays of them: to compare these costs nothing."""
+    out: list[Answers] = []
+    for one in members:
+        alike = next((other for other in out if same_images(one, other)), None)
+        out.append(one if alike is None else replace(one, index=alike.index, labels=alike.labels))
+    return out
 
 
 def class_facts(results_dir: Path, records: Sequence[Record]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from cupl_bench.report.answers import (
     read_answers,
     right_images,
     same_images,
+    sharing_images,
 )
 from cupl_bench.report.baselines import baselines_of
 from cupl_bench.report.best import mark_level, mark_level_by_headline
@@ -29,6 +30,7 @@ from cupl_bench.report.classes import moved_confusions, per_class
 from cupl_bench.report.controls import against_controls, corrected_controls
 from cupl_bench.report.headline import Headlines, has_headline, is_beyond
 from cupl_bench.report.missing import missing_cells
+from cupl_bench.report.parts import KeptParts, Part
 from cupl_bench.report.pooled import pooled_over_datasets
 from cupl_bench.report.published import match_published
 from cupl_bench.report.rows import ByPlain, add_rows
@@ -95,6 +97,7 @@ def compare(
     *,
     baseline: str | None = None,
     look: Callable[[GroupAnswers], None] | None = None,
+    kept: KeptParts | None = None,
 ) -> Comparison:
     """Compare the finished runs: each one's predictions are read once, and each difference is resampled once.
 
@@ -108,6 +111,7 @@ def compare(
         baseline: the strategy that others are compared with, by its name in the tables. None: `simple`, where there is
             none `name_only`, and where there is neither the one that was run first.
         look: called with each group while its answers are in memory: those of a large sweep do not fit all at once.
+        kept: what was compared before; a group of which nothing has changed is taken from there, and not looked at.
 
     Raises:
         ResultsError: nothing is finished, versions of the protocol or of a data set are mixed, predictions are
@@ -126,23 +130,24 @@ def compare(
     by_writer: list[dict[str, object]] = []
     headlines = Headlines(results_dir) if has_headline(records) else None
     for group, members in groups.items():
-        answers = [read_answers(results_dir, run) for run in members]
-        base = next((one for one in answers if one.run is baselines.get(group)), None)
-        facts = class_facts(results_dir, [run.record for run in members])
-        of_group = [per_class(one, compared_with(one, base), facts) for one in answers]
-        moved += [
-            moved_confusions(one, other, facts) for one in answers if (other := compared_with(one, base)) is not None
-        ]
-        read = GroupAnswers(group=group, members=answers, baseline=base, classes=pd.concat(of_group, ignore_index=True))
-        classes.append(read.classes)
-        _tell_others(read)
-        added = add_rows(read, rows, draws, by_plain, headlines)
-        read_rows |= {place: [one.run for one in runs] for place, runs in added.items()}
-        right |= {one.record.run_key: bits for one in answers if (bits := right_images(one)) is not None}
-        controls += against_controls(by_strategy(answers))
-        by_writer += writers(by_strategy(answers), results_dir)
-        if look is not None:
-            look(read)
+        base = baselines.get(group)
+        # Metrics beyond accuracy are resampled over several groups; scorers are compared with the plain one's group.
+        name = None if kept is None or headlines or by_plain.concerns(members) else kept.name_of(members, base)
+        part = None if kept is None or name is None else kept.read(name, members)
+        if part is None:
+            part, told = _part(group, members, base, results_dir, by_plain, headlines, look)
+            if kept is not None and name is not None and not told:
+                kept.add(name, part)
+        start = len(rows)
+        rows += part.rows
+        draws |= {start + place: one for place, one in part.draws.items()}
+        runs = {run.record.run_key: run for run in members}
+        read_rows |= {start + place: [runs[key] for key in keys] for place, keys in part.read.items()}
+        classes.append(part.classes)
+        moved += [] if part.moved is None else [part.moved]
+        right |= part.right
+        controls += part.controls
+        by_writer += part.writers
     mark_level(rows, read_rows, right)
     if headlines is not None and any(is_beyond(record) for record in records):
         mark_level_by_headline(rows, read_rows, right, headlines.resamples)
@@ -161,12 +166,48 @@ def compare(
     )
 
 
-def _tell_others(group: GroupAnswers) -> None:
-    """Name the runs that are not compared, because they answered other images."""
+def _part(
+    group: Group,
+    members: Sequence[Run],
+    baseline: Run | None,
+    results_dir: Path,
+    by_plain: ByPlain,
+    headlines: Headlines | None,
+    look: Callable[[GroupAnswers], None] | None,
+) -> tuple[Part, bool]:
+    """Read and compare a group. Return what it adds to the comparison, and whether it was warned of anything."""
+    answers = sharing_images([read_answers(results_dir, run) for run in members])
+    base = next((one for one in answers if one.run is baseline), None)
+    facts = class_facts(results_dir, [run.record for run in members])
+    of_group = [per_class(one, compared_with(one, base), facts) for one in answers]
+    moved = [moved_confusions(one, other, facts) for one in answers if (other := compared_with(one, base)) is not None]
+    read = GroupAnswers(group=group, members=answers, baseline=base, classes=pd.concat(of_group, ignore_index=True))
+    told = _tell_others(read)
+    rows: list[dict[str, object]] = []
+    draws: dict[int, np.ndarray] = {}
+    added = add_rows(read, rows, draws, by_plain, headlines)
+    part = Part(
+        rows=rows,
+        read={place: [one.record.run_key for one in runs] for place, runs in added.items()},
+        draws=draws,
+        classes=read.classes,
+        moved=pd.concat(moved, ignore_index=True) if moved else None,
+        right={one.record.run_key: bits for one in answers if (bits := right_images(one)) is not None},
+        controls=against_controls(by_strategy(answers)),
+        writers=writers(by_strategy(answers), results_dir),
+    )
+    if look is not None:
+        look(read)
+    return part, told
+
+
+def _tell_others(group: GroupAnswers) -> bool:
+    """Name the runs that are not compared, because they answered other images; return whether there are any."""
     base = group.baseline
-    if base is not None and (others := [one.record.run_key for one in group.members if not same_images(one, base)]):
-        for run_key in others:
-            log.warning("run %s left out other images than %s: not compared", run_key, base.run.prompts)
+    others = [] if base is None else [one.record.run_key for one in group.members if not same_images(one, base)]
+    for run_key in others:
+        log.warning("run %s left out other images than %s: not compared", run_key, base and base.run.prompts)
+    return bool(others)
 
 
 def _table(

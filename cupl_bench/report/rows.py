@@ -16,6 +16,7 @@ from cupl_bench.report.significance import (
     image_bootstrap,
     mean_per_class_interval,
     paired,
+    paired_all,
     paired_mean,
     percentile_interval,
 )
@@ -38,6 +39,10 @@ class ByPlain:
         """Return it for these groups, none of whose answers are read yet."""
         runs = [run for members in groups.values() for run in members if run.group.scorer != "plain"]
         return cls(asked=frozenset(_without_scorer(run) for run in runs), found={})
+
+    def concerns(self, members: Sequence[Run]) -> bool:
+        """Return whether any of these runs is compared with one of another scorer."""
+        return any(_without_scorer(run) in self.asked for run in members)
 
     def difference(self, answers: Answers) -> Paired | None:
         """Return the difference to the plain scorer with the same prompts; remember the answers of the plain one."""
@@ -70,13 +75,14 @@ def add_rows(
     """
     start = len(rows)
     read: dict[int, list[Answers]] = {}
+    differences = _differences(group)
     for runs in by_strategy(group.members).values():
         read[len(rows)] = runs
         if len(runs) > 1:
             row = _seeds_row(group, runs, draws, len(rows))
             rows.append(row | (headlines.columns(runs, group.against(runs[0]), row) if headlines else {}))
         for answers in runs:
-            difference = _difference(group, answers)
+            difference = differences.get(answers.record.run_key)
             if difference is not None and len(runs) == 1:
                 draws[len(rows)] = difference.draws
             minus_plain = _scorer_columns(by_plain.difference(answers), is_by_image(answers))
@@ -92,11 +98,15 @@ def add_rows(
     return read
 
 
-def _difference(group: GroupAnswers, answers: Answers) -> Paired | None:
-    against = group.against(answers)
-    if against is None or len(answers.labels) < 2:
-        return None
-    return paired(answers.hits, against.hits, answers.labels, seed=int(answers.record.run_key, 16))
+def _differences(group: GroupAnswers) -> dict[str, Paired]:
+    """Return the difference of each run that is compared with the baseline."""
+    base = group.baseline
+    if base is None or len(base.labels) < 2:
+        return {}
+    compared = [one for one in group.members if group.against(one) is not None]
+    seeds = [int(one.record.run_key, 16) for one in compared]
+    found = paired_all([(one.hits, base.hits) for one in compared], base.labels, seeds)
+    return {one.record.run_key: difference for one, difference in zip(compared, found, strict=True)}
 
 
 def _scorer_columns(difference: Paired | None, by_image: bool) -> dict[str, object]:

@@ -28,8 +28,10 @@ __all__ = [
     "mean_per_class_interval",
     "over_datasets",
     "paired",
+    "paired_all",
     "paired_mean",
     "percentile_interval",
+    "resampled_pair",
 ]
 
 ALPHA = 0.05
@@ -71,9 +73,14 @@ def percentile_interval(draws: Float64[np.ndarray, " b"], size: int) -> Interval
     the expanded percentile interval: the plain one is that of a normal sample with the variance divided by n and the
     quantile of z; the expanded one takes n - 1 and t. From a few hundred units on they are the same.
     """
+    return _percentile_intervals(draws[None], size)[0]
+
+
+def _percentile_intervals(draws: Float64[np.ndarray, "k b"], size: int) -> list[Interval]:
+    """Return the interval of each row of draws."""
     tail = _expanded_tail(size)
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
+    ends = (np.quantile(row, [tail, 1 - tail]).tolist() for row in draws)  # of all at once takes three times as long
+    return [(low, high) for low, high in ends]
 
 
 @lru_cache(maxsize=16)
@@ -92,8 +99,16 @@ def image_bootstrap(values: Float64[np.ndarray, " n"], seed: int) -> Float64[np.
     (10000,)
     """
     distinct, counts = np.unique(values, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=DRAWS)
-    means: Float64[np.ndarray, " b"] = drawn @ distinct / len(values)
+    return _resampled_means(distinct, counts, seed)
+
+
+def _resampled_means(
+    distinct: Float64[np.ndarray, " d"], counts: Int64[np.ndarray, " d"], seed: int
+) -> Float64[np.ndarray, " b"]:
+    """Return the means of ``DRAWS`` resamples of images of which ``counts`` have each of the ``distinct`` values."""
+    total = int(counts.sum())
+    drawn = np.random.default_rng(seed).multinomial(total, counts / total, size=DRAWS)
+    means: Float64[np.ndarray, " b"] = drawn @ distinct / total
     return means
 
 
@@ -126,19 +141,28 @@ def class_bootstrap(values: Float64[np.ndarray, " n"], labels: Int[np.ndarray, "
     >>> class_bootstrap(np.array([1.0, 1.0]), labels=np.array([0, 1]))
     (1.0, 1.0)
     """
+    return _class_bootstraps([values], labels)[0]
+
+
+def _class_bootstraps(
+    several: Sequence[Float64[np.ndarray, " n"]], labels: Int[np.ndarray, " n"]
+) -> list[Interval | None]:
+    """Return what `class_bootstrap` returns of each of some values of the same images: the resamples are read once."""
     images = np.bincount(labels)
     seen = images > 0
     num_classes = int(seen.sum())
     if num_classes < 2:
-        return None
-    sums = np.bincount(labels, weights=values)[seen]
-    both = np.stack([sums, images[seen]], axis=1).astype(np.float32)
-    blocks = _resampled_classes(num_classes)
-    if (sums == np.rint(sums)).all():  # whole numbers: the same in any order of adding, so the quickest is taken
-        totals = np.concatenate([counts @ both[:, 0] for counts in blocks])
-    else:
-        totals = np.concatenate([counts @ both for counts in blocks])[:, 0]
-    return percentile_interval(totals / _resampled_images(images[seen].tobytes()), num_classes)
+        return [None] * len(several)
+    sums = [np.bincount(labels, weights=values)[seen] for values in several]
+    totals = np.empty((len(several), DRAWS), dtype=np.float32)
+    whole = [place for place, one in enumerate(sums) if (one == np.rint(one)).all()]
+    if whole:  # whole numbers: the same in any order of adding, so the quickest is taken
+        both = np.stack([sums[place] for place in whole]).astype(np.float32)
+        totals[whole] = np.concatenate([both @ counts.T for counts in _resampled_classes(num_classes)], axis=1)
+    for place in set(range(len(sums))) - set(whole):
+        both = np.stack([sums[place], images[seen]], axis=1).astype(np.float32)
+        totals[place] = np.concatenate([counts @ both for counts in _resampled_classes(num_classes)])[:, 0]
+    return list(_percentile_intervals(totals / _resampled_images(images[seen].tobytes()), num_classes))
 
 
 def mcnemar_exact(
@@ -222,9 +246,63 @@ def paired(
     Raises:
         ValueError: there are fewer than two images.
     """
-    gained, lost = int((ours & ~baseline).sum()), int((baseline & ~ours).sum())
-    p = difference_p([ours], [baseline])
-    return _paired(ours.astype(np.float64) - baseline, labels, seed, gained=gained, lost=lost, p=p)
+    return paired_all([(ours, baseline)], labels, [seed])[0]
+
+
+def resampled_pair(gained: int, lost: int, total: int, seed: int) -> Float64[np.ndarray, " b"]:
+    """Return the difference of two strategies in each resample of ``total`` images, as `Paired` has it in ``draws``.
+
+    >>> resampled_pair(gained=1, lost=0, total=2, seed=0).shape
+    (10000,)
+    """
+    counts = np.array([lost, total - gained - lost, gained])
+    return _resampled_means(np.array([-1.0, 0.0, 1.0])[counts > 0], counts[counts > 0], seed)
+
+
+def paired_all(
+    pairs: Sequence[tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]],
+    labels: Int[np.ndarray, " n"],
+    seeds: Sequence[int],
+) -> list[Paired]:
+    """Test each pair of strategies as `paired` does, all on the same images: in a fraction of the time, the same bits.
+
+    >>> ours, baseline = np.array([True, True, False]), np.array([True, False, False])
+    >>> [one.gained for one in paired_all([(ours, baseline), (baseline, ours)], np.array([0, 1, 1]), seeds=[0, 1])]
+    [1, 0]
+
+    Args:
+        pairs: which images the one, and which the other has right.
+        labels: the class of each image.
+        seeds: of the bootstrap over images, one for each pair.
+
+    Raises:
+        ValueError: there are fewer than two images.
+    """
+    total = len(labels)
+    if total < 2:
+        raise ValueError("a paired difference takes two images or more")
+    if not pairs:
+        return []
+    gained = np.array([np.count_nonzero(ours > baseline) for ours, baseline in pairs])
+    lost = np.array([np.count_nonzero(ours < baseline) for ours, baseline in pairs])
+    draws = np.empty((len(pairs), DRAWS))
+    for place, seed in enumerate(seeds):
+        draws[place] = resampled_pair(int(gained[place]), int(lost[place]), total, seed)
+    over_classes = _class_bootstraps([np.subtract(*pair, dtype=np.float64) for pair in pairs], labels)
+    return [
+        Paired(
+            difference=float((gained[place] - lost[place]) / total),
+            over_images=over_images,
+            over_classes=over_classes[place],
+            gained=int(gained[place]),
+            lost=int(lost[place]),
+            p=float(p),
+            draws=draws[place],
+        )
+        for place, (over_images, p) in enumerate(
+            zip(_percentile_intervals(draws, total), mcnemar_exact(gained, lost), strict=True)
+        )
+    ]
 
 
 def paired_mean(
@@ -242,7 +320,18 @@ def paired_mean(
         ValueError: there are fewer than two images.
     """
     steps = np.stack(ours).astype(np.float64).mean(axis=0) - baseline
-    return _paired(steps, labels, seed, gained=None, lost=None, p=difference_p(ours, [baseline]))
+    if len(steps) < 2:
+        raise ValueError("a paired difference takes two images or more")
+    draws = image_bootstrap(steps, seed)
+    return Paired(
+        difference=float(steps.mean()),
+        over_images=percentile_interval(draws, len(steps)),
+        over_classes=class_bootstrap(steps, labels),
+        gained=None,
+        lost=None,
+        p=difference_p(ours, [baseline]),
+        draws=draws,
+    )
 
 
 def difference_p(ours: Sequence[Bool[np.ndarray, " n"]], others: Sequence[Bool[np.ndarray, " n"]]) -> float:
@@ -259,29 +348,6 @@ def difference_p(ours: Sequence[Bool[np.ndarray, " n"]], others: Sequence[Bool[n
     if (steps == steps[0]).all():  # the t statistic of a constant does not exist
         return float(steps[0] == 0)
     return float(stats.ttest_1samp(steps, 0.0).pvalue)
-
-
-def _paired(
-    steps: Float64[np.ndarray, " n"],
-    labels: Int[np.ndarray, " n"],
-    seed: int,
-    *,
-    gained: int | None,
-    lost: int | None,
-    p: float,
-) -> Paired:
-    if len(steps) < 2:
-        raise ValueError("a paired difference takes two images or more")
-    draws = image_bootstrap(steps, seed)
-    return Paired(
-        difference=float(steps.mean()),
-        over_images=percentile_interval(draws, len(steps)),
-        over_classes=class_bootstrap(steps, labels),
-        gained=gained,
-        lost=lost,
-        p=p,
-        draws=draws,
-    )
 
 
 def over_datasets(differences: Sequence[float]) -> Interval | None:

@@ -201,12 +201,12 @@ def test_a_sweep_reads_predictions_once_and_resamples_each_difference_once(
 ) -> None:
     read: list[str] = []
     resampled: list[int] = []
-    true_read, true_bootstrap = of_comparison.read_answers, significance.image_bootstrap
+    true_read, true_bootstrap = of_comparison.read_answers, significance._resampled_means
     monkeypatch.setattr(
         of_comparison, "read_answers", lambda folder, run: (read.append(run.record.run_key), true_read(folder, run))[1]
     )
     monkeypatch.setattr(
-        significance, "image_bootstrap", lambda values, seed: (resampled.append(seed), true_bootstrap(values, seed))[1]
+        significance, "_resampled_means", lambda *of: (resampled.append(of[-1]), true_bootstrap(*of))[1]
     )
     assert on_photos("-m", "prompts=simple,name_only,templates", "prompts.templates=['{}!']") == 0, cli.err
     assert len(read) == len(set(read)) == 3

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
 from cupl_bench.identity import content_key
 from cupl_bench.records import Record
@@ -22,7 +22,7 @@ from cupl_bench.report.comparison import Comparison
 from cupl_bench.report.headline import beyond_accuracy, headline_title, own_metric
 from cupl_bench.report.published import shown_published
 from cupl_bench.report.shown import baseline_names, minus, scored_names, shown_pooled
-from cupl_bench.report.significance import ALPHA, Paired, holm, mcnemar_exact, paired
+from cupl_bench.report.significance import ALPHA, Paired, holm, mcnemar_exact, paired_all
 
 __all__ = [
     "BEST_AT_MOST",
@@ -172,6 +172,7 @@ def group_contents(group: GroupAnswers) -> GroupContents:
     classes = group.classes[group.classes["run_key"] == members[0].record.run_key]
     seeds = Counter(answers.run.strategy for answers in members)
     pairs: list[dict[str, Any]] = []
+    tested: dict[int, list[tuple[int, Answers, Answers]]] = {}  # by what holds their images
     for first, second in itertools.combinations(members, 2):
         one, other = (second, first) if first is group.baseline else (first, second)
         ours, theirs = one.record.run_key, other.record.run_key
@@ -180,8 +181,17 @@ def group_contents(group: GroupAnswers) -> GroupContents:
         if other is group.baseline:
             pairs.append({"a": ours, "b": theirs, "family": "table"})
         elif seeds[one.run.strategy] == seeds[other.run.strategy] == 1:
-            found = paired(one.hits, other.hits, one.labels, seed=int(ours, 16))
-            pairs.append({"a": ours, "b": theirs, "family": "group", **_difference_of(found)})
+            alike = next(place for place, member in enumerate(members) if same_images(member, one))
+            tested.setdefault(alike, []).append((len(pairs), one, other))
+            pairs.append({"a": ours, "b": theirs, "family": "group"})
+    for alike, several in tested.items():
+        found = paired_all(
+            [(one.hits, other.hits) for _, one, other in several],
+            members[alike].labels,
+            [int(one.record.run_key, 16) for _, one, _ in several],
+        )
+        for (place, _, _), difference in zip(several, found, strict=True):
+            pairs[place] |= _difference_of(difference)
     return {
         "class_names": classes["class_name"].astype(str).tolist(),
         "tiers": classes["tier"].tolist() if classes["tier"].notna().any() else None,
@@ -262,7 +272,7 @@ def run_contents(
     }
     return {
         # Of an image of several classes, each of them is right: the page tells right from wrong by the label.
-        "predictions": np.where(answers.hits, answers.labels, answers.predictions).tolist(),
+        "predictions": np.where(answers.hits, answers.labels, answers.predictions),
         "margins": None if answers.margin is None else _thousandths(answers.margin),
         "classes": {name: _rounded_column(classes[name].to_numpy()) for name in ("low", "high", "p_holm")},
         **others,
@@ -271,9 +281,9 @@ def run_contents(
     }
 
 
-def _thousandths(values: Float32[np.ndarray, " n"]) -> list[int]:
+def _thousandths(values: Float32[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     """Return whole thousandths: a page needs no more."""
-    return np.round(np.nan_to_num(values, posinf=0.0) * 1000).astype(int).tolist()  # type: ignore[no-any-return]
+    return np.round(np.nan_to_num(values, posinf=0.0) * 1000).astype(np.int64)
 
 
 def best_classes(answers: Answers, results_dir: Path) -> dict[str, Any] | None:

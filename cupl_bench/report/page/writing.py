@@ -6,21 +6,23 @@ import importlib.util
 import json
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from jaxtyping import Bool, Int64
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic_core import to_json
 
 from cupl_bench import __version__
 from cupl_bench.errors import ResultsError
-from cupl_bench.records import Record
-from cupl_bench.report.answers import GroupAnswers
+from cupl_bench.report.answers import GroupAnswers, read_answers
 from cupl_bench.report.comparison import Comparison
 from cupl_bench.report.page.contents import (
     BEST_AT_MOST,
@@ -39,6 +41,8 @@ from cupl_bench.report.page.contents import (
 )
 from cupl_bench.report.page.evidence import evidence
 from cupl_bench.report.page.thumbnails import AT_MOST, OpenImages, chosen_images, evenly, write_thumbnails
+from cupl_bench.report.program import state_of
+from cupl_bench.report.runs import Run
 from cupl_bench.store import write_changed
 
 __all__ = ["Page", "PageWriter", "as_json", "data_script"]
@@ -51,6 +55,8 @@ SCRIPTS = (
 )  # fmt: skip
 OPENING = '"use strict";\n\nwindow.cuplBench = (() => {'
 CLOSING = "return { receive, start };\n})();"
+WORDS = 100_000
+"""Whole numbers below this are written from a list of words."""
 COMPRESSION = 4
 """Of gzip: 6 takes five times as long for files that are a tenth smaller."""
 
@@ -80,26 +86,62 @@ class PageWriter:
         self.folder = results_dir / "report"
         self.written: dict[str, int] = {}
         self.groups: list[GroupContents] = []
-        self.lists: dict[str, dict[str, Any]] = {}
-        self.shown: dict[str, tuple[Record, set[int]]] = {}
+        self.images: dict[str, _Images] = {}
         self.answered = 0
+        self.last = _Seen()
+
+    def before(self) -> object:
+        """Return what the groups before decide about how the next is shown: how many answers they have."""
+        return min(self.answered, BEST_AT_MOST + 1)
+
+    def seen(self) -> Mapping[str, Any]:
+        """Return what is to be kept of the last group that was looked at, as plain data."""
+        return {
+            "files": {name: state_of(self._path(name)) for name in self.last.files},
+            "contents": self.groups[-1],
+            "answered": self.last.answered,
+            "images": {
+                key: [run.record.run_key, base64.b64encode(np.packbits(chosen).tobytes()).decode(), len(chosen)]
+                for key, (run, chosen) in self.last.chosen.items()
+            },
+        }
+
+    def again(self, seen: Mapping[str, Any], members: Sequence[Run]) -> bool:
+        """Take up what was kept of a group; return False, and take up nothing, if a file of it is another or gone."""
+        try:
+            if any(state_of(self._path(name)) != state for name, state in seen["files"].items()):
+                return False
+        except OSError:
+            return False
+        runs = {run.record.run_key: run for run in members}
+        for name, (_, size, *_) in seen["files"].items():
+            self.written[name] = size
+        for key, (run_key, bits, count) in seen["images"].items():
+            chosen = np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8), count=count).astype(np.bool_)
+            self.images.setdefault(key, _Images(run=runs[run_key], chosen=chosen)).chosen |= chosen
+        self.groups.append(dict(seen["contents"]))
+        self.answered += seen["answered"]
+        return True
 
     def look(self, group: GroupAnswers) -> None:
         """Write what the page shows of single runs of a group; `report.comparison.compare` calls it with each."""
+        self.last = _Seen()
         classes_of = dict(iter(group.classes.groupby("run_key", sort=False)))
         for one in group.members:
             run_key, key = one.record.run_key, images_key(one)
-            if key not in self.lists:
-                self.lists[key] = image_list(one, self.results_dir)
-                self.shown[key] = (one.record, set())
-            self.shown[key][1].update(chosen_images(one, group.against(one)))
+            _, chosen = self.last.chosen.setdefault(key, (one.run, np.zeros(len(one.labels), dtype=np.bool_)))
+            chosen[chosen_images(one, group.against(one))] = True
+            if key not in self.images:
+                self.images[key] = _Images(run=one.run, chosen=chosen.copy(), listed=image_list(one, self.results_dir))
             prompts = effects = similarities = top5 = None
             self.answered += len(one.labels)
+            self.last.answered += len(one.labels)
             if self.answered <= BEST_AT_MOST and (best := best_classes(one, self.results_dir)) is not None:
                 top5 = f"top5/{run_key}"
                 self._write_data(top5, best)
             if (path := prompts_file(one.record, self.results_dir)) is not None:
                 prompts = f"prompts/{one.record.prompts.digest[:32]}"
+                self.last.files.add(prompts)
                 measured = self.results_dir / "effects" / f"{run_key}.parquet"
                 if prompts not in self.written or measured.is_file():
                     content = prompts_of_run(path, one.record.dataset.num_classes)
@@ -115,6 +157,8 @@ class PageWriter:
             others = {"prompts": prompts, "effects": effects, "similarities": similarities, "top5": top5}
             contents = run_contents(one, self.results_dir, classes_of[run_key], others)
             self._write_data(f"runs/{run_key}", contents)
+        for key, (_, chosen) in self.last.chosen.items():
+            self.images[key].chosen |= chosen
         self.groups.append(group_contents(group))
 
     def write(self, comparison: Comparison, open_images: OpenImages) -> Page:
@@ -129,15 +173,15 @@ class PageWriter:
         """
         for place, contents in enumerate(self.groups):
             self._write_data(f"groups/{place}", with_significance(contents, comparison))
-        notes, without = _add_thumbnails(self.lists, self.shown, open_images, self.folder / "thumbnails")
-        for key, listed in self.lists.items():
-            self._write_data(f"images/{key}", listed)
+        notes, without = _add_thumbnails(self.images, self.results_dir, open_images, self.folder / "thumbnails")
+        for key, images in self.images.items():
+            self._write_list(key, images)
         _remove_others(self.folder / "data", self.written)
         first = overview(comparison, notes) | evidence(comparison)
         others = {**_libraries(), "index.html": _index(first)}
         for name, asset in others.items():  # the page itself comes last: until then the former one stands
             write_changed(self.folder / name, asset)
-        thumbnails = [name for listed in self.lists.values() for name in listed["thumbnails"].values()]
+        thumbnails = [name for images in self.images.values() for name in images.thumbnails.values()]
         return Page(
             path=self.folder / "index.html",
             files=[*(self.folder / "data" / f"{name}.js" for name in self.written), *map(self.folder.joinpath, others)],
@@ -147,17 +191,51 @@ class PageWriter:
             without_images=without,
         )
 
+    def _path(self, name: str) -> Path:
+        return self.folder / "data" / f"{name}.js"
+
     def _write_data(self, name: str, content: object) -> None:
         script = data_script(name, content)
-        write_changed(self.folder / "data" / f"{name}.js", script)
+        write_changed(self._path(name), script)
         self.written[name] = len(script)
+        self.last.files.add(name)
+
+    def _write_list(self, key: str, images: "_Images") -> None:
+        """Write a list of images."""
+        listed = images.read(self.results_dir) | {"thumbnails": images.thumbnails}
+        self._write_data(f"images/{key}", listed)
+
+
+@dataclass
+class _Seen:
+    """What is shown of one group: names of files, how many answers, and by list of images a run with its places."""
+
+    files: set[str] = field(default_factory=set)
+    answered: int = 0
+    chosen: dict[str, tuple[Run, Bool[np.ndarray, " n"]]] = field(default_factory=dict)
+
+
+@dataclass
+class _Images:
+    """A list of images that runs answered: the first of these runs, and which images are shown.
+
+    ``listed``: their names and labels, None as long as nobody needed them. ``thumbnails``: files by place.
+    """
+
+    run: Run
+    chosen: Bool[np.ndarray, " n"]
+    listed: dict[str, Any] | None = None
+    thumbnails: dict[int, str] = field(default_factory=dict)
+
+    def read(self, results_dir: Path) -> dict[str, Any]:
+        """Return the list."""
+        if self.listed is None:
+            self.listed = image_list(read_answers(results_dir, self.run), results_dir)
+        return self.listed
 
 
 def _add_thumbnails(
-    lists: Mapping[str, dict[str, Any]],
-    shown: Mapping[str, tuple[Record, set[int]]],
-    open_images: OpenImages,
-    folder: Path,
+    lists: Mapping[str, _Images], results_dir: Path, open_images: OpenImages, folder: Path
 ) -> tuple[list[str], list[str]]:
     """Put the files of thumbnails into the lists of images.
 
@@ -166,7 +244,8 @@ def _add_thumbnails(
     notes: list[str] = []
     without: list[str] = []
     left = AT_MOST
-    for key, (record, places) in shown.items():
+    for listed in lists.values():
+        record, places = listed.run.record, np.flatnonzero(listed.chosen).tolist()
         images = open_images(record)
         if images is None:
             why = (
@@ -177,15 +256,15 @@ def _add_thumbnails(
             notes.append(f"No thumbnails of {record.dataset.name}: {why}")
             without += [] if record.dataset.features else [record.run_key]
             continue
-        taken = evenly(sorted(places), left)
+        taken = evenly(places, left)
         if len(taken) < len(places):
             notes.append(f"{len(places) - len(taken):,} images of {record.dataset.name} have no thumbnail: the page"
                          f" holds {AT_MOST:,} at most.")  # fmt: skip
         left -= len(taken)
-        index = lists[key]["index"]
+        index = listed.read(results_dir)["index"]
         of_dataset = {place if index is None else index[place]: place for place in taken}
         files = write_thumbnails(images, list(of_dataset), folder)
-        lists[key]["thumbnails"] = {of_dataset[place]: name for place, name in files.items()}
+        listed.thumbnails = {of_dataset[place]: name for place, name in files.items()}
     return list(dict.fromkeys(notes)), without
 
 
@@ -216,13 +295,39 @@ def _plain(value: object) -> object:
 
 def as_json(content: object) -> str:
     """Return JSON that may stand inside a script element: no character of it can end the element or a line."""
-    try:
-        text = to_json(content, inf_nan_mode="null").decode()  # a third of the time that json takes
-    except ValueError:  # something that it does not know, or half of a character, which are seldom
-        text = json.dumps(_plain(content), allow_nan=False, separators=(",", ":"))
+    if isinstance(content, dict) and any(isinstance(one, np.ndarray) for one in content.values()):
+        parts = (f"{_text(str(name))}:{_text(one)}" for name, one in content.items())
+        text = f"{{{','.join(parts)}}}"
+    else:
+        text = _text(content)
     if not text.isascii():
         text = json.dumps(json.loads(text), separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _text(content: object) -> str:
+    if isinstance(content, np.ndarray):
+        return f"[{_listed(content)}]"
+    try:
+        return to_json(content, inf_nan_mode="null").decode()  # a third of the time that json takes
+    except ValueError:  # something that it does not know, or half of a character, which are seldom
+        return json.dumps(_plain(content), allow_nan=False, separators=(",", ":"))
+
+
+def _listed(values: Int64[np.ndarray, " n"]) -> str:
+    """Return whole numbers with commas between them; of small ones the words are made once and copied."""
+    if not len(values):
+        return ""
+    if values.min() < 0 or values.max() >= WORDS:
+        return ",".join(map(str, values.tolist()))
+    words = _words(1 << int(values.max()).bit_length()).take(pa.array(values))
+    return words.buffers()[2].to_pybytes()[:-1].decode("ascii")
+
+
+@lru_cache(maxsize=8)
+def _words(number: int) -> pa.BinaryArray:
+    """Return "0," and so on for this many numbers."""
+    return pa.array([f"{one}," for one in range(number)], type=pa.binary())
 
 
 def data_script(name: str, content: object) -> bytes:
