@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import pandas as pd
 
@@ -130,8 +131,9 @@ def _tabular(rows: pd.DataFrame, words: Sequence[str], bold: pd.DataFrame | None
     return _marked(str(style.to_latex(hrules=True, column_format=places)))
 
 
+@lru_cache(maxsize=4096)
 def _escaped(text: str) -> str:
-    """Return a text as LaTeX prints it."""
+    """Return a text as LaTeX prints it; heads of columns are asked for again and again."""
     escaped = pd.DataFrame({"text": [text]}).style.hide(axis="index").hide(axis="columns").format(escape="latex")
     (line,) = [line for line in escaped.to_latex().splitlines() if line.endswith("\\\\")]
     return _marked(line.removesuffix("\\\\").strip())

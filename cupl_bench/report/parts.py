@@ -205,7 +205,7 @@ def _table(path: Path, objects: Sequence[str]) -> pd.DataFrame:
     # pandas holds its own texts as Arrow's large ones.
     fields = [one.with_type(pa.large_string()) if pa.types.is_string(one.type) else one for one in table.schema]
     frame: pd.DataFrame = table.cast(pa.schema(fields, table.schema.metadata)).to_pandas()
-    return frame.assign(**{name: np.array(table.column(name).to_pylist(), dtype=object) for name in objects})
+    return frame.assign(**{name: pd.Series(table.column(name).to_pylist(), dtype=object) for name in objects})
 
 
 def _packed(content: bytes) -> str:

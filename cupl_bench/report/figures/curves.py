@@ -105,6 +105,8 @@ def budget(scene: Scene) -> Iterator[Drawn]:
     """Draw accuracy against the number of prompts of each class: mean and band, over draws or over seeds."""
     written = 0
     by = ["dataset", "backbone", "precision", "scorer"]
+    if not _has_numbers_of_prompts(scene, by):
+        return
     settings = {run.record.run_key: run for members in scene.comparison.groups.values() for run in members}
     for (dataset, backbone, precision, scorer), members in scene.runs.groupby(by, sort=False):
         curves = [*_measured(scene, members), *_of_budgets(members), *_of_a_setting(members, settings)]
@@ -123,6 +125,14 @@ def budget(scene: Scene) -> Iterator[Drawn]:
             draw=_budget,
             given=(scene.sheet(curve.look for curve in curves), curves, level, dataset, backbone),
         )
+
+
+def _has_numbers_of_prompts(scene: Scene, by: Sequence[str]) -> bool:
+    """Return whether anything may be drawn against the number of prompts, without a look at each group."""
+    runs = scene.runs
+    named = runs[[*by, "prompts_name", "prompts"]].drop_duplicates()
+    settings = named.duplicated([*by, "prompts_name"]).any()  # strategies of one name, but not the same
+    return bool(settings or runs["budget"].notna().any() or (scene.results_dir / "curves").is_dir())
 
 
 def _budget(
@@ -200,6 +210,8 @@ def _points(rows: pd.DataFrame, x: "pd.Series[float]") -> pd.DataFrame:
 def seeds(scene: Scene) -> Iterator[Drawn]:
     """Draw the spread of strategies over their seeds beside strategies that draw nothing: a dot for each run."""
     by = ["dataset", "backbone", "precision", "scorer"]
+    if not scene.runs["num_seeds"].notna().any():
+        return
     for (dataset, backbone, precision, scorer), members in scene.runs.groupby(by, sort=False):
         read = members[~members["of_seeds"].astype(bool)]
         if not read["num_seeds"].notna().any():
