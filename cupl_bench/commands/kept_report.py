@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,10 @@ class Ending:
     answer: Mapping[str, Any]
     without_images: Sequence[str] = ()
 
+    def plain(self) -> dict[str, Any]:
+        """Return the ending as plain data."""
+        return {**vars(self), "tables": [vars(table) for table in self.tables]}
+
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> "Ending":
         """Return the ending that was kept as plain data."""
@@ -81,7 +85,7 @@ def keep(results_dir: Path, place: Path, digest: str, ending: Ending, files: Seq
     """Keep how it ended, and the state of the files that it wrote."""
     try:
         states = [[str(path.relative_to(results_dir)), state_of(path)] for path in files]
-        content = json.dumps({"made_from": digest, "files": states, "ending": asdict(ending)}, allow_nan=False)
+        content = json.dumps({"made_from": digest, "files": states, "ending": ending.plain()}, allow_nan=False)
         write_atomically(results_dir / place, content.encode())
     except (OSError, ResultsError, ValueError) as error:
         logging.getLogger(__name__).debug("how it ended is not kept: %s", error)

@@ -140,13 +140,14 @@ def strategy_names(table: pd.DataFrame) -> list[str]:
     present = [qualifier for qualifier in QUALIFIERS if qualifier in table]
     # Each scorer is a part of the table by itself.
     of = list(zip(table["prompts"], table["scorer"] if "scorer" in table else [""] * len(table), strict=True))
-    differing = table.groupby(pd.Series(of, index=table.index))[present].nunique(dropna=False).gt(1)
+    counts = table.groupby(pd.Series(of, index=table.index))[present].nunique(dropna=False)
+    differing = {qualifier: set(counts.index[counts[qualifier] > 1]) for qualifier in present}
     names = []
     for row, key in zip(table.to_dict("records"), of, strict=True):
         parts = [
             row[qualifier] if isinstance(row[qualifier], str) else f"{qualifier} {row[qualifier]:g}"
             for qualifier in present
-            if differing[qualifier][key] and pd.notna(row[qualifier])
+            if key in differing[qualifier] and pd.notna(row[qualifier])
         ]
         if pd.notna(row.get("num_seeds")):
             parts.append(f"{int(row['num_seeds'])} seeds")
