@@ -59,6 +59,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_what_is_compared_to_the_byte(results: Path, read: list[str], tmp_path: Path) -> None:
     before, written = contents(results), report(results)[1]
     assert read == []

@@ -283,7 +283,8 @@ def run_contents(
 
 def _thousandths(values: Float32[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     """Return whole thousandths: a page needs no more."""
-    return np.round(np.nan_to_num(values, posinf=0.0) * 1000).astype(np.int64)
+    thousandths: Int64[np.ndarray, " n"] = np.round(np.nan_to_num(values, posinf=0.0) * 1000).astype(np.int64)
+    return thousandths
 
 
 def best_classes(answers: Answers, results_dir: Path) -> dict[str, Any] | None:

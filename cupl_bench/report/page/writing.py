@@ -321,7 +321,8 @@ def _listed(values: Int64[np.ndarray, " n"]) -> str:
     if values.min() < 0 or values.max() >= WORDS:
         return ",".join(map(str, values.tolist()))
     words = _words(1 << int(values.max()).bit_length()).take(pa.array(values))
-    return words.buffers()[2].to_pybytes()[:-1].decode("ascii")
+    listed: bytes = words.buffers()[2].to_pybytes()
+    return listed[:-1].decode("ascii")
 
 
 @lru_cache(maxsize=8)
