@@ -24,7 +24,7 @@ from cupl_bench.report.comparison import Comparison, compare
 from cupl_bench.report.page import PageWriter
 from cupl_bench.report.page import thumbnails as of_thumbnails
 from cupl_bench.report.page.contents import changed_classes, changed_tiers, overview
-from cupl_bench.report.page.writing import as_json, data_script
+from cupl_bench.report.page.packing import as_json, data_script
 from scripts.synthetic_results import write_results
 
 HOSTILE = [
@@ -87,6 +87,12 @@ def test_no_text_can_end_its_script(text: str) -> None:
 def test_what_is_not_known_is_null_and_numbers_are_pythons() -> None:
     values = [np.nan, np.float64("inf"), pd.NA, pd.NaT, None, np.int64(3), np.float32(0.5), np.bool_(True)]
     assert json.loads(as_json(values)) == [None, None, None, None, None, 3, 0.5, True]
+
+
+@pytest.mark.parametrize("numbers", [[], [0], [3, 0, 999], [99_999, 1], [100_000, 1], [-1, 2], [2**40]])
+def test_arrays_of_whole_numbers_are_the_json_of_their_lists(numbers: list[int]) -> None:
+    others = {"b": "é<", "c": [0.5, float("nan")], "d": {"e": None}}
+    assert as_json({"a": np.array(numbers, dtype=np.int64), **others}) == as_json({"a": numbers, **others})
 
 
 @pytest.fixture(scope="module")

@@ -1,24 +1,17 @@
 """The files of the page: its data as compressed scripts, its libraries beside it, itself last."""
 
 import base64
-import gzip
 import importlib.util
-import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from pydantic_core import to_json
 
 from cupl_bench import __version__
 from cupl_bench.errors import ResultsError
@@ -40,12 +33,13 @@ from cupl_bench.report.page.contents import (
     with_significance,
 )
 from cupl_bench.report.page.evidence import evidence
+from cupl_bench.report.page.packing import as_json, data_script
 from cupl_bench.report.page.thumbnails import AT_MOST, OpenImages, chosen_images, evenly, write_thumbnails
 from cupl_bench.report.program import state_of
 from cupl_bench.report.runs import Run
 from cupl_bench.store import write_changed
 
-__all__ = ["Page", "PageWriter", "as_json", "data_script"]
+__all__ = ["Page", "PageWriter"]
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +49,6 @@ SCRIPTS = (
 )  # fmt: skip
 OPENING = '"use strict";\n\nwindow.cuplBench = (() => {'
 CLOSING = "return { receive, start };\n})();"
-WORDS = 100_000
-"""Whole numbers below this are written from a list of words."""
-COMPRESSION = 4
-"""Of gzip: 6 takes five times as long for files that are a tenth smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,68 +263,6 @@ def _remove_others(folder: Path, written: Mapping[str, int]) -> None:
     for path in folder.rglob("*.js"):
         if path.relative_to(folder).with_suffix("").as_posix() not in written:
             path.unlink(missing_ok=True)
-
-
-def _plain(value: object) -> object:
-    """Return ``value`` as JSON knows it: numbers of NumPy and pandas as Python's, NaN and NA as None."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, np.generic):
-        value = value.item()
-        return _plain(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if pd.isna(value):
-        return None
-    return str(value)
-
-
-def as_json(content: object) -> str:
-    """Return JSON that may stand inside a script element: no character of it can end the element or a line."""
-    if isinstance(content, dict) and any(isinstance(one, np.ndarray) for one in content.values()):
-        parts = (f"{_text(str(name))}:{_text(one)}" for name, one in content.items())
-        text = f"{{{','.join(parts)}}}"
-    else:
-        text = _text(content)
-    if not text.isascii():
-        text = json.dumps(json.loads(text), separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _text(content: object) -> str:
-    if isinstance(content, np.ndarray):
-        return f"[{_listed(content)}]"
-    try:
-        return to_json(content, inf_nan_mode="null").decode()  # a third of the time that json takes
-    except ValueError:  # something that it does not know, or half of a character, which are seldom
-        return json.dumps(_plain(content), allow_nan=False, separators=(",", ":"))
-
-
-def _listed(values: Int64[np.ndarray, " n"]) -> str:
-    """Return whole numbers with commas between them; of small ones the words are made once and copied."""
-    if not len(values):
-        return ""
-    if values.min() < 0 or values.max() >= WORDS:
-        return ",".join(map(str, values.tolist()))
-    words = _words(1 << int(values.max()).bit_length()).take(pa.array(values))
-    listed: bytes = words.buffers()[2].to_pybytes()
-    return listed[:-1].decode("ascii")
-
-
-@lru_cache(maxsize=8)
-def _words(number: int) -> pa.BinaryArray:
-    """Return "0," and so on for this many numbers."""
-    return pa.array([f"{one}," for one in range(number)], type=pa.binary())
-
-
-def data_script(name: str, content: object) -> bytes:
-    """Return a script that hands ``content`` to the page: gzip of JSON, as base64."""
-    packed = gzip.compress(as_json(content).encode("ascii"), compresslevel=COMPRESSION, mtime=0)
-    return f'cuplBench.receive("{name}","{base64.b64encode(packed).decode("ascii")}");\n'.encode("ascii")
 
 
 def _package_file(package: str, *parts: str) -> bytes:
