@@ -82,7 +82,7 @@ def test_a_figure_whose_rows_changed_is_drawn_again(made: tuple[Path, Comparison
     assert path.read_bytes() != before
 
 
-@pytest.mark.parametrize("changed", ["program", "library", "width", "style"])
+@pytest.mark.parametrize("changed", ["program", "library", "width", "style", "font"])
 def test_all_figures_are_drawn_again_by_another_program_or_option(
     changed: str, made: tuple[Path, Comparison], drawn: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +94,8 @@ def test_all_figures_are_drawn_again_by_another_program_or_option(
         monkeypatch.setattr(kept, "version", lambda name: "0")
     elif changed == "width":
         choice = dataclasses.replace(CHOICE, width="page")
+    elif changed == "font":
+        monkeypatch.setattr(figures, "font_files", lambda names: [folder])
     else:
         monkeypatch.setattr(figures, "style", lambda letters: {"font.size": 9.0})
     write_figures(tables, folder, choice)

@@ -19,11 +19,12 @@ from matplotlib.figure import Figure
 from cupl_bench.report.comparison import Comparison
 from cupl_bench.report.figures.classes import classes, confusions
 from cupl_bench.report.figures.curves import against, budget, scaling, seeds
-from cupl_bench.report.figures.drawing import as_pdf, as_png, as_svg, style
+from cupl_bench.report.figures.drawing import as_pdf, as_png, as_svg, font_files, style
 from cupl_bench.report.figures.kept import KeptFigures
 from cupl_bench.report.figures.ranks import rank_diagrams
 from cupl_bench.report.figures.scene import SIZES, Choice, Drawn, Scene, scene_of
 from cupl_bench.report.figures.strategies import strategies
+from cupl_bench.report.program import state_of
 from cupl_bench.report.shown import scored_names
 
 __all__ = ["KINDS", "Choice", "write_figures"]
@@ -72,7 +73,8 @@ def write_figures(comparison: Comparison, results_dir: Path, choice: Choice | No
     scene = scene_of(comparison, results_dir, choice)
     with mpl.rc_context(style(_letters(comparison, scene.runs))), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # told once, by `style`
-        kept = KeptFigures(results_dir, [str(mpl.rcParams), SIZES[choice.width].dots_per_inch, choice.formats])
+        fonts = [state_of(path) for path in font_files(mpl.rcParams["font.family"])]
+        kept = KeptFigures(results_dir, [str(mpl.rcParams), fonts, SIZES[choice.width].dots_per_inch, choice.formats])
         for kind, draw in KINDS.items():
             if choice.kinds is not None and kind not in choice.kinds:
                 continue

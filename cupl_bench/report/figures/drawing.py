@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ from scipy.optimize import isotonic_regression
 from cupl_bench.report.figures.scene import ROW, Sheet
 
 __all__ = [
-    "GAIN", "LEVEL", "LOSS", "STYLE", "as_pdf", "as_png", "as_svg", "below", "cut", "families", "label_strategies",
-    "legend", "legend_height", "letters_of", "look", "needs_labels", "reach", "shortened", "style",
+    "GAIN", "LEVEL", "LOSS", "STYLE", "as_pdf", "as_png", "as_svg", "below", "cut", "families", "font_files",
+    "label_strategies", "legend", "legend_height", "letters_of", "look", "needs_labels", "reach", "shortened", "style",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,11 @@ def families(letters: set[str]) -> list[str]:
             len(missing), " ".join(f"U+{letter:04X}" for letter in sorted(missing)[:3]),
         )  # fmt: skip
     return found
+
+
+def font_files(names: Sequence[str]) -> list[Path]:
+    """Return the file of each font."""
+    return [Path(findfont(FontProperties(family=[name]))) for name in names]  # alone, a name would be a pattern
 
 
 def cut(name: object, length: int = 26) -> str:

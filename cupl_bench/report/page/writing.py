@@ -165,7 +165,7 @@ class PageWriter:
             self._write_data(f"groups/{place}", with_significance(contents, comparison))
         notes, without = _add_thumbnails(self.images, self.results_dir, open_images, self.folder / "thumbnails")
         for key, images in self.images.items():
-            self._write_list(key, images)
+            self._write_data(f"images/{key}", images.read(self.results_dir) | {"thumbnails": images.thumbnails})
         _remove_others(self.folder / "data", self.written)
         first = overview(comparison, notes) | evidence(comparison)
         others = {**_libraries(), "index.html": _index(first)}
@@ -189,11 +189,6 @@ class PageWriter:
         write_changed(self._path(name), script)
         self.written[name] = len(script)
         self.last.files.add(name)
-
-    def _write_list(self, key: str, images: "_Images") -> None:
-        """Write a list of images."""
-        listed = images.read(self.results_dir) | {"thumbnails": images.thumbnails}
-        self._write_data(f"images/{key}", listed)
 
 
 @dataclass
