@@ -57,6 +57,7 @@ ON_THE_CPU = {
     "backbone/__init__": "hands a device on",
     "backbone/given": "hands a device on; features that are given are of no model",
     "backbone/open_clip": "finds weights and a tokenizer",
+    "backbone/products": "changes nothing but what a CPU computes",
     "backbone/transformers": "finds weights and a tokenizer",
     "backbone/weights": "reads weights",
     "classify": "compares the features of a few images, which came from the GPU: test_classify",
