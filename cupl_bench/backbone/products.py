@@ -88,6 +88,9 @@ class _OneDnn(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = kwargs or {}
+        # What is compiled is PyTorch's own to make quick, and inside autocast products are not in float32.
+        if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+            return func(*args, **given)
         if func is F.linear:
             return _linear(*args, **given)
         if func is F.multi_head_attention_forward:
@@ -109,8 +112,13 @@ def _linear(
 
 
 def _is_suited(tensor: Tensor) -> bool:
-    """Return whether oneDNN takes a tensor as it is: quantised weights are of a class of their own."""
-    return type(tensor) in (Tensor, nn.Parameter) and tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+    """Return whether oneDNN takes a tensor as it is: quantised weights are of a class of their own, or sparse."""
+    return (
+        type(tensor) in (Tensor, nn.Parameter)
+        and tensor.dtype == torch.float32
+        and tensor.device.type == "cpu"
+        and tensor.layout == torch.strided
+    )
 
 
 def _is_plain(*, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, **more: Any) -> bool:

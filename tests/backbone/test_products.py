@@ -152,6 +152,52 @@ def test_a_mixed_model_keeps_its_other_dtypes():
         assert attention(given, given, given, need_weights=False)[0].dtype == torch.bfloat16
 
 
+@needs_onednn
+@pytest.mark.usefixtures("_slow_mkl")
+def test_autocast_keeps_its_dtype_and_bits(monkeypatch):
+    """A training loop may evaluate its model inside it."""
+    layer, attention = nn.Linear(WIDTH, WIDTH), nn.MultiheadAttention(WIDTH, 8).eval()
+    given = torch.randn(3, 2, WIDTH)
+    seen = count_products(monkeypatch)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        plain, attended = layer(given), attention(given, given, given, need_weights=False)[0]
+        with quick_products(linear_weights(layer)):
+            assert torch.equal(layer(given), plain)
+            assert torch.equal(attention(given, given, given, need_weights=False)[0], attended)
+    assert plain.dtype == torch.bfloat16
+    assert not seen
+
+
+@needs_onednn
+@pytest.mark.usefixtures("_slow_mkl")
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_sparse_weights_are_left_to_pytorch():
+    large, sparse = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+    sparse.weight = nn.Parameter(sparse.weight.detach().to_sparse_csr())
+    given = torch.randn(3, WIDTH)
+    with torch.no_grad():
+        plain = sparse(given)
+        with quick_products([large.weight]):
+            assert torch.equal(sparse(given), plain)
+        with quick_products(linear_weights(sparse)) as mode:
+            assert mode is None
+
+
+@needs_onednn
+@pytest.mark.slow
+@pytest.mark.usefixtures("_slow_mkl")
+def test_a_compiled_part_of_a_model_computes_as_it_was_compiled(monkeypatch):
+    """A model in memory may have one; PyTorch's compiler takes no tensors of oneDNN."""
+    model = nn.Sequential(nn.Linear(WIDTH, WIDTH), torch.compile(nn.Linear(WIDTH, WIDTH), backend="aot_eager"))
+    given = torch.randn(3, WIDTH)
+    with torch.no_grad():
+        plain = model(given)
+        seen = count_products(monkeypatch)
+        with quick_products(linear_weights(model)):
+            torch.testing.assert_close(model(given), plain)
+    assert len(seen) == 1, "of the part that is not compiled"
+
+
 @pytest.mark.usefixtures("_slow_mkl")
 def test_large_embeddings_do_not_count():
     """Those of open_clip's models stay in float32 where all else is in half precision."""
