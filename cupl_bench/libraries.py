@@ -14,7 +14,15 @@ from types import ModuleType
 
 from cupl_bench.progress import step
 
-__all__ = ["OPEN_CLIP", "PYTORCH", "TRANSFORMERS", "import_no_more_than_needed", "load_libraries", "load_open_clip"]
+__all__ = [
+    "OPEN_CLIP",
+    "PYTORCH",
+    "TRANSFORMERS",
+    "import_no_more_than_needed",
+    "import_whole",
+    "load_libraries",
+    "load_open_clip",
+]
 
 PYTORCH = {"PyTorch": ("torch",)}
 TRANSFORMERS = {**PYTORCH, "transformers": ("transformers",)}
@@ -26,8 +34,8 @@ OPEN_CLIP = {
 }
 """What open_clip imports, in its order, with a step for each second or so: the word of a step, and its modules."""
 
-TOWERS = {"timm": "open_clip.timm_model", "transformers": "open_clip.hf_model"}
-"""The libraries that open_clip can do without, and its module that builds their towers."""
+TOWERS = {"timm": ("open_clip.timm_model",), "transformers": ("open_clip.hf_model", "open_clip.coca_model")}
+"""The libraries that open_clip can do without, and its modules that use them: first the one that builds towers."""
 
 COMPILER = "torch._dynamo.utils"
 
@@ -41,6 +49,17 @@ def import_no_more_than_needed() -> None:
     """
     global _leaves_out  # noqa: PLW0603 - it is said once, by the program, of the process
     _leaves_out = True
+
+
+def import_whole() -> None:
+    """Leave nothing out from now on, and give open_clip what it lacks: for a class of a user's own.
+
+    Which parts of the libraries it uses is not known.
+    """
+    global _leaves_out
+    was, _leaves_out = _leaves_out, False
+    if was and "open_clip" in sys.modules:
+        load_open_clip()
 
 
 def load_libraries(steps: Mapping[str, tuple[str, ...]]) -> None:
@@ -73,10 +92,21 @@ def load_open_clip(needed: Collection[str] = tuple(TOWERS)) -> None:
         kept = tuple(module for module in modules if module not in left_out)
         with _compiler_later(), _left_out(left_out if "open_clip" in modules else ()):
             load_libraries({words: kept})
-    for library, module in TOWERS.items():
-        part = sys.modules.get(module)
-        if library in sys.modules and part is not None and getattr(part, library, library) is None:
-            reload(part)
+    for library, modules in TOWERS.items():
+        if library in sys.modules and getattr(sys.modules.get(modules[0]), library, library) is None:
+            for module in modules:
+                _import_again(sys.modules[module])
+
+
+def _import_again(module: ModuleType) -> None:
+    """Reload a module of open_clip; its other modules then name the same classes: who asks for one meets no other."""
+    before = {name: one for name, one in vars(module).items() if isinstance(one, type)}
+    reload(module)
+    now = {one: vars(module)[name] for name, one in before.items()}
+    for other in [one for name, one in sys.modules.items() if name.partition(".")[0] == "open_clip"]:
+        for name, one in list(vars(other).items()):
+            if isinstance(one, type) and one in now:
+                setattr(other, name, now[one])
 
 
 @contextmanager

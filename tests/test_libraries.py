@@ -5,11 +5,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from importlib import import_module
 
 import pytest
 
 from cupl_bench import libraries
+from cupl_bench.config.building import build
 from cupl_bench.libraries import OPEN_CLIP, load_libraries
 from cupl_bench.progress import showing_progress, step
 
@@ -29,7 +31,7 @@ load_libraries(OPEN_CLIP)
 
 LEFT_OUT = """
 import sys
-from cupl_bench.libraries import import_no_more_than_needed, load_open_clip
+from cupl_bench.libraries import import_no_more_than_needed, import_whole, load_open_clip
 import_no_more_than_needed()
 heavy = ("timm", "transformers", "torch._dynamo", "torch._dynamo.utils", "wandb")
 load_open_clip(())
@@ -56,14 +58,23 @@ for given in ((of_timm, {}), (plain, of_transformers)):
 load_open_clip(("timm",))
 assert "transformers" not in sys.modules
 assert built(of_timm, {}).encode_image(torch.zeros(1, 3, 160, 160)).shape == (1, 8)
-load_open_clip()
+import_whole()
 assert built(plain, of_transformers).encode_text(torch.ones(1, 8, dtype=torch.long)).shape == (1, 8)
+parts = [open_clip.timm_model, open_clip.hf_model, open_clip.coca_model]
+for name in ("TimmModel", "HFTextEncoder", "CoCa", "MultimodalCfg"):
+    named = {getattr(part, name, None) for part in (*parts, open_clip, open_clip.model, open_clip.factory)} - {None}
+    assert len(named) == 1, (name, named)
 boxes = torch.tensor([[0.0, 0.0, 0.0, 8.0, 8.0]])
 assert torchvision.ops.roi_align(images, boxes, 4).shape == (1, 3, 4, 4)
 assert sys.modules["torch._dynamo.utils"].__file__, "a stand-in was left behind"
 assert torchvision.ops.roi_align.__globals__["is_compile_supported"]("cpu") in (True, False)
 print("done")
 """
+
+
+@dataclass
+class Own:
+    """A class of a user's own."""
 
 
 class Tty(io.StringIO):
@@ -92,6 +103,21 @@ def test_a_process_of_its_own_imports_what_its_models_need(tmp_path) -> None:
     command = [sys.executable, "-c", LEFT_OUT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "done\n", done.stderr[-2000:]
+
+
+def test_a_class_of_a_users_own_meets_whole_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scorer may use another model of open_clip than the backbone."""
+    given: list[str] = []
+    monkeypatch.setattr(libraries, "load_open_clip", lambda: given.append("whole"))
+    monkeypatch.setattr(libraries, "_leaves_out", True)
+    monkeypatch.setitem(sys.modules, "open_clip", sys)
+    build({"_target_": "cupl_bench.scorers.plain.PlainScorer"}, "scorer")
+    assert libraries._leaves_out
+    assert given == []
+    for _ in range(2):
+        build({"_target_": f"{__name__}.Own"}, "scorer")
+    assert not libraries._leaves_out
+    assert given == ["whole"]
 
 
 def test_elsewhere_nothing_is_left_out() -> None:

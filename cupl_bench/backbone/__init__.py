@@ -5,7 +5,6 @@ run whose features are stored never loads them.
 """
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,7 +14,6 @@ from cupl_bench.border import name_of, parse, shown
 from cupl_bench.dataset.decode import Decode
 from cupl_bench.errors import BackboneError
 from cupl_bench.identity import PROTOCOL_VERSION, content_key
-from cupl_bench.libraries import load_open_clip
 
 if TYPE_CHECKING:  # heavy: who only asks what a backbone is loads none
     import torch
@@ -266,8 +264,6 @@ def _identified(source: BackboneSource, method: str, tower: Tower, facts: Backbo
 
 def _given(source: BackboneSource, method: str, kind: type[Given], ask: Callable[[], object]) -> Given:
     name = name_of(source)
-    if not name.startswith("cupl_bench.") and "open_clip" in sys.modules:
-        load_open_clip()  # whole: which of its models a user's class builds is not known
     try:
         found = ask()
     except BackboneError as error:

@@ -18,10 +18,11 @@ from cupl_bench.dataset.folder import FolderSource
 from cupl_bench.dataset.given import FeaturesSource
 from cupl_bench.dataset.webdataset import WebdatasetSource
 from cupl_bench.errors import ConfigError, DatasetError, nearest
+from cupl_bench.libraries import import_whole
 from cupl_bench.paths import absolute
 from cupl_bench.prompts import PromptStrategy
 from cupl_bench.prompts.budget import BudgetStrategy
-from cupl_bench.question import OF_THE_RUN, TOLD, QuestionRecord
+from cupl_bench.question import OF_THE_RUN, TOLD, QuestionRecord, is_own_class
 from cupl_bench.run.asking import Question, check_primary
 from cupl_bench.scorers import Scorer
 
@@ -107,6 +108,8 @@ def build(node: Mapping[str, Any], where: str) -> object:
     Only this function turns configurations into objects.
     """
     name_of_target = str(node["_target_"])
+    if not is_own_class(name_of_target):
+        import_whole()
     try:
         target = get_class(name_of_target)
         adapter: TypeAdapter[Any] = TypeAdapter(target)
