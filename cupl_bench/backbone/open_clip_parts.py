@@ -47,7 +47,7 @@ def open_clip_tokenizer(settings: Mapping[str, Any], folder: Path) -> Any:
     Raises:
         BackboneError: the tokenizer is told a language that it has no token of.
     """
-    load_open_clip(())
+    load_open_clip(("transformers",) if folder.is_dir() else ())  # a tokenizer of a folder is read by transformers
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
     given = dict(settings.get("tokenizer_kwargs", {}))

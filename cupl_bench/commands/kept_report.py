@@ -10,10 +10,21 @@ from typing import Any
 
 from cupl_bench.errors import ResultsError
 from cupl_bench.identity import content_key
+from cupl_bench.lease import held
 from cupl_bench.report.program import program_state, state_of
 from cupl_bench.store import write_atomically
 
-__all__ = ["OF_REPORT", "OF_SWEEP", "Ending", "Table", "ending_of", "keep", "made_from", "warnings_heard"]
+__all__ = [
+    "OF_REPORT",
+    "OF_SWEEP",
+    "Ending",
+    "Table",
+    "ending_of",
+    "keep",
+    "made_from",
+    "one_at_a_time",
+    "warnings_heard",
+]
 
 READ = ("records", "predictions", "prompts", "curves", "effects", "similarities")
 """The folders that a report reads."""
@@ -68,6 +79,19 @@ def made_from(results_dir: Path, asked: object, config: Any) -> str:
             "files": seen,
         }
     )
+
+
+@contextmanager
+def one_at_a_time(results_dir: Path) -> Iterator[None]:
+    """Let no other process report the same folder inside the block; wait for one that does.
+
+    Two that write at once, with other options or other runs, would each keep the state of files that the other wrote.
+    """
+    if not (results_dir / "records").is_dir():  # there is nothing to report, and nothing is made
+        yield
+        return
+    with held(results_dir / "running" / "report.lease", f"the report of {results_dir}"):
+        yield
 
 
 def ending_of(results_dir: Path, place: Path, digest: str) -> Ending | None:

@@ -16,6 +16,7 @@ from cupl_bench.commands.kept_report import (
     ending_of,
     keep,
     made_from,
+    one_at_a_time,
     warnings_heard,
 )
 from cupl_bench.commands.report_keys import choice_of, layout_of
@@ -113,7 +114,8 @@ def report_sweep(results_dir: Path, run_keys: Sequence[str], config: Any) -> Seq
     digest = made_from(results_dir, list(run_keys), config)
     ending = ending_of(results_dir, OF_SWEEP, digest)
     if ending is None:
-        ending = _reported(results_dir, run_keys, config, digest)
+        with one_at_a_time(results_dir):
+            ending = _reported(results_dir, run_keys, config, digest)
     else:
         for warning in ending.warnings:
             complain(warning)
@@ -158,10 +160,11 @@ def command(given: Arguments) -> int:
     digest = made_from(results_dir, sorted(given.own.items()), config)
     ending = ending_of(results_dir, OF_REPORT, digest)
     if ending is None or _images_came(ending, results_dir, config):
-        with warnings_heard() as warnings:
-            report = write_report(results_dir, config, own=given.own)
-        ending = _ending_of_report(results_dir, report, warnings)
-        keep(results_dir, OF_REPORT, digest, ending, report.files)
+        with one_at_a_time(results_dir):
+            with warnings_heard() as warnings:
+                report = write_report(results_dir, config, own=given.own)
+            ending = _ending_of_report(results_dir, report, warnings)
+            keep(results_dir, OF_REPORT, digest, ending, report.files)
     else:
         for warning in ending.warnings:
             complain(warning)

@@ -220,3 +220,14 @@ def test_the_tokenizer_that_open_clip_makes_on_import_is_taken(
     assert parts.open_clip_tokenizer({"context_length": context_length}, merges_file())(texts).equal(expected)
     assert len(made) == 2
     parts._of_own_merges.cache_clear()
+
+
+def test_the_library_that_reads_a_tokenizer_is_loaded_in_a_step_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed: list[list[str]] = []
+    monkeypatch.setattr(parts, "load_open_clip", lambda names: needed.append([*names]))
+    monkeypatch.setattr("open_clip.tokenizer.HFTokenizer", lambda *_, **__: None)
+    parts.open_clip_tokenizer({}, tmp_path)
+    parts.open_clip_tokenizer({}, merges_file())
+    assert needed == [["transformers"], []]

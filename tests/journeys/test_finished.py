@@ -14,6 +14,8 @@ from making import TinyModel, encoded, make_folder
 
 from cupl_bench.__main__ import main
 from cupl_bench.commands.kept_report import made_from
+from cupl_bench.errors import ResultsError
+from cupl_bench.lease import holder_of
 
 HEAVY = ("torch", "torchvision", "open_clip", "transformers", "scipy", "pandas")
 """Packages of which each takes a good part of a second or more to import; of no use where nothing is computed."""
@@ -165,6 +167,30 @@ def test_a_report_that_is_asked_again_is_shown_again(cli: Cli, finished: tuple[P
         assert kept.stat().st_mtime_ns != before
     assert cli("report", "figures=strategies", "format=svg") == 0
     assert [path.suffix for path in (cli.results / "figures").iterdir()] == [".svg"]
+
+
+@pytest.mark.slow
+def test_no_two_reports_of_a_folder_are_written_at_once(
+    cli: Cli, finished: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would keep as its own the state of files that the other wrote."""
+    root, sweep = finished
+    cli.results, cli.cache = root / "results", root / "cache"
+    lease = cli.results / "running" / "report.lease"
+    held: list[object] = []
+
+    def tells(results_dir: Path, *_: object, **__: object) -> None:
+        held.append(holder_of(lease))
+        raise ResultsError("enough")
+
+    monkeypatch.setattr("cupl_bench.commands.report.write_report", tells)
+    assert cli("report", "baseline=name_only", "figures=none") == 2
+    assert cli("eval", *sweep, "baseline=simple") == 0, cli.err
+    assert len(held) == 2
+    assert None not in held
+    assert not lease.exists()
+    assert cli.raw("report", f"results_dir={root / 'none'}", f"cache_dir={cli.cache}") == 2
+    assert not (root / "none").exists()
 
 
 def test_what_an_ending_depends_on(tmp_path: Path) -> None:

@@ -55,11 +55,12 @@ class KeptFigures:
             ResultsError: a file cannot be written.
         """
         digest = f"{self.settings} {drawn_from(given)}"
-        if not all(self.before.get(name) == [digest, _state(self.folder / name)] for name in names):
+        found = {name: [digest, _state(self.folder / name)] for name in names}
+        if any(self.before.get(name) != state for name, state in found.items()):
             for name, content in zip(names, draw(), strict=True):
                 write_changed(self.folder / name, content)
-        for name in names:
-            self.now[name] = [digest, _state(self.folder / name)]
+                found[name] = [digest, _state(self.folder / name)]
+        self.now |= found
 
     def keep(self) -> None:
         """Keep what the figures were drawn from, unless it is known already."""
