@@ -36,6 +36,7 @@ __all__ = [
     "files_in",
     "is_unreadable",
     "read_arrays",
+    "remove",
     "set_aside",
     "shard_path",
     "tell_unreadable",
@@ -138,6 +139,23 @@ def write_changed(path: Path, content: bytes) -> None:
     except OSError:
         pass  # not there, or it cannot be read, which writing tells better
     write_atomically(path, content)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there: a folder that may not be written is told only where it would change.
+
+    Raises:
+        ResultsError: it cannot be removed.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ResultsError(
+            f"{path} is out of date and cannot be removed ({error.strerror or error}). Free or unlock that place, or"
+            " name another with results_dir=..."
+        ) from error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 
 from cupl_bench.errors import ResultsError
 from cupl_bench.identity import bytes_key
-from cupl_bench.store import DamagedFileError, RowStore, read_arrays, write_arrays, write_atomically
+from cupl_bench.store import DamagedFileError, RowStore, read_arrays, remove, write_arrays, write_atomically
 
 
 def keys(*names: str) -> list[bytes]:
@@ -188,3 +188,17 @@ def test_no_rows(tmp_path: Path) -> None:
     assert store.read([]).shape == (0, 0)
     store.write([], np.empty((0, 3), dtype=np.float32))
     assert RowStore(folder=tmp_path, facts={}).present(keys("a")).tolist() == [False]
+
+
+def test_what_is_not_there_is_removed_without_a_try_and_what_stays_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing may be written, removing what is not there fails too."""
+    (tmp_path / "old.csv").write_text("1")
+    remove(tmp_path / "old.csv")
+    assert not (tmp_path / "old.csv").exists()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ResultsError, match=r"folder is out of date and cannot be removed \(.*\)\. Free or unlock"):
+        remove(tmp_path / "folder")
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: pytest.fail("it was tried"))
+    remove(tmp_path / "old.csv")

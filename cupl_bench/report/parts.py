@@ -9,6 +9,7 @@ import base64
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -136,7 +137,8 @@ class KeptParts:
         """Remove the parts that this comparison did not use."""
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
             if path.stem not in self.names:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # of another user, or no file of ours
+                    path.unlink(missing_ok=True)
 
 
 def _files_of(run: Run) -> list[str | None]:

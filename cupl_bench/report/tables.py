@@ -19,7 +19,7 @@ from cupl_bench.report.published import shown_published
 from cupl_bench.report.shown import scored_names, shown, shown_pooled, strategy_names
 from cupl_bench.report.standings import OF_LEAGUE, Standings, notes_of, shown_ranking
 from cupl_bench.report.writers import shown_writers
-from cupl_bench.store import write_changed
+from cupl_bench.store import remove, write_changed
 
 __all__ = ["Layout", "write_tables"]
 
@@ -108,7 +108,7 @@ def write_tables(comparison: Comparison, results_dir: Path, layout: Layout | Non
     for name in ("pooled.csv", "pooled.md", "pooled.tex", *MATRIX, *RANKING, *CONTROLS, *WRITERS, "confusions.parquet",
                  "classes.md", "published.csv", "published.md", "missing.csv"):  # fmt: skip
         if name not in contents:  # what an earlier state of the folder left
-            (results_dir / "tables" / name).unlink(missing_ok=True)
+            remove(results_dir / "tables" / name)
     return paths
 
 

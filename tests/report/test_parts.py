@@ -116,6 +116,15 @@ def test_what_was_harmed_or_touched_is_made_anew(harmed: str, results: Path, rea
     assert contents(results) == before
 
 
+def test_what_cannot_be_removed_stays_and_ends_no_report(results: Path, read: list[str]) -> None:
+    mine = results / FOLDER / "mine"
+    mine.mkdir()
+    report(results)
+    assert mine.is_dir()
+    assert read == []
+    mine.rmdir()
+
+
 def test_another_program_keeps_nothing(results: Path, read: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "program_state", lambda: "another")
     report(results)

@@ -26,6 +26,7 @@ from cupl_bench.report.figures.scene import SIZES, Choice, Drawn, Scene, scene_o
 from cupl_bench.report.figures.strategies import strategies
 from cupl_bench.report.program import state_of
 from cupl_bench.report.shown import scored_names
+from cupl_bench.store import remove
 
 __all__ = ["KINDS", "Choice", "write_figures"]
 
@@ -89,7 +90,7 @@ def write_figures(comparison: Comparison, results_dir: Path, choice: Choice | No
     paths = [folder / name for files in names.values() for name in files]
     for path in folder.iterdir() if folder.is_dir() else ():  # what an earlier state of the records left
         if path.suffix in ENDINGS and path.name.split("_")[0] in KINDS and path not in paths:
-            path.unlink(missing_ok=True)
+            remove(path)
     kept.keep()
     return paths
 

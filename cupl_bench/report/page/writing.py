@@ -37,7 +37,7 @@ from cupl_bench.report.page.packing import as_json, data_script
 from cupl_bench.report.page.thumbnails import AT_MOST, OpenImages, chosen_images, evenly, write_thumbnails
 from cupl_bench.report.program import state_of
 from cupl_bench.report.runs import Run
-from cupl_bench.store import write_changed
+from cupl_bench.store import remove, write_changed
 
 __all__ = ["Page", "PageWriter"]
 
@@ -257,7 +257,7 @@ def _remove_others(folder: Path, written: Mapping[str, int]) -> None:
     """Remove what an earlier state of the records left."""
     for path in folder.rglob("*.js"):
         if path.relative_to(folder).with_suffix("").as_posix() not in written:
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 def _package_file(package: str, *parts: str) -> bytes:
