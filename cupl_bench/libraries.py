@@ -99,7 +99,7 @@ def load_open_clip(needed: Collection[str] = tuple(TOWERS)) -> None:
 
 
 def _import_again(module: ModuleType) -> None:
-    """Reload a module of open_clip; its other modules then name the same classes: who asks for one meets no other."""
+    """Import a module of open_clip again, and let the others name its new classes, so that none meets an old one."""
     before = {name: one for name, one in vars(module).items() if isinstance(one, type)}
     reload(module)
     now = {one: vars(module)[name] for name, one in before.items()}
