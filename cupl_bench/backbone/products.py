@@ -102,10 +102,12 @@ class _OneDnn(TorchFunctionMode):
 
 
 def _linear(
-    input: Float[Tensor, "*n i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None = None
-) -> Float[Tensor, "*n o"]:
+    input: Float[Tensor, "*n i"], weight: Float[Tensor, "*o i"], bias: Float[Tensor, "..."] | None = None
+) -> Float[Tensor, "..."]:
     given = [one for one in (input, weight, bias) if one is not None]
-    if input.numel() == 0 or not all(_is_suited(one) for one in given):
+    # A tensor of oneDNN has five axes at most, and as a bias one number for each output.
+    fits = input.ndim <= 5 and weight.ndim == 2 and (bias is None or bias.shape == weight.shape[:1])
+    if not fits or not all(one.numel() and _is_suited(one) for one in given):
         return F.linear(input, weight, bias)
     result: Tensor = F.linear(*(one.to_mkldnn() for one in given)).to_dense()
     return result

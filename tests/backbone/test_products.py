@@ -89,6 +89,25 @@ def test_a_product_has_the_shape_and_values_of_pytorchs(rows, biased):
 @needs_onednn
 @pytest.mark.usefixtures("_slow_mkl")
 @pytest.mark.parametrize(
+    ("rows", "weight", "bias"),
+    [
+        ((1, 2, 1, 2, 1), (WIDTH, WIDTH), None),
+        ((2,), (WIDTH,), None),
+        ((2,), (0, WIDTH), (0,)),
+        ((2,), (WIDTH, WIDTH), (1,)),
+        ((2,), (WIDTH, WIDTH), (2, WIDTH)),
+    ],
+)
+def test_what_onednn_does_not_take_is_left_to_pytorch(rows, weight, bias):
+    given = [torch.randn(*rows, WIDTH), torch.randn(weight), None if bias is None else torch.randn(bias)]
+    plain = F.linear(*given)
+    with torch.no_grad(), quick_products([torch.empty(WIDTH, WIDTH)]):
+        assert torch.equal(F.linear(*given), plain)
+
+
+@needs_onednn
+@pytest.mark.usefixtures("_slow_mkl")
+@pytest.mark.parametrize(
     ("asked", "plain"),
     [
         ({"need_weights": False}, True),
