@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 from making import TinyModel, make_folder
 from PIL import Image
+from recorded import Store
 from statsmodels.stats.contingency_tables import mcnemar
 
 from cupl_bench.__main__ import main
 from cupl_bench.commands.images import images_here
 from cupl_bench.composition import compose as compose_once
-from cupl_bench.records import read_records
+from cupl_bench.records import Record, read_records
 from cupl_bench.report.answers import Answers
 from cupl_bench.report.comparison import Comparison, compare
 from cupl_bench.report.page import PageWriter
@@ -58,6 +59,27 @@ def overview_of(folder: Path) -> dict:
     html = (folder / "report" / "index.html").read_text("utf-8")
     (content,) = re.findall(r'<script type="application/json" id="overview">(.*?)</script>', html, re.DOTALL)
     return json.loads(content)
+
+
+def test_each_run_has_its_own_weights_of_the_same_prompts(store: Store) -> None:
+    """Those of zpe depend on the images, and on the backbone that has seen them."""
+    same = {"digest": "d" * 64, "names": list("abcdef")}
+    runs = {backbone: store.add("zpe", backbone=backbone, weighting="zpe", **same) for backbone in ("small", "large")}
+    plain = [store.add("ensemble", backbone=backbone, **same) for backbone in runs]
+    for place, record in enumerate(runs.values()):
+        path = store.folder / record.artifacts.prompts
+        pd.read_parquet(path).assign(weight=place + 1.0).to_parquet(path, index=False)
+    page_of(store.folder)
+
+    def prompts_of(record: Record) -> tuple[str, dict]:
+        data = store.folder / "report" / "data"
+        name = held((data / "runs" / f"{record.run_key}.js").read_bytes())[1]["prompts"]
+        return name, held((data / f"{name}.js").read_bytes())[1]
+
+    weights = [prompts_of(record)[1]["weights"] for record in runs.values()]
+    assert weights == [[[1.0]] * 6, [[2.0]] * 6]
+    assert len({prompts_of(record)[0] for record in plain}) == 1
+    assert prompts_of(plain[0])[1]["weights"] is None
 
 
 def test_a_metric_beyond_accuracy_is_named_where_its_top1_stands(tmp_path: Path) -> None:

@@ -130,7 +130,9 @@ class PageWriter:
                 top5 = f"top5/{run_key}"
                 self._write_data(top5, best)
             if (path := prompts_file(one.record, self.results_dir)) is not None:
-                prompts = f"prompts/{one.record.prompts.digest[:32]}"
+                # Runs share a file of the same prompts, but not where these are weighed, by the images as it may be.
+                weighed = one.record.prompts.weighting is not None
+                prompts = f"prompts/{one.record.prompts.digest[:32]}{f'-{run_key}' if weighed else ''}"
                 self.last.files.add(prompts)
                 measured = self.results_dir / "effects" / f"{run_key}.parquet"
                 if prompts not in self.written or measured.is_file():
