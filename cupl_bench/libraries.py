@@ -92,6 +92,8 @@ def load_open_clip(needed: Collection[str] = tuple(TOWERS)) -> None:
         kept = tuple(module for module in modules if module not in left_out)
         with _compiler_later(), _left_out(left_out if "open_clip" in modules else ()):
             load_libraries({words: kept})
+    if "open_clip" not in sys.modules:  # it cannot be imported, whatever of it can
+        return
     for library, modules in TOWERS.items():
         if library in sys.modules and getattr(sys.modules.get(modules[0]), library, library) is None:
             for module in modules:
