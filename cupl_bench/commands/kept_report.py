@@ -90,7 +90,7 @@ def one_at_a_time(results_dir: Path) -> Iterator[None]:
     if not (results_dir / "records").is_dir():  # there is nothing to report, and nothing is made
         yield
         return
-    with held(results_dir / "running" / "report.lease", f"the report of {results_dir}"):
+    with held(results_dir / "tables" / ".report.lease", f"the report of {results_dir}"):
         yield
 
 

@@ -176,7 +176,7 @@ def test_no_two_reports_of_a_folder_are_written_at_once(
     """Each would keep as its own the state of files that the other wrote."""
     root, sweep = finished
     cli.results, cli.cache = root / "results", root / "cache"
-    lease = cli.results / "running" / "report.lease"
+    lease = cli.results / "tables" / ".report.lease"
     held: list[object] = []
 
     def tells(results_dir: Path, *_: object, **__: object) -> None:
