@@ -4,6 +4,7 @@ import itertools
 import re
 import warnings
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 from PIL import Image
 
@@ -20,7 +22,7 @@ from cupl_bench.records import read_records
 from cupl_bench.report import figures
 from cupl_bench.report.comparison import Comparison, compare
 from cupl_bench.report.figures import Choice, write_figures
-from cupl_bench.report.figures.drawing import STYLE, letters_of, look, shortened
+from cupl_bench.report.figures.drawing import STYLE, families, letters_of, look, shortened
 from cupl_bench.report.figures.ranks import critical_difference, groups_of, rank_diagrams
 from cupl_bench.report.figures.scene import SIZES, Drawn, scene_of
 from scripts.synthetic_results import write_results
@@ -385,3 +387,11 @@ def test_leagues_have_a_diagram_each_where_there_are_enough_data_sets(tables: Co
 )
 def test_a_bar_is_drawn_for_each_largest_group_alone(ranks, difference, groups) -> None:
     assert groups_of(ranks, difference) == groups
+
+
+def test_the_name_of_a_font_may_look_like_a_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matplotlib takes a family that is a text for a pattern, in which a hyphen and a colon mean something."""
+    own = next(entry for entry in fontManager.ttflist if entry.name == "DejaVu Serif")
+    named = [replace(own, name=name) for name in ("Droid-like: Sans", "Sans-Two")]
+    monkeypatch.setattr(fontManager, "ttflist", [*fontManager.ttflist, *named])
+    assert families({"a", "\N{ARMENIAN SMALL LETTER AYB}", "\N{CUNEIFORM SIGN A}"})[0] == "DejaVu Sans"

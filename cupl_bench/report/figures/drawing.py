@@ -67,7 +67,7 @@ def families(letters: set[str]) -> list[str]:
             break
         if name.startswith(("Last Resort", "cm", "STIX", "DejaVu")):
             continue
-        if held := missing & set(get_font(findfont(FontProperties(family=name))).get_charmap()):
+        if held := missing & set(get_font(findfont(FontProperties(family=[name]))).get_charmap()):
             found.append(name)
             missing -= held
     if missing:
