@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cupl_bench.dataset.in_memory import Features
     from cupl_bench.errors import CuplBenchError
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 
 __all__ = [
     "CuplBenchError",
