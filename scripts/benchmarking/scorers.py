@@ -1,7 +1,8 @@
 """Every scorer that needs features alone, on made-up ones: seconds, peak memory, growth, share of the matrix rate.
 
-PYTHONPATH=scripts python -m benchmarking.scorers tda 50000    # one of them: seconds and peak bytes, as JSON
-PYTHONPATH=scripts python -m benchmarking.scorers tda 5000,10000    # the seconds of each number of images
+PYTHONPATH=scripts python -m benchmarking.scorers tda 50000x1000x8    # one of them: seconds and peak bytes, as JSON
+PYTHONPATH=scripts python -m benchmarking.scorers tda 5000x1000x8,5000x500x8    # the seconds of each size
+The sizes are images, classes, and prompts of a class.
 """
 
 import json
@@ -42,7 +43,9 @@ OF_FEATURES = {
 }
 """Scorers and a number of images; growth is from half of them. More where a part of the work that grows with their
 square is seen only then (zlap, tda, dmn), fewer where each costs much and growth stays the same. Three of each take
-about six minutes."""
+about nine minutes."""
+IN_A_PAPER = 50_000
+"""Images of ImageNet, whose seconds are reckoned from the growth."""
 FEW = 10
 """Images that are scored first, so that no first call is measured."""
 
@@ -53,24 +56,30 @@ def measure(repeats: int, *, quick: bool) -> Table:
     rate = matrix_rate(repeats)
     rows = []
     for asked, size in OF_FEATURES.items():
-        large = max(2 * FEW, size // scale)
-        small = large // 2
-        spent = [_own_process(asked, small, large) for _ in range(repeats)]
-        before, after = (median([one["seconds"][place] for one in spent]) for place in (0, 1))
-        power = math.log(max(after, TICK) / max(before, TICK)) / math.log(large / small)
-        product = 2 * large * NUM_CLASSES * WIDTH / rate
+        images = max(2 * FEW, size // scale)
+        whole = (images, NUM_CLASSES, TEMPLATES)
+        halves = [tuple(one // 2 if place == half else one for place, one in enumerate(whole)) for half in range(3)]
+        spent = [_own_process(asked, whole, *halves) for _ in range(repeats)]
+        all_of_it, *less = (median([one["seconds"][place] for one in spent]) for place in range(4))
+        growth = [math.log2(max(all_of_it, TICK) / max(one, TICK)) for one in less]
+        product = 2 * images * NUM_CLASSES * WIDTH / rate
+        peak = max(one["peak"] for one in spent) / 1e9
+        reckoned = all_of_it * (IN_A_PAPER / images) ** growth[0]
         rows.append(
             Row(
-                what=f"scorer={asked}, {large:,} images",
+                what=f"scorer={asked}, {images:,} images",
                 against="one product of images and classes at the machine's rate",
-                value=f"{after:.2f} s, {after / product:.1f} times the product; grows as images^{power:.1f}, peak"
-                f" {max(one['peak'] for one in spent) / 1e9:.2f} GB",
-                seconds={"ours": [one["seconds"][1] for one in spent]},
+                value=f"{all_of_it:.2f} s, {all_of_it / product:.1f} times the product; grows as"
+                f" images^{growth[0]:.1f}, classes^{growth[1]:.1f}, prompts^{growth[2]:.1f};"
+                f" {IN_A_PAPER:,} images reckoned by that: {reckoned:,.0f} s; peak {peak:.2f} GB",
+                seconds={"ours": [one["seconds"][0] for one in spent]},
             )
         )
     note = (
         f"Made-up features of width {WIDTH}, {NUM_CLASSES:,} classes of {TEMPLATES} prompts, 64 views where a scorer"
-        f" looks at them; CPU seconds of one thread. The rate of fp32 products here: {rate / 1e9:.0f} GFLOP/s."
+        f" looks at them; CPU seconds of one thread. The rate of fp32 products here: {rate / 1e9:.0f} GFLOP/s. Growth"
+        " is from half the images, half the classes, or half the prompts of each class, each by itself. Scorers that"
+        " encode texts of their own are not among them: encoding is their cost."
     )
     return Table(title="Scorers", note=note, rows=rows)
 
@@ -82,15 +91,16 @@ def matrix_rate(repeats: int) -> float:
     return 2 * 4096 * NUM_CLASSES * WIDTH / median(seconds)
 
 
-def _own_process(asked: str, *counts: int) -> dict[str, Any]:
-    """Return the seconds of each number of images, one after the other in one process, and its peak, of the last."""
-    command = [sys.executable, "-m", "benchmarking.scorers", *asked.split(), ",".join(map(str, counts))]
+def _own_process(asked: str, *sizes: Sequence[int]) -> dict[str, Any]:
+    """Return the seconds of each size, one after the other in one process, and its peak."""
+    numbers = ",".join("x".join(map(str, size)) for size in sizes)
+    command = [sys.executable, "-m", "benchmarking.scorers", *asked.split(), numbers]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
     found: dict[str, Any] = json.loads(printed)
     return found
 
 
-def _made_up(count: int, num_views: int) -> Inputs:
+def _made_up(count: int, num_classes: int, templates: int, num_views: int) -> Inputs:
     """Images that lie near one class each, so that a scorer has something to find."""
     generator = np.random.default_rng(0)
 
@@ -101,17 +111,17 @@ def _made_up(count: int, num_views: int) -> Inputs:
     def near(rows: np.ndarray, spread: float) -> np.ndarray:
         return units(rows + spread * generator.standard_normal(rows.shape, dtype=np.float32))
 
-    centres = units(generator.standard_normal((NUM_CLASSES, WIDTH), dtype=np.float32))
-    prompts = near(np.repeat(centres, TEMPLATES, axis=0), 0.03)
-    rows = [[*range(label * TEMPLATES, (label + 1) * TEMPLATES)] for label in range(NUM_CLASSES)]
-    images = near(centres[generator.integers(NUM_CLASSES, size=count)], 0.05)
+    centres = units(generator.standard_normal((num_classes, WIDTH), dtype=np.float32))
+    prompts = near(np.repeat(centres, templates, axis=0), 0.03)
+    rows = [[*range(label * templates, (label + 1) * templates)] for label in range(num_classes)]
+    images = near(centres[generator.integers(num_classes, size=count)], 0.05)
     views: Features | None = None
     if num_views:
         views = near(np.repeat(images[:, None], num_views, axis=1), 0.03)
         views[:, 0] = images
     return Inputs(
         images=images,
-        class_names=[f"class {label}" for label in range(NUM_CLASSES)],
+        class_names=[f"class {label}" for label in range(num_classes)],
         classes=build_class_embeddings(prompts, rows),
         prompts=prompts,
         rows_of_class=rows,
@@ -126,10 +136,10 @@ def _no_texts(texts: Sequence[str]) -> np.ndarray:
     raise ValueError(f"{len(texts)} more texts are asked for, and these scorers need none")
 
 
-def _scored(scorer: Scorer, count: int) -> float:
+def _scored(scorer: Scorer, count: int, num_classes: int, templates: int) -> float:
     """CPU seconds of one scorer, without what it is handed."""
     views = scorer.needs.views
-    inputs = _made_up(count, 0 if views is None else views.count)
+    inputs = _made_up(count, num_classes, templates, 0 if views is None else views.count)
     began = time.process_time()
     for tile in scorer(inputs):
         tile.argmax(dim=1)
@@ -140,6 +150,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     *asked, numbers = sys.argv[1:]
     scorer = question_of(compose([f"scorer={asked[0]}", *asked[1:]], None)).scorer
-    _scored(scorer, FEW)
-    seconds = [_scored(scorer, int(number)) for number in numbers.split(",")]
+    _scored(scorer, FEW, NUM_CLASSES, TEMPLATES)
+    seconds = [_scored(scorer, *map(int, size.split("x"))) for size in numbers.split(",")]
     print(json.dumps({"seconds": seconds, "peak": peak_bytes()}))
